@@ -1,0 +1,201 @@
+//! Memory shares and reservations.
+//!
+//! Duty: one limit for the process (storage.md 14), split into shares; a share hands out reservations of bytes that are
+//! given back when dropped. Guarantee: the bytes reserved from a share never exceed it. Left to others: what is done
+//! when a share is exhausted (receive refuses, store freezes early, query spills).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Smallest memory limit the daemon works with.
+pub const MIN_LIMIT_BYTES: u64 = 256 << 20;
+
+/// The memory limit of the process and its shares.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    limit_bytes: u64,
+}
+
+/// The configured limit is too small to work in.
+#[derive(Debug, thiserror::Error)]
+#[error("memory.limit is {limit_bytes} bytes; the smallest that works is {MIN_LIMIT_BYTES} (256MiB): raise it")]
+pub struct LimitTooSmall {
+    limit_bytes: u64,
+}
+
+impl Budget {
+    /// Shares of `limit_bytes`, at least [`MIN_LIMIT_BYTES`].
+    pub fn try_new(limit_bytes: u64) -> Result<Self, LimitTooSmall> {
+        if limit_bytes < MIN_LIMIT_BYTES {
+            return Err(LimitTooSmall { limit_bytes });
+        }
+        Ok(Self { limit_bytes })
+    }
+
+    /// 75 % of the cgroup limit (v2 or v1), else of the machine's memory; at least [`MIN_LIMIT_BYTES`].
+    pub fn detect() -> Self {
+        let available = cgroup_limit().unwrap_or(u64::MAX).min(machine_memory());
+        Self { limit_bytes: (available / 4 * 3).max(MIN_LIMIT_BYTES) }
+    }
+
+    /// The whole limit in bytes.
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
+    /// 10 %, at least 24 MiB: requests in flight, from wire bytes to columns (otlp.md B4).
+    pub fn inflight_bytes(&self) -> u64 {
+        (self.limit_bytes / 10).max(24 << 20)
+    }
+
+    /// 25 %: active and frozen generations.
+    pub fn memtable_bytes(&self) -> u64 {
+        self.limit_bytes / 4
+    }
+
+    /// 35 %: the query pool.
+    pub fn query_bytes(&self) -> u64 {
+        self.limit_bytes / 100 * 35
+    }
+}
+
+/// Memory of the machine in bytes, as the kernel tells it.
+pub fn machine_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    #[allow(clippy::unnecessary_cast, reason = "the field's width depends on the platform")]
+    let total = info.totalram as u64;
+    total.saturating_mul(u64::from(info.mem_unit.max(1)))
+}
+
+fn cgroup_limit() -> Option<u64> {
+    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok())
+}
+
+/// A share of bytes from which reservations are taken; cheap to clone, all clones are one share.
+///
+/// Waiters are served first come, first served. Sizes are counted in KiB, rounded up.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    permits: Arc<Semaphore>,
+    limit_kib: u32,
+    reserved_kib: Arc<AtomicU64>,
+}
+
+/// Bytes taken from a [`Pool`]; given back when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    permits: Vec<OwnedSemaphorePermit>,
+    kib: u64,
+    reserved_kib: Arc<AtomicU64>,
+}
+
+/// The share had no room within the time allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no room for {bytes} bytes")]
+pub struct Exhausted {
+    /// Bytes asked for.
+    pub bytes: u64,
+}
+
+impl Pool {
+    /// A share of `limit_bytes`.
+    pub fn new(limit_bytes: u64) -> Self {
+        let limit_kib = u32::try_from(limit_bytes / 1024).unwrap_or(u32::MAX);
+        Self {
+            permits: Arc::new(Semaphore::new(limit_kib as usize)),
+            limit_kib,
+            reserved_kib: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    /// Size of the share in bytes.
+    pub fn limit_bytes(&self) -> u64 {
+        u64::from(self.limit_kib) * 1024
+    }
+
+    /// Bytes reserved at this moment.
+    pub fn reserved_bytes(&self) -> u64 {
+        self.reserved_kib.load(Ordering::Relaxed) * 1024
+    }
+
+    /// An empty reservation, to grow.
+    pub fn empty(&self) -> Reservation {
+        Reservation { permits: Vec::new(), kib: 0, reserved_kib: self.reserved_kib.clone() }
+    }
+
+    /// Takes `bytes`, waiting in line for at most `wait`.
+    pub async fn reserve(&self, bytes: u64, wait: Duration) -> Result<Reservation, Exhausted> {
+        let mut reservation = self.empty();
+        self.grow(&mut reservation, bytes, wait).await?;
+        Ok(reservation)
+    }
+
+    /// Adds `bytes` to a reservation of this pool, waiting in line for at most `wait`; unchanged on error.
+    pub async fn grow(&self, reservation: &mut Reservation, bytes: u64, wait: Duration) -> Result<(), Exhausted> {
+        let exhausted = Exhausted { bytes };
+        let kib = u32::try_from(bytes.div_ceil(1024)).map_err(|_| exhausted)?;
+        if kib == 0 {
+            return Ok(());
+        }
+        if kib > self.limit_kib {
+            return Err(exhausted);
+        }
+        let permit = match self.permits.clone().try_acquire_many_owned(kib) {
+            Ok(permit) => permit,
+            Err(_) => tokio::time::timeout(wait, self.permits.clone().acquire_many_owned(kib))
+                .await
+                .map_err(|_| exhausted)?
+                .map_err(|_| exhausted)?,
+        };
+        self.reserved_kib.fetch_add(u64::from(kib), Ordering::Relaxed);
+        reservation.kib += u64::from(kib);
+        reservation.permits.push(permit);
+        Ok(())
+    }
+}
+
+impl Reservation {
+    /// Bytes held, rounded up to KiB per step.
+    pub fn bytes(&self) -> u64 {
+        self.kib * 1024
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.reserved_kib.fetch_sub(self.kib, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_share_is_never_exceeded_and_comes_back() {
+        let pool = Pool::new(10 * 1024);
+        let first = pool.reserve(6 * 1024, Duration::ZERO).await.unwrap();
+        assert_eq!(pool.reserve(5 * 1024, Duration::ZERO).await.unwrap_err(), Exhausted { bytes: 5 * 1024 });
+        assert_eq!(pool.reserved_bytes(), 6 * 1024);
+        drop(first);
+        assert_eq!(pool.reserve(10 * 1024, Duration::ZERO).await.unwrap().bytes(), 10 * 1024);
+        assert_eq!(pool.reserved_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn more_than_the_share_is_refused_without_waiting() {
+        let pool = Pool::new(1024);
+        assert!(pool.reserve(2048, Duration::from_secs(3600)).await.is_err());
+    }
+
+    #[test]
+    fn a_limit_under_256_mib_is_refused_with_the_reason() {
+        let text = Budget::try_new(128 << 20).unwrap_err().to_string();
+        assert!(text.contains("raise it"), "{text}");
+    }
+}

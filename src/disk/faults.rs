@@ -1,0 +1,45 @@
+//! Errors injected into [`super::Disk`] by tests: which operation fails, how often, with which errno.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::Op;
+
+/// The faults armed at the moment; cheap to clone, all clones are one set.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Vec<Fault>>>);
+
+#[derive(Debug)]
+struct Fault {
+    op: Op,
+    /// Passes this many calls first.
+    after: usize,
+    /// Fails this many calls then.
+    times: usize,
+    errno: i32,
+}
+
+impl Faults {
+    /// Lets `after` calls of `op` pass, then fails `times` of them with `errno`.
+    pub fn arm(&self, op: Op, after: usize, times: usize, errno: i32) {
+        self.0.lock().unwrap().push(Fault { op, after, times, errno });
+    }
+
+    /// Takes all faults back.
+    pub fn disarm(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    pub(super) fn check(&self, op: Op, _path: &Path) -> io::Result<()> {
+        for fault in self.0.lock().unwrap().iter_mut().filter(|f| f.op == op) {
+            if fault.after > 0 {
+                fault.after -= 1;
+            } else if fault.times > 0 {
+                fault.times -= 1;
+                return Err(io::Error::from_raw_os_error(fault.errno));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,15 @@
+//! One span in columns: the schema that all other modules agree on, and the hand-over between them.
+//!
+//! Duty: names, types and order of the columns, ids, keys with a pinned type, [`SpanBatch`] and [`Next`]. Guarantee: a
+//! `SpanBatch` always has the schema of [`schema::incoming`], so readers downcast without checks. Left to others: how
+//! bytes become columns (`otlp`), where columns are kept (`store`), how they are asked for (`query`).
+
+mod batch;
+mod ids;
+mod next;
+pub mod pinned;
+pub mod schema;
+
+pub use batch::{SchemaMismatch, SpanBatch};
+pub use ids::{InvalidId, SpanId, TimeRange, TraceId};
+pub use next::{Coding, Delivery, Next, Origin, Refusal, RequestBody};

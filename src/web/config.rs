@@ -1,0 +1,18 @@
+//! The section `web` (collector_config.md 4).
+
+/// Settings of the API listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// `host:port`; `localhost` binds every address it resolves to.
+    pub endpoint: String,
+    /// Values of `Host` accepted beside loopback names and the bound address.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { enabled: true, endpoint: "localhost:8080".to_owned(), allowed_hosts: Vec::new() }
+    }
+}
