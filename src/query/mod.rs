@@ -4,6 +4,17 @@
 //! a statement reads one [`crate::store::View`] and nothing else, cannot write, and ends within its limits. Left to
 //! others: wires and formats for people (`web`, `cli`), who may ask (`access`).
 
+mod allow;
+pub mod attributes;
 pub mod config;
+mod derived;
+mod events;
+pub mod functions;
+mod information_schema;
+pub mod scan;
+pub mod session;
+pub mod sql_type;
+pub mod table;
+mod traces;
 
 pub use config::Config;
