@@ -15,7 +15,6 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use tonic::Code;
 
 use super::answer::{Format, Reply, Success, cut, encode_status};
 use super::body::{Reader, Unread};
@@ -252,14 +251,15 @@ fn percent_encoded(message: &str) -> HeaderValue {
     HeaderValue::from_str(&out).expect("percent-encoded text is visible ASCII")
 }
 
-/// Whether an answer with this code tells the sender to try again; for tests of B3.
-#[cfg(test)]
-pub(super) const RETRYABLE: [Code; 6] =
-    [Code::Cancelled, Code::DeadlineExceeded, Code::Aborted, Code::OutOfRange, Code::Unavailable, Code::DataLoss];
-
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
+
+    /// OTLP's list.
+    const RETRYABLE: [Code; 6] =
+        [Code::Cancelled, Code::DeadlineExceeded, Code::Aborted, Code::OutOfRange, Code::Unavailable, Code::DataLoss];
 
     #[test]
     fn a_message_is_percent_encoded_and_cut_between_characters() {

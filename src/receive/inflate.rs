@@ -110,11 +110,23 @@ pub(super) fn inflate(
         Coding::Lz4 => {
             // The decoder stops at the end of a frame; another one may follow.
             while !rest.is_empty() {
-                out.read_all(&mut lz4_flex::frame::FrameDecoder::new(&mut rest))?;
+                out.read_all(&mut lz4_flex::frame::FrameDecoder::new(Unended(&mut rest)))?;
             }
         }
     }
     Ok(out.bytes.into())
+}
+
+/// lz4_flex takes the end of input between two blocks for the end of the frame; here only the end mark is.
+struct Unended<'a, 'b>(&'a mut &'b [u8]);
+
+impl Read for Unended<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        if self.0.is_empty() {
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the frame is truncated"));
+        }
+        self.0.read(buf)
+    }
 }
 
 fn corrupt(error: std::io::Error) -> Failed {
