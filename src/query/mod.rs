@@ -15,6 +15,7 @@ pub mod gateway;
 mod guard;
 mod information_schema;
 pub mod params;
+pub mod render;
 pub mod scan;
 pub mod session;
 pub mod sql_type;

@@ -30,6 +30,8 @@ const GRPC_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A gRPC client that does not read its small answers.
 const GRPC_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const HTTP1_HEAD_BYTES: usize = 24 << 10;
+/// hyper's own limit alone would let a longer head pass when it arrives in one read.
+const HTTP1_BUFFER_BYTES: usize = 64 << 10;
 const HTTP1_FIELDS: usize = 100;
 const HTTP2_HEADER_LIST_BYTES: u32 = 16 << 10;
 /// What a peer may send ahead of our reading, by stream and by connection: enough for 1 GiB/s at 1 ms, and all that a
@@ -218,7 +220,8 @@ async fn http1(
         .header_read_timeout(None)
         .keep_alive(keep_alive)
         .max_headers(HTTP1_FIELDS)
-        .max_buf_size(HTTP1_HEAD_BYTES)
+        .max_header_size(HTTP1_HEAD_BYTES)
+        .max_buf_size(HTTP1_BUFFER_BYTES)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
     let limits = (timeouts.header, timeouts.idle);

@@ -204,18 +204,6 @@ async fn the_earlier_of_two_violations_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http2_by_prior_knowledge_is_served() {
-    let running = Running::start(config()).await;
-    let client = Client::builder().http2_prior_knowledge().build().unwrap();
-    let request = client.post(running.url("/v1/traces")).header("content-type", JSON).body("spans 3");
-    let response = request.send().await.unwrap();
-    assert_eq!((response.version(), response.status().as_u16()), (reqwest::Version::HTTP_2, 200));
-    let grpc = client.post(running.url("/opentelemetry.proto.collector.trace.v1.TraceService/Export"));
-    let response = grpc.header("content-type", "application/grpc").send().await.unwrap();
-    assert_eq!(response.status().as_u16(), 404, "gRPC is not served here");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn partial_success_in_json_counts_as_text() {
     let running = Running::start(config()).await;
     let got: Value = send(post(&running, JSON, "spans 10 bad 3")).await.json().await.unwrap();

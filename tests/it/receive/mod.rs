@@ -3,6 +3,8 @@
 //! The decoder is scripted so that these tests judge the receiver alone: a message `spans N [bad B]` holds N spans of
 //! which B are rejected, `undecodable` is bad data, and anything else has no spans.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the finding")]
+
 mod grpc;
 mod http;
 mod socket;
@@ -11,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, make_array, new_null_array};
+use arrow::datatypes::{DataType, Int32Type};
 use futures::FutureExt;
 use prometheus::Registry;
 use tokio::sync::Semaphore;
@@ -48,16 +51,17 @@ fn config() -> Config {
 
 fn batch(rows: usize) -> SpanBatch {
     let schema = schema::incoming().clone();
-    let fields = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
-    let columns: Vec<ArrayRef> = fields.iter().map(|f| empty(f.data_type(), rows)).collect();
-    SpanBatch::try_new(RecordBatch::try_new(schema, columns).unwrap()).unwrap()
+    let columns = schema.fields().iter().map(|field| blank(field.data_type(), rows));
+    SpanBatch::try_new(RecordBatch::try_new(schema.clone(), columns.collect()).unwrap()).unwrap()
 }
 
-/// Non-null default values for columns that must have them.
-fn empty(kind: &arrow::datatypes::DataType, rows: usize) -> ArrayRef {
-    let nulls = new_null_array(kind, rows);
-    let data = nulls.to_data().into_builder().nulls(None).build().unwrap();
-    arrow::array::make_array(data)
+/// Zeros, empty text, empty lists.
+fn blank(kind: &DataType, rows: usize) -> ArrayRef {
+    if let DataType::Dictionary(_, values) = kind {
+        let keys = Int32Array::from(vec![0; rows]);
+        return Arc::new(DictionaryArray::<Int32Type>::try_new(keys, blank(values, 1)).unwrap());
+    }
+    make_array(new_null_array(kind, rows).to_data().into_builder().nulls(None).build().unwrap())
 }
 
 fn scripted(message: &[u8]) -> Result<Decoded, Undecodable> {
@@ -87,8 +91,9 @@ fn scripted(message: &[u8]) -> Result<Decoded, Undecodable> {
 
 impl Running {
     async fn start(config: Config) -> Self {
-        let (taken, set_aside): (Arc<Mutex<Vec<Delivery>>>, Arc<Mutex<Vec<SetAside>>>) = Default::default();
-        let refusal: Arc<Mutex<Option<Refusal>>> = Default::default();
+        let taken: Arc<Mutex<Vec<Delivery>>> = Arc::default();
+        let set_aside: Arc<Mutex<Vec<SetAside>>> = Arc::default();
+        let refusal: Arc<Mutex<Option<Refusal>>> = Arc::default();
         let (gate, begun) = (Arc::new(Semaphore::new(1 << 20)), Arc::new(AtomicUsize::new(0)));
         let next = {
             let (taken, refusal, gate, begun) = (taken.clone(), refusal.clone(), gate.clone(), begun.clone());
