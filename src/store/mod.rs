@@ -7,10 +7,20 @@
 
 pub mod config;
 mod error;
+mod folder;
 pub mod ledger;
+mod lock;
 pub mod manifest;
+mod memtable;
+mod metrics;
+mod outlier;
 pub mod part;
+mod recover;
+#[cfg(test)]
+mod samples;
 mod snapshot;
+mod split;
+mod wal;
 
 pub use config::Config;
 pub use error::Error;
