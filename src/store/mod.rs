@@ -6,6 +6,7 @@
 //! columns (handed in as a function).
 
 pub mod config;
+pub mod local;
 pub mod manifest;
 pub mod part;
 mod snapshot;
