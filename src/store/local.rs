@@ -178,7 +178,7 @@ impl ObjectStore for SyncedLocal {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let at = location.clone();
+        let (at, conditions) = (location.clone(), options.clone());
         let (meta, range, bytes) = self
             .blocking(location, move |this| {
                 let meta = this.meta(&at)?;
@@ -194,6 +194,7 @@ impl ObjectStore for SyncedLocal {
                 Ok((meta, range, bytes))
             })
             .await?;
+        conditions.check_preconditions(&meta)?;
         let payload = GetResultPayload::Stream(stream::once(async { Ok(bytes) }).boxed());
         Ok(GetResult { payload, meta, range, attributes: Default::default() })
     }
