@@ -18,7 +18,7 @@ use super::wal::payload::{self, Decode, Decoder};
 use super::wal::record::{Kind, RecordHeader};
 use super::wal::scan::{self, Bound, Found, Scan};
 use super::wal::segment::{self, SegmentHeader};
-use super::{Error, Lsn, Rows};
+use super::{Error, Gen, Lsn, Rows};
 use crate::disk::Disk;
 use crate::span::SpanBatch;
 
@@ -59,17 +59,20 @@ pub struct Survey {
     pub damage: Vec<String>,
 }
 
-/// A segment file that was read.
-struct Read {
-    path: PathBuf,
-    first_lsn: Lsn,
+/// A segment file and its header.
+#[derive(Debug)]
+pub struct Read {
+    /// Its file.
+    pub path: PathBuf,
+    /// As its name tells it.
+    pub first_lsn: Lsn,
     /// `None` if the header is not good.
-    header: Option<SegmentHeader>,
+    pub header: Option<SegmentHeader>,
 }
 
 /// Reads the log of `folder`. `flushed` is the lsn up to which all rows are in parts, `max_identities` bounds the window.
 ///
-/// With [`OnCorruption::Refuse`] damage is an error, and nothing is moved; `move_damage: false` only looks.
+/// With [`OnCorruption::Refuse`] damage is an error, and nothing is moved.
 pub fn survey(
     disk: &Disk,
     folder: &Folder,
@@ -136,14 +139,19 @@ pub fn survey(
 }
 
 /// All segment files in lsn order with their headers.
-fn headers(disk: &Disk, folder: &Folder) -> Result<Vec<Read>, Error> {
+pub fn headers(disk: &Disk, folder: &Folder) -> Result<Vec<Read>, Error> {
     let dir = folder.wal();
     let paths = disk.list(&dir).map_err(|e| Error::io("list", &dir, &e))?;
     let mut files = Vec::new();
     for path in paths {
         let Some(first_lsn) = segment::lsn_of(&path) else { continue };
         let io = |e: std::io::Error| Error::io("read", &path, &e);
-        let file = disk.open_read(&path).map_err(io)?;
+        let file = match disk.open_read(&path) {
+            Ok(file) => file,
+            // A running daemon has deleted it since the listing.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(io(error)),
+        };
         let len = file.len().map_err(io)?.min(segment::HEADER_BYTES as u64);
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         file.read_exact_at(&mut bytes, 0).map_err(io)?;
@@ -155,7 +163,8 @@ fn headers(disk: &Disk, folder: &Folder) -> Result<Vec<Read>, Error> {
     Ok(files)
 }
 
-fn bound_of(files: &[Read], i: usize) -> Bound {
+/// What the records of `files[i]` are judged by.
+pub fn bound_of(files: &[Read], i: usize) -> Bound {
     match files.get(i + 1) {
         None => Bound::Last,
         Some(Read { header: Some(header), .. }) => Bound::Next(header.prev_lsn),
@@ -260,30 +269,28 @@ pub struct ReplayLimits {
     pub max_frozen: usize,
 }
 
-/// Decodes the records above `flushed` into generations older than the active one, and calls `poison` for each that
-/// cannot be. Returns early when the memtable is stopped.
+/// Decodes the records above `flushed` into `filling` and further generations older than the active one, and calls
+/// `poison` for each that cannot be. `false`: the memtable was stopped before the end.
+#[allow(clippy::too_many_arguments, reason = "the inputs of one run, each named once")]
 pub fn replay(
     disk: &Disk,
     segments: &[Segment],
-    flushed: Lsn,
     last_valid: Lsn,
+    flushed: Lsn,
     memtable: &Memtable,
+    mut filling: Arc<Gen>,
     limits: ReplayLimits,
     decode: &Decode,
     mut poison: impl FnMut(Poison),
-) -> Result<(), Error> {
-    if segments.is_empty() {
-        return Ok(());
-    }
-    let mut filling = memtable.begin_replayed(flushed + 1);
+) -> bool {
     for segment in segments {
-        let bytes = disk.read(&segment.path).map_err(|e| Error::io("read", &segment.path, &e))?;
+        let Some(bytes) = read_patiently(disk, &segment.path, memtable) else { return false };
         let scan = scan::scan(&bytes, &segment.header, segment.bound);
         let records: Vec<Found> =
             scan.records.into_iter().filter(|f| f.header.lsn > flushed && f.header.kind != Kind::Mark).collect();
         for step in steps(&records) {
             if memtable.is_stopped() {
-                return Ok(());
+                return false;
             }
             for (found, decoded) in step.iter().zip(decode_all(&bytes, step, decode)) {
                 let header = found.header;
@@ -301,17 +308,31 @@ pub fn replay(
             if let Some(last) = step.last()
                 && filling.bytes() >= limits.flush_bytes
             {
-                let to = last.header.lsn;
-                memtable.seal(&filling, to);
-                if !memtable.wait_for_frozen_at_most(limits.max_frozen) {
-                    return Ok(());
+                // The next one is there before this one is complete: the flush must not reach what is younger.
+                let next = memtable.begin_replayed(last.header.lsn + 1);
+                memtable.seal(&filling, last.header.lsn);
+                filling = next;
+                if !memtable.wait_for_frozen_at_most(limits.max_frozen.max(1)) {
+                    return false;
                 }
-                filling = memtable.begin_replayed(to + 1);
             }
         }
     }
     memtable.seal(&filling, last_valid.max(filling.from));
-    Ok(())
+    true
+}
+
+/// The bytes of a segment; a failing read is tried again each second, for the rows in it are acknowledged.
+fn read_patiently(disk: &Disk, path: &Path, memtable: &Memtable) -> Option<Vec<u8>> {
+    loop {
+        match disk.read(path) {
+            Ok(bytes) => return Some(bytes),
+            Err(error) => tracing::error!(path = %path.display(), %error, "replay cannot read a log segment"),
+        }
+        if !memtable.pause(std::time::Duration::from_secs(1)) {
+            return None;
+        }
+    }
 }
 
 /// The rows of the records above `flushed`, for readers without a store.

@@ -73,27 +73,27 @@ pub enum Entered {
 pub struct Door {
     state: Mutex<State>,
     /// Wakes the log thread.
-    pub(super) wake: Condvar,
+    pub(in crate::store) wake: Condvar,
     clock: Clock,
 }
 
 /// See [`Door`].
 #[derive(Debug)]
 pub struct State {
-    pub(super) pending: Vec<Pending>,
-    pub(super) pending_bytes: u64,
-    pub(super) next_lsn: Lsn,
+    pub(in crate::store) pending: Vec<Pending>,
+    pub(in crate::store) pending_bytes: u64,
+    pub(in crate::store) next_lsn: Lsn,
     last_us: i64,
-    pub(super) identities: Identities,
+    pub(in crate::store) identities: Identities,
     /// No new records, those queued are finished.
-    pub(super) draining: bool,
+    pub(in crate::store) draining: bool,
     /// No new records until the log is proven again.
-    pub(super) off: Option<Error>,
+    pub(in crate::store) off: Option<Error>,
     /// Who asked for a freeze; told the lsn up to which rows are in frozen generations.
-    pub(super) freezes: Vec<oneshot::Sender<Lsn>>,
+    pub(in crate::store) freezes: Vec<oneshot::Sender<Lsn>>,
     /// The last word: write the mark, end.
-    pub(super) finish: Option<oneshot::Sender<()>>,
-    pub(super) stop: bool,
+    pub(in crate::store) finish: Option<oneshot::Sender<()>>,
+    pub(in crate::store) stop: bool,
 }
 
 impl Door {
@@ -141,7 +141,7 @@ impl Door {
     }
 
     /// Lines a record up whatever the door's state: for the shutdown mark.
-    pub(super) fn queue(&self, state: &mut State, offer: Offer) -> oneshot::Receiver<Result<Lsn, Error>> {
+    pub(in crate::store) fn queue(&self, state: &mut State, offer: Offer) -> oneshot::Receiver<Result<Lsn, Error>> {
         let (done, answer) = oneshot::channel();
         // storage.md 2: max(now, last + 1 µs), so it increases strictly even where the clock stands behind.
         state.last_us = self.clock.now_us().max(state.last_us + 1);
@@ -167,13 +167,13 @@ impl Door {
 
 impl State {
     /// Takes all that is queued.
-    pub(super) fn take(&mut self) -> Vec<Pending> {
+    pub(in crate::store) fn take(&mut self) -> Vec<Pending> {
         self.pending_bytes = 0;
         std::mem::take(&mut self.pending)
     }
 
     /// Whether a group should not wait for more.
-    pub(super) fn is_full_group(&self) -> bool {
+    pub(in crate::store) fn is_full_group(&self) -> bool {
         self.pending_bytes >= 1 << 20 || self.pending.len() >= 256
     }
 }

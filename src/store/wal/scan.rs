@@ -63,6 +63,7 @@ pub struct Scan {
 
 impl Scan {
     /// Whether something that may have been acknowledged is damaged.
+    #[cfg(test)]
     pub fn is_corrupt(&self) -> bool {
         !self.lost.is_empty() || !self.damaged.is_empty()
     }

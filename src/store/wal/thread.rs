@@ -84,7 +84,7 @@ impl LogThread {
                 Work::Idle => {}
                 Work::Finish(done) => {
                     self.mark();
-                    drop(done.send(()));
+                    let _ = done.send(());
                     return;
                 }
                 Work::Stop => return,
@@ -117,7 +117,9 @@ impl LogThread {
                 drop(state);
                 self.freeze();
                 let visible = self.progress.visible_lsn.load(Ordering::Acquire);
-                freezes.into_iter().for_each(|f| drop(f.send(visible)));
+                for freeze in freezes {
+                    let _ = freeze.send(visible);
+                }
                 return Work::Idle;
             }
             if let Some(done) = state.finish.take() {
@@ -232,7 +234,9 @@ impl LogThread {
         loop {
             // All rows are in frozen generations while the log is off.
             let visible = self.progress.visible_lsn.load(Ordering::Acquire);
-            state.freezes.drain(..).for_each(|f| drop(f.send(visible)));
+            for freeze in state.freezes.drain(..) {
+                let _ = freeze.send(visible);
+            }
             if state.stop || state.finish.is_some() {
                 return false;
             }

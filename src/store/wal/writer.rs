@@ -30,17 +30,17 @@ pub enum WriteError {
 /// The log's files, owned by the log thread.
 #[derive(Debug)]
 pub struct Writer {
-    pub(super) disk: Disk,
-    pub(super) folder: Folder,
-    pub(super) clock: Clock,
-    pub(super) metrics: Metrics,
-    pub(super) next: Next,
-    pub(super) segments: Segments,
-    pub(super) segment_bytes: u64,
-    pub(super) durability: Durability,
+    pub(in crate::store) disk: Disk,
+    pub(in crate::store) folder: Folder,
+    pub(in crate::store) clock: Clock,
+    pub(in crate::store) metrics: Metrics,
+    pub(in crate::store) next: Next,
+    pub(in crate::store) segments: Segments,
+    pub(in crate::store) segment_bytes: u64,
+    pub(in crate::store) durability: Durability,
     /// Last lsn that counts.
-    pub(super) last_valid: Lsn,
-    pub(super) current: Option<Current>,
+    pub(in crate::store) last_valid: Lsn,
+    pub(in crate::store) current: Option<Current>,
 }
 
 /// The segment that is being filled.
