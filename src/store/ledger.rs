@@ -365,6 +365,7 @@ fn seq_of(path: &Path) -> Option<u64> {
 
 /// The batches before the first torn one, and where the last whole one ends.
 fn whole_batches(bytes: &[u8]) -> (Vec<RecordBatch>, usize) {
+    let bytes = &bytes[..whole_messages(bytes)];
     // The bytes may be anything after a crash, and arrow's reader may panic on anything.
     let Ok(Ok(mut reader)) = catch_unwind(|| StreamReader::try_new(Cursor::new(bytes), None)) else {
         return (Vec::new(), 0);
@@ -373,11 +374,147 @@ fn whole_batches(bytes: &[u8]) -> (Vec<RecordBatch>, usize) {
     let mut batches = Vec::new();
     let mut whole = end(&reader);
     while let Ok(Some(Ok(batch))) = catch_unwind(AssertUnwindSafe(|| reader.next())) {
-        if batch.schema_ref() != schema() || end(&reader) > bytes.len() {
+        if batch.schema_ref() != schema() {
             break;
         }
         batches.push(batch);
         whole = end(&reader);
     }
     (batches, whole)
+}
+
+/// Where the last message ends whose lengths lie within `bytes`: arrow's reader allocates what a length says, and a
+/// flipped bit may say a terabyte.
+fn whole_messages(bytes: &[u8]) -> usize {
+    const CONTINUATION: [u8; 4] = [0xff; 4];
+    let mut at = 0;
+    while let Some(head) = bytes.get(at..at + 8) {
+        let length = i32::from_le_bytes(head[4..].try_into().expect("four bytes"));
+        let Some(length) = usize::try_from(length).ok().filter(|n| *n > 0 && head[..4] == CONTINUATION) else { break };
+        let Some(metadata) = bytes.get(at + 8..).and_then(|rest| rest.get(..length)) else { break };
+        let Ok(message) = arrow::ipc::root_as_message(metadata) else { break };
+        let Ok(body) = usize::try_from(message.bodyLength()) else { break };
+        if bytes.len() - at - 8 - length < body {
+            break;
+        }
+        at += 8 + length + body;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(reason: &str, spans: u64) -> Drop {
+        let trace_id = "0af7".to_owned();
+        Drop {
+            stage: "receive".into(),
+            component: "otlp".into(),
+            reason: reason.into(),
+            trace_id,
+            spans,
+            bytes: 10,
+            ..Drop::default()
+        }
+    }
+
+    fn open(dir: &Path) -> Ledger {
+        Ledger::open(dir, Disk::Os, Clock::manual(1_000, 1)).unwrap()
+    }
+
+    fn rows(ledger: &Ledger) -> usize {
+        ledger.batches().unwrap().iter().map(RecordBatch::num_rows).sum()
+    }
+
+    fn files(dir: &Path) -> Vec<PathBuf> {
+        segment_paths(dir, &Disk::Os).unwrap()
+    }
+
+    #[test]
+    fn rows_are_on_disk_and_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(dir.path());
+        ledger.record(of("invalid_trace_id", 1));
+        ledger.record(of("span_too_large", 2));
+        ledger.flush();
+        ledger.record(of("invalid_trace_id", 3));
+        drop(ledger);
+        let ledger = open(dir.path());
+        let batches = ledger.batches().unwrap();
+        assert_eq!(rows(&ledger), 3);
+        assert_eq!(batches[0].schema_ref(), schema());
+        let text = arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
+        assert!(text.contains("span_too_large") && text.contains("0af7"), "{text}");
+    }
+
+    #[test]
+    fn a_torn_last_segment_is_cut_at_its_last_whole_batch() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(dir.path());
+        ledger.record(of("a", 1));
+        ledger.flush();
+        let whole = std::fs::metadata(&files(dir.path())[0]).unwrap().len();
+        ledger.record(of("b", 1));
+        ledger.flush();
+        drop(ledger);
+        let path = files(dir.path()).remove(0);
+        let bytes = std::fs::read(&path).unwrap();
+        for end in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..end]).unwrap();
+            let kept = read(dir.path(), &Disk::Os).unwrap().iter().map(RecordBatch::num_rows).sum::<usize>();
+            assert_eq!(kept, usize::from(end as u64 >= whole), "cut at {end} of {}", bytes.len());
+        }
+        let ledger = open(dir.path());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), whole);
+        ledger.record(of("c", 1));
+        ledger.flush();
+        assert_eq!((rows(&ledger), files(dir.path()).len()), (2, 2));
+    }
+
+    #[test]
+    fn noise_is_no_row_and_no_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(dir.path());
+        ledger.record(of("a", 1));
+        drop(ledger);
+        let path = files(dir.path()).remove(0);
+        let bytes = std::fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0xff;
+            std::fs::write(&path, &bad).unwrap();
+            assert!(read(dir.path(), &Disk::Os).unwrap().len() <= 1, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn when_the_writer_is_behind_rows_of_one_reason_are_merged_and_counted() {
+        let mut waiting = Waiting::default();
+        for spans in 1..=3 {
+            waiting.merge(Row { time_ns: 1, drop: of("a", spans) });
+            waiting.merge(Row { time_ns: 1, drop: of("b", 1) });
+        }
+        let merged: Vec<_> =
+            waiting.merged.values().map(|r| (r.drop.reason.as_str(), r.drop.spans, r.drop.bytes)).collect();
+        assert_eq!(merged, [("a", 6, 30), ("b", 3, 30)]);
+    }
+
+    #[test]
+    fn a_failed_write_is_made_good_later_and_the_oldest_million_rows_leave() {
+        let dir = tempfile::tempdir().unwrap();
+        let faults = crate::disk::faults::Faults::default();
+        let disk = Disk::Faulty(faults.clone());
+        let mut segments = Segments::open(dir.path(), &disk).unwrap();
+        let some = |n: usize| (0..n).map(|_| Row { time_ns: 1, drop: of("a", 1) }).collect::<Vec<_>>();
+        faults.arm(crate::disk::Op::Write, 0, 1, 28);
+        assert!(segments.append(&some(1), &disk).is_err());
+        segments.append(&some(1), &disk).unwrap();
+        assert_eq!(read(dir.path(), &disk).unwrap().len(), 1);
+        for _ in 0..11 {
+            segments.append(&some(SEGMENT_ROWS), &disk).unwrap();
+        }
+        let kept: usize = read(dir.path(), &disk).unwrap().iter().map(RecordBatch::num_rows).sum();
+        assert_eq!(kept, KEPT_ROWS);
+    }
 }

@@ -42,7 +42,7 @@ pub use config::Config;
 pub use error::Error;
 pub use ledger::Ledger;
 pub use snapshot::{Gen, PartSet, Reader, Rows, Snapshot, View};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -189,10 +189,7 @@ impl Store {
         let inner = &self.inner;
         let mut flushed = inner.flushed.clone();
         let failures = flushed.borrow().failures;
-        let (tell, told) = oneshot::channel();
-        inner.door.lock().freezes.push(tell);
-        inner.door.wake.notify_all();
-        let target = told.await.map_err(|_| Error::Draining)?;
+        let target = inner.door.freeze()?.await.map_err(|_| Error::Draining)?;
         while inner.memtable.snapshot().load().frozen.iter().any(|g| g.from <= target) {
             {
                 let progress = flushed.borrow_and_update();
@@ -217,14 +214,13 @@ impl Store {
     /// Errors: what made the flush fail; everything acknowledged is in the log then, and the next start replays it.
     pub async fn close(self) -> Result<(), Error> {
         let inner = &self.inner;
-        inner.door.lock().draining = true;
+        inner.door.drain();
         // During replay the log still holds everything.
         let flushed = if self.is_ready() { self.freeze_and_flush().await } else { Ok(()) };
-        let (tell, told) = oneshot::channel();
-        inner.door.lock().finish = Some(tell);
-        inner.door.wake.notify_all();
-        // An error: the thread has ended before.
-        drop(told.await);
+        if let Ok(finished) = inner.door.finish() {
+            // An error: the thread ended without a mark, and the next start replays.
+            let _ = finished.await;
+        }
         let of_join = self.inner.clone();
         let joined = tokio::task::spawn_blocking(move || of_join.stop_and_join()).await;
         joined.map_err(|e| Error::Internal { detail: format!("cannot end the store's threads: {e}") })?;
@@ -293,8 +289,7 @@ impl Inner {
     }
 
     fn stop_and_join(&self) {
-        self.door.lock().stop = true;
-        self.door.wake.notify_all();
+        self.door.stop();
         self.memtable.stop();
         if let Some(next) = &self.next {
             next.stop();

@@ -70,9 +70,9 @@ pub struct Read {
     pub header: Option<SegmentHeader>,
 }
 
-/// Reads the log of `folder`. `flushed` is the lsn up to which all rows are in parts, `max_identities` bounds the window.
-///
-/// With [`OnCorruption::Refuse`] damage is an error, and nothing is moved.
+/// Reads the log of `folder`, whose lock the caller holds. `flushed` is the lsn up to which all rows are in parts,
+/// `max_identities` bounds the window. Removes `wal/next.tmp`, and copies damage to quarantine; with
+/// [`OnCorruption::Refuse`] damage is an error, and nothing is moved.
 pub fn survey(
     disk: &Disk,
     folder: &Folder,
@@ -85,6 +85,23 @@ pub fn survey(
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", &next, &error)),
         _ => {}
     }
+    let (survey, quarantine) = inspect(disk, folder, flushed, max_identities)?;
+    if on_corruption == OnCorruption::Refuse && !survey.damage.is_empty() {
+        return Err(Error::Corrupt { detail: survey.damage.join("; ") });
+    }
+    for item in quarantine {
+        item.keep(disk, folder)?;
+    }
+    Ok(survey)
+}
+
+/// What the log holds, and what a start would put aside. Changes nothing.
+pub fn inspect(
+    disk: &Disk,
+    folder: &Folder,
+    flushed: Lsn,
+    max_identities: usize,
+) -> Result<(Survey, Vec<Quarantine>), Error> {
     let files = headers(disk, folder)?;
     let mut survey = Survey { last_valid: flushed, ..Survey::default() };
     let mut highest = flushed;
@@ -127,15 +144,7 @@ pub fn survey(
         }
     }
     survey.next_lsn = highest + 1;
-    if !survey.damage.is_empty() {
-        if on_corruption == OnCorruption::Refuse {
-            return Err(Error::Corrupt { detail: survey.damage.join("; ") });
-        }
-        for item in quarantine {
-            item.keep(disk, folder)?;
-        }
-    }
-    Ok(survey)
+    Ok((survey, quarantine))
 }
 
 /// All segment files in lsn order with their headers.
@@ -211,8 +220,11 @@ impl Survey {
 }
 
 /// Something that is kept aside.
-enum Quarantine {
+#[derive(Debug)]
+pub enum Quarantine {
+    /// A segment file, moved.
     File(PathBuf),
+    /// A region of one, copied to a file of this name.
     Region(String, Vec<u8>),
 }
 

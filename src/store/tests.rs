@@ -217,6 +217,8 @@ async fn a_closed_store_refuses_and_a_second_one_needs_the_lock() {
     let clone = store.clone();
     store.close().await.unwrap();
     assert!(matches!(clone.append(request(1, 1)).await, Err(Error::Draining)));
+    assert!(matches!(clone.freeze_and_flush().await, Err(Error::Draining)));
+    assert!(matches!(clone.close().await, Err(Error::Draining)), "a second close ends, too");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -382,6 +384,9 @@ async fn corruption_is_named_and_kept_or_refused_as_configured() {
     let refusing = Config { on_corruption: config::OnCorruption::Refuse, ..config(crashed.path()) };
     let error = try_open(refusing, Disk::Os, clock()).await.unwrap_err();
     assert!(matches!(&error, Error::Corrupt { detail } if detail.contains("records 3 to 3")), "{error}");
+    let told = offline::damaged_log(crashed.path(), Disk::Os, clock()).await.unwrap();
+    assert!(told[0].contains("records 3 to 3"), "{told:?}");
+    assert_eq!(Disk::Os.list(&crashed.path().join("quarantine")).unwrap().len(), 0, "so far it was only looked at");
     let store = open_at(crashed.path()).await;
     assert_eq!(ids(&store.reader()).await, once(&[(1, 1), (2, 1), (4, 1), (5, 1)]));
     assert!(store.health().reasons[0].contains("records 3 to 3 are lost"), "{:?}", store.health());

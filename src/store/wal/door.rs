@@ -73,7 +73,7 @@ pub enum Entered {
 pub struct Door {
     state: Mutex<State>,
     /// Wakes the log thread.
-    pub(in crate::store) wake: Condvar,
+    pub(super) wake: Condvar,
     clock: Clock,
 }
 
@@ -86,14 +86,16 @@ pub struct State {
     last_us: i64,
     pub(in crate::store) identities: Identities,
     /// No new records, those queued are finished.
-    pub(in crate::store) draining: bool,
+    draining: bool,
     /// No new records until the log is proven again.
     pub(in crate::store) off: Option<Error>,
     /// Who asked for a freeze; told the lsn up to which rows are in frozen generations.
-    pub(in crate::store) freezes: Vec<oneshot::Sender<Lsn>>,
+    pub(super) freezes: Vec<oneshot::Sender<Lsn>>,
     /// The last word: write the mark, end.
-    pub(in crate::store) finish: Option<oneshot::Sender<()>>,
-    pub(in crate::store) stop: bool,
+    pub(super) finish: Option<oneshot::Sender<()>>,
+    pub(super) stop: bool,
+    /// The log thread is gone.
+    ended: bool,
 }
 
 impl Door {
@@ -110,6 +112,7 @@ impl Door {
             freezes: Vec::new(),
             finish: None,
             stop: false,
+            ended: false,
         };
         Self { state: Mutex::new(state), wake: Condvar::new(), clock }
     }
@@ -119,10 +122,10 @@ impl Door {
         self.state.lock().expect("no holder of this lock panics")
     }
 
-    /// Whether the identity is known, without queueing anything: a repeat must not be refused for want of room.
+    /// Queues an offer, unless the same is known or `refusal` tells why not; a repeat is not refused for want of room.
     pub fn enter(&self, offer: Offer, refusal: impl FnOnce() -> Option<Error>) -> Result<Entered, Error> {
         let mut state = self.lock();
-        if state.draining || state.stop {
+        if state.draining || state.stop || state.ended {
             return Err(Error::Draining);
         }
         let now = self.clock.now_us().max(state.last_us);
@@ -138,6 +141,50 @@ impl Door {
             return Err(error);
         }
         Ok(Entered::Queued(self.queue(&mut state, offer)))
+    }
+
+    /// Asks for a freeze between two groups; the answer is the lsn up to which all rows are frozen then.
+    pub fn freeze(&self) -> Result<oneshot::Receiver<Lsn>, Error> {
+        let (tell, told) = oneshot::channel();
+        let mut state = self.lock();
+        if state.ended {
+            return Err(Error::Draining);
+        }
+        state.freezes.push(tell);
+        self.wake.notify_all();
+        Ok(told)
+    }
+
+    /// Lets nothing more in.
+    pub fn drain(&self) {
+        self.lock().draining = true;
+    }
+
+    /// Asks the log thread to write the mark and end, once the queue is empty; told when it has.
+    pub fn finish(&self) -> Result<oneshot::Receiver<()>, Error> {
+        let (tell, told) = oneshot::channel();
+        let mut state = self.lock();
+        if state.ended {
+            return Err(Error::Draining);
+        }
+        state.finish = Some(tell);
+        self.wake.notify_all();
+        Ok(told)
+    }
+
+    /// Asks the log thread to end once the queue is empty.
+    pub fn stop(&self) {
+        self.lock().stop = true;
+        self.wake.notify_all();
+    }
+
+    /// The log thread is gone: whoever waits learns it from the dropped sender.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        state.freezes.clear();
+        state.finish = None;
+        drop(state.take());
     }
 
     /// Lines a record up whatever the door's state: for the shutdown mark.

@@ -183,7 +183,8 @@ mod tests {
     fn a_slice_carries_only_its_own_values() {
         let whole = samples::batch(1, 2_000);
         let slice = SpanBatch::try_new(whole.as_record_batch().slice(700, 2)).unwrap();
-        let (of_small, of_slice) = (to_ipc(&[samples::batch(1, 2)]).unwrap(), to_ipc(&[slice.clone()]).unwrap());
+        let (of_small, of_slice) =
+            (to_ipc(&[samples::batch(1, 2)]).unwrap(), to_ipc(std::slice::from_ref(&slice)).unwrap());
         assert!(of_slice.len() < of_small.len() + 512, "{} of {}", of_slice.len(), of_small.len());
         assert_eq!(from_ipc(&of_slice).unwrap(), [slice]);
     }

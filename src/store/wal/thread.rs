@@ -67,6 +67,15 @@ pub struct LogThread {
     pub(in crate::store) last_group: usize,
 }
 
+/// Shuts the door behind the log thread, also when it panics: nobody may wait for it any more.
+struct Ended(Arc<Door>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// What the thread found to do.
 enum Work {
     Group(Vec<Pending>),
@@ -78,6 +87,8 @@ enum Work {
 impl LogThread {
     /// Runs until the door says stop.
     pub fn run(mut self) {
+        // However it ends: who still waits is told.
+        let _ended = Ended(self.door.clone());
         loop {
             match self.next_work() {
                 Work::Group(group) => self.commit(group),
@@ -92,6 +103,7 @@ impl LogThread {
             if let Some(detail) = self.next.as_ref().and_then(Next::sync_error) {
                 self.untrusted(Vec::new(), &Error::Sync { detail: format!("background sync: {detail}") });
             }
+            self.freeze_if_asked();
             self.freeze_if_due();
         }
     }
@@ -113,13 +125,6 @@ impl LogThread {
                 return Work::Group(state.take());
             }
             if !state.freezes.is_empty() {
-                let freezes = std::mem::take(&mut state.freezes);
-                drop(state);
-                self.freeze();
-                let visible = self.progress.visible_lsn.load(Ordering::Acquire);
-                for freeze in freezes {
-                    let _ = freeze.send(visible);
-                }
                 return Work::Idle;
             }
             if let Some(done) = state.finish.take() {
@@ -245,6 +250,19 @@ impl LogThread {
                 return true;
             }
             state = self.door.wake.wait_timeout(state, left).expect("no holder of this lock panics").0;
+        }
+    }
+
+    /// Between any two groups, so that a busy log does not keep a flush waiting.
+    fn freeze_if_asked(&mut self) {
+        let freezes = std::mem::take(&mut self.door.lock().freezes);
+        if freezes.is_empty() {
+            return;
+        }
+        self.freeze();
+        let visible = self.progress.visible_lsn.load(Ordering::Acquire);
+        for freeze in freezes {
+            let _ = freeze.send(visible);
         }
     }
 

@@ -110,7 +110,8 @@ fn what_the_successor_calls_valid_must_be_there() {
     let last = places(&bytes)[3];
     bytes[last.payload().start] ^= 1;
     let corrupt = scan(&bytes, &header(), Bound::Next(4));
-    assert_eq!((lsns(&corrupt), corrupt.lost.clone()), (vec![1, 2, 3], vec![4..5]));
+    assert_eq!(lsns(&corrupt), [1, 2, 3]);
+    assert_eq!(corrupt.lost.iter().cloned().flatten().collect::<Vec<_>>(), [4]);
     assert!(!corrupt.damaged.is_empty());
     let void = scan(&bytes, &header(), Bound::Next(3));
     assert_eq!(lsns(&void), [1, 2, 3]);
