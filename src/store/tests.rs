@@ -265,6 +265,28 @@ async fn a_failed_sync_refuses_its_group_once_and_a_fresh_segment_takes_the_rese
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn readiness_goes_after_the_third_failed_recovery_while_queries_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    let store = try_open(config(dir.path()), Disk::Faulty(faults.clone()), clock()).await.unwrap();
+    store.append(request(1, 1)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    faults.arm(Op::Write, 0, usize::MAX, EIO);
+    assert_eq!(store.append(request(2, 1)).await.unwrap_err().label(), "sync");
+    assert!(store.health().ready);
+    while store.health().ready {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(store.inner.progress.failed_recoveries.load(Ordering::Relaxed), 3);
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 1)]));
+    faults.disarm();
+    while store.append(request(3, 1)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(store.health().ready);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_step_of_a_switch_may_fail_and_nothing_is_acknowledged_before_it_is_proven() {
     for op in [Op::Write, Op::Sync, Op::Rename, Op::SyncDir] {
         let dir = tempfile::tempdir().unwrap();
@@ -508,6 +530,75 @@ async fn no_acknowledged_span_is_lost_whenever_the_process_dies() {
         let all = acked.lock().unwrap().clone();
         assert_eq!(ids(&open_at(dir.path()).await.reader()).await, once(&all), "seed {seed}");
     }
+}
+
+/// C8, seeded: errors at random steps of log, flush and manifest while requests are sent and resent.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_sick_disk_what_was_acked_is_there_once_and_what_was_refused_is_not() {
+    let ops = [Op::Write, Op::Sync, Op::Rename, Op::SyncDir, Op::Allocate, Op::Link, Op::Create];
+    for seed in 0..20_u64 {
+        let mut rng = ChaCha12Rng::seed_from_u64(seed);
+        let dir = tempfile::tempdir().unwrap();
+        let faults = Faults::default();
+        let config = Config { segment_bytes: 8 << 10, flush_bytes: 50 << 10, ..config(dir.path()) };
+        let store = try_open(config.clone(), Disk::Faulty(faults.clone()), clock()).await.unwrap();
+        let (mut acked, mut refused) = (Vec::new(), 0);
+        for id in 1..=150_u64 {
+            if rng.next_u64() % 10 == 0 {
+                let errno = if rng.next_u64() % 2 == 0 { EIO } else { ENOSPC };
+                faults.arm(ops[(rng.next_u64() % ops.len() as u64) as usize], (rng.next_u64() % 3) as usize, 1, errno);
+            }
+            let rows = 1 + (id % 4) as usize;
+            match store.append(with_identity(u128::from(id), request(id, rows))).await {
+                Ok(appended) => {
+                    assert!(!appended.duplicate, "seed {seed}: {id} was never stored");
+                    acked.push((id, rows));
+                }
+                Err(error) => {
+                    assert!(error.class().is_retryable(), "seed {seed}: {error}");
+                    refused += 1;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+        faults.disarm();
+        while store.append(request(1_000, 1)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        acked.push((1_000, 1));
+        assert_eq!(ids(&store.reader()).await, once(&acked), "seed {seed}: {refused} refused");
+        drop(store);
+        let store = try_open(config, Disk::Os, clock()).await.unwrap();
+        ready(&store).await;
+        assert_eq!(ids(&store.reader()).await, once(&acked), "seed {seed}: after a restart");
+        assert!(store.health().reasons.is_empty(), "seed {seed}: {:?}", store.health());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_during_replay_ends_and_the_next_start_replays_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_at(dir.path()).await;
+    for seed in 1..=50 {
+        store.append(request(seed, 2)).await.unwrap();
+    }
+    let crashed = tempfile::tempdir().unwrap();
+    copy(dir.path(), crashed.path());
+    let slow: Decode = Arc::new(|| {
+        let mut decoder = decode()();
+        Box::new(move |body, coding, len| {
+            std::thread::sleep(Duration::from_millis(20));
+            decoder(body, coding, len)
+        })
+    });
+    let budget = Budget::try_new(1 << 30).unwrap();
+    let replaying =
+        open::open(config(crashed.path()), Disk::Os, clock(), &budget, &Registry::new(), slow).await.unwrap();
+    assert!(!replaying.is_ready() && !replaying.health().ready && !replaying.reader().view().complete);
+    replaying.append(request(51, 2)).await.unwrap();
+    replaying.close().await.unwrap();
+    let store = open_at(crashed.path()).await;
+    assert_eq!(ids(&store.reader()).await, once(&(1..=51).map(|seed| (seed, 2)).collect::<Vec<_>>()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
