@@ -11,6 +11,7 @@ mod derived;
 mod events;
 pub mod functions;
 mod information_schema;
+mod lenient;
 pub mod scan;
 pub mod session;
 pub mod sql_type;
@@ -18,3 +19,6 @@ pub mod table;
 mod traces;
 
 pub use config::Config;
+
+#[cfg(test)]
+mod tests;
