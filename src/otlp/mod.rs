@@ -5,6 +5,8 @@
 //! either decodes whole or is [`Undecodable`]; a span that is not acceptable is set aside with its reason and the rest
 //! is kept. Left to others: sockets and status codes (`receive`), durability (`store`).
 
+pub mod compress;
+
 use std::collections::BTreeMap;
 
 use crate::span::SpanBatch;
