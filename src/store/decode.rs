@@ -4,7 +4,6 @@
 //! judge, so a changed configuration loses nothing that was acknowledged (storage.md 4.5); no more bytes come out of a
 //! body than its record header says. Left to others: all of the decoding (`otlp`).
 
-use std::io::Read;
 use std::sync::Arc;
 
 use super::wal::payload::Decode;
@@ -43,15 +42,7 @@ fn request(
 
 /// The message of a body whose length once decompressed is known.
 fn decompress(body: &[u8], coding: Coding, decoded_len: usize) -> Result<Vec<u8>, String> {
-    let reader: Box<dyn Read + '_> = match coding {
-        Coding::Identity => Box::new(body),
-        Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
-        Coding::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(body).map_err(|e| format!("zstd: {e}"))?),
-        Coding::SnappyFramed => Box::new(snap::read::FrameDecoder::new(body)),
-        Coding::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(body)),
-    };
-    let mut message = Vec::with_capacity(decoded_len.min(64 << 20));
-    reader.take(decoded_len as u64 + 1).read_to_end(&mut message).map_err(|e| format!("{coding:?}: {e}"))?;
+    let message = otlp::compress::decompress(coding, body, decoded_len).map_err(|e| e.to_string())?;
     match message.len() == decoded_len {
         true => Ok(message),
         false => Err(format!("{coding:?}: the message does not have the {decoded_len} bytes of its header")),
