@@ -12,6 +12,7 @@ mod decode;
 mod owned;
 mod value;
 mod wire;
+pub mod compress;
 
 use std::collections::BTreeMap;
 
