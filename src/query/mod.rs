@@ -4,6 +4,25 @@
 //! a statement reads one [`crate::store::View`] and nothing else, cannot write, and ends within its limits. Left to
 //! others: wires and formats for people (`web`, `cli`), who may ask (`access`).
 
+mod allow;
+pub mod attributes;
 pub mod config;
+mod derived;
+pub mod error;
+mod events;
+pub mod functions;
+pub mod gateway;
+mod guard;
+mod information_schema;
+pub mod params;
+pub mod render;
+pub mod scan;
+pub mod session;
+pub mod sql_type;
+pub mod table;
+mod traces;
 
 pub use config::Config;
+pub use error::{Code, Error};
+pub use gateway::{Answer, Gateway, Statement, Stats};
+pub use params::{Param, Params};

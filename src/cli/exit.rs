@@ -1,0 +1,7 @@
+//! stub
+#[derive(Debug, Clone, Copy)]
+pub enum Exit {
+    Good,
+    Bad,
+    Unavailable,
+}

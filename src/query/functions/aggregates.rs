@@ -1,0 +1,211 @@
+//! Aggregates of our own: quantiles, error rate.
+//!
+//! Duty: `p50` … `p99`, `quantile`, `error_rate`. Guarantee: quantiles take bounded memory a group; their error is that
+//! of [`super::exphist`]. Left to others: `percentile_cont`, which is exact and keeps all values.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Schema, UInt64Type};
+use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Signature, Volatility};
+
+use super::argument;
+use super::exphist::{DEFAULT_MAX_BUCKETS, ExpHist};
+
+/// All of them.
+pub fn all() -> Vec<AggregateUDF> {
+    let fixed = [("p50", 50), ("p90", 90), ("p95", 95), ("p99", 99)];
+    let mut all: Vec<AggregateUDF> = fixed.map(|(name, percent)| Quantile::new(name, Some(percent)).into()).into();
+    all.push(Quantile::new("quantile", None).into());
+    all.push(ErrorRate { signature: Signature::user_defined(Volatility::Immutable) }.into());
+    all
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Quantile {
+    name: &'static str,
+    percent: Option<u8>,
+    signature: Signature,
+}
+
+impl Quantile {
+    fn new(name: &'static str, percent: Option<u8>) -> Self {
+        Self { name, percent, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+
+    fn share(&self, args: &AccumulatorArgs<'_>) -> Result<f64> {
+        if let Some(percent) = self.percent {
+            return Ok(f64::from(percent) / 100.0);
+        }
+        // The share is a constant: it has a value without any row.
+        let empty = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let share = match args.exprs.get(1).map(|expr| expr.evaluate(&empty)) {
+            Some(Ok(ColumnarValue::Scalar(value))) => value.cast_to(&DataType::Float64).ok(),
+            _ => None,
+        };
+        match share {
+            Some(ScalarValue::Float64(Some(share))) if (0.0..=1.0).contains(&share) => Ok(share),
+            _ => Err(argument("the share of quantile is a number from 0 to 1: quantile(duration_ns, 0.95)")),
+        }
+    }
+}
+
+impl AggregateUDFImpl for Quantile {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, args: &[DataType]) -> Result<Vec<DataType>> {
+        let wanted = if self.percent.is_some() { 1 } else { 2 };
+        let fits = |of: &DataType| of.is_numeric() || of.is_null();
+        if args.len() != wanted || !args.iter().all(fits) {
+            let usage = if wanted == 1 { "(duration_ns)" } else { "(duration_ns, 0.95)" };
+            return plan_err!("{} takes numbers: {}{usage}", self.name, self.name);
+        }
+        Ok(vec![DataType::Float64; wanted])
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if args.is_distinct {
+            return Err(argument(format!("{} has no DISTINCT form", self.name)));
+        }
+        let share = self.share(&args)?;
+        Ok(Box::new(QuantileAccumulator { share, hist: ExpHist::new(DEFAULT_MAX_BUCKETS) }))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        Ok(vec![Arc::new(Field::new(format!("{}[exphist]", args.name), DataType::Binary, true))])
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+}
+
+#[derive(Debug)]
+struct QuantileAccumulator {
+    share: f64,
+    hist: ExpHist,
+}
+
+impl Accumulator for QuantileAccumulator {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        for value in values[0].as_primitive::<Float64Type>().iter().flatten() {
+            self.hist.add(value);
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        Ok(ScalarValue::Float64(self.hist.quantile(self.share)))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.hist.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![ScalarValue::Binary(Some(self.hist.to_bytes()))])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        for state in states[0].as_binary::<i32>().iter().flatten() {
+            match ExpHist::from_bytes(state) {
+                Some(hist) => self.hist.merge(&hist),
+                None => return exec_err!("a partial quantile is not a histogram"),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ErrorRate {
+    signature: Signature,
+}
+
+impl AggregateUDFImpl for ErrorRate {
+    fn name(&self) -> &'static str {
+        "error_rate"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, args: &[DataType]) -> Result<Vec<DataType>> {
+        match args {
+            [
+                DataType::Dictionary(_, _) | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null,
+            ] => Ok(vec![DataType::Utf8View]),
+            _ => plan_err!("error_rate takes the status: error_rate(status_code)"),
+        }
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if args.is_distinct {
+            return Err(argument("error_rate has no DISTINCT form"));
+        }
+        Ok(Box::new(ErrorRateAccumulator::default()))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let field = |of: &str| Arc::new(Field::new(format!("{}[{of}]", args.name), DataType::UInt64, true)) as FieldRef;
+        Ok(vec![field("rows"), field("errors")])
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+}
+
+#[derive(Debug, Default)]
+struct ErrorRateAccumulator {
+    rows: u64,
+    errors: u64,
+}
+
+impl Accumulator for ErrorRateAccumulator {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let words = cast(&values[0], &DataType::Utf8View)?;
+        self.rows += words.len() as u64;
+        self.errors += words.as_string_view().iter().filter(|word| *word == Some("error")).count() as u64;
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        #[allow(clippy::cast_precision_loss, reason = "a share is a double")]
+        let share = (self.rows > 0).then(|| self.errors as f64 / self.rows as f64);
+        Ok(ScalarValue::Float64(share))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![ScalarValue::UInt64(Some(self.rows)), ScalarValue::UInt64(Some(self.errors))])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.rows += states[0].as_primitive::<UInt64Type>().iter().flatten().sum::<u64>();
+        self.errors += states[1].as_primitive::<UInt64Type>().iter().flatten().sum::<u64>();
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! Functions of our own (sql.md 5). ★ add one here and to [`scalars`] or [`aggregates`].
+//!
+//! Duty: ids, time, sampling and quantiles. Guarantee: a wrong argument is an [`ArgumentError`] that shows the right
+//! form. Left to others: the engine's functions (`session` lists those that may be named).
+
+pub mod aggregates;
+pub mod exphist;
+pub mod ids;
+pub mod numeric;
+pub mod sample;
+pub mod time;
+
+use std::sync::Arc;
+
+use datafusion::common::DataFusionError;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+
+use crate::error::Class;
+
+/// A function of ours got an argument that it cannot work with (code `sql.argument`).
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ArgumentError {
+    /// What is wrong and what is expected.
+    pub message: String,
+}
+
+impl ArgumentError {
+    /// The caller's text is wrong.
+    pub fn class(&self) -> Class {
+        Class::Invalid
+    }
+}
+
+/// An [`ArgumentError`] on its way through the engine; `DataFusionError::find_root` finds it.
+pub fn argument(message: impl Into<String>) -> DataFusionError {
+    DataFusionError::External(Box::new(ArgumentError { message: message.into() }))
+}
+
+/// All scalar functions of ours, for a statement that began at `now_ns`.
+pub fn scalars(now_ns: i64) -> Vec<Arc<ScalarUDF>> {
+    let mut all = ids::all();
+    all.extend(time::all(now_ns));
+    all.push(sample::InSample::default().into());
+    all.extend(super::attributes::containers::all());
+    all.into_iter().map(Arc::new).collect()
+}
+
+/// All aggregate functions of ours.
+pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
+    aggregates::all().into_iter().map(Arc::new).collect()
+}

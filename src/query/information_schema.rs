@@ -1,0 +1,184 @@
+//! `information_schema`: tables, columns, views and routines of ours.
+//!
+//! Duty: what SHOW TABLES, SHOW COLUMNS, SHOW FUNCTIONS and clients read. Guarantee: it names what a statement can
+//! name, tables of other modules too, and never settings of the engine. Left to others: `pg_catalog`.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, TableType};
+
+use super::session::{CATALOG, SCHEMA};
+use super::sql_type::sql_type;
+
+/// The schema `information_schema`.
+#[derive(Debug)]
+pub struct InformationSchema {
+    tables: Arc<dyn SchemaProvider>,
+    scalars: BTreeSet<String>,
+    aggregates: BTreeSet<String>,
+}
+
+const TABLES: &[&str] = &["columns", "parameters", "routines", "tables", "views"];
+
+impl InformationSchema {
+    /// Over the tables of `tables`, those registered later too, and the functions of a session.
+    pub fn new(
+        tables: Arc<dyn SchemaProvider>,
+        scalars: &HashMap<String, Arc<ScalarUDF>>,
+        aggregates: &HashMap<String, Arc<AggregateUDF>>,
+    ) -> Self {
+        Self { tables, scalars: scalars.keys().cloned().collect(), aggregates: aggregates.keys().cloned().collect() }
+    }
+
+    async fn named(&self) -> Result<Vec<(String, Arc<dyn TableProvider>)>> {
+        let mut names = self.tables.table_names();
+        names.sort();
+        let mut named = Vec::new();
+        for name in names {
+            if let Some(table) = self.tables.table(&name).await? {
+                named.push((name, table));
+            }
+        }
+        Ok(named)
+    }
+
+    async fn rows(&self, name: &str) -> Result<Option<RecordBatch>> {
+        let batch = match name {
+            "tables" => tables(&self.named().await?)?,
+            "columns" => columns(&self.named().await?)?,
+            "views" => texts(&[
+                ("table_catalog", vec![]),
+                ("table_schema", vec![]),
+                ("table_name", vec![]),
+                ("definition", vec![]),
+            ])?,
+            "routines" => self.routines()?,
+            "parameters" => self.parameters()?,
+            _ => return Ok(None),
+        };
+        Ok(Some(batch))
+    }
+
+    fn functions(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        let scalars = self.scalars.iter().map(|name| (name.as_str(), "SCALAR"));
+        scalars.chain(self.aggregates.iter().map(|name| (name.as_str(), "AGGREGATE")))
+    }
+
+    fn routines(&self) -> Result<RecordBatch> {
+        let of = |value: &str| self.functions().map(|_| Some(value.to_owned())).collect::<Vec<_>>();
+        let nothing = || self.functions().map(|_| None).collect::<Vec<Option<String>>>();
+        let names = || self.functions().map(|(name, _)| Some(name.to_owned())).collect::<Vec<_>>();
+        texts(&[
+            ("specific_catalog", of(CATALOG)),
+            ("specific_schema", of(SCHEMA)),
+            ("specific_name", names()),
+            ("routine_catalog", of(CATALOG)),
+            ("routine_schema", of(SCHEMA)),
+            ("routine_name", names()),
+            ("routine_type", of("FUNCTION")),
+            ("data_type", nothing()),
+            ("function_type", self.functions().map(|(_, kind)| Some(kind.to_owned())).collect()),
+            ("description", nothing()),
+            ("syntax_example", nothing()),
+        ])
+    }
+
+    /// One row a function for its result: functions here take more than one list of types.
+    fn parameters(&self) -> Result<RecordBatch> {
+        let of = |value: &str| self.functions().map(|_| Some(value.to_owned())).collect::<Vec<_>>();
+        let nothing = || self.functions().map(|_| None).collect::<Vec<Option<String>>>();
+        let count = self.functions().count();
+        with_numbers(
+            &[
+                ("specific_catalog", of(CATALOG)),
+                ("specific_schema", of(SCHEMA)),
+                ("specific_name", self.functions().map(|(name, _)| Some(name.to_owned())).collect()),
+                ("parameter_mode", of("OUT")),
+                ("parameter_name", nothing()),
+                ("data_type", nothing()),
+            ],
+            &[("ordinal_position", vec![1; count]), ("rid", vec![0; count])],
+        )
+    }
+}
+
+#[async_trait::async_trait]
+impl SchemaProvider for InformationSchema {
+    fn table_names(&self) -> Vec<String> {
+        TABLES.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let Some(batch) = self.rows(name).await? else { return Ok(None) };
+        Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        TABLES.contains(&name)
+    }
+}
+
+fn tables(named: &[(String, Arc<dyn TableProvider>)]) -> Result<RecordBatch> {
+    let of = |value: &str| named.iter().map(|_| Some(value.to_owned())).collect::<Vec<_>>();
+    let kind = |table: &Arc<dyn TableProvider>| match table.table_type() {
+        TableType::Base => "BASE TABLE",
+        TableType::View => "VIEW",
+        TableType::Temporary => "LOCAL TEMPORARY",
+    };
+    texts(&[
+        ("table_catalog", of(CATALOG)),
+        ("table_schema", of(SCHEMA)),
+        ("table_name", named.iter().map(|(name, _)| Some(name.clone())).collect()),
+        ("table_type", named.iter().map(|(_, table)| Some(kind(table).to_owned())).collect()),
+    ])
+}
+
+fn columns(named: &[(String, Arc<dyn TableProvider>)]) -> Result<RecordBatch> {
+    let (mut table, mut name, mut place, mut nullable, mut of) = (vec![], vec![], vec![], vec![], vec![]);
+    for (table_name, provider) in named {
+        for (at, field) in provider.schema().fields().iter().enumerate() {
+            table.push(Some(table_name.clone()));
+            name.push(Some(field.name().clone()));
+            place.push(at as u64 + 1);
+            nullable.push(Some(if field.is_nullable() { "YES" } else { "NO" }.to_owned()));
+            of.push(Some(sql_type(field.data_type())));
+        }
+    }
+    let every = |value: &str| table.iter().map(|_| Some(value.to_owned())).collect::<Vec<_>>();
+    let nothing = table.iter().map(|_| None).collect::<Vec<Option<String>>>();
+    with_numbers(
+        &[
+            ("table_catalog", every(CATALOG)),
+            ("table_schema", every(SCHEMA)),
+            ("table_name", table.clone()),
+            ("column_name", name),
+            ("column_default", nothing),
+            ("is_nullable", nullable),
+            ("data_type", of),
+        ],
+        &[("ordinal_position", place)],
+    )
+}
+
+fn texts(columns: &[(&str, Vec<Option<String>>)]) -> Result<RecordBatch> {
+    with_numbers(columns, &[])
+}
+
+fn with_numbers(texts: &[(&str, Vec<Option<String>>)], numbers: &[(&str, Vec<u64>)]) -> Result<RecordBatch> {
+    let mut fields = Vec::new();
+    let mut arrays: Vec<ArrayRef> = Vec::new();
+    for (name, values) in texts {
+        fields.push(Field::new(*name, DataType::Utf8, true));
+        arrays.push(Arc::new(StringArray::from(values.clone())));
+    }
+    for (name, values) in numbers {
+        fields.push(Field::new(*name, DataType::UInt64, false));
+        arrays.push(Arc::new(UInt64Array::from(values.clone())));
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+}

@@ -1,0 +1,184 @@
+//! The rows in memory as a leaf of the physical plan.
+//!
+//! Duty: hand out the projected columns of the view's batches. Guarantee: each row once, in at most `batch_size` rows a
+//! batch; interned resources and scopes are expanded, and hidden keys taken out, only where the column is projected.
+//! Left to others: filters (above), which batches there are (`scan::plan` leaves out those outside the time range).
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, new_null_array};
+use arrow::compute::take;
+use arrow::datatypes::{Int32Type, SchemaRef};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result, Statistics, internal_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::coop::cooperative;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
+};
+
+use super::columns;
+use crate::query::attributes::visible;
+use crate::span::schema;
+use crate::store::Rows;
+
+/// Leaf over batches in memory.
+#[derive(Debug)]
+pub struct MemoryExec {
+    partitions: Vec<Vec<Arc<Rows>>>,
+    /// Indices into [`super::table_schema`].
+    projection: Vec<usize>,
+    schema: SchemaRef,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl MemoryExec {
+    /// A leaf over `rows`, dealt out to at most `partitions` partitions; `projection` indexes [`super::table_schema`].
+    pub fn try_new(rows: Vec<Arc<Rows>>, projection: Vec<usize>, partitions: usize) -> Result<Self> {
+        let schema = Arc::new(super::table_schema().project(&projection)?);
+        let count = partitions.clamp(1, rows.len().max(1));
+        let mut dealt = vec![Vec::new(); count];
+        let mut filled = vec![0_usize; count];
+        for batch in rows {
+            let least = (0..count).min_by_key(|&i| filled[i]).expect("count is at least 1");
+            filled[least] += batch.batch.rows();
+            dealt[least].push(batch);
+        }
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema.clone()),
+            Partitioning::UnknownPartitioning(count),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative);
+        Ok(Self {
+            partitions: dealt,
+            projection,
+            schema,
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+
+    fn rows(&self, partition: Option<usize>) -> usize {
+        let count = |batches: &Vec<Arc<Rows>>| batches.iter().map(|b| b.batch.rows()).sum::<usize>();
+        match partition {
+            Some(one) => self.partitions.get(one).map_or(0, count),
+            None => self.partitions.iter().map(count).sum(),
+        }
+    }
+}
+
+impl DisplayAs for MemoryExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let batches: usize = self.partitions.iter().map(Vec::len).sum();
+        write!(f, "MemoryExec: partitions={}, batches={batches}, rows={}", self.partitions.len(), self.rows(None))
+    }
+}
+
+impl ExecutionPlan for MemoryExec {
+    fn name(&self) -> &'static str {
+        "MemoryExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let Some(batches) = self.partitions.get(partition).cloned() else {
+            return internal_err!("MemoryExec has no partition {partition}");
+        };
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let (projection, schema) = (self.projection.clone(), self.schema.clone());
+        let batch_size = context.session_config().batch_size().max(1);
+        let slices = batches.into_iter().flat_map(move |rows| {
+            let total = rows.batch.rows();
+            (0..total).step_by(batch_size).map(move |from| (rows.clone(), from, batch_size.min(total - from)))
+        });
+        let stream = slices.map(move |(rows, from, len)| {
+            let _timer = metrics.elapsed_compute().timer();
+            project(&rows, from, len, &projection, &schema).record_output(&metrics)
+        });
+        let stream = RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::iter(stream));
+        Ok(Box::pin(cooperative(stream)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        statistics.num_rows = Precision::Exact(self.rows(args.partition()));
+        Ok(Arc::new(statistics))
+    }
+}
+
+/// Rows `from .. from + len` as the columns of `schema`.
+fn project(rows: &Rows, from: usize, len: usize, projection: &[usize], schema: &SchemaRef) -> Result<RecordBatch> {
+    let batch = rows.batch.as_record_batch().slice(from, len);
+    let arrays = projection.iter().map(|&at| column(&batch, rows.ingest_us, at)).collect::<Result<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(len));
+    RecordBatch::try_new_with_options(schema.clone(), arrays, &options).map_err(DataFusionError::from)
+}
+
+/// Column `at` of the table over `batch`, which has the columns of [`schema::incoming`].
+fn column(batch: &RecordBatch, ingest_us: i64, at: usize) -> Result<ArrayRef> {
+    let incoming = schema::incoming().fields().len();
+    let field = super::table_schema().field(at).clone();
+    if at == schema::INGEST_TIME_INDEX {
+        let ingest = TimestampMicrosecondArray::from_value(ingest_us, batch.num_rows()).with_timezone("UTC");
+        return Ok(Arc::new(ingest));
+    }
+    match field.name().as_str() {
+        columns::END_TIME => return columns::end_time(batch.column(3), batch.column(4)),
+        columns::DURATION_MS => return columns::duration_ms(batch.column(4)),
+        _ => {}
+    }
+    let source = if at > schema::INGEST_TIME_INDEX { at - 1 } else { at };
+    if source >= incoming {
+        return Ok(new_null_array(field.data_type(), batch.num_rows()));
+    }
+    let array = batch.column(source);
+    match field.name().as_str() {
+        "attributes" => visible::attributes(array),
+        "resource" | "scope" => {
+            let interned = array.as_dictionary::<Int32Type>();
+            Ok(take(&visible::attributes(interned.values())?, interned.keys(), None)?)
+        }
+        "events" | "links" => visible::nested(array),
+        _ => Ok(array.clone()),
+    }
+}

@@ -1,0 +1,79 @@
+//! From a view to a physical plan.
+//!
+//! Duty: the union of memory and parts for one table scan. Guarantee: each row of the view that may pass the filters is
+//! handed out exactly once; what the manifest's time ranges exclude is not opened. Left to others: the filters
+//! themselves (a `FilterExec` above), how a file's columns become the table's (`adapter`).
+
+pub mod adapter;
+pub mod bounds;
+pub mod columns;
+mod memory;
+mod parts;
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::Session;
+use datafusion::common::Result;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::union::UnionExec;
+
+use self::bounds::Bounds;
+use crate::span::schema;
+use crate::store::View;
+
+pub use self::memory::MemoryExec;
+pub use self::parts::store_url;
+
+/// The columns of `spans`: those of [`schema::stored`] with plain lists for `resource` and `scope`, then the computed
+/// ones.
+pub fn table_schema() -> &'static SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        let plain = |field: &Arc<Field>| match field.data_type() {
+            of if *of == schema::interned_attributes() => {
+                Arc::new(field.as_ref().clone().with_data_type(schema::attributes()))
+            }
+            _ => field.clone(),
+        };
+        let mut fields: Vec<Arc<Field>> = schema::stored().fields().iter().map(plain).collect();
+        fields.push(Arc::new(Field::new(columns::END_TIME, schema::timestamp(TimeUnit::Nanosecond), false)));
+        fields.push(Arc::new(Field::new(columns::DURATION_MS, DataType::Float64, false)));
+        Arc::new(Schema::new(fields))
+    });
+    &SCHEMA
+}
+
+/// The plan that reads the rows of `view` within `bounds`.
+///
+/// `projection` indexes [`table_schema`]; `limit` may cut the rows of each part of the union, so it is given only where
+/// no filter stands above.
+pub fn plan(
+    view: &View,
+    session: &dyn Session,
+    projection: Option<&Vec<usize>>,
+    bounds: &Bounds,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let projection = projection.cloned().unwrap_or_else(|| (0..table_schema().fields().len()).collect());
+    let partitions = session.config().target_partitions();
+    let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+    if let Some(parts) = parts::plan(view, session, &projection, bounds, limit)? {
+        inputs.push(parts);
+    }
+    let memory: Vec<_> = view.memory.iter().filter(|rows| memory_may_hold(rows, bounds)).cloned().collect();
+    if !memory.is_empty() {
+        inputs.push(Arc::new(MemoryExec::try_new(memory, projection.clone(), partitions)?));
+    }
+    match inputs.len() {
+        0 => Ok(Arc::new(EmptyExec::new(Arc::new(table_schema().project(&projection)?)))),
+        1 => Ok(inputs.remove(0)),
+        _ => UnionExec::try_new(inputs),
+    }
+}
+
+fn memory_may_hold(rows: &crate::store::Rows, bounds: &Bounds) -> bool {
+    let Some(start) = rows.batch.start_range() else { return false };
+    let ingest_ns = rows.ingest_us.saturating_mul(1_000);
+    bounds.start.overlaps(start) && bounds.ingest.min_ns <= ingest_ns && ingest_ns <= bounds.ingest.max_ns
+}

@@ -1,0 +1,145 @@
+//! The engine's session for one statement.
+//!
+//! Duty: a context over one view, built from the allow-list. Guarantee: nothing can be named that is not listed here:
+//! no other tables, functions, files or settings. Left to others: which statements may run, limits and errors (the
+//! gateway).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
+use datafusion::common::Result;
+use datafusion::execution::SessionStateDefaults;
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::prelude::SessionConfig;
+
+use super::allow;
+use super::attributes::planner::AttributePlanner;
+use super::attributes::rule::AttributeTypes;
+use super::attributes::typing::Types;
+use super::config::Config;
+use super::events::NestedTable;
+use super::functions;
+use super::functions::numeric::{Numeric, is_numeric};
+use super::information_schema::InformationSchema;
+use super::scan;
+use super::table::SpanTable;
+use super::traces::TracesTable;
+use crate::store::View;
+
+/// Name of the only catalog.
+pub const CATALOG: &str = "weavergen";
+/// Name of the schema of our tables.
+pub const SCHEMA: &str = "public";
+/// Compiled Parquet footers kept between statements.
+const METADATA_CACHE_BYTES: usize = 32 << 20;
+
+/// What statements share: memory pool, spill folder, footer cache. Made once for a dataset.
+///
+/// `memory_bytes` bounds what operators reserve over all statements; they spill to `spill_dir`, at most `spill_bytes`,
+/// or fail where there is none. Errors: the folder cannot be used.
+pub fn runtime(memory_bytes: usize, spill: Option<(PathBuf, u64)>) -> Result<Arc<RuntimeEnv>> {
+    let top = std::num::NonZeroUsize::new(3).expect("3 is not 0");
+    let pool = TrackConsumersPool::new(FairSpillPool::new(memory_bytes), top);
+    let disk = match &spill {
+        Some((dir, _)) => DiskManagerMode::Directories(vec![dir.clone()]),
+        None => DiskManagerMode::Disabled,
+    };
+    let mut builder = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(pool))
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
+        .with_metadata_cache_limit(METADATA_CACHE_BYTES)
+        .with_object_list_cache_limit(0)
+        .with_file_statistics_cache_limit(0);
+    if let Some((_, bytes)) = spill {
+        builder = builder.with_max_temp_directory_size(bytes);
+    }
+    builder.build_arc()
+}
+
+/// A session for one statement over `view`, begun at `now_ns`.
+///
+/// Tables of other modules are added with `register_table`. Errors: none that a caller can cause.
+pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>) -> Result<SessionContext> {
+    runtime.register_object_store(scan::store_url().as_ref(), view.objects.clone());
+    let mut planners: Vec<Arc<dyn ExprPlanner>> =
+        vec![Arc::new(AttributePlanner::new(Types::new(&config.attribute_types)))];
+    planners.extend(SessionStateDefaults::default_expr_planners());
+    let state = SessionStateBuilder::new()
+        .with_config(session_config(config)?)
+        .with_runtime_env(runtime.clone())
+        .with_catalog_list(Arc::new(datafusion::catalog::MemoryCatalogProviderList::new()))
+        .with_expr_planners(planners)
+        .with_analyzer_rules(analyzer_rules())
+        .with_scalar_functions(scalar_functions(now_ns))
+        .with_aggregate_functions(aggregate_functions())
+        .with_window_functions(SessionStateDefaults::default_window_functions())
+        .build();
+    let context = SessionContext::new_with_state(state);
+
+    let tables: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
+    let spans = Arc::new(SpanTable::new(view.clone()));
+    tables.register_table("spans".to_owned(), spans.clone())?;
+    tables.register_table("traces".to_owned(), Arc::new(TracesTable::new(spans.clone(), config.trace_window)))?;
+    tables
+        .register_table("span_events".to_owned(), Arc::new(NestedTable::events(spans.clone(), config.trace_window)))?;
+    tables.register_table("span_links".to_owned(), Arc::new(NestedTable::links(spans, config.trace_window)))?;
+    let catalog = MemoryCatalogProvider::new();
+    catalog.register_schema(SCHEMA, tables.clone())?;
+    let functions = context.state();
+    let names = InformationSchema::new(tables, functions.scalar_functions(), functions.aggregate_functions());
+    catalog.register_schema("information_schema", Arc::new(names))?;
+    context.register_catalog(CATALOG, Arc::new(catalog));
+    Ok(context)
+}
+
+fn session_config(config: &Config) -> Result<SessionConfig> {
+    let mut session = SessionConfig::new()
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_information_schema(false)
+        .with_batch_size(8192)
+        .with_target_partitions(config.threads.max(1));
+    let options = session.options_mut();
+    options.set("datafusion.sql_parser.dialect", "postgresql")?;
+    options.set("datafusion.sql_parser.collect_spans", "true")?;
+    options.set("datafusion.sql_parser.recursion_limit", "50")?;
+    options.set("datafusion.execution.time_zone", "UTC")?;
+    options.set("datafusion.execution.parquet.pushdown_filters", "false")?;
+    options.set("datafusion.execution.sort_pushdown_buffer_capacity", "33554432")?;
+    options.set("datafusion.execution.spill_compression", "lz4_frame")?;
+    Ok(session)
+}
+
+/// The engine's rules with ours before type coercion, which would cast text to numbers.
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules = Analyzer::new().rules;
+    let before = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
+    rules.insert(before, Arc::new(AttributeTypes));
+    rules
+}
+
+fn scalar_functions(now_ns: i64) -> Vec<Arc<ScalarUDF>> {
+    let wrap = |function: Arc<ScalarUDF>| match is_numeric(function.name()) {
+        true => Arc::new(ScalarUDF::from(Numeric::new(function))),
+        false => function,
+    };
+    let engine = SessionStateDefaults::default_scalar_functions().into_iter();
+    let mut functions: Vec<_> = engine.filter(|function| allow::scalar(function.name())).map(wrap).collect();
+    functions.extend(functions::scalars(now_ns));
+    functions
+}
+
+fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
+    let engine = SessionStateDefaults::default_aggregate_functions().into_iter();
+    let mut all: Vec<_> = engine.filter(|function| allow::aggregate(function.name())).collect();
+    all.extend(functions::aggregates());
+    all
+}
