@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A place in a source: a file with line and column, or a command-line flag as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
     order: u32,
     line: u32,
@@ -133,7 +133,7 @@ impl Map {
     }
 
     /// All entries, to change their values.
-    pub(super) fn entries_mut(&mut self) -> &mut Vec<Entry> {
+    pub fn entries_mut(&mut self) -> &mut Vec<Entry> {
         &mut self.entries
     }
 

@@ -4,6 +4,7 @@
 //! others: printing (`config::report`).
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 use super::Mark;
 
@@ -91,9 +92,12 @@ impl Problems {
         self.found.borrow().iter().any(|problem| problem.code.is_error())
     }
 
-    /// All of them in file order, those of one place in the order found.
+    /// All of them in file order, those of one place in the order found, each once: a section may be opened by several
+    /// readers.
     pub fn into_sorted(self) -> Vec<Problem> {
         let mut found = self.found.into_inner();
+        let mut told = HashSet::new();
+        found.retain(|p| told.insert((p.code, p.path.clone(), p.text.clone(), p.mark.clone())));
         found.sort_by(|a, b| a.mark.cmp(&b.mark));
         found
     }

@@ -264,6 +264,35 @@ impl<'a> Section<'a> {
         found
     }
 
+    /// Every entry as a name the user chose with the entry itself, where the values are text; others are reported.
+    pub fn named_texts(&self) -> Vec<(&'a str, &'a Entry)> {
+        let is_text = |entry: &&Entry| match &entry.value.value {
+            Value::Text(_) => true,
+            Value::Null | Value::Reported => false,
+            other => {
+                let text = format!("expected string, got {}", other.type_name());
+                let (path, mark) = (self.sub(&entry.key), entry.value.mark.clone());
+                self.problems.add(Problem { code: Code::WrongType, path, text, mark, help: None });
+                false
+            }
+        };
+        self.entries().iter().filter(is_text).map(|entry| (entry.key.as_str(), entry)).collect()
+    }
+
+    /// The word in `entry`, one of [`Section::named_texts`], in any case.
+    pub fn pick_of<T: Copy>(&self, entry: &Entry, words: &[(&'static str, T)]) -> Option<T> {
+        let Value::Text(text) = &entry.value.value else { return None };
+        let word = text.to_lowercase();
+        let found = words.iter().find(|(known, _)| *known == word).map(|(_, value)| *value);
+        if found.is_none() {
+            let list: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
+            let text = format!("must be one of {}, got \"{text}\"", list.join(", "));
+            let (path, mark) = (self.sub(&entry.key), entry.value.mark.clone());
+            self.problems.add(Problem { code: Code::Check, path, text, mark, help: None });
+        }
+        found
+    }
+
     /// `host:port` of a listener, as written.
     pub fn endpoint(&self, key: &'static str) -> Option<String> {
         let text = self.text(key)?;
