@@ -16,6 +16,7 @@ mod guard;
 mod information_schema;
 pub mod params;
 pub mod render;
+mod lenient;
 pub mod scan;
 pub mod session;
 pub mod sql_type;
@@ -26,3 +27,6 @@ pub use config::Config;
 pub use error::{Code, Error};
 pub use gateway::{Answer, Gateway, Statement, Stats};
 pub use params::{Param, Params};
+
+#[cfg(test)]
+mod tests;
