@@ -134,13 +134,19 @@ impl<'a> Reader<'a> {
 
     /// A member name and its colon.
     pub(super) fn key(&mut self) -> Result<Cow<'a, [u8]>, Undecodable> {
-        self.skip_space();
-        if self.byte() != Some(b'"') {
-            return Err(self.fail("json", "a member name in double quotes is due"));
-        }
+        self.before_key()?;
         let key = self.text()?;
         self.punctuation(b':', "a colon is due after the member name")?;
         Ok(key)
+    }
+
+    fn before_key(&mut self) -> Result<(), Undecodable> {
+        self.skip_space();
+        match self.byte() {
+            Some(b'"') => Ok(()),
+            Some(_) => Err(self.fail("json", "a member name in double quotes is due")),
+            None => Err(self.fail("truncated", "the JSON text ends where a member name is due")),
+        }
     }
 
     /// A string, without its quotes and escapes.
@@ -255,10 +261,7 @@ impl<'a> Reader<'a> {
     }
 
     fn skip_key(&mut self) -> Result<(), Undecodable> {
-        self.skip_space();
-        if self.byte() != Some(b'"') {
-            return Err(self.fail("json", "a member name in double quotes is due"));
-        }
+        self.before_key()?;
         self.skip_text()?;
         self.punctuation(b':', "a colon is due after the member name")
     }

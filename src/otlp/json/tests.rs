@@ -104,7 +104,7 @@ fn j3_unknown_members_are_skipped_at_every_level() {
     );
     same(&text, "name", "n");
     let counted: Vec<_> = read(text, false).unwrap().unknown_fields.into_iter().collect();
-    assert_eq!(counted.len(), 11);
+    assert_eq!(counted.len(), 12, "{counted:?}");
     assert!(counted.iter().all(|(_, count)| *count == 1), "{counted:?}");
     bad(r#"{"x":[1,]}"#, "json");
     bad(r#"{"x":{"a":1]}"#, "json");
@@ -118,7 +118,8 @@ fn j4_repeated_members_are_overwritten_appended_or_merged() {
     for strict in BOTH {
         let decoded = read(&list, strict).unwrap();
         let batch = decoded.batches[0].as_record_batch();
-        assert_eq!(batch.column_by_name("attributes").unwrap().as_list::<i32>().value_length(0), 2);
+        // The third is ours: the raw end of a span without a start.
+        assert_eq!(batch.column_by_name("attributes").unwrap().as_list::<i32>().value_length(0), 3);
     }
     same(span(r#""status":{"code":2},"status":{"message":"m"}"#), "status_code", "error");
     let merged = format!(
