@@ -301,7 +301,8 @@ impl<'a> KeyValue<'a> {
 impl Undecodable {
     /// The error seen from one level further out.
     pub(super) fn under(mut self, parent: &str) -> Self {
-        self.path = if self.path.is_empty() { parent.to_owned() } else { format!("{parent}.{}", self.path) };
+        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        self.path = format!("{parent}{dot}{}", self.path);
         self
     }
 }

@@ -9,6 +9,7 @@ mod any;
 mod builder;
 mod columns;
 mod decode;
+mod json;
 mod owned;
 mod value;
 mod wire;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 pub use builder::{SpanBuilder, SpanFields, span_path};
 pub use decode::decode;
+pub use json::decode_json;
 pub use owned::OwnedList;
 pub use value::Value;
 
