@@ -31,6 +31,15 @@ pub struct File {
     disk: Disk,
 }
 
+/// Room of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that an unprivileged writer may still use.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
 /// The operations at which a test may inject an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -71,6 +80,13 @@ impl Disk {
     pub fn create_new(&self, path: &Path) -> io::Result<File> {
         self.check(Op::Create, path)?;
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        Ok(File { file: Arc::new(file), disk: self.clone() })
+    }
+
+    /// Opens a file for reading and writing; makes it if it does not exist.
+    pub fn open_or_create(&self, path: &Path) -> io::Result<File> {
+        self.check(Op::Create, path)?;
+        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         Ok(File { file: Arc::new(file), disk: self.clone() })
     }
 
@@ -116,6 +132,11 @@ impl Disk {
         fs::remove_file(path)
     }
 
+    /// Removes a file, or a directory with all that is in it.
+    pub fn remove_all(&self, path: &Path) -> io::Result<()> {
+        if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    }
+
     /// Makes creations, renames and removals in a directory durable.
     pub fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.check(Op::SyncDir, dir)?;
@@ -124,8 +145,16 @@ impl Disk {
 
     /// Bytes that an unprivileged writer may still use on the file system of `path`.
     pub fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        Ok(self.space(path)?.free)
+    }
+
+    /// Free and total bytes of the file system of `path`.
+    pub fn space(&self, path: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(path)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        Ok(Space {
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+        })
     }
 }
 
@@ -179,6 +208,11 @@ impl File {
     pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         self.disk.check(Op::Read, Path::new(""))?;
         self.file.read_exact_at(bytes, offset)
+    }
+
+    /// Whether both handles are clones of one open file.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.file, &other.file)
     }
 
     /// Length in bytes.

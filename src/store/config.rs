@@ -15,6 +15,17 @@ pub enum Durability {
     Memory,
 }
 
+impl Durability {
+    /// The word in configuration and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fsync => "fsync",
+            Self::Os => "os",
+            Self::Memory => "memory",
+        }
+    }
+}
+
 /// What to do when the log is corrupt (not merely torn at its end).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnCorruption {

@@ -4,14 +4,352 @@
 //! Guarantee: an append that returned `Ok` survives kill -9 and power loss (with `durability: fsync`) and is in every
 //! view taken afterwards, exactly once. Left to others: SQL (`query`), admission (`receive`), semantic-convention
 //! columns (handed in as a function).
+//!
+//! The way of a delivery: [`Store::append`] → `wal` (durable) → `memtable` (visible) → `flush` (parts). `recover` walks
+//! it again after a start, `offline` without one.
 
 pub mod config;
+mod decode;
+mod error;
+mod flush;
+mod folder;
+pub mod ledger;
+pub mod local;
+mod lock;
 pub mod manifest;
+mod memtable;
+mod metrics;
+pub mod offline;
+mod open;
+mod outlier;
 pub mod part;
+mod recover;
+#[cfg(test)]
+mod samples;
+mod shelf;
 mod snapshot;
+mod split;
+#[cfg(test)]
+mod tests;
+mod wal;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub use config::Config;
+pub use error::Error;
+pub use ledger::Ledger;
 pub use snapshot::{Gen, PartSet, Reader, Rows, Snapshot, View};
+use tokio::sync::watch;
+
+use crate::budget::Budget;
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::span::{Delivery, Origin};
+use flush::Flushed;
+use memtable::Memtable;
+use metrics::Metrics;
+use wal::door::{Door, Entered, Offer};
+use wal::next::Next;
+use wal::payload::Payload;
+use wal::record;
+use wal::thread::{Limits, Progress};
 
 /// A log sequence number: one per record, +1 each, never reused.
 pub type Lsn = u64;
+
+/// Columns larger than this are packed for the log off the async threads.
+const PACK_ELSEWHERE_BYTES: usize = 1 << 20;
+
+/// The answer to an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The record; 0 for an empty delivery or a duplicate.
+    pub lsn: Lsn,
+    /// The same request was already stored (storage.md 11.3a); nothing was added.
+    pub duplicate: bool,
+}
+
+/// How the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Replay has ended and appends can be made durable.
+    pub ready: bool,
+    /// What is wrong or pending, one sentence each; empty when all is well.
+    pub reasons: Vec<String>,
+}
+
+/// The span store; cheap to clone. Its threads end, and the folder's lock is released, with [`Store::close`] or when the
+/// last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    limits: Limits,
+    door: Arc<Door>,
+    memtable: Arc<Memtable>,
+    next: Option<Next>,
+    progress: Arc<Progress>,
+    flushed: watch::Receiver<Flushed>,
+    status: Arc<Status>,
+    metrics: Metrics,
+    reader: Reader,
+    ledger: Ledger,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: lock::Lock,
+}
+
+/// What the start found and how far it is.
+#[derive(Debug)]
+struct Status {
+    /// Replay has ended.
+    complete: Arc<AtomicBool>,
+    /// Damage found at start.
+    damage: Mutex<Vec<String>>,
+}
+
+impl Store {
+    /// Opens the data folder `config.path`, made if absent. Returns as soon as appends can be taken; replay of the log
+    /// goes on behind ([`Store::is_ready`]). Must be called within a tokio runtime.
+    ///
+    /// Errors: [`Error::Locked`] if another process owns the folder, [`Error::Folder`] if it is of a newer release,
+    /// [`Error::Corrupt`] with `wal.on_corruption: refuse`, [`Error::Io`] and [`Error::Parts`] if it cannot be read.
+    pub async fn open(
+        config: Config,
+        disk: Disk,
+        clock: Clock,
+        budget: &Budget,
+        registry: &prometheus::Registry,
+    ) -> Result<Self, Error> {
+        open::open(config, disk, clock, budget, registry, decode::otlp()).await
+    }
+
+    /// Makes a delivery durable and visible; returns then. An empty one is answered at once, one that is stored already
+    /// (same request identity) is not stored again.
+    ///
+    /// Errors: retryable ones ([`crate::error::Class::is_retryable`]) for want of memory or space, after a failed sync,
+    /// while shutting down; nothing of the delivery is visible then. When the caller goes away meanwhile the delivery may
+    /// still be stored (otlp.md A5).
+    pub async fn append(&self, delivery: Delivery) -> Result<Appended, Error> {
+        if delivery.spans() == 0 {
+            return Ok(Appended { lsn: 0, duplicate: false });
+        }
+        let mut account = Account::of(&delivery, &self.inner.metrics);
+        let result = self.inner.append(delivery).await;
+        account.close(&result);
+        result
+    }
+
+    /// Whether replay has ended.
+    pub fn is_ready(&self) -> bool {
+        self.inner.status.complete.load(Ordering::Acquire)
+    }
+
+    /// A handle on the rows.
+    pub fn reader(&self) -> Reader {
+        self.inner.reader.clone()
+    }
+
+    /// The drop ledger.
+    pub fn ledger(&self) -> Ledger {
+        self.inner.ledger.clone()
+    }
+
+    /// How the store is.
+    pub fn health(&self) -> Health {
+        let inner = &self.inner;
+        let mut reasons = inner.status.damage.lock().expect("no holder of this lock panics").clone();
+        if !self.is_ready() {
+            reasons.push("the log is being replayed".to_owned());
+        }
+        if let Some(error) = inner.refusal() {
+            reasons.push(error.to_string());
+        }
+        if let Some(error) = &inner.door.lock().off {
+            reasons.push(error.to_string());
+        }
+        if let Some(error) = &inner.flushed.borrow().error {
+            reasons.push(format!("flush: {error}"));
+        }
+        // storage.md 4.6: readiness turns 503 after the third failure.
+        let durable = inner.progress.failed_recoveries.load(Ordering::Relaxed) < 3;
+        Health { ready: self.is_ready() && durable, reasons }
+    }
+
+    /// Writes all rows in memory to parts; returns when they are durable and in the manifest.
+    ///
+    /// Errors: what made the flush fail; the rows stay in memory and in the log, and it is tried again behind.
+    pub async fn freeze_and_flush(&self) -> Result<(), Error> {
+        let inner = &self.inner;
+        let mut flushed = inner.flushed.clone();
+        let failures = flushed.borrow().failures;
+        let target = inner.door.freeze()?.await.map_err(|_| Error::Draining)?;
+        while inner.memtable.snapshot().load().frozen.iter().any(|g| g.from <= target) {
+            {
+                let progress = flushed.borrow_and_update();
+                if progress.failures > failures
+                    && let Some(error) = &progress.error
+                {
+                    return Err(error.clone());
+                }
+            }
+            if inner.memtable.is_stopped() {
+                return Err(Error::Draining);
+            }
+            // A replayed generation without rows goes without a flush.
+            drop(tokio::time::timeout(Duration::from_millis(50), flushed.changed()).await);
+        }
+        Ok(())
+    }
+
+    /// Takes no more appends, waits for those under way, flushes, writes the shutdown mark, releases the folder. Other
+    /// clones may still read.
+    ///
+    /// Errors: what made the flush fail; everything acknowledged is in the log then, and the next start replays it.
+    pub async fn close(self) -> Result<(), Error> {
+        let inner = &self.inner;
+        inner.door.drain();
+        // During replay the log still holds everything.
+        let flushed = if self.is_ready() { self.freeze_and_flush().await } else { Ok(()) };
+        if let Ok(finished) = inner.door.finish() {
+            // An error: the thread ended without a mark, and the next start replays.
+            let _ = finished.await;
+        }
+        let of_join = self.inner.clone();
+        let joined = tokio::task::spawn_blocking(move || of_join.stop_and_join()).await;
+        joined.map_err(|e| Error::Internal { detail: format!("cannot end the store's threads: {e}") })?;
+        flushed
+    }
+}
+
+impl Inner {
+    async fn append(&self, delivery: Delivery) -> Result<Appended, Error> {
+        if delivery.identity == 0
+            && let Some(error) = self.refusal()
+        {
+            // Before any work; what has an identity may be a repeat, which needs no room.
+            return Err(error);
+        }
+        let offer = self.pack(delivery).await?;
+        match self.door.enter(offer, || self.refusal())? {
+            // An ended thread answers nothing: the store is being dropped.
+            Entered::Queued(answer) => answer.await.map_err(|_| Error::Draining)?.map(stored),
+            Entered::Stored => Ok(Appended { lsn: 0, duplicate: true }),
+            Entered::Waits(answer) => {
+                answer.await.map_err(|_| Error::Draining)??;
+                Ok(Appended { lsn: 0, duplicate: true })
+            }
+        }
+    }
+
+    /// The record of a delivery.
+    async fn pack(&self, delivery: Delivery) -> Result<Offer, Error> {
+        let spans = u32::try_from(delivery.spans()).map_err(|_| Error::TooLarge { bytes: u64::MAX })?;
+        let (identity, own) = (delivery.identity, delivery.origin == Origin::Own);
+        let compress = self.config.wal_compress;
+        let work = move |delivery: Delivery| -> Result<Offer, Error> {
+            let payload = Payload::of(&delivery, compress)?;
+            let payload_xxh3 = record::payload_hash(&payload.bytes);
+            Ok(Offer { batches: delivery.batches, payload, payload_xxh3, identity, own, spans })
+        };
+        if self.next.is_none() {
+            // `durability: memory` has no log.
+            let payload = Payload::mark();
+            return Ok(Offer { batches: delivery.batches, payload, payload_xxh3: 0, identity, own, spans });
+        }
+        let columns = || delivery.batches.iter().map(|b| b.as_record_batch().get_array_memory_size()).sum::<usize>();
+        if delivery.body.is_some() || columns() < PACK_ELSEWHERE_BYTES {
+            return work(delivery);
+        }
+        let packed = tokio::task::spawn_blocking(move || work(delivery)).await;
+        packed.map_err(|e| Error::Internal { detail: format!("packing a record failed: {e}") })?
+    }
+
+    /// Why no append may start, if so (storage.md 12.2, 14).
+    fn refusal(&self) -> Option<Error> {
+        if let Some(error) = self.next.as_ref().and_then(Next::refusal) {
+            return Some(error);
+        }
+        let frozen = self.memtable.frozen();
+        if frozen > self.config.max_frozen {
+            return Some(Error::FlushBehind { frozen });
+        }
+        let bytes = self.memtable.log_bytes();
+        if bytes > self.config.wal_max_bytes {
+            return Some(Error::LogFull { bytes });
+        }
+        let limit_bytes = self.limits.memory_bytes;
+        (self.memtable.bytes() > limit_bytes).then_some(Error::Memory { limit_bytes })
+    }
+
+    fn stop_and_join(&self) {
+        self.door.stop();
+        self.memtable.stop();
+        if let Some(next) = &self.next {
+            next.stop();
+        }
+        let threads = std::mem::take(&mut *self.threads.lock().expect("no holder of this lock panics"));
+        // A panic of a thread was already reported by the panic hook.
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop_and_join();
+    }
+}
+
+fn stored(lsn: Lsn) -> Appended {
+    Appended { lsn, duplicate: false }
+}
+
+/// Counts one append when its outcome is known, so that `offered = acked + failed` at every scrape.
+struct Account {
+    metrics: Metrics,
+    source: &'static str,
+    spans: u64,
+    open: bool,
+}
+
+impl Account {
+    fn of(delivery: &Delivery, metrics: &Metrics) -> Self {
+        let source = metrics::source(delivery.origin);
+        Self { metrics: metrics.clone(), source, spans: delivery.spans() as u64, open: true }
+    }
+
+    fn close(&mut self, result: &Result<Appended, Error>) {
+        self.open = false;
+        let source = [self.source];
+        self.metrics.offered.with_label_values(&source).inc_by(self.spans);
+        match result {
+            Ok(appended) => {
+                self.metrics.acked.with_label_values(&source).inc_by(self.spans);
+                if appended.duplicate {
+                    self.metrics.duplicates.with_label_values(&["request"]).inc_by(self.spans);
+                }
+            }
+            Err(error) => {
+                self.metrics.failed.with_label_values(&source).inc_by(self.spans);
+                self.metrics.refused.with_label_values(&[error.label()]).inc();
+            }
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        // The caller went away: nobody was answered.
+        if self.open {
+            let source = [self.source];
+            self.metrics.offered.with_label_values(&source).inc_by(self.spans);
+            self.metrics.failed.with_label_values(&source).inc_by(self.spans);
+        }
+    }
+}

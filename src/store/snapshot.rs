@@ -4,45 +4,64 @@
 //! change (freeze, flush, removal) is one store of the snapshot, so a view holds each row exactly once (storage.md 5.2,
 //! 5.3). Left to others: who makes the changes (`store/mod.rs`), what is done with the rows (`query`).
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 
-use super::Lsn;
 use super::part::Part;
+use super::{Lsn, outlier};
 use crate::span::SpanBatch;
 
-/// Rows of one log record in memory.
+/// Rows of one log record in memory (or a part of them, where its request was cut into several batches).
 #[derive(Clone, Debug)]
 pub struct Rows {
-    /// The spans as they were decoded.
+    /// The spans as they were decoded, time outliers marked.
     pub batch: SpanBatch,
     /// Store position: microseconds, strictly increasing per record.
     pub ingest_us: i64,
     /// The record.
     pub lsn: Lsn,
+    /// Memory they hold.
+    pub bytes: u64,
 }
 
 impl Rows {
+    /// The rows of record `lsn`, whose time outliers are marked now that their position is known (storage.md 11.1).
+    pub fn new(batch: SpanBatch, ingest_us: i64, lsn: Lsn) -> Self {
+        let batch = outlier::mark(batch, ingest_us);
+        let bytes = batch.as_record_batch().get_array_memory_size() as u64;
+        Self { batch, ingest_us, lsn, bytes }
+    }
+
     /// The rows as stored columns ([`crate::span::schema::stored`]).
     pub fn to_record_batch(&self) -> RecordBatch {
         self.batch.with_ingest_time(self.ingest_us)
     }
 }
 
-/// A generation: the memory of one contiguous range of log records. Appended to by the log thread only.
+/// A generation: the memory of one contiguous range of log records. Filled by one thread: the log's, or the replay's.
 #[derive(Debug)]
 pub struct Gen {
     /// First lsn that may lie in it.
     pub from: Lsn,
     rows: Mutex<Vec<Arc<Rows>>>,
+    to: OnceLock<Lsn>,
+    bytes: AtomicU64,
+    log_bytes: AtomicU64,
 }
 
 impl Gen {
     /// An empty generation that begins at `from`.
     pub fn new(from: Lsn) -> Self {
-        Self { from, rows: Mutex::new(Vec::new()) }
+        Self {
+            from,
+            rows: Mutex::new(Vec::new()),
+            to: OnceLock::new(),
+            bytes: AtomicU64::new(0),
+            log_bytes: AtomicU64::new(0),
+        }
     }
 
     /// Adds rows behind those there are; callers keep lsn order.
@@ -50,9 +69,37 @@ impl Gen {
         self.rows.lock().expect("no holder of this lock panics").extend(rows);
     }
 
+    /// Adds rows that hold `bytes` in memory and `log_bytes` in the log.
+    pub(super) fn add(&self, rows: Vec<Arc<Rows>>, bytes: u64, log_bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.log_bytes.fetch_add(log_bytes, Ordering::Relaxed);
+        self.push(rows);
+    }
+
     /// The rows there are at this moment, in lsn order.
     pub fn rows(&self) -> Vec<Arc<Rows>> {
         self.rows.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Last lsn that may lie in it, once it is complete.
+    pub fn to(&self) -> Option<Lsn> {
+        self.to.get().copied()
+    }
+
+    /// Bytes of its rows in memory.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of its records in the log.
+    pub fn log_bytes(&self) -> u64 {
+        self.log_bytes.load(Ordering::Relaxed)
+    }
+
+    /// No more rows come: it is complete with `to`.
+    pub(super) fn seal(&self, to: Lsn) {
+        // Sealed once, by the thread that fills it.
+        let _ = self.to.set(to);
     }
 }
 
@@ -82,6 +129,8 @@ pub struct Reader {
     current: Arc<ArcSwap<Snapshot>>,
     /// Reads of parts go through it; it checks every block once (storage.md 7).
     objects: Arc<dyn object_store::ObjectStore>,
+    /// Whether replay of the log has ended.
+    complete: Arc<AtomicBool>,
 }
 
 /// The rows that one statement works on.
@@ -97,16 +146,30 @@ pub struct View {
     pub objects: Arc<dyn object_store::ObjectStore>,
     /// Store position of the newest row in the view, µs since 1970; 0 without rows.
     pub visible_us: i64,
+    /// Whether all acknowledged rows are in it; `false` while the log is still being replayed, and answers are to be
+    /// flagged `incomplete` (storage.md 4.5).
+    pub complete: bool,
 }
 
 impl Reader {
     /// A reader of `current`, whose parts are read from `objects`.
     pub fn new(current: Arc<ArcSwap<Snapshot>>, objects: Arc<dyn object_store::ObjectStore>) -> Self {
-        Self { current, objects }
+        Self { current, objects, complete: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// A reader whose views are incomplete until `complete` is set.
+    pub(super) fn until(
+        current: Arc<ArcSwap<Snapshot>>,
+        objects: Arc<dyn object_store::ObjectStore>,
+        complete: Arc<AtomicBool>,
+    ) -> Self {
+        Self { current, objects, complete }
     }
 
     /// The view of this moment. Every append that was acknowledged before the call is in it.
     pub fn view(&self) -> View {
+        // Before the snapshot: what was complete then is in it.
+        let complete = self.complete.load(Ordering::Acquire);
         let snapshot = self.current.load_full();
         let mut memory: Vec<Arc<Rows>> = snapshot.frozen.iter().flat_map(|g| g.rows()).collect();
         memory.extend(snapshot.active.rows());
@@ -118,6 +181,7 @@ impl Reader {
             memory,
             objects: self.objects.clone(),
             visible_us: in_parts.max(in_memory),
+            complete,
         }
     }
 }

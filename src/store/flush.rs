@@ -1,0 +1,134 @@
+//! Flush: frozen generations become parts (storage.md 6).
+//!
+//! Duty: one generation at a time, oldest first: split by hour, write the parts, commit one manifest delta, swap the
+//! snapshot, delete log segments one flush late. Guarantee: rows leave memory only when the manifest that names their
+//! parts is durable; a failure keeps them and is tried again with back-off, and repeats no step that is done. Left to
+//! others: the files (`shelf.rs`), when a generation freezes (`wal/thread.rs`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::manifest::PartEntry;
+use super::memtable::Memtable;
+use super::metrics::Metrics;
+use super::shelf::Shelf;
+use super::split::{self, Set};
+use super::wal::segments::Segments;
+use super::{Error, Gen, Lsn};
+use crate::disk::Disk;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Space that returned is noticed within 5 s (storage.md 12.2).
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// How far the flush is.
+#[derive(Clone, Debug, Default)]
+pub struct Flushed {
+    /// All rows up to it are in parts.
+    pub lsn: Lsn,
+    /// Attempts that failed since the start.
+    pub failures: u64,
+    /// Why the newest attempt failed; `None` after a success.
+    pub error: Option<Error>,
+}
+
+/// The flush thread's state.
+#[derive(Debug)]
+pub struct Flusher {
+    pub(super) shelf: Shelf,
+    pub(super) memtable: Arc<Memtable>,
+    pub(super) segments: Segments,
+    pub(super) disk: Disk,
+    pub(super) metrics: Metrics,
+    pub(super) progress: watch::Sender<Flushed>,
+}
+
+/// A flush under way: what a further attempt need not do again.
+struct Attempt {
+    generation: Arc<Gen>,
+    to: Lsn,
+    sets: Vec<Set>,
+    written: Vec<PartEntry>,
+}
+
+impl Flusher {
+    /// Runs until the memtable is stopped.
+    pub fn run(mut self) {
+        // Below ingest in priority; a refusal only means equal priority.
+        let _ = rustix::process::setpriority_process(None, 10);
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "the flush cannot start");
+                let error = Error::Internal { detail: format!("the flush cannot start: {error}") };
+                self.progress.send_modify(|p| (p.failures, p.error) = (p.failures + 1, Some(error)));
+                return;
+            }
+        };
+        while let Some(generation) = self.memtable.wait_for_complete() {
+            let Some(to) = generation.to() else { continue };
+            let sets = split::split(&generation.rows(), split::hour_of_ns(self.shelf.now_ns()));
+            let mut attempt = Attempt { generation, to, sets, written: Vec::new() };
+            let mut pause = FIRST_PAUSE;
+            loop {
+                let began = Instant::now();
+                match runtime.block_on(self.flush(&mut attempt)) {
+                    Ok(()) => {
+                        self.metrics.flush_seconds.observe(began.elapsed().as_secs_f64());
+                        break;
+                    }
+                    Err(error) => self.failed(error),
+                }
+                if !self.memtable.pause(pause) {
+                    return;
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    async fn flush(&mut self, attempt: &mut Attempt) -> Result<(), Error> {
+        let (from, to) = (attempt.generation.from, attempt.to);
+        let of = u32::try_from(attempt.sets.len()).unwrap_or(u32::MAX);
+        while let Some(set) = attempt.sets.get(attempt.written.len()) {
+            let index = u32::try_from(attempt.written.len()).unwrap_or(u32::MAX);
+            let entry = self.shelf.put(set, from, to, index, of).await?;
+            attempt.written.push(entry);
+            if self.memtable.is_stopped() {
+                return Err(Error::Draining);
+            }
+        }
+        let before = self.shelf.flushed();
+        // An earlier attempt may have committed without learning of it; the manifest recognises that.
+        self.shelf.commit(attempt.written.clone(), to).await?;
+        let parts = Arc::new(self.shelf.parts());
+        self.memtable.flushed(&attempt.generation, self.shelf.version(), &parts);
+        self.measure(&parts);
+        // One flush late: an unreadable newest delta then costs a replay, not data (storage.md 6.6).
+        if let Err(error) = self.segments.delete_up_to(before, &self.disk) {
+            tracing::warn!(%error, "cannot delete log segments that are no longer needed");
+        }
+        self.progress.send_modify(|p| (p.lsn, p.error) = (to, None));
+        Ok(())
+    }
+
+    fn failed(&self, error: Error) {
+        self.metrics.flush_failures.inc();
+        tracing::warn!(%error, "flush failed; the rows stay in memory and in the log, it is tried again");
+        self.progress.send_modify(|p| (p.failures, p.error) = (p.failures + 1, Some(error)));
+    }
+
+    /// Counts of the live parts.
+    pub fn measure(&self, parts: &super::PartSet) {
+        for level in [0_u8, 1] {
+            let of_level = || parts.parts.iter().filter(|p| p.entry.level == level);
+            let bytes: u64 = of_level().map(|p| p.entry.bytes).sum();
+            let label = level.to_string();
+            let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            self.metrics.parts.with_label_values(&[label.as_str()]).set(gauge(of_level().count() as u64));
+            self.metrics.part_bytes.with_label_values(&[label.as_str()]).set(gauge(bytes));
+        }
+    }
+}

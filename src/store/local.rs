@@ -1,0 +1,328 @@
+//! The local disk as an object store whose puts are durable.
+//!
+//! Duty: [`SyncedLocal`], storage.md 13. Guarantee: a put that returned `Ok` survives power loss, whole; a create-only
+//! put never replaces; a put that failed before its directory was synced leaves no visible name. Left to others: what
+//! is put, and the order of puts (`part`, `manifest`).
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path as FsPath, PathBuf};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{
+    CopyMode, CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+};
+
+use crate::clock::Clock;
+use crate::disk::Disk;
+
+const STORE: &str = "SyncedLocal";
+/// Where files lie until they are whole and synced; emptied at start by the store.
+const TMP: &str = "tmp";
+
+/// Objects as files below a folder; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SyncedLocal {
+    root: PathBuf,
+    disk: Disk,
+    clock: Clock,
+}
+
+impl SyncedLocal {
+    /// Objects below `root`, which is made (with its `tmp/`) if it does not exist.
+    pub fn open(root: impl Into<PathBuf>, disk: Disk, clock: Clock) -> io::Result<Self> {
+        let root = root.into();
+        disk.create_dir_all(&root.join(TMP))?;
+        disk.sync_dir(&root)?;
+        Ok(Self { root, disk, clock })
+    }
+
+    fn file(&self, location: &Path) -> PathBuf {
+        self.root.join(location.as_ref())
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        location: &Path,
+        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let this = self.clone();
+        match tokio::task::spawn_blocking(move || work(&this)).await {
+            Ok(done) => done.map_err(|e| told(e, location)),
+            Err(source) => Err(Error::JoinError { source }),
+        }
+    }
+
+    fn write(&self, to: &FsPath, payload: &PutPayload, replace: bool) -> io::Result<()> {
+        let dir = to.parent().expect("a location has a name below the root");
+        self.make_dirs(dir)?;
+        let temporary = self.root.join(TMP).join(format!("{}.put", self.clock.ulid()));
+        let written = self
+            .write_temporary(&temporary, payload)
+            .and_then(|()| if replace { self.disk.rename(&temporary, to) } else { self.disk.link(&temporary, to) });
+        if !replace || written.is_err() {
+            // A temporary name that stays behind is removed at the next start; it is not worth failing the put.
+            drop(self.disk.remove(&temporary));
+        }
+        written?;
+        self.disk.sync_dir(dir).inspect_err(|_| {
+            if !replace {
+                // Visible but perhaps not durable: take the name back, so that nobody reads it as committed.
+                drop(self.disk.remove(to));
+            }
+        })
+    }
+
+    fn write_temporary(&self, path: &FsPath, payload: &PutPayload) -> io::Result<()> {
+        let file = self.disk.create_new(path)?;
+        let mut slices: Vec<_> = payload.iter().map(|bytes| io::IoSlice::new(bytes)).collect();
+        file.write_all_vectored_at(&mut slices, 0)?;
+        file.sync_data()
+    }
+
+    /// Makes `dir` below the root; the entry of every folder that was missing is synced in its parent.
+    fn make_dirs(&self, dir: &FsPath) -> io::Result<()> {
+        let missing: Vec<_> = dir.ancestors().take_while(|d| *d != self.root && !d.is_dir()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.disk.create_dir_all(dir)?;
+        for made in missing {
+            self.disk.sync_dir(made.parent().expect("it lies below the root"))?;
+        }
+        Ok(())
+    }
+
+    fn meta(&self, location: &Path) -> io::Result<ObjectMeta> {
+        let meta = std::fs::metadata(self.file(location))?;
+        if !meta.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(object_meta(location.clone(), &meta))
+    }
+
+    fn walk(&self, dir: &FsPath, deep: bool) -> io::Result<(Vec<ObjectMeta>, Vec<Path>)> {
+        let (mut objects, mut folders, mut todo) = (Vec::new(), Vec::new(), vec![dir.to_owned()]);
+        while let Some(dir) = todo.pop() {
+            let entries = match self.disk.list(&dir) {
+                Ok(entries) => entries,
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+                Err(e) => return Err(e),
+            };
+            for path in entries.into_iter().filter(|p| *p != self.root.join(TMP)) {
+                let name = path.strip_prefix(&self.root).expect("the walk began below the root");
+                // A name that no put of ours can have made is not an object.
+                let Some(location) = name.to_str().and_then(|n| Path::parse(n).ok()) else { continue };
+                match std::fs::metadata(&path) {
+                    Ok(meta) if meta.is_dir() && deep => todo.push(path),
+                    Ok(meta) if meta.is_dir() => folders.push(location),
+                    Ok(meta) => objects.push(object_meta(location, &meta)),
+                    // Deleted between the listing and now.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        objects.sort_by(|a, b| a.location.cmp(&b.location));
+        folders.sort();
+        Ok((objects, folders))
+    }
+
+    fn dir(&self, prefix: Option<&Path>) -> PathBuf {
+        prefix.map_or_else(|| self.root.clone(), |p| self.file(p))
+    }
+}
+
+fn object_meta(location: Path, meta: &std::fs::Metadata) -> ObjectMeta {
+    let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    ObjectMeta { location, last_modified: modified.into(), size: meta.len(), e_tag: None, version: None }
+}
+
+fn told(error: io::Error, location: &Path) -> Error {
+    let path = location.to_string();
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::NotFound { path, source: Box::new(error) },
+        io::ErrorKind::AlreadyExists => Error::AlreadyExists { path, source: Box::new(error) },
+        kind => {
+            let source = Box::new(io::Error::new(kind, format!("{path}: {error}")));
+            Error::Generic { store: STORE, source }
+        }
+    }
+}
+
+#[async_trait]
+impl ObjectStore for SyncedLocal {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        let replace = match opts.mode {
+            PutMode::Create => false,
+            PutMode::Overwrite => true,
+            PutMode::Update(_) => {
+                return Err(Error::NotImplemented {
+                    operation: "conditional update".into(),
+                    implementer: STORE.into(),
+                });
+            }
+        };
+        let to = self.file(location);
+        self.blocking(location, move |this| this.write(&to, &payload, replace)).await?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Ok(Box::new(Upload { store: self.clone(), location: location.clone(), parts: Vec::new() }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let (at, conditions) = (location.clone(), options.clone());
+        let (meta, range, bytes) = self
+            .blocking(location, move |this| {
+                let meta = this.meta(&at)?;
+                let range = match &options.range {
+                    Some(range) => range.as_range(meta.size).map_err(|e| io::Error::other(e.to_string()))?,
+                    None => 0..meta.size,
+                };
+                // The caller's conditions are checked before a byte is read.
+                if options.head || options.check_preconditions(&meta).is_err() {
+                    return Ok((meta, range, Bytes::new()));
+                }
+                let bytes = this.read(&at, &range)?;
+                Ok((meta, range, bytes))
+            })
+            .await?;
+        conditions.check_preconditions(&meta)?;
+        let payload = GetResultPayload::Stream(stream::once(async { Ok(bytes) }).boxed());
+        Ok(GetResult { payload, meta, range, attributes: Default::default() })
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let this = self.clone();
+        locations
+            .and_then(move |location| {
+                let this = this.clone();
+                async move {
+                    let file = this.file(&location);
+                    this.blocking(&location, move |this| {
+                        this.disk.remove(&file)?;
+                        this.disk.sync_dir(file.parent().expect("a location has a name below the root"))
+                    })
+                    .await?;
+                    Ok(location)
+                }
+            })
+            .boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (this, dir, prefix) = (self.clone(), self.dir(prefix), prefix.cloned().unwrap_or_default());
+        let listed = async move {
+            let (objects, _) = this.blocking(&prefix, move |this| this.walk(&dir, true)).await?;
+            Ok::<_, Error>(stream::iter(objects.into_iter().map(Ok)))
+        };
+        stream::once(listed).try_flatten().boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let dir = self.dir(prefix);
+        let at = prefix.cloned().unwrap_or_default();
+        let (objects, common_prefixes) = self.blocking(&at, move |this| this.walk(&dir, false)).await?;
+        Ok(ListResult { common_prefixes, objects })
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        let bytes = self.get(from).await?.bytes().await?;
+        let mode = match options.mode {
+            CopyMode::Create => PutMode::Create,
+            CopyMode::Overwrite => PutMode::Overwrite,
+        };
+        self.put_opts(to, bytes.into(), mode.into()).await.map(drop)
+    }
+}
+
+impl SyncedLocal {
+    fn read(&self, location: &Path, range: &Range<u64>) -> io::Result<Bytes> {
+        let len = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+        let mut bytes = vec![0; len];
+        self.disk.open_read(&self.file(location))?.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes.into())
+    }
+}
+
+impl std::fmt::Display for SyncedLocal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{STORE}({})", self.root.display())
+    }
+}
+
+/// Parts are kept in memory until the upload completes: nothing of ours is uploaded in parts on a local disk.
+#[derive(Debug)]
+struct Upload {
+    store: SyncedLocal,
+    location: Path,
+    parts: Vec<Bytes>,
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.parts.extend(data);
+        Box::pin(async { Ok(()) })
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let payload: PutPayload = std::mem::take(&mut self.parts).into_iter().collect();
+        self.store.put_opts(&self.location, payload, PutMode::Overwrite.into()).await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.parts.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Op, faults::Faults};
+
+    fn store(dir: &FsPath, disk: Disk) -> SyncedLocal {
+        SyncedLocal::open(dir, disk, Clock::manual(1, 1)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_create_only_put_never_replaces_and_leaves_no_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path(), Disk::Os);
+        let at = Path::from("spans/date=2026-01-01/hour=05/a.parquet");
+        store.put_opts(&at, "one".into(), PutMode::Create.into()).await.unwrap();
+        let again = store.put_opts(&at, "two".into(), PutMode::Create.into()).await.unwrap_err();
+        assert!(matches!(again, Error::AlreadyExists { .. }), "{again}");
+        assert_eq!(store.get(&at).await.unwrap().bytes().await.unwrap(), "one");
+        store.put(&at, "three".into()).await.unwrap();
+        assert_eq!(store.get_range(&at, 1..4).await.unwrap(), "hre");
+        assert_eq!(std::fs::read_dir(dir.path().join(TMP)).unwrap().count(), 0);
+        let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
+        assert_eq!((listed.len(), &listed[0].location, listed[0].size), (1, &at, 5));
+        store.delete(&at).await.unwrap();
+        assert!(matches!(store.head(&at).await, Err(Error::NotFound { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_put_that_fails_at_any_step_leaves_no_name() {
+        for op in [Op::Create, Op::Write, Op::Sync, Op::Link, Op::SyncDir] {
+            let dir = tempfile::tempdir().unwrap();
+            let faults = Faults::default();
+            let store = store(dir.path(), Disk::Faulty(faults.clone()));
+            let at = Path::from("a");
+            faults.arm(op, 0, 1, 28);
+            let error = store.put_opts(&at, "one".into(), PutMode::Create.into()).await.unwrap_err();
+            assert!(error.to_string().contains("os error 28"), "{op:?}: {error}");
+            assert!(matches!(store.head(&at).await, Err(Error::NotFound { .. })), "{op:?}");
+            store.put_opts(&at, "two".into(), PutMode::Create.into()).await.unwrap();
+        }
+    }
+}

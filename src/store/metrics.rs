@@ -1,0 +1,144 @@
+//! The store's counters (storage.md 17).
+//!
+//! Duty: names, labels and help of the metrics `weavergen_store_…`, registered once. Guarantee: at every scrape
+//! `offered = acked + failed` once no append is under way, in spans. Left to others: serving them (`web`).
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+};
+
+use crate::span::Origin;
+
+/// All metrics of a store; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Spans of all appends, by `source`.
+    pub offered: IntCounterVec,
+    /// Spans answered with success, by `source`.
+    pub acked: IntCounterVec,
+    /// Spans refused or failed, by `source`.
+    pub failed: IntCounterVec,
+    /// Appends refused, by `reason`.
+    pub refused: IntCounterVec,
+    /// Spans not stored again, by `kind`.
+    pub duplicates: IntCounterVec,
+    /// Bytes written to the log.
+    pub wal_bytes: IntCounter,
+    /// Failed writes and syncs of the log.
+    pub wal_sync_errors: IntCounter,
+    /// Bytes of torn or void tails found at start.
+    pub wal_torn_bytes: IntCounter,
+    /// Log records lost to corruption.
+    pub wal_corrupt_records: IntCounter,
+    /// Duration of one sync of the log.
+    pub wal_sync_seconds: Histogram,
+    /// Log that is not in parts yet.
+    pub wal_unflushed_bytes: IntGauge,
+    /// Rows in memory.
+    pub memtable_bytes: IntGauge,
+    /// By `state`: `active`, `frozen`.
+    pub generations: IntGaugeVec,
+    /// From an append's arrival in the log to its visibility.
+    pub visible_lag_seconds: Histogram,
+    /// Duration of one flush.
+    pub flush_seconds: Histogram,
+    /// Flushes that failed and are tried again.
+    pub flush_failures: IntCounter,
+    /// Live parts, by `level`.
+    pub parts: IntGaugeVec,
+    /// Their size, by `level`.
+    pub part_bytes: IntGaugeVec,
+    /// Files in `quarantine/`.
+    pub quarantined_files: IntGauge,
+    /// Free bytes of the data folder's file system.
+    pub free_bytes: IntGauge,
+    /// 1 while the store is degraded, by `reason`.
+    pub degraded: IntGaugeVec,
+    /// 1 for the configured `mode`.
+    pub durability: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers all of them; fails if the registry has one of the names already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let counter = |name, help| register(registry, IntCounter::new(full(name), help));
+        let counters =
+            |name, help, label: &str| register(registry, IntCounterVec::new(Opts::new(full(name), help), &[label]));
+        let gauge = |name, help| register(registry, IntGauge::new(full(name), help));
+        let gauges =
+            |name, help, label: &str| register(registry, IntGaugeVec::new(Opts::new(full(name), help), &[label]));
+        let seconds = |name, help, first| {
+            let buckets = prometheus::exponential_buckets(first, 2.0, 16)?;
+            register(registry, Histogram::with_opts(HistogramOpts::new(full(name), help).buckets(buckets)))
+        };
+        let metrics = Self {
+            offered: counters("offered_spans_total", "Spans handed to the store", "source")?,
+            acked: counters("acked_spans_total", "Spans answered as stored", "source")?,
+            failed: counters("failed_spans_total", "Spans answered as not stored", "source")?,
+            refused: counters("refused_requests_total", "Appends refused", "reason")?,
+            duplicates: counters("duplicates_total", "Spans recognised as stored before", "kind")?,
+            wal_bytes: counter("wal_bytes_total", "Bytes written to the log")?,
+            wal_sync_errors: counter("wal_sync_errors_total", "Writes or syncs of the log that failed")?,
+            wal_torn_bytes: counter("wal_torn_bytes_total", "Bytes of torn log tails left out at start")?,
+            wal_corrupt_records: counter("wal_corrupt_records_total", "Log records lost to corruption")?,
+            wal_sync_seconds: seconds("wal_sync_seconds", "Duration of a log sync", 0.000_1)?,
+            wal_unflushed_bytes: gauge("wal_unflushed_bytes", "Log bytes that are not in parts yet")?,
+            memtable_bytes: gauge("memtable_bytes", "Bytes of rows in memory")?,
+            generations: gauges("generations", "Generations in memory", "state")?,
+            visible_lag_seconds: seconds("visible_lag_seconds", "From the log's door to visible", 0.000_1)?,
+            flush_seconds: seconds("flush_seconds", "Duration of a flush", 0.005)?,
+            flush_failures: counter("flush_failures_total", "Flushes that failed and are tried again")?,
+            parts: gauges("parts", "Live parts", "level")?,
+            part_bytes: gauges("part_bytes", "Bytes of live parts", "level")?,
+            quarantined_files: gauge("quarantined_files", "Files in quarantine")?,
+            free_bytes: gauge("free_bytes", "Free bytes of the data folder's file system")?,
+            degraded: gauges("degraded", "1 while the store is degraded", "reason")?,
+            durability: gauges("durability", "1 for the configured durability", "mode")?,
+        };
+        // A rate needs the zero before the first event.
+        for source in ["received", "own"] {
+            for family in [&metrics.offered, &metrics.acked, &metrics.failed] {
+                family.with_label_values(&[source]);
+            }
+        }
+        metrics.duplicates.with_label_values(&["request"]);
+        Ok(metrics)
+    }
+}
+
+/// The label value of `source`.
+pub const fn source(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Received => "received",
+        Origin::Own => "own",
+    }
+}
+
+fn full(name: &str) -> String {
+    format!("weavergen_store_{name}")
+}
+
+fn register<M: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<M>,
+) -> prometheus::Result<M> {
+    let metric = metric?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn span_counters_are_there_before_the_first_span() {
+        let registry = Registry::new();
+        Metrics::register(&registry).unwrap();
+        let names: Vec<_> = registry.gather().iter().map(|f| f.name().to_owned()).collect();
+        for name in ["offered_spans_total", "acked_spans_total", "failed_spans_total", "wal_sync_seconds"] {
+            assert!(names.contains(&format!("weavergen_store_{name}")), "{names:?}");
+        }
+        assert!(Metrics::register(&registry).is_err(), "a second store needs a registry of its own");
+    }
+}

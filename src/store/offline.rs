@@ -1,0 +1,93 @@
+//! Reading a data folder without a store, also beside a running daemon.
+//!
+//! Duty: manifest, parts and the log's tail as one [`Reader`]. Guarantee: it changes nothing and takes no lock; its rows
+//! are those of one moment, each once; an unfinished tail of the log is left out. Left to others: SQL over the reader.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::folder::Folder;
+use super::memtable::Memtable;
+use super::metrics::Metrics;
+use super::recover;
+use super::shelf::Shelf;
+use super::wal::payload::Decode;
+use super::wal::scan::{self, Found};
+use super::{Config, Error, Reader, decode};
+use crate::clock::Clock;
+use crate::disk::Disk;
+
+/// Opens the data folder `data_dir` for reading.
+///
+/// Errors: [`Error::Folder`] if it is none or of a newer release, [`Error::Io`] and [`Error::Parts`] if it cannot be
+/// read. Damage of the log is logged and left out, as the daemon would.
+pub async fn open(data_dir: &Path, disk: Disk, clock: Clock) -> Result<Reader, Error> {
+    open_with(data_dir, disk, clock, decode::otlp()).await
+}
+
+pub(super) async fn open_with(data_dir: &Path, disk: Disk, clock: Clock, decode: Decode) -> Result<Reader, Error> {
+    let (folder, segments) = {
+        let (disk, root) = (disk.clone(), data_dir.to_owned());
+        let read = move || -> Result<_, Error> {
+            let folder = Folder::read(&disk, &root)?;
+            // The log first: rows that are flushed meanwhile are then in the parts of the manifest read below, and those
+            // at or below its flushed lsn are taken from there alone.
+            let segments = read_log(&disk, &folder)?;
+            Ok((folder, segments))
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        read.map_err(|e| Error::Internal { detail: format!("reading the log: {e}") })??
+    };
+    let shelf = Shelf::open(&folder, &disk, &clock, &Config::at(data_dir)).await?;
+    let flushed = shelf.flushed();
+    let decoded = tokio::task::spawn_blocking(move || {
+        let mut rows = Vec::new();
+        for (bytes, records) in &segments {
+            let poison = |lsn, why: String| tracing::error!(lsn, why, "a log record cannot be decoded; it is left out");
+            rows.extend(recover::read_rows(bytes, records, flushed, &decode, poison));
+        }
+        rows
+    });
+    let rows = decoded.await.map_err(|e| Error::Internal { detail: format!("decoding the log: {e}") })?;
+    let metrics = Metrics::register(&prometheus::Registry::new())
+        .map_err(|e| Error::Internal { detail: format!("metrics of a reader: {e}") })?;
+    let memtable = Memtable::new(shelf.version(), shelf.parts(), flushed + 1, metrics);
+    memtable.push(rows, 0);
+    Ok(Reader::new(Arc::clone(memtable.snapshot()), shelf.reads()))
+}
+
+/// What is damaged in the log of `data_dir`, one sentence each, as far as its rows are not in parts: what a start with
+/// `wal.on_corruption: quarantine` would do without. Changes nothing; payloads are checked by their hash.
+pub async fn damaged_log(data_dir: &Path, disk: Disk, clock: Clock) -> Result<Vec<String>, Error> {
+    let folder = Folder::read(&disk, data_dir)?;
+    let flushed = Shelf::open(&folder, &disk, &clock, &Config::at(data_dir)).await?.flushed();
+    let read = tokio::task::spawn_blocking(move || recover::inspect(&disk, &folder, flushed, 0)).await;
+    Ok(read.map_err(|e| Error::Internal { detail: format!("reading the log: {e}") })??.0.damage)
+}
+
+/// The bytes of a segment file and the records that count in it.
+type Segment = (Vec<u8>, Vec<Found>);
+
+/// All segments, in lsn order.
+fn read_log(disk: &Disk, folder: &Folder) -> Result<Vec<Segment>, Error> {
+    let files = recover::headers(disk, folder)?;
+    let mut segments = Vec::new();
+    for (i, file) in files.iter().enumerate() {
+        let Some(header) = &file.header else {
+            tracing::error!(path = %file.path.display(), "the header of a log segment is damaged; it is left out");
+            continue;
+        };
+        let bytes = match disk.read(&file.path) {
+            Ok(bytes) => bytes,
+            // The daemon has deleted it since the listing: its rows are in parts.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::io("read", &file.path, &error)),
+        };
+        let scan = scan::scan(&bytes, header, recover::bound_of(&files, i));
+        for lost in &scan.lost {
+            tracing::error!(from = lost.start, to = lost.end - 1, "log records are damaged; they are left out");
+        }
+        segments.push((bytes, scan.records));
+    }
+    Ok(segments)
+}

@@ -1,0 +1,271 @@
+//! Opening a store: from a folder to running threads.
+//!
+//! Duty: lock, identity, manifest, survey of the log, then the threads in data order: helper, log, flush, replay.
+//! Guarantee: with an error nothing runs and nothing acknowledged was changed. Left to others: each step.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::config::Durability;
+use super::flush::{Flushed, Flusher};
+use super::folder::Folder;
+use super::ledger::Ledger;
+use super::lock::Lock;
+use super::memtable::Memtable;
+use super::metrics::Metrics;
+use super::recover::{self, Poison, ReplayLimits, Survey};
+use super::shelf::Shelf;
+use super::wal::door::Door;
+use super::wal::identity::Identities;
+use super::wal::next::Next;
+use super::wal::payload::Decode;
+use super::wal::segments::Segments;
+use super::wal::thread::{Limits, LogThread, Progress};
+use super::wal::writer::Writer;
+use super::{Config, Error, Inner, Lsn, Reader, Status, Store};
+use crate::budget::Budget;
+use crate::clock::Clock;
+use crate::disk::Disk;
+
+/// Memory of one identity in the window: map, state, order.
+const IDENTITY_BYTES: u64 = 128;
+
+/// See [`Store::open`]; `decode` turns logged request bodies into columns again.
+pub(super) async fn open(
+    config: Config,
+    disk: Disk,
+    clock: Clock,
+    budget: &Budget,
+    registry: &prometheus::Registry,
+    decode: Decode,
+) -> Result<Store, Error> {
+    let metrics =
+        Metrics::register(registry).map_err(|e| Error::Internal { detail: format!("metrics of the store: {e}") })?;
+    let (lock, folder) = {
+        let (disk, clock, root) = (disk.clone(), clock.clone(), config.path.clone());
+        blocking(move || {
+            disk.create_dir_all(&root).map_err(|e| Error::io("create", &root, &e))?;
+            let lock = Lock::take(&disk, &root)?;
+            Ok((lock, Folder::open(&disk, &root, &clock)?))
+        })
+        .await?
+    };
+    let mut shelf = Shelf::open(&folder, &disk, &clock, &config).await?;
+    let flushed = shelf.flushed();
+    // storage.md 11.3, 14: at most a million, and a third of the share of indexes, identities and catalogue.
+    let capacity = usize::try_from(budget.limit_bytes() / 20 / 3 / IDENTITY_BYTES).unwrap_or(usize::MAX).min(1_000_000);
+    let survey = {
+        let (disk, folder, on_corruption) = (disk.clone(), folder.clone(), config.on_corruption);
+        blocking(move || recover::survey(&disk, &folder, flushed, on_corruption, capacity)).await?
+    };
+    shelf.claim().await?;
+    metrics.wal_torn_bytes.inc_by(survey.torn_bytes);
+    metrics.wal_corrupt_records.inc_by(survey.lost.iter().map(|range| range.end - range.start).sum());
+    start(config, disk, clock, budget, metrics, lock, folder, shelf, survey, capacity, decode)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::Internal { detail: format!("opening the store: {e}") })?
+}
+
+#[allow(clippy::too_many_arguments, reason = "every part of a store meets here, once")]
+fn start(
+    config: Config,
+    disk: Disk,
+    clock: Clock,
+    budget: &Budget,
+    metrics: Metrics,
+    lock: Lock,
+    folder: Folder,
+    shelf: Shelf,
+    survey: Survey,
+    capacity: usize,
+    decode: Decode,
+) -> Result<Store, Error> {
+    let spawn_error = |e: std::io::Error| Error::Internal { detail: format!("cannot start a thread: {e}") };
+    for mode in [Durability::Fsync, Durability::Os, Durability::Memory] {
+        let chosen = i64::from(mode == config.durability);
+        metrics.durability.with_label_values(&[mode.as_str()]).set(chosen);
+    }
+    if config.durability != Durability::Fsync {
+        tracing::warn!(mode = config.durability.as_str(), "acknowledged spans may be lost with the power");
+    }
+    let flushed = shelf.flushed();
+    let status = Arc::new(Status {
+        complete: Arc::new(AtomicBool::new(survey.segments.is_empty())),
+        damage: Mutex::new(survey.damage.clone()),
+    });
+    let degraded = i64::from(!survey.damage.is_empty());
+    metrics.degraded.with_label_values(&["wal_corrupt"]).set(degraded);
+    count_quarantine(&disk, &folder, &metrics);
+    for damage in &survey.damage {
+        tracing::error!(damage, "the log is damaged");
+    }
+
+    let parts = shelf.parts();
+    let memtable = Arc::new(Memtable::new(shelf.version(), parts.clone(), survey.next_lsn, metrics.clone()));
+    let reader = Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone());
+    let segments = Segments::new(&folder.wal(), survey.first_lsns.clone());
+    let limits = Limits {
+        flush_bytes: config.flush_bytes.min(budget.memtable_bytes() / 4),
+        flush_after: config.flush_after,
+        max_frozen: config.max_frozen,
+        memory_bytes: budget.memtable_bytes(),
+        group_commit_delay: config.group_commit_delay.min(Duration::from_millis(5)),
+    };
+    let window_us = i64::try_from(config.dedupe_window.as_micros()).unwrap_or(i64::MAX);
+    let mut identities = Identities::new(window_us, capacity);
+    survey.identities.iter().for_each(|(identity, ingest_us)| identities.durable(*identity, *ingest_us));
+    let last_us = survey.last_us.max(shelf.max_ingest_us());
+    let door = Arc::new(Door::new(survey.next_lsn, last_us, identities, clock.clone()));
+    let progress = Arc::new(Progress {
+        durable_lsn: AtomicU64::new(survey.last_valid),
+        visible_lsn: AtomicU64::new(survey.next_lsn - 1),
+        ..Progress::default()
+    });
+    let ledger = Ledger::open(folder.ledger(), disk.clone(), clock.clone())
+        .map_err(|e| Error::io("open", &folder.ledger(), &e))?;
+
+    let mut threads = Vec::new();
+    let next = if config.durability == Durability::Memory {
+        None
+    } else {
+        let (next, thread) =
+            Next::start(disk.clone(), folder.wal(), config.segment_bytes, config.min_free_bytes, metrics.clone())
+                .map_err(spawn_error)?;
+        threads.push(thread);
+        Some(next)
+    };
+    let writer = next.clone().map(|next| Writer {
+        disk: disk.clone(),
+        folder: folder.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        next,
+        segments: segments.clone(),
+        segment_bytes: config.segment_bytes,
+        durability: config.durability,
+        last_valid: survey.last_valid,
+        current: None,
+    });
+    let log = LogThread {
+        door: door.clone(),
+        writer,
+        next: next.clone(),
+        memtable: memtable.clone(),
+        progress: progress.clone(),
+        limits,
+        metrics: metrics.clone(),
+        active_since: None,
+        last_group: 0,
+    };
+    let (tell_flushed, flushed_progress) = watch::channel(Flushed { lsn: flushed, ..Flushed::default() });
+    let flusher = Flusher {
+        shelf,
+        memtable: memtable.clone(),
+        segments,
+        disk: disk.clone(),
+        metrics: metrics.clone(),
+        progress: tell_flushed,
+    };
+    flusher.measure(&parts);
+    let replay = Replay {
+        disk,
+        folder,
+        survey,
+        flushed,
+        memtable: memtable.clone(),
+        limits: ReplayLimits { flush_bytes: limits.flush_bytes, max_frozen: config.max_frozen.saturating_sub(1) },
+        status: status.clone(),
+        metrics: metrics.clone(),
+    };
+    // From here on a failing spawn ends the threads that run: `Inner` joins them when it is dropped.
+    let inner = Inner {
+        config,
+        limits,
+        door,
+        memtable,
+        next,
+        progress,
+        flushed: flushed_progress,
+        status,
+        metrics,
+        reader,
+        ledger,
+        threads: Mutex::new(threads),
+        _lock: lock,
+    };
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(spawn_error)?;
+        inner.threads.lock().expect("no holder of this lock panics").push(thread);
+        Ok::<(), Error>(())
+    };
+    spawn("wal", Box::new(move || log.run()))?;
+    // Before the flush: it puts the generation that replay fills in front of those the log freezes.
+    let begun = replay.begin();
+    spawn("flush", Box::new(move || flusher.run()))?;
+    spawn("replay", Box::new(move || replay.run(begun, &decode)))?;
+    Ok(Store { inner: Arc::new(inner) })
+}
+
+/// What the replay thread works on.
+struct Replay {
+    disk: Disk,
+    folder: Folder,
+    survey: Survey,
+    flushed: Lsn,
+    memtable: Arc<Memtable>,
+    limits: ReplayLimits,
+    status: Arc<Status>,
+    metrics: Metrics,
+}
+
+impl Replay {
+    fn begin(&self) -> Option<Arc<super::Gen>> {
+        (!self.survey.segments.is_empty()).then(|| self.memtable.begin_replayed(self.flushed + 1))
+    }
+
+    fn run(self, begun: Option<Arc<super::Gen>>, decode: &Decode) {
+        let Some(begun) = begun else { return };
+        let poison = |poison: Poison| self.poisoned(&poison);
+        let (disk, memtable) = (&self.disk, &self.memtable);
+        let replayed = recover::replay(
+            disk,
+            &self.survey.segments,
+            self.survey.last_valid,
+            self.flushed,
+            memtable,
+            begun,
+            self.limits,
+            decode,
+            poison,
+        );
+        if replayed {
+            self.status.complete.store(true, Ordering::Release);
+            tracing::info!(segments = self.survey.segments.len(), "the log is replayed");
+        }
+    }
+
+    fn poisoned(&self, poison: &Poison) {
+        let sentence = format!("log record {} is in quarantine: {}", poison.lsn, poison.why);
+        tracing::error!(lsn = poison.lsn, why = poison.why, "a log record cannot be decoded; it is in quarantine");
+        if let Err(error) = recover::quarantine_record(&self.disk, &self.folder, poison.lsn, &poison.bytes) {
+            tracing::error!(lsn = poison.lsn, %error, "the record cannot be copied to quarantine; the log still has it");
+        }
+        self.metrics.wal_corrupt_records.inc();
+        self.metrics.degraded.with_label_values(&["wal_corrupt"]).set(1);
+        self.status.damage.lock().expect("no holder of this lock panics").push(sentence);
+        count_quarantine(&self.disk, &self.folder, &self.metrics);
+    }
+}
+
+fn count_quarantine(disk: &Disk, folder: &Folder, metrics: &Metrics) {
+    let count = |dir: &Path| disk.list(dir).map_or(0, |paths| paths.len());
+    metrics.quarantined_files.set(i64::try_from(count(&folder.quarantine())).unwrap_or(i64::MAX));
+}

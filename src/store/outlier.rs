@@ -1,0 +1,59 @@
+//! Time outliers: spans whose start time says nothing of when they happened (storage.md 11.1).
+//!
+//! Duty: mark them with anomaly bit 5 once their store position is known. Guarantee: the mark depends on the row and its
+//! position alone, so replay marks the same rows. Left to others: filing them under their ingest hour (`split.rs`).
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, UInt16Array};
+use arrow::datatypes::UInt16Type;
+
+use crate::span::SpanBatch;
+use crate::span::schema::anomaly;
+
+/// How far ahead of ingest a start time may lie.
+const AHEAD_NS: i64 = 24 * 3600 * 1_000_000_000;
+
+/// Whether a start time is an outlier at the position `ingest_us`.
+pub fn is_outlier(start_ns: i64, ingest_us: i64) -> bool {
+    start_ns == 0 || start_ns > ingest_us.saturating_mul(1000).saturating_add(AHEAD_NS)
+}
+
+/// `batch` with anomaly bit 5 on its outliers.
+pub fn mark(batch: SpanBatch, ingest_us: i64) -> SpanBatch {
+    let starts = batch.start_times().values();
+    if !starts.iter().any(|start| is_outlier(*start, ingest_us)) {
+        return batch;
+    }
+    let columns = batch.as_record_batch();
+    let Some(at) = columns.schema_ref().fields().iter().position(|f| f.name() == "anomalies") else { return batch };
+    let marked: UInt16Array = columns
+        .column(at)
+        .as_primitive::<UInt16Type>()
+        .values()
+        .iter()
+        .zip(starts)
+        .map(|(bits, start)| if is_outlier(*start, ingest_us) { bits | anomaly::TIME_OUTLIER } else { *bits })
+        .collect::<Vec<_>>()
+        .into();
+    let mut arrays = columns.columns().to_vec();
+    arrays[at] = Arc::new(marked);
+    let marked =
+        arrow::array::RecordBatch::try_new(columns.schema(), arrays).expect("one column was replaced by its like");
+    SpanBatch::try_new(marked).expect("the schema is the same")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_and_far_ahead_are_outliers_and_late_is_not() {
+        let ingest_us = 1_700_000_000_000_000;
+        let ingest_ns = ingest_us * 1000;
+        assert!(is_outlier(0, ingest_us));
+        assert!(is_outlier(ingest_ns + AHEAD_NS + 1, ingest_us));
+        assert!(!is_outlier(ingest_ns + AHEAD_NS, ingest_us));
+        assert!(!is_outlier(ingest_ns - 40 * AHEAD_NS, ingest_us));
+    }
+}
