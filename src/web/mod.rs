@@ -4,6 +4,53 @@
 //! sql.md 10 and its status is decided in one place. Left to others: running statements (`query`), who may call
 //! (`access`).
 
+mod answer;
+mod bind;
 pub mod config;
+mod door;
+mod error;
+mod page;
+mod request;
+mod schema;
+mod serve;
+mod status;
 
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+
+pub use bind::bind;
 pub use config::Config;
+pub use error::Error;
+pub use page::Links;
+pub use serve::serve;
+
+use crate::access::{Access, Hosts};
+use crate::query::Gateway;
+
+/// What requests need; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AppState {
+    /// Runs statements.
+    pub gateway: Gateway,
+    /// Knows callers.
+    pub access: Arc<Access>,
+    /// Accepted values of `Host`.
+    pub hosts: Arc<Hosts>,
+    /// What the page at `/` links to.
+    pub links: Arc<Links>,
+}
+
+/// All routes. A request must carry [`door::Local`], the address it came to, as an extension; [`serve`] adds it.
+fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/", get(page::page))
+        .route("/api/v1/sql", get(answer::get).post(answer::post))
+        .route("/api/v1/schema", get(schema::schema))
+        .fallback(|| async { Error::NotFound })
+        .method_not_allowed_fallback(|| async { Error::Method })
+        .layer(from_fn_with_state(state.clone(), door::check))
+        .with_state(state)
+}

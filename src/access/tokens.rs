@@ -1,0 +1,112 @@
+//! The tokens file.
+//!
+//! Duty: one token and role a line; a missing file is made. Guarantee: a made file is readable by its owner only, and a
+//! comparison takes the same time for every wrong token. Left to others: headers.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::Identity;
+use super::config::Role;
+use super::error::Error;
+use crate::clock::Clock;
+
+/// Shorter ones can be guessed.
+const MIN_TOKEN: usize = 16;
+
+type Hash = [u8; 32];
+
+/// Known tokens, by their hash: a lookup by hash tells an attacker nothing about the token's first characters.
+#[derive(Clone, Default)]
+pub(super) struct Tokens {
+    roles: HashMap<Hash, Role>,
+    fresh: Option<String>,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").field("count", &self.roles.len()).finish()
+    }
+}
+
+impl Tokens {
+    pub(super) fn open(path: &Path, clock: &Clock) -> Result<Self, Error> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path, clock),
+            Err(error) => Err(file("read", path, &error)),
+        }
+    }
+
+    fn make(path: &Path, clock: &Clock) -> Result<Self, Error> {
+        let token: String = (0..4).map(|_| format!("{:016x}", clock.random())).collect();
+        let text = format!("# one token and role (admin, viewer) a line\n{token} admin\n");
+        let write = || -> io::Result<()> {
+            if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+                fs::create_dir_all(dir)?;
+            }
+            let mut made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            made.write_all(text.as_bytes())?;
+            made.sync_all()
+        };
+        match write() {
+            Ok(()) => Ok(Self { fresh: Some(token), ..Self::parse(path, &text)? }),
+            // Another process made it meanwhile: its tokens count.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Self::parse(path, &fs::read_to_string(path).map_err(|e| file("read", path, &e))?)
+            }
+            Err(error) => Err(file("make", path, &error)),
+        }
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+        let mut roles = HashMap::new();
+        for (at, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let wrong = |why| Error::Line { path: path.to_owned(), line: at + 1, why };
+            let mut words = line.split_whitespace();
+            let (Some(token), Some(role), None) = (words.next(), words.next(), words.next()) else {
+                return Err(wrong("it does not have two words"));
+            };
+            let role = match role {
+                "admin" => Role::Admin,
+                "viewer" => Role::Viewer,
+                _ => return Err(wrong("its role is not known")),
+            };
+            if token.len() < MIN_TOKEN {
+                return Err(wrong("its token is shorter than 16 characters"));
+            }
+            if roles.insert(hash(token), role).is_some() {
+                return Err(wrong("its token stands on an earlier line too"));
+            }
+        }
+        Ok(Self { roles, fresh: None })
+    }
+
+    pub(super) fn identify(&self, token: &str) -> Option<Identity> {
+        let hash = hash(token);
+        let role = *self.roles.get(&hash)?;
+        let name = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        Some(Identity { name: format!("token-{name}"), role })
+    }
+
+    pub(super) fn fresh(&self) -> Option<&str> {
+        self.fresh.as_deref()
+    }
+}
+
+fn hash(token: &str) -> Hash {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+fn file(action: &'static str, path: &Path, error: &io::Error) -> Error {
+    Error::File { action, path: path.to_owned(), detail: error.to_string() }
+}

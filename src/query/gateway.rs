@@ -1,0 +1,450 @@
+//! The one door to the engine (sql.md 7, 8).
+//!
+//! Duty: guard, plan and run a statement over one view, on threads of its own, and hand out its rows as they come.
+//! Guarantee: an answer ends within its time, its rows and its bytes and says when it was cut; dropping it stops the
+//! work. Left to others: bytes of a format (`render`), identities (`access`), who may raise a limit.
+
+mod cut;
+mod run;
+mod stats;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+pub use stats::Stats;
+
+use super::config::Config;
+use super::error::{Code, Error};
+use super::params::Params;
+use super::session;
+use crate::clock::Clock;
+use crate::store::Reader;
+use run::{Event, Job};
+
+/// Statements that may wait for a slot, and how long.
+const MAX_WAITING: usize = 32;
+const WAIT: Duration = Duration::from_secs(5);
+/// Rows and bytes of an answer in Arrow.
+const ARROW_ROWS: u64 = 10_000_000;
+const ARROW_BYTES: u64 = 1 << 30;
+/// A planner recurses over trees as deep as the guard lets through.
+const STACK_BYTES: usize = 16 << 20;
+
+/// Memory and disk that statements share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Bytes that operators may hold over all statements (sql.md 8: 35 % of `memory.limit`).
+    pub memory_bytes: usize,
+    /// Folder and bytes for what does not fit; `None` = it fails instead.
+    pub spill: Option<(std::path::PathBuf, u64)>,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { memory_bytes: 256 << 20, spill: None }
+    }
+}
+
+/// What the format of an answer allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// JSON, NDJSON, CSV.
+    #[default]
+    Text,
+    /// Arrow.
+    Arrow,
+}
+
+/// Limits a caller asks for; what is higher than the configuration's is cut to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Rows out.
+    pub rows: Option<u64>,
+    /// Bytes out.
+    pub bytes: Option<u64>,
+    /// Wall time.
+    pub time: Option<Duration>,
+}
+
+/// What to run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Statement {
+    /// One statement.
+    pub sql: String,
+    /// Values of its placeholders.
+    pub params: Params,
+    /// Limits below the usual.
+    pub limits: Limits,
+    /// Only rows that the store took up to here: µs since 1970.
+    pub as_of_us: Option<i64>,
+    /// What the answer will be written as.
+    pub shape: Shape,
+}
+
+impl Statement {
+    /// A statement without parameters, under the usual limits.
+    pub fn new(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), ..Self::default() }
+    }
+}
+
+/// Runs statements; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    reader: Reader,
+    config: Config,
+    clock: Clock,
+    engine: Arc<RuntimeEnv>,
+    threads: Threads,
+    slots: Arc<Semaphore>,
+    waiting: Semaphore,
+    extra: Vec<(String, Arc<dyn TableProvider>)>,
+    statements: IntCounterVec,
+    running: IntGauge,
+}
+
+/// The query runtime; dropped without waiting, since the last handle may go within another runtime.
+#[derive(Debug)]
+struct Threads(Option<tokio::runtime::Runtime>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Gateway {
+    /// A gateway over `reader` with the default [`Resources`].
+    ///
+    /// Errors: `sql.internal` if threads cannot be started or the metrics' names are taken.
+    pub fn new(reader: Reader, config: Config, clock: Clock, registry: &Registry) -> Result<Self, Error> {
+        Self::with(reader, config, Resources::default(), Vec::new(), clock, registry)
+    }
+
+    /// A gateway over `reader` and the tables of other modules.
+    ///
+    /// Errors: `sql.internal` if threads cannot be started, the spill folder cannot be used, or the metrics' names are
+    /// taken.
+    pub fn with(
+        reader: Reader,
+        config: Config,
+        resources: Resources,
+        extra: Vec<(String, Arc<dyn TableProvider>)>,
+        clock: Clock,
+        registry: &Registry,
+    ) -> Result<Self, Error> {
+        let fails = |what: &str, why: String| Error::new(Code::Internal, format!("{what}: {why}"));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.threads.max(1))
+            .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()
+            .map_err(|e| fails("cannot start the query threads", e.to_string()))?;
+        let engine = session::runtime(resources.memory_bytes, resources.spill)
+            .map_err(|e| fails("cannot use `query.spill_dir`", e.to_string()))?;
+        let statements = IntCounterVec::new(
+            Opts::new("weavergen_query_statements", "Statements that ended, by outcome: ok or the error's code."),
+            &["outcome"],
+        );
+        let running = IntGauge::new("weavergen_query_running", "Statements that run at the moment.");
+        let taken = |e: prometheus::Error| fails("cannot register metrics", e.to_string());
+        let (statements, running) = (statements.map_err(taken)?, running.map_err(taken)?);
+        registry.register(Box::new(statements.clone())).map_err(taken)?;
+        registry.register(Box::new(running.clone())).map_err(taken)?;
+        let slots = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).max(2);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                reader,
+                config,
+                clock,
+                engine,
+                threads: Threads(Some(runtime)),
+                slots: Arc::new(Semaphore::new(slots)),
+                waiting: Semaphore::new(MAX_WAITING),
+                extra,
+                statements,
+                running,
+            }),
+        })
+    }
+
+    /// Runs `statement` as far as its first rows.
+    ///
+    /// Errors: every code of sql.md 10 but those of access; they carry the statement's id.
+    pub async fn run(&self, statement: Statement) -> Result<Answer, Error> {
+        let query_id = self.inner.clock.ulid().to_string();
+        let outcome = self.start(&query_id, statement).await.map_err(|error| error.of(&query_id));
+        if let Err(error) = &outcome {
+            self.count(error.code.as_str());
+        }
+        outcome
+    }
+
+    async fn start(&self, query_id: &str, statement: Statement) -> Result<Answer, Error> {
+        let inner = &self.inner;
+        let mut notices = Vec::new();
+        let limits = Granted::of(&statement, &inner.config, &mut notices);
+        let started = Instant::now();
+        let deadline = started + limits.time;
+        let slot = self.slot(deadline).await?;
+        let planned_by = deadline.min(Instant::now() + inner.config.planning_timeout);
+
+        // The guard runs on the query threads too: their stack is deep enough for what it lets through.
+        let (events, received) = mpsc::channel(2);
+        let job = Job {
+            sql: statement.sql,
+            params: statement.params,
+            as_of_us: statement.as_of_us,
+            rows: limits.rows,
+            bytes: match statement.shape {
+                Shape::Arrow => limits.bytes,
+                // Text is cut where it is written: its size is not known before.
+                Shape::Text => u64::MAX,
+            },
+            view: inner.reader.view(),
+            config: inner.config.clone(),
+            engine: inner.engine.clone(),
+            extra: inner.extra.clone(),
+            now_ns: inner.clock.now_ns(),
+        };
+        let running = Running::new(&inner.running);
+        let runtime = inner.threads.0.as_ref().expect("it is taken only by drop");
+        let task = runtime.spawn(async move {
+            let _held = (slot, running);
+            run::run(job, events).await;
+        });
+        let mut answer = Answer {
+            query_id: query_id.to_owned(),
+            snapshot_us: 0,
+            schema: Arc::new(arrow::datatypes::Schema::empty()),
+            notices,
+            max_bytes: limits.bytes,
+            truncated: false,
+            stats: Stats::default(),
+            pending: None,
+            events: received,
+            task: Abort(task.abort_handle()),
+            deadline,
+            time: limits.time,
+            started,
+            ended: false,
+            gateway: self.clone(),
+        };
+        let head = match tokio::time::timeout_at(planned_by, answer.events.recv()).await {
+            Ok(event) => event,
+            Err(_) if planned_by < deadline => {
+                let limit = inner.config.planning_timeout;
+                return Err(timeout(limit, "planning the statement took longer than")
+                    .hint("simplify it: fewer joins, nested queries or constant expressions"));
+            }
+            Err(_) => return Err(answer.late()),
+        };
+        match head {
+            Some(Event::Planned { schema, snapshot_us }) => {
+                answer.schema = schema;
+                answer.snapshot_us = snapshot_us;
+            }
+            Some(Event::Failed(error)) => return Err(*error),
+            _ => return Err(Error::new(Code::Internal, "internal error").hint("report it with the query id")),
+        }
+        // An error before the first row still gets a status of its own.
+        answer.pending = answer.receive().await?;
+        Ok(answer)
+    }
+
+    async fn slot(&self, deadline: Instant) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
+        let busy = || {
+            Error::new(Code::Busy, "too many statements run at the moment")
+                .hint("send it again in a second; `query.max_running` is the number of cores")
+        };
+        if let Ok(slot) = self.inner.slots.clone().try_acquire_owned() {
+            return Ok(slot);
+        }
+        let _place = self.inner.waiting.try_acquire().map_err(|_| busy())?;
+        let until = deadline.min(Instant::now() + WAIT);
+        match tokio::time::timeout_at(until, self.inner.slots.clone().acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            _ => Err(busy()),
+        }
+    }
+
+    fn count(&self, outcome: &str) {
+        self.inner.statements.with_label_values(&[outcome]).inc();
+    }
+}
+
+/// The rows of a statement, as they come. Dropping it stops the statement.
+#[derive(Debug)]
+pub struct Answer {
+    /// A ULID.
+    pub query_id: String,
+    /// Store position of the newest row that the statement saw, µs since 1970.
+    pub snapshot_us: i64,
+    /// Columns.
+    pub schema: SchemaRef,
+    /// What the caller should know, one sentence each.
+    pub notices: Vec<String>,
+    /// Bytes that the answer may have once written.
+    pub max_bytes: u64,
+    /// Whether rows were left out; final once all rows are taken.
+    pub truncated: bool,
+    stats: Stats,
+    pending: Option<RecordBatch>,
+    events: mpsc::Receiver<Event>,
+    task: Abort,
+    deadline: Instant,
+    time: Duration,
+    started: Instant,
+    ended: bool,
+    gateway: Gateway,
+}
+
+impl Answer {
+    /// The next rows; `None` once there are no more.
+    ///
+    /// Errors: what the statement ends in; nothing comes after it.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
+        let batch = match self.pending.take() {
+            Some(batch) => Some(batch),
+            None => self.receive().await.map_err(|error| {
+                self.gateway.count(error.code.as_str());
+                error.of(&self.query_id)
+            })?,
+        };
+        if let Some(batch) = &batch {
+            self.stats.rows += batch.num_rows() as u64;
+        }
+        Ok(batch)
+    }
+
+    /// What it took so far; complete once [`Answer::next`] gave `None`.
+    pub fn stats(&self) -> Stats {
+        let elapsed = if self.ended { self.stats.elapsed_ms } else { self.elapsed_ms() };
+        Stats { elapsed_ms: elapsed, ..self.stats }
+    }
+
+    /// All rows.
+    pub async fn collect(&mut self) -> Result<Vec<RecordBatch>, Error> {
+        let mut batches = Vec::new();
+        while let Some(batch) = self.next().await? {
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
+    async fn receive(&mut self) -> Result<Option<RecordBatch>, Error> {
+        if self.ended {
+            return Ok(None);
+        }
+        match tokio::time::timeout_at(self.deadline, self.events.recv()).await {
+            Ok(Some(Event::Rows(batch))) => Ok(Some(batch)),
+            Ok(Some(Event::End { stats, truncated })) => {
+                self.ended = true;
+                self.truncated = truncated;
+                self.stats = Stats { rows: self.stats.rows, elapsed_ms: self.elapsed_ms(), ..stats };
+                self.gateway.count("ok");
+                Ok(None)
+            }
+            Ok(Some(Event::Failed(error))) => {
+                self.ended = true;
+                Err(*error)
+            }
+            Ok(Some(Event::Planned { .. }) | None) => {
+                self.ended = true;
+                Err(Error::new(Code::Internal, "internal error").hint("report it with the query id"))
+            }
+            Err(_) => {
+                self.ended = true;
+                self.task.0.abort();
+                Err(self.late())
+            }
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn late(&self) -> Error {
+        let rows = self.stats.rows;
+        let error = timeout(self.time, "the statement took longer than");
+        Error { message: format!("{}; {rows} rows were out", error.message), ..error }
+            .hint("narrow the time range, add a LIMIT, or raise `query.timeout`")
+    }
+}
+
+fn timeout(limit: Duration, what: &str) -> Error {
+    Error::new(Code::Timeout, format!("{what} {} s", limit.as_secs_f64()))
+}
+
+/// Stops a task when dropped.
+#[derive(Debug)]
+struct Abort(AbortHandle);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Running(IntGauge);
+
+impl Running {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Limits after the configuration had its say.
+struct Granted {
+    rows: u64,
+    bytes: u64,
+    time: Duration,
+}
+
+impl Granted {
+    fn of(statement: &Statement, config: &Config, notices: &mut Vec<String>) -> Self {
+        let (rows, bytes) = match statement.shape {
+            Shape::Text => (config.max_rows, config.max_bytes),
+            Shape::Arrow => (ARROW_ROWS, ARROW_BYTES),
+        };
+        let mut cut = |name: &str, asked: Option<u64>, ceiling: u64| match asked {
+            Some(asked) if asked > ceiling => {
+                notices.push(format!("`limits.{name}` was cut from {asked} to {ceiling}"));
+                ceiling
+            }
+            Some(asked) => asked,
+            None => ceiling,
+        };
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            rows: cut("rows", statement.limits.rows, rows),
+            bytes: cut("bytes", statement.limits.bytes, bytes),
+            time: Duration::from_millis(cut("time_ms", statement.limits.time.map(millis), millis(config.timeout))),
+        }
+    }
+}

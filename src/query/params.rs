@@ -1,0 +1,167 @@
+//! Parameters of a statement.
+//!
+//! Duty: values for `$1` … or `$name`, typed as JSON types them, put in as literal nodes of the parsed statement.
+//! Guarantee: a value is never read as SQL: it is set into the tree after parsing, so no text of it can end a literal.
+//! A statement plans the same with parameters as with literals. Left to others: parsing (`guard`).
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{self, Expr, UnaryOperator, ValueWithSpan, VisitMut, VisitorMut};
+
+use super::error::{Code, Error, Position};
+
+/// One value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Param {
+    /// NULL.
+    Null,
+    /// BOOLEAN.
+    Bool(bool),
+    /// BIGINT.
+    Int(i64),
+    /// An integer beyond BIGINT, or a DOUBLE.
+    Double(f64),
+    /// TEXT.
+    Text(String),
+}
+
+/// Values for the placeholders of a statement.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Params {
+    /// None given.
+    #[default]
+    None,
+    /// For `$1`, `$2` …
+    List(Vec<Param>),
+    /// For `$name`.
+    Map(BTreeMap<String, Param>),
+}
+
+impl Params {
+    /// From an array or an object of JSON scalars.
+    ///
+    /// Errors: `sql.argument` for any other shape.
+    pub fn from_json(value: &serde_json::Value) -> Result<Self, Error> {
+        match value {
+            serde_json::Value::Null => Ok(Self::None),
+            serde_json::Value::Array(values) => {
+                let values = values.iter().enumerate().map(|(at, value)| param(&format!("${}", at + 1), value));
+                Ok(Self::List(values.collect::<Result<_, _>>()?))
+            }
+            serde_json::Value::Object(values) => {
+                let values = values.iter().map(|(name, value)| {
+                    let name = name.strip_prefix('$').unwrap_or(name);
+                    Ok((name.to_owned(), param(&format!("${name}"), value)?))
+                });
+                Ok(Self::Map(values.collect::<Result<_, Error>>()?))
+            }
+            _ => Err(Error::new(Code::Argument, "`params` is neither an array nor an object")
+                .hint("an array for `$1`, `$2` …; an object for `$name`")),
+        }
+    }
+
+    /// Sets the values in place of the placeholders of `node`, which was parsed from `sql`.
+    ///
+    /// Errors: `sql.argument` for a placeholder without a value, or a value without its placeholder.
+    pub(super) fn bind(&self, node: &mut ast::Statement, sql: &str) -> Result<(), Error> {
+        let mut binder = Binder { params: self, used: Vec::new(), sql };
+        if let ControlFlow::Break(error) = node.visit(&mut binder) {
+            return Err(*error);
+        }
+        let used = binder.used;
+        let unused = match self {
+            Self::None => None,
+            Self::List(values) => (1..=values.len()).map(|at| at.to_string()).find(|name| !used.contains(name)),
+            Self::Map(values) => values.keys().find(|name| !used.contains(name)).cloned(),
+        };
+        match unused {
+            None => Ok(()),
+            Some(name) => Err(Error::new(Code::Argument, format!("the statement has no `${name}`, but `params` does"))
+                .hint("remove it from `params`, or use it in the statement")),
+        }
+    }
+
+    fn value(&self, name: &str) -> Option<&Param> {
+        match self {
+            Self::None => None,
+            Self::List(values) => name.parse::<usize>().ok()?.checked_sub(1).and_then(|at| values.get(at)),
+            Self::Map(values) => values.get(name),
+        }
+    }
+
+    fn given(&self) -> String {
+        match self {
+            Self::None => "no `params` were given".to_owned(),
+            Self::List(values) => format!("`params` has {} values, for `$1` …", values.len()),
+            Self::Map(values) => {
+                let names: Vec<_> = values.keys().take(10).map(|name| format!("`${name}`")).collect();
+                format!("`params` has {}", if names.is_empty() { "no names".to_owned() } else { names.join(", ") })
+            }
+        }
+    }
+}
+
+fn param(name: &str, value: &serde_json::Value) -> Result<Param, Error> {
+    Ok(match value {
+        serde_json::Value::Null => Param::Null,
+        serde_json::Value::Bool(value) => Param::Bool(*value),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(value) => Param::Int(value),
+            None => Param::Double(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(text) => Param::Text(text.clone()),
+        serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
+            return Err(Error::new(Code::Argument, format!("the value of `{name}` is an array or object"))
+                .hint("a parameter is text, a number, true, false or null"));
+        }
+    })
+}
+
+struct Binder<'a> {
+    params: &'a Params,
+    used: Vec<String>,
+    sql: &'a str,
+}
+
+impl VisitorMut for Binder<'_> {
+    type Break = Box<Error>;
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
+        let ast::Value::Placeholder(placeholder) = &value.value else { return ControlFlow::Continue(()) };
+        let at = value.span.start;
+        let name = placeholder.strip_prefix('$').unwrap_or(placeholder).to_owned();
+        let Some(param) = self.params.value(&name) else {
+            let message = format!("the placeholder `{placeholder}` has no value");
+            let error = Error::new(Code::Argument, message)
+                .hint(self.params.given())
+                .at(Position::at(self.sql, at.line, at.column));
+            return ControlFlow::Break(Box::new(error));
+        };
+        if !self.used.contains(&name) {
+            self.used.push(name);
+        }
+        *expr = literal(param, value.span);
+        ControlFlow::Continue(())
+    }
+}
+
+fn literal(param: &Param, span: datafusion::sql::sqlparser::tokenizer::Span) -> Expr {
+    let value = |value| Expr::Value(ValueWithSpan { value, span });
+    let number = |text: String| match text.strip_prefix('-') {
+        Some(positive) => {
+            let operand = Box::new(value(ast::Value::Number(positive.to_owned(), false)));
+            Expr::Nested(Box::new(Expr::UnaryOp { op: UnaryOperator::Minus, expr: operand }))
+        }
+        None => value(ast::Value::Number(text, false)),
+    };
+    match param {
+        Param::Null => value(ast::Value::Null),
+        Param::Bool(of) => value(ast::Value::Boolean(*of)),
+        Param::Int(of) => number(of.to_string()),
+        // `{:e}` is read back bit-exact, and never as an integer.
+        Param::Double(of) => number(format!("{of:e}")),
+        Param::Text(text) => value(ast::Value::SingleQuotedString(text.clone())),
+    }
+}

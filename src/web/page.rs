@@ -1,0 +1,42 @@
+//! The plain page at `/`.
+//!
+//! Duty: where health, metrics and SQL are (collector_config.md 17). Guarantee: it needs no script and no other file.
+//! Left to others: the web page proper (a later issue).
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+
+use super::AppState;
+
+/// Addresses of other listeners, as URLs; `None` where there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Of the health check.
+    pub health: Option<String>,
+    /// Of our own metrics.
+    pub metrics: Option<String>,
+}
+
+pub(super) async fn page(State(state): State<AppState>) -> impl IntoResponse {
+    let link = |name: &str, url: &Option<String>| match url {
+        Some(url) => format!("<li><a href=\"{0}\">{name}</a> {0}</li>\n", escape(url)),
+        None => String::new(),
+    };
+    let body = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>weavergen</title></head><body>\n\
+         <h1>weavergen {}</h1>\n<ul>\n{}{}\
+         <li><a href=\"/api/v1/sql?q=SELECT+*+FROM+spans+ORDER+BY+start_time+DESC+LIMIT+20\">SQL</a> \
+         POST /api/v1/sql, or GET /api/v1/sql?q=</li>\n\
+         <li><a href=\"/api/v1/schema\">tables and functions</a> /api/v1/schema</li>\n</ul>\n</body></html>\n",
+        env!("CARGO_PKG_VERSION"),
+        link("health", &state.links.health),
+        link("metrics", &state.links.metrics),
+    );
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)], body)
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
