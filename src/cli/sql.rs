@@ -3,7 +3,7 @@
 //! Duty: statement, parameters and limits from the command line; rows to stdout, everything else to stderr. Guarantee:
 //! an answer that breaks off ends with a code other than 0. Left to others: formats (`query::render`, `output`).
 
-mod ask;
+pub mod ask;
 mod failure;
 mod offline;
 

@@ -14,6 +14,7 @@ pub mod functions;
 pub mod gateway;
 mod guard;
 mod information_schema;
+mod lenient;
 mod nearest;
 pub mod params;
 mod relations;
@@ -30,3 +31,6 @@ pub use config::Config;
 pub use error::{Code, Error, Position};
 pub use gateway::{Answer, Gateway, Limits, Statement, Stats};
 pub use params::Params;
+
+#[cfg(test)]
+pub(crate) mod tests;

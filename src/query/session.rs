@@ -29,6 +29,7 @@ use super::events::NestedTable;
 use super::functions;
 use super::functions::numeric::{Numeric, is_numeric};
 use super::information_schema::InformationSchema;
+use super::lenient;
 use super::scan;
 use super::table::SpanTable;
 use super::traces::TracesTable;
@@ -78,6 +79,7 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
         .with_catalog_list(Arc::new(datafusion::catalog::MemoryCatalogProviderList::new()))
         .with_expr_planners(planners)
         .with_analyzer_rules(analyzer_rules())
+        .with_optimizer_rules(lenient::optimizer_rules())
         .with_scalar_functions(scalar_functions(now_ns))
         .with_aggregate_functions(aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())

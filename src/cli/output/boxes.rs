@@ -137,7 +137,7 @@ mod tests {
     fn forty_rows_are_shown_and_all_are_counted() {
         let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..40));
         let batch = RecordBatch::try_from_iter([("n", values)]).unwrap();
-        let shown = |count, more| render(&batch.schema(), &[batch.clone()], count, more).unwrap();
+        let shown = |count, more| render(&batch.schema(), std::slice::from_ref(&batch), count, more).unwrap();
         assert!(shown(40, false).ends_with("\n40 rows\n"));
         assert!(shown(123, false).ends_with("\n… 123 rows (40 shown)\n"));
         assert!(shown(10_000, true).ends_with("\n… 10000+ rows (40 shown)\n"));

@@ -68,9 +68,12 @@ fn read_token(path: &Path) -> Result<String, Failure> {
 
 /// The rows of an answer.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub struct Rows {
+    /// Columns, in plain types.
     pub schema: SchemaRef,
+    /// As the daemon told it.
     pub query_id: String,
+    /// As the daemon told it.
     pub snapshot: String,
     response: reqwest::Response,
     decoder: StreamDecoder,

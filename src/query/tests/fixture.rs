@@ -1,0 +1,379 @@
+//! Spans, views and questions for the tests of this module.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::*;
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::execution::context::SessionContext;
+use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+
+use crate::query::{Config, session};
+use crate::span::{SpanBatch, schema};
+use crate::store::manifest::{PartEntry, RowGroupEntry};
+use crate::store::part::Part;
+use crate::store::{PartSet, Rows, View};
+
+/// When statements of these tests begin.
+pub const NOW: i64 = 1_700_000_000_000_000_000;
+
+/// A value of an attribute.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Val {
+    Empty,
+    Str(String),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Bytes(Vec<u8>),
+    /// `["a"]` as an AnyValue.
+    Array,
+}
+
+impl From<&str> for Val {
+    fn from(text: &str) -> Self {
+        Self::Str(text.to_owned())
+    }
+}
+
+impl From<i64> for Val {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+pub type Attrs = Vec<(String, Val)>;
+
+/// A span of a test.
+#[derive(Clone, Debug)]
+pub struct Span {
+    pub trace: u128,
+    pub id: u64,
+    pub parent: Option<u64>,
+    pub start: i64,
+    pub duration: i64,
+    pub service: &'static str,
+    pub name: &'static str,
+    pub status: &'static str,
+    pub attributes: Attrs,
+    pub resource: Attrs,
+    pub events: Vec<(i64, &'static str, Attrs)>,
+}
+
+impl Span {
+    pub fn new(trace: u128, id: u64) -> Self {
+        Self {
+            trace,
+            id,
+            parent: Some(999),
+            start: NOW,
+            duration: 1_000,
+            service: "shop",
+            name: "op",
+            status: "unset",
+            attributes: vec![],
+            resource: vec![],
+            events: vec![],
+        }
+    }
+
+    pub fn with(mut self, key: &str, value: impl Into<Val>) -> Self {
+        self.attributes.push((key.to_owned(), value.into()));
+        self
+    }
+}
+
+fn attr_array<'a>(lists: impl Iterator<Item = &'a Attrs>) -> ListArray {
+    let mut keys = StringDictionaryBuilder::<Int32Type>::new();
+    let (mut kind, mut s) = (UInt8Builder::new(), StringViewBuilder::new());
+    let (mut i, mut d, mut x) = (Int64Builder::new(), Float64Builder::new(), BinaryBuilder::new());
+    let mut lengths = Vec::new();
+    for list in lists {
+        lengths.push(list.len());
+        for (key, value) in list {
+            keys.append_value(key);
+            let (k, sv, iv, dv, xv) = match value {
+                Val::Empty => (0, None, None, None, None),
+                Val::Str(text) => (1, Some(text.as_str()), None, None, None),
+                Val::Bool(v) => (2, None, Some(i64::from(*v)), None, None),
+                Val::Int(v) => (3, None, Some(*v), None, None),
+                Val::Double(v) => (4, None, None, Some(*v), None),
+                Val::Bytes(v) => (5, None, None, None, Some(v.clone())),
+                Val::Array => (6, None, None, None, Some(vec![0x2a, 5, 0x0a, 3, 0x0a, 1, b'a'])),
+            };
+            kind.append_value(k);
+            s.append_option(sv);
+            i.append_option(iv);
+            d.append_option(dv);
+            x.append_option(xv);
+        }
+    }
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(keys.finish()),
+        Arc::new(kind.finish()),
+        Arc::new(s.finish()),
+        Arc::new(i.finish()),
+        Arc::new(d.finish()),
+        Arc::new(x.finish()),
+    ];
+    let values = StructArray::new(schema::attr_fields(), columns, None);
+    let item = schema::item(DataType::Struct(schema::attr_fields()));
+    ListArray::new(item, OffsetBuffer::from_lengths(lengths), Arc::new(values), None)
+}
+
+fn words<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+    Arc::new(values.collect::<DictionaryArray<Int32Type>>())
+}
+
+/// The spans as a batch before the store.
+pub fn batch(spans: &[Span]) -> SpanBatch {
+    let incoming = schema::incoming();
+    let rows = spans.len();
+    let columns = incoming.fields().iter().map(|field| -> ArrayRef {
+        match field.name().as_str() {
+            "trace_id" => {
+                let ids = spans.iter().map(|s| s.trace.to_be_bytes());
+                Arc::new(FixedSizeBinaryArray::try_from_iter(ids).unwrap())
+            }
+            "span_id" => {
+                let ids = spans.iter().map(|s| s.id.to_be_bytes());
+                Arc::new(FixedSizeBinaryArray::try_from_iter(ids).unwrap())
+            }
+            "parent_span_id" => {
+                let ids = spans.iter().map(|s| s.parent.map(u64::to_be_bytes));
+                Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(ids, 8).unwrap())
+            }
+            "start_time" => {
+                let times: Vec<i64> = spans.iter().map(|s| s.start).collect();
+                Arc::new(TimestampNanosecondArray::from(times).with_timezone("UTC"))
+            }
+            "duration_ns" => Arc::new(Int64Array::from_iter_values(spans.iter().map(|s| s.duration))),
+            "service_name" => words(spans.iter().map(|s| s.service)),
+            "name" => words(spans.iter().map(|s| s.name)),
+            "kind" => words(spans.iter().map(|_| "server")),
+            "status_code" => words(spans.iter().map(|s| s.status)),
+            "attributes" => Arc::new(attr_array(spans.iter().map(|s| &s.attributes))),
+            "resource" => {
+                let keys = Int32Array::from_iter_values(0..i32::try_from(rows).unwrap());
+                Arc::new(DictionaryArray::new(keys, Arc::new(attr_array(spans.iter().map(|s| &s.resource)))))
+            }
+            "scope" => {
+                let none = vec![];
+                let values = attr_array(std::iter::once(&none));
+                Arc::new(DictionaryArray::new(Int32Array::from(vec![0; rows]), Arc::new(values)))
+            }
+            "events" => events(spans),
+            "links" => {
+                let values = new_empty_array(&DataType::Struct(schema::link_fields()));
+                let item = schema::item(DataType::Struct(schema::link_fields()));
+                Arc::new(ListArray::new(item, OffsetBuffer::from_lengths(vec![0; rows]), values, None))
+            }
+            "is_entry" => Arc::new(BooleanArray::from(vec![true; rows])),
+            _ if field.is_nullable() => new_null_array(field.data_type(), rows),
+            _ => cast(&(Arc::new(Int64Array::from(vec![0; rows])) as ArrayRef), field.data_type()).unwrap(),
+        }
+    });
+    SpanBatch::try_new(RecordBatch::try_new(incoming.clone(), columns.collect()).unwrap()).unwrap()
+}
+
+fn events(spans: &[Span]) -> ArrayRef {
+    let all: Vec<_> = spans.iter().flat_map(|s| &s.events).collect();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampNanosecondArray::from_iter_values(all.iter().map(|e| e.0)).with_timezone("UTC")),
+        Arc::new(StringViewArray::from_iter_values(all.iter().map(|e| e.1))),
+        Arc::new(attr_array(all.iter().map(|e| &e.2))),
+        Arc::new(UInt32Array::from(vec![0; all.len()])),
+    ];
+    let values = StructArray::new(schema::event_fields(), columns, None);
+    let item = schema::item(DataType::Struct(schema::event_fields()));
+    let lengths = spans.iter().map(|s| s.events.len());
+    Arc::new(ListArray::new(item, OffsetBuffer::from_lengths(lengths), Arc::new(values), None))
+}
+
+/// Physical names of promoted columns and their types.
+pub type Promotions = BTreeMap<String, DataType>;
+
+/// A view that is being filled.
+pub struct Fill {
+    objects: Arc<InMemory>,
+    parts: Vec<Arc<Part>>,
+    memory: Vec<Arc<Rows>>,
+    ingest_us: i64,
+}
+
+impl Fill {
+    pub fn new() -> Self {
+        Self { objects: Arc::new(InMemory::new()), parts: vec![], memory: vec![], ingest_us: NOW / 1_000 }
+    }
+
+    pub fn memory(mut self, spans: &[Span]) -> Self {
+        self.ingest_us += 1;
+        let lsn = u64::try_from(self.memory.len()).unwrap();
+        self.memory.push(Arc::new(Rows::new(batch(spans), self.ingest_us, lsn)));
+        self
+    }
+
+    /// Writes a part as the store does: expanded containers, first values of fitting type taken out into columns.
+    pub async fn part(mut self, spans: &[Span], promotions: &Promotions, group_rows: usize) -> Self {
+        self.ingest_us += 1;
+        let mut residual = spans.to_vec();
+        let mut promoted: Vec<(String, DataType, Vec<Option<Val>>)> = vec![];
+        for (name, of) in promotions {
+            let mut values = vec![];
+            for span in &mut residual {
+                let (list, key) = match name.split_once('.').unwrap() {
+                    ("attr", key) => (&mut span.attributes, key),
+                    ("res", key) => (&mut span.resource, key),
+                    other => panic!("{other:?}"),
+                };
+                let fits = |value: &Val| {
+                    matches!(
+                        (value, of),
+                        (Val::Str(_), DataType::Utf8View)
+                            | (Val::Int(_), DataType::Int64)
+                            | (Val::Double(_), DataType::Float64)
+                            | (Val::Bool(_), DataType::Boolean)
+                    )
+                };
+                let first = list.iter().position(|(k, _)| k == key).filter(|&at| fits(&list[at].1));
+                values.push(first.map(|at| list.remove(at).1));
+            }
+            promoted.push((name.clone(), of.clone(), values));
+        }
+        let rows = batch(&residual).with_ingest_time(self.ingest_us);
+        let mut fields: Vec<Field> = vec![];
+        let mut columns: Vec<ArrayRef> = vec![];
+        for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+            if *field.data_type() == schema::interned_attributes() {
+                let dictionary = column.as_dictionary::<Int32Type>();
+                fields.push(field.as_ref().clone().with_data_type(schema::attributes()));
+                columns.push(arrow::compute::take(dictionary.values(), dictionary.keys(), None).unwrap());
+            } else {
+                fields.push(field.as_ref().clone());
+                columns.push(column.clone());
+            }
+        }
+        for (name, of, values) in promoted {
+            fields.push(Field::new(name, of.clone(), true));
+            columns.push(promoted_column(&of, &values));
+        }
+        let schema = Arc::new(Schema::new(fields));
+        let rows = RecordBatch::try_new(schema.clone(), columns).unwrap();
+        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group_rows)).build();
+        let mut bytes = vec![];
+        let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties)).unwrap();
+        writer.write(&rows).unwrap();
+        writer.close().unwrap();
+        let path = format!("spans/date=2023-11-14/hour=22/{:026}.parquet", self.parts.len());
+        let size = bytes.len() as u64;
+        let footer = u32::from_le_bytes(bytes[bytes.len() - 8..bytes.len() - 4].try_into().unwrap());
+        self.objects.put(&Path::from(path.clone()), bytes.into()).await.unwrap();
+        let range = |of: &dyn Fn(&Span) -> i64, spans: &[Span]| {
+            [spans.iter().map(of).min().unwrap(), spans.iter().map(of).max().unwrap()]
+        };
+        let (start, end) = (|s: &Span| s.start, |s: &Span| s.start + s.duration);
+        let entry = PartEntry {
+            path,
+            level: 0,
+            hour: "2023-11-14T22".into(),
+            rows: spans.len() as u64,
+            bytes: size,
+            footer_bytes: u64::from(footer),
+            start: range(&start, spans),
+            end: range(&end, spans),
+            ingest: [self.ingest_us; 2],
+            row_groups: spans
+                .chunks(group_rows)
+                .map(|group| RowGroupEntry { start: range(&start, group), end: range(&end, group) })
+                .collect(),
+            services: None,
+            service_range: None,
+            lsn: [0, 0],
+            schema: 1,
+            file_xxh3: String::new(),
+            sum_xxh3: String::new(),
+        };
+        self.parts.push(Arc::new(Part { entry }));
+        self
+    }
+
+    pub fn view(self) -> View {
+        View {
+            manifest_version: 1,
+            parts: Arc::new(PartSet { parts: self.parts }),
+            memory: self.memory,
+            objects: self.objects,
+            visible_us: self.ingest_us,
+        }
+    }
+}
+
+fn promoted_column(of: &DataType, values: &[Option<Val>]) -> ArrayRef {
+    let values = values.iter();
+    match of {
+        DataType::Utf8View => Arc::new(
+            values
+                .map(|v| v.as_ref().map(|v| if let Val::Str(s) = v { s.as_str() } else { panic!() }))
+                .collect::<StringViewArray>(),
+        ),
+        DataType::Int64 => Arc::new(
+            values.map(|v| v.as_ref().map(|v| if let Val::Int(i) = v { *i } else { panic!() })).collect::<Int64Array>(),
+        ),
+        DataType::Float64 => Arc::new(
+            values
+                .map(|v| v.as_ref().map(|v| if let Val::Double(d) = v { *d } else { panic!() }))
+                .collect::<Float64Array>(),
+        ),
+        DataType::Boolean => Arc::new(
+            values
+                .map(|v| v.as_ref().map(|v| if let Val::Bool(b) = v { *b } else { panic!() }))
+                .collect::<BooleanArray>(),
+        ),
+        other => panic!("{other}"),
+    }
+}
+
+/// A session over `view`.
+pub fn session(view: &View) -> SessionContext {
+    let runtime = session::runtime(64 << 20, None).unwrap();
+    session::open(view, &Config { threads: 2, ..Config::default() }, NOW, &runtime).unwrap()
+}
+
+/// The answer as rows of text, NULL as `∅`.
+pub async fn ask(view: &View, sql: &str) -> Vec<Vec<String>> {
+    try_ask(view, sql).await.unwrap_or_else(|error| panic!("{sql}\n{error}"))
+}
+
+/// The answer, or the error's text.
+pub async fn try_ask(view: &View, sql: &str) -> Result<Vec<Vec<String>>, String> {
+    let text = |error: datafusion::error::DataFusionError| error.to_string();
+    let frame = session(view).sql(sql).await.map_err(text)?;
+    let schema = Arc::new(frame.schema().as_arrow().clone());
+    let batches = frame.collect().await.map_err(text)?;
+    let schema = batches.first().map_or(schema, RecordBatch::schema);
+    let batch = concat_batches(&schema, &batches).unwrap();
+    let options = FormatOptions::default().with_null("∅");
+    let columns: Vec<_> =
+        batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options).unwrap()).collect();
+    Ok((0..batch.num_rows()).map(|row| columns.iter().map(|c| c.value(row).to_string()).collect()).collect())
+}
+
+/// The one value of an answer.
+pub async fn one(view: &View, sql: &str) -> String {
+    let rows = ask(view, sql).await;
+    assert_eq!((rows.len(), rows.first().map_or(0, Vec::len)), (1, 1), "{sql}: {rows:?}");
+    rows[0][0].clone()
+}
+
+/// Physical plan with metrics after running it.
+pub async fn explain(view: &View, sql: &str) -> String {
+    let rows = ask(view, &format!("EXPLAIN ANALYZE {sql}")).await;
+    rows.iter().map(|row| row.join(" ")).collect::<Vec<_>>().join("\n")
+}

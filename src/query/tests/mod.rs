@@ -1,0 +1,7 @@
+//! Claims about SQL over views made of memory, parts, or both.
+
+mod attributes;
+pub(crate) mod fixture;
+mod functions;
+mod plans;
+mod relations;

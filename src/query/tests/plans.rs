@@ -1,0 +1,116 @@
+//! Claims about what is read.
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+
+use super::fixture::*;
+
+/// Spans of four hours, one row group of 10 a quarter.
+async fn hours() -> crate::store::View {
+    let mut fill = Fill::new();
+    for hour in 0..4_i64 {
+        let spans: Vec<Span> = (0..40_i64)
+            .map(|i| {
+                Span {
+                    start: NOW + hour * 3_600_000_000_000 + i * 90_000_000_000,
+                    duration: 1_000_000,
+                    ..Span::new(1, 1)
+                }
+                .with("http.route", "/x")
+            })
+            .collect();
+        fill = fill.part(&spans, &Promotions::new(), 10).await;
+    }
+    fill.memory(&[Span { start: NOW + 5 * 3_600_000_000_000, ..Span::new(2, 2) }.with("n", 10)]).view()
+}
+
+#[tokio::test]
+async fn counting_rows_opens_no_part() {
+    let mut view = hours().await;
+    assert_eq!(one(&view, "SELECT count(*) FROM spans").await, "161");
+    // Without any object behind the parts the answer is the same.
+    view.objects = std::sync::Arc::new(object_store::memory::InMemory::new());
+    assert_eq!(one(&view, "SELECT count(*) FROM spans").await, "161");
+    assert!(try_ask(&view, "SELECT count(*) FROM spans WHERE name = 'op'").await.is_err());
+}
+
+#[tokio::test]
+async fn time_prunes_parts_row_groups_and_memory() {
+    let view = hours().await;
+    let second = "start_time >= '2023-11-14T23:13:20Z' AND start_time < '2023-11-14T23:20:00Z'";
+    let sql = format!("SELECT count(name) FROM spans WHERE {second}");
+    assert_eq!(one(&view, &sql).await, "5");
+    let plan = explain(&view, &sql).await;
+    assert!(!plan.contains("MemoryExec"), "{plan}");
+    assert_eq!(plan.matches(".parquet").count(), 1, "{plan}");
+    assert!(plan.contains("files_opened=1"), "{plan}");
+    // Only the first of four row groups of ten is decoded.
+    let scan = plan.lines().find(|line| line.contains("DataSourceExec")).unwrap();
+    assert!(scan.contains("output_rows=10"), "{scan}");
+}
+
+#[tokio::test]
+async fn end_time_prunes_by_the_ranges_of_ends() {
+    let view = hours().await;
+    let sql = "SELECT count(name) FROM spans WHERE end_time <= '2023-11-14T22:14:00Z'";
+    assert_eq!(one(&view, sql).await, "1");
+    let plan = explain(&view, sql).await;
+    assert_eq!(plan.matches(".parquet").count(), 1, "{plan}");
+    assert_eq!(
+        one(&view, "SELECT max(end_time) - max(start_time) = INTERVAL '1 microsecond' FROM spans").await,
+        "true"
+    );
+}
+
+#[tokio::test]
+async fn a_bracket_reads_its_own_promoted_column_only() {
+    let spans: Vec<Span> =
+        (0..20).map(|i| Span::new(1, 1).with("a", "x").with("b", "y").with("c", i64::from(i))).collect();
+    let promotions = ["attr.a", "attr.b"].map(|name| (name.to_owned(), arrow::datatypes::DataType::Utf8View)).into();
+    let view = Fill::new().part(&spans, &promotions, 100).await.view();
+    let plan = explain(&view, "SELECT attributes['a'] FROM spans WHERE attributes['c'] > 3").await;
+    let scan = plan.lines().find(|line| line.contains("DataSourceExec")).unwrap();
+    assert!(scan.contains("attr("), "{plan}");
+    assert_eq!(
+        one(&view, "SELECT count(*) FROM spans WHERE attributes['b'] = 'y' AND attributes['c'] > 3").await,
+        "16"
+    );
+}
+
+#[tokio::test]
+async fn canonical_queries_are_planned_and_answered() {
+    let view = hours().await;
+    let queries = [
+        "SELECT * FROM spans WHERE trace_id = trace_id('4bf92f3577b34da6a3ce929d0e0e4736') ORDER BY start_time",
+        "SELECT * FROM spans WHERE service_name = 'shop' AND status_code = 'unset' ORDER BY start_time DESC LIMIT 100",
+        "SELECT trace_id, span_id, name, start_time, duration_ms FROM spans WHERE service_name = 'shop' AND kind = 'server' AND start_time >= ago('1h') ORDER BY duration_ns DESC LIMIT 20",
+        "SELECT count(*) FROM spans WHERE attributes['http.route'] = '/api/cart'",
+        "SELECT trace_id, start_time, attributes['app.coupon'] AS c FROM spans WHERE attributes['app.coupon'] = 'SPRING'",
+        "SELECT time_bucket('1m', start_time) AS t, service_name, count(*) AS calls, count(*) FILTER (WHERE status_code = 'error') AS errors, p95(duration_ns) / 1e6 AS p95_ms FROM spans WHERE is_entry AND start_time >= ago('1h') GROUP BY 1, 2 ORDER BY 1, 2",
+        "WITH s AS (SELECT * FROM spans WHERE service_name = 'shop') SELECT s.attributes['http.route'] AS route, count(*) AS calls, p99(s.duration_ns) AS p99_ns FROM s GROUP BY 1 ORDER BY 3 DESC LIMIT 20",
+        "SELECT trace_id, root_service, root_name, trace_duration_ns, span_count FROM traces WHERE start_time >= ago('15m') AND error_count > 0 ORDER BY trace_duration_ns DESC LIMIT 20",
+        "SELECT p.name AS caller, c.name AS callee, count(*) AS n, avg(c.duration_ms) AS ms FROM spans p JOIN spans c ON c.trace_id = p.trace_id AND c.parent_span_id = p.span_id WHERE p.service_name = 'shop' AND c.attributes['db.system.name'] = 'postgresql' AND c.duration_ns > dur('50ms') AND p.start_time >= ago('1h') GROUP BY 1, 2",
+        "SELECT service_name, e.attributes['exception.type'] AS type, count(*) AS n FROM span_events e WHERE e.name = 'exception' AND e.time >= ago('1h') GROUP BY 1, 2 ORDER BY 3 DESC",
+    ];
+    for sql in queries {
+        ask(&view, sql).await;
+    }
+}
+
+#[tokio::test]
+async fn parameters_meet_ids_brackets_and_times() {
+    use datafusion::common::ScalarValue;
+    let view = hours().await;
+    let count = async |sql: &str, value: ScalarValue| {
+        let frame = session(&view).sql(sql).await.unwrap().with_param_values(vec![value]);
+        frame.unwrap().collect().await.unwrap()[0].column(0).as_primitive::<Int64Type>().value(0)
+    };
+    let id = ScalarValue::from(format!("{:032x}", 2));
+    assert_eq!(count("SELECT count(*) FROM spans WHERE trace_id = $1", id).await, 1);
+    let route = ScalarValue::from("/x");
+    assert_eq!(count("SELECT count(*) FROM spans WHERE attributes['http.route'] = $1", route).await, 160);
+    let time = ScalarValue::TimestampNanosecond(Some(NOW + 5 * 3_600_000_000_000), Some("UTC".into()));
+    assert_eq!(count("SELECT count(*) FROM spans WHERE start_time >= $1", time).await, 1);
+    let number = ScalarValue::from(3_i64);
+    assert_eq!(count("SELECT count(*) FROM spans WHERE attributes['n'] > $1", number).await, 1);
+}
