@@ -37,8 +37,7 @@ impl Budget {
 
     /// 75 % of the cgroup limit (v2 or v1), else of the machine's memory; at least [`MIN_LIMIT_BYTES`].
     pub fn detect() -> Self {
-        let available = cgroup_limit().unwrap_or(u64::MAX).min(machine_memory());
-        Self { limit_bytes: (available / 4 * 3).max(MIN_LIMIT_BYTES) }
+        Self { limit_bytes: (available_memory() / 4 * 3).max(MIN_LIMIT_BYTES) }
     }
 
     /// The whole limit in bytes.
@@ -68,6 +67,11 @@ pub fn machine_memory() -> u64 {
     #[allow(clippy::unnecessary_cast, reason = "the field's width depends on the platform")]
     let total = info.totalram as u64;
     total.saturating_mul(u64::from(info.mem_unit.max(1)))
+}
+
+/// The cgroup limit (v2 or v1), else the machine's memory, in bytes: what `memory.limit: N%` is a part of.
+pub fn available_memory() -> u64 {
+    cgroup_limit().unwrap_or(u64::MAX).min(machine_memory())
 }
 
 fn cgroup_limit() -> Option<u64> {

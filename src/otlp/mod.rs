@@ -5,7 +5,21 @@
 //! either decodes whole or is [`Undecodable`]; a span that is not acceptable is set aside with its reason and the rest
 //! is kept. Left to others: sockets and status codes (`receive`), durability (`store`).
 
+mod any;
+mod builder;
+mod columns;
+mod decode;
+mod owned;
+mod value;
+mod wire;
+pub mod compress;
+
 use std::collections::BTreeMap;
+
+pub use builder::{SpanBuilder, SpanFields, span_path};
+pub use decode::decode;
+pub use owned::OwnedList;
+pub use value::Value;
 
 use crate::span::SpanBatch;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::span::pinned::ScalarType;
+use crate::yaml::Section;
 
 /// Settings of the query module.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,4 +38,61 @@ impl Default for Config {
             trace_window: Duration::from_secs(3600),
         }
     }
+}
+
+impl Config {
+    /// Reads the section.
+    pub fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        let threads = section.number("threads", 1..=1024).and_then(|threads| usize::try_from(threads).ok());
+        let timeout = positive(section, "timeout").unwrap_or(default.timeout);
+        let planning_timeout = positive(section, "planning_timeout");
+        if planning_timeout.is_some_and(|planning| planning > timeout) {
+            section.check("planning_timeout", "must not be longer than timeout: planning is a part of it");
+        }
+        section.not_yet(&[
+            "memory_per_query",
+            "spill_bytes",
+            "spill_dir",
+            "max_running",
+            "max_waiting",
+            "wait",
+            "max_scan_bytes",
+            "pushdown",
+            "pg",
+            "flight",
+        ]);
+        Self {
+            threads: threads.unwrap_or(default.threads),
+            timeout,
+            planning_timeout: planning_timeout.unwrap_or(default.planning_timeout.min(timeout)),
+            max_rows: section.number("max_rows", 1..=u64::MAX).unwrap_or(default.max_rows),
+            max_bytes: section.size("max_bytes").unwrap_or(default.max_bytes),
+            attribute_types: attribute_types(section),
+            trace_window: section.duration("trace_window").unwrap_or(default.trace_window),
+        }
+    }
+}
+
+fn positive(section: &Section<'_>, key: &'static str) -> Option<Duration> {
+    let value = section.duration(key)?;
+    if value.is_zero() {
+        section.check(key, "must be above 0");
+    }
+    Some(value)
+}
+
+fn attribute_types(section: &Section<'_>) -> BTreeMap<String, ScalarType> {
+    let types = [
+        ("text", ScalarType::Text),
+        ("string", ScalarType::Text),
+        ("bigint", ScalarType::Int),
+        ("int", ScalarType::Int),
+        ("double", ScalarType::Double),
+        ("boolean", ScalarType::Bool),
+        ("bool", ScalarType::Bool),
+    ];
+    let block = section.block("attribute_types");
+    let typed = |(key, word)| Some((key, block.pick_of(word, &types)?));
+    block.named_texts().into_iter().map(|(key, word)| (key.to_owned(), word)).filter_map(typed).collect()
 }

@@ -11,5 +11,5 @@ pub mod pinned;
 pub mod schema;
 
 pub use batch::{SchemaMismatch, SpanBatch};
-pub use ids::{InvalidId, SpanId, TimeRange, TraceId};
+pub use ids::{InvalidId, SpanId, TimeRange, TraceId, from_hex, hex};
 pub use next::{Coding, Delivery, Next, Origin, Refusal, RequestBody};

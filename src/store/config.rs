@@ -1,7 +1,9 @@
 //! The section `storage` (storage.md 16).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::yaml::{Section, Size};
 
 /// What a success answer promises (storage.md 4.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -98,4 +100,96 @@ impl Config {
             min_free_bytes: None,
         }
     }
+}
+
+impl Config {
+    /// Reads the section; `data` is the data folder where `path` does not name one.
+    pub fn read(section: &Section<'_>, data: &Path) -> Self {
+        let path = section.text("path").filter(|path| {
+            if path.is_empty() {
+                section.check("path", "must not be empty");
+            }
+            !path.is_empty()
+        });
+        let default = Self::at(path.map_or_else(|| data.to_owned(), PathBuf::from));
+        let modes = [("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)];
+        let durability = section.choice("durability", &modes).unwrap_or(default.durability);
+        section.not_yet(&["object_store", "compaction", "verify_writes", "on_corrupt_part"]);
+        let config = Self { durability, ..default };
+        let config = config.with_log(&section.block("wal"), &section.block("memtable"));
+        config.with_parts(section)
+    }
+
+    fn with_log(self, wal: &Section<'_>, memtable: &Section<'_>) -> Self {
+        let delay = wal.duration("group_commit_delay").unwrap_or(self.group_commit_delay);
+        if delay > Duration::from_millis(5) {
+            wal.check("group_commit_delay", "must be from 0 to 5ms");
+        }
+        let segment_bytes = wal.size("segment_bytes").unwrap_or(self.segment_bytes);
+        if !((1 << 20)..=(1 << 30)).contains(&segment_bytes) {
+            wal.check("segment_bytes", "must be from 1MiB to 1GiB");
+        }
+        let wal_max_bytes = wal.size("max_bytes").unwrap_or(self.wal_max_bytes);
+        if wal_max_bytes < segment_bytes.saturating_mul(2) {
+            wal.check("max_bytes", "must be at least twice segment_bytes");
+        }
+        let flush_bytes = memtable.size("flush_bytes").unwrap_or(self.flush_bytes);
+        if flush_bytes < 1 << 20 {
+            memtable.check("flush_bytes", "must be at least 1MiB");
+        }
+        let flush_after = memtable.duration("flush_after").unwrap_or(self.flush_after);
+        if flush_after.is_zero() {
+            memtable.check("flush_after", "must be above 0");
+        }
+        let corruption = [("quarantine", OnCorruption::Quarantine), ("refuse", OnCorruption::Refuse)];
+        let frozen = memtable.number("max_frozen", 1..=64).and_then(|n| usize::try_from(n).ok());
+        Self {
+            segment_bytes,
+            wal_max_bytes,
+            group_commit_delay: delay,
+            wal_compress: wal.choice("compress", &[("none", false), ("lz4", true)]).unwrap_or(self.wal_compress),
+            on_corruption: wal.choice("on_corruption", &corruption).unwrap_or(self.on_corruption),
+            flush_bytes,
+            flush_after,
+            max_frozen: frozen.unwrap_or(self.max_frozen),
+            ..self
+        }
+    }
+
+    fn with_parts(self, section: &Section<'_>) -> Self {
+        let (parquet, promote, retention) =
+            (section.block("parquet"), section.block("promote"), section.block("retention"));
+        let level = parquet.number("zstd_level", 1..=22).and_then(|level| i32::try_from(level).ok());
+        let rows = parquet.number("row_group_rows", 1024..=1 << 24).and_then(|rows| usize::try_from(rows).ok());
+        let bloom_fpp = parquet.float("bloom_fpp").unwrap_or(self.bloom_fpp);
+        if !(bloom_fpp > 0.0 && bloom_fpp < 1.0) {
+            parquet.check("bloom_fpp", "must be above 0 and below 1");
+        }
+        retention.not_yet(&["max_age", "max_bytes"]);
+        if retention.text("on_disk_full").is_some_and(|word| word != "refuse") {
+            retention.check("on_disk_full", "only \"refuse\" is supported by weavergen yet");
+        }
+        let min_free_bytes = retention.size_or_percent("min_free_bytes").and_then(|size| match size {
+            Size::Bytes(bytes) => Some(bytes),
+            Size::Percent(_) => file_system_bytes(&self.path).map(|whole| size.of(whole)),
+        });
+        Self {
+            dedupe_window: section.block("dedupe").duration("window").unwrap_or(self.dedupe_window),
+            zstd_level: level.unwrap_or(self.zstd_level),
+            row_group_rows: rows.unwrap_or(self.row_group_rows),
+            bloom_fpp,
+            promote_always: promote.texts("always").unwrap_or(self.promote_always),
+            promote_never: promote.texts("never").unwrap_or(self.promote_never),
+            min_free_bytes,
+            ..self
+        }
+    }
+}
+
+/// Size of the file system that holds `path`, or will; `None` if the kernel does not tell.
+fn file_system_bytes(path: &Path) -> Option<u64> {
+    let there = path.ancestors().find(|folder| folder.exists()).unwrap_or_else(|| Path::new("."));
+    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    let facts = rustix::fs::statvfs(there).ok()?;
+    Some(facts.f_blocks.saturating_mul(facts.f_frsize))
 }

@@ -12,7 +12,7 @@ use ulid::Ulid;
 use super::folder::Folder;
 use super::local::SyncedLocal;
 use super::manifest::{Delta, Manifest, PartEntry};
-use super::part::{self, Part, PartSpec, WalRange};
+use super::part::{self, Part, PartSpec, PartStore, WalRange};
 use super::split::Set;
 use super::{Config, Error, Lsn, PartSet};
 use crate::clock::Clock;
@@ -23,7 +23,7 @@ use crate::disk::Disk;
 pub struct Shelf {
     manifest: Manifest,
     objects: Arc<dyn ObjectStore>,
-    reads: Arc<dyn ObjectStore>,
+    reads: PartStore,
     node: Ulid,
     clock: Clock,
     config: Config,
@@ -36,7 +36,8 @@ impl Shelf {
             .map_err(|e| Error::io("open", &folder.root, &e))?;
         let objects: Arc<dyn ObjectStore> = Arc::new(local);
         let manifest = Manifest::load(objects.clone()).await.map_err(|e| parts_error(&e))?;
-        let reads: Arc<dyn ObjectStore> = objects.clone();
+        let reads = PartStore::new(objects.clone());
+        manifest.parts().iter().for_each(|entry| reads.register(entry));
         Ok(Self { manifest, objects, reads, node: folder.node, clock: clock.clone(), config: config.clone() })
     }
 
@@ -47,7 +48,7 @@ impl Shelf {
 
     /// Where readers find the bytes of the parts, checked.
     pub fn reads(&self) -> Arc<dyn ObjectStore> {
-        self.reads.clone()
+        Arc::new(self.reads.clone())
     }
 
     /// Version of the manifest.
@@ -67,7 +68,7 @@ impl Shelf {
 
     /// The live parts.
     pub fn parts(&self) -> PartSet {
-        PartSet { parts: self.manifest.parts().iter().map(|entry| Arc::new(Part { entry: entry.clone() })).collect() }
+        PartSet { parts: self.manifest.parts().iter().map(|entry| Arc::new(Part::new(entry.clone()))).collect() }
     }
 
     /// The writer's time, ns.
@@ -80,7 +81,10 @@ impl Shelf {
         let wal = WalRange { node: self.node, epoch: self.manifest.epoch(), from, to, index, of };
         let spec = PartSpec { ulid: self.clock.ulid(), level: 0, hour: hour_text(set.hour), wal };
         let encoded = part::encode(&set.batches, &spec, &self.config).map_err(|e| parts_error(&e))?;
-        part::put(self.objects.as_ref(), &encoded).await.map_err(|e| parts_error(&e))
+        let entry = part::put(self.objects.as_ref(), &encoded).await.map_err(|e| parts_error(&e))?;
+        // Before any snapshot names it.
+        self.reads.register(&entry);
+        Ok(entry)
     }
 
     /// Names `parts` live and all rows up to `flushed` in parts.

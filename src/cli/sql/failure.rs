@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 
+use crate::cli::exit::{self, Exit};
 use crate::error::Class;
 use crate::query::{self, Code, Position};
 
@@ -35,18 +36,18 @@ pub enum Failure {
 
 impl Failure {
     /// Exit code: 1 query, 2 usage, 3 limit or timeout, 69 daemon, 74 data or output.
-    pub fn exit_code(&self) -> u8 {
+    pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) => Exit::Usage,
             Self::Statement { error, .. } => match (error.code, error.class()) {
-                (Code::Unauthenticated | Code::Denied, _) => 69,
-                (_, Class::TooLarge | Class::Timeout | Class::Busy) => 3,
-                _ => 1,
+                (Code::Unauthenticated | Code::Denied, _) => Exit::Unavailable,
+                (_, Class::TooLarge | Class::Timeout | Class::Busy) => Exit::NotJudged,
+                _ => Exit::Bad,
             },
-            Self::Daemon(_) => 69,
-            Self::Data(_) | Self::Write(_) => 74,
-            Self::Broken(_) => 1,
-            Self::Pipe => 0,
+            Self::Daemon(_) => Exit::Unavailable,
+            Self::Data(_) | Self::Write(_) => Exit::Io,
+            Self::Broken(_) => Exit::Bad,
+            Self::Pipe => Exit::Good,
         }
     }
 
@@ -76,6 +77,12 @@ impl From<io::Error> for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<Failure> for exit::Failure {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.exit(), failure.to_string())
+    }
+}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

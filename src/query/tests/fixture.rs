@@ -216,7 +216,7 @@ impl Fill {
     pub fn memory(mut self, spans: &[Span]) -> Self {
         self.ingest_us += 1;
         let lsn = u64::try_from(self.memory.len()).unwrap();
-        self.memory.push(Arc::new(Rows::new(batch(spans), self.ingest_us, lsn)));
+        self.memory.push(Arc::new(Rows { batch: batch(spans), ingest_us: self.ingest_us, lsn, bytes: 0 }));
         self
     }
 
@@ -300,7 +300,7 @@ impl Fill {
             file_xxh3: String::new(),
             sum_xxh3: String::new(),
         };
-        self.parts.push(Arc::new(Part { entry }));
+        self.parts.push(Arc::new(Part::new(entry)));
         self
     }
 
@@ -311,6 +311,7 @@ impl Fill {
             memory: self.memory,
             objects: self.objects,
             visible_us: self.ingest_us,
+            complete: true,
         }
     }
 }

@@ -1,87 +1,203 @@
 //! Parquet parts: writing them, and reading them with every block checked.
+//!
+//! Duty: [`encode`] and [`put`] make a part (storage.md 7), [`PartStore`] reads parts, [`Part`] keeps what the footer
+//! says of its attribute keys. Guarantee: A part's rows are the rows that were encoded; only the order inside
+//! one attribute list may differ. Left to others: putting promoted values back (`query`), which rows make a part (`store/flush.rs`), which parts are live
+//! (`store/manifest.rs`).
+//!
+//! Key-values of the footer, each one JSON object, final:
+//!
+//! | key | content |
+//! |---|---|
+//! | `wg.format` | `{"format":1,"level":0,"ulid":"…","hour":"YYYY-MM-DDTHH","sort":"arrival"}` |
+//! | `wg.keys` | `{"complete":bool,"attr":[KEY],"res":[KEY],"scope":[KEY]}` with KEY as [`KeyEntry`] |
+//! | `wg.wal` | `{"node":"…","epoch":1,"from":1,"to":9,"index":0,"of":2}`: see [`WalRange`] |
+//! | `wg.stats` | `{"rows":1,"traces":1,"start":[min,max],"end":[min,max],"ingest":[min,max],"hash":"16 hex digits"}` |
 
-use super::Lsn;
-use super::manifest::PartEntry;
-use arrow::array::RecordBatch;
+mod columns;
+mod encode;
+mod keys;
+mod objects;
+mod promote;
+mod split;
+mod sums;
+mod tally;
+
 use bytes::Bytes;
-use object_store::ObjectStore;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use parquet::file::metadata::ParquetMetaDataReader;
+use tokio::sync::OnceCell;
 use ulid::Ulid;
+
+use super::manifest::PartEntry;
+use crate::error::Class;
+
+pub use encode::encode;
+pub use keys::{KeyEntry, Keys, Level};
+pub use objects::PartStore;
+
+/// Version of the span schema that parts are written with.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The log records whose rows are in one output set of a flush.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalRange {
+    /// `node.id`.
+    pub node: Ulid,
+    /// Epoch of the writer.
+    pub epoch: u64,
+    /// First lsn of the generation.
+    pub from: u64,
+    /// Last lsn of the generation.
+    pub to: u64,
+    /// Place of this part among those of the generation, from 0.
+    pub index: u32,
+    /// How many parts the generation has.
+    pub of: u32,
+}
+
+impl WalRange {
+    fn to_json(&self) -> serde_json::Value {
+        let Self { node, epoch, from, to, index, of } = self;
+        serde_json::json!({
+            "node": node.to_string(), "epoch": epoch, "from": from, "to": to, "index": index, "of": of,
+        })
+    }
+}
+
+/// What a part is, apart from its rows.
+#[derive(Clone, Debug)]
+pub struct PartSpec {
+    /// Its name; the time in it is the write time.
+    pub ulid: Ulid,
+    /// 0 or 1.
+    pub level: u8,
+    /// `YYYY-MM-DDTHH` of the folder.
+    pub hour: String,
+    /// Where its rows are in the log.
+    pub wal: WalRange,
+}
+
+/// A part in memory, ready to be put.
+#[derive(Clone, Debug)]
+pub struct EncodedPart {
+    /// As the manifest will name it.
+    pub entry: PartEntry,
+    /// The Parquet file.
+    pub file: Bytes,
+    /// Its block hashes.
+    pub sum: Bytes,
+}
+
+/// Why a part could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Bytes on disk are not those that were written (storage.md 12.3).
+    #[error("part `{path}` is damaged: {problem}; `weavergen store verify --deep` lists what is affected")]
+    Corrupt {
+        /// The part.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The rows or the spec cannot become a part.
+    #[error("no part was written: {0}")]
+    Unfit(String),
+    /// An Arrow kernel failed.
+    #[error("no part was written: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// The Parquet writer failed.
+    #[error("no part was written: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    /// The object store failed.
+    #[error("`{path}`: {source}; the same is tried again")]
+    Objects {
+        /// What was read or written.
+        path: String,
+        /// What the object store said.
+        source: object_store::Error,
+    },
+}
+
+impl Error {
+    /// What the caller can do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Objects { .. } => Class::Unavailable,
+            Self::Corrupt { .. } | Self::Unfit(_) | Self::Arrow(_) | Self::Parquet(_) => Class::Internal,
+        }
+    }
+
+    fn corrupt(path: &str, problem: impl Into<String>) -> Self {
+        Self::Corrupt { path: path.to_owned(), problem: problem.into() }
+    }
+}
+
+/// Puts the part, then its `.sum`, both create-only and durable, and reads the footer back (`verify_writes: footer`).
+///
+/// A name that exists with the same bytes counts as put: the try before was cut off after its success.
+pub async fn put(objects: &dyn ObjectStore, part: &EncodedPart) -> Result<PartEntry, Error> {
+    let entry = &part.entry;
+    for (path, bytes) in [(entry.path.clone(), &part.file), (sums::path_of(&entry.path), &part.sum)] {
+        let at = Path::from(path.as_str());
+        match objects.put_opts(&at, bytes.clone().into(), PutMode::Create.into()).await {
+            Ok(_) => {}
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                if fetch(objects, &path).await? != *bytes {
+                    return Err(Error::corrupt(&path, "another file has its name"));
+                }
+            }
+            Err(source) => return Err(Error::Objects { path, source }),
+        }
+    }
+    let sum = fetch(objects, &sums::path_of(&entry.path)).await?;
+    let sums = sums::Sums::read(&sum, entry)?;
+    let blocks = sums.blocks_of(entry.bytes - entry.footer_bytes..entry.bytes);
+    let range = sums.span(&blocks);
+    let read = objects.get_range(&Path::from(entry.path.as_str()), range.clone()).await;
+    let read = read.map_err(|source| Error::Objects { path: entry.path.clone(), source })?;
+    sums.check(&entry.path, &read, blocks)?;
+    Ok(entry.clone())
+}
+
+async fn fetch(objects: &dyn ObjectStore, path: &str) -> Result<Bytes, Error> {
+    let got = async { objects.get(&Path::from(path)).await?.bytes().await }.await;
+    got.map_err(|source| Error::Objects { path: path.to_owned(), source })
+}
 
 /// A live part.
 #[derive(Debug)]
 pub struct Part {
     /// What the manifest says of it.
     pub entry: PartEntry,
-}
-#[derive(Clone, Debug)]
-pub struct WalRange {
-    pub node: Ulid,
-    pub epoch: u64,
-    pub from: Lsn,
-    pub to: Lsn,
-    pub index: u32,
-    pub of: u32,
-}
-#[derive(Clone, Debug)]
-pub struct PartSpec {
-    pub ulid: Ulid,
-    pub level: u8,
-    pub hour: String,
-    pub wal: WalRange,
-}
-#[derive(Clone, Debug)]
-pub struct EncodedPart {
-    pub entry: PartEntry,
-    pub file: Bytes,
-}
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(String);
-#[cfg(test)]
-pub fn encode(batches: &[RecordBatch], spec: &PartSpec, _config: &super::Config) -> Result<EncodedPart, Error> {
-    let cols: Vec<RecordBatch> = batches.iter().map(|b| b.project(&[0, 1, 3, 5]).unwrap()).collect();
-    let mut w = parquet::arrow::ArrowWriter::try_new(Vec::new(), cols[0].schema(), None).unwrap();
-    let mut ing = [i64::MAX, i64::MIN];
-    for c in &cols {
-        w.write(c).unwrap();
-        let t = c.column(3).as_any().downcast_ref::<arrow::array::TimestampMicrosecondArray>().unwrap();
-        for v in t.values() {
-            ing[0] = ing[0].min(*v);
-            ing[1] = ing[1].max(*v);
-        }
-    }
-    let file: Bytes = w.into_inner().unwrap().into();
-    let rows = cols.iter().map(|c| c.num_rows() as u64).sum();
-    let entry = PartEntry {
-        path: format!("spans/date={}/hour={}/{}.parquet", &spec.hour[..10], &spec.hour[11..], spec.ulid),
-        level: spec.level,
-        hour: spec.hour.clone(),
-        rows,
-        bytes: file.len() as u64,
-        footer_bytes: 0,
-        start: [0, 0],
-        end: [0, 0],
-        ingest: ing,
-        row_groups: vec![],
-        services: None,
-        service_range: None,
-        lsn: [spec.wal.from, spec.wal.to],
-        schema: 1,
-        file_xxh3: String::new(),
-        sum_xxh3: String::new(),
-    };
-    Ok(EncodedPart { entry, file })
-}
-pub async fn put(objects: &dyn ObjectStore, part: &EncodedPart) -> Result<PartEntry, Error> {
-    objects
-        .put_opts(&part.entry.path.as_str().into(), part.file.clone().into(), object_store::PutMode::Create.into())
-        .await
-        .map_err(|e| Error(e.to_string()))?;
-    Ok(part.entry.clone())
+    keys: OnceCell<Keys>,
 }
 
-/// Until the part writer is merged, rows stay in memory and in the log.
-#[cfg(not(test))]
-pub fn encode(_: &[RecordBatch], _: &PartSpec, _: &super::Config) -> Result<EncodedPart, Error> {
-    Err(Error("this build has no part writer".to_owned()))
+impl Part {
+    /// The part that `entry` names; nothing is read yet.
+    pub fn new(entry: PartEntry) -> Self {
+        Self { entry, keys: OnceCell::new() }
+    }
+
+    /// The attribute keys of the part; read from its footer at the first call. `objects` is a [`PartStore`].
+    pub async fn keys(&self, objects: &dyn ObjectStore) -> Result<&Keys, Error> {
+        self.keys.get_or_try_init(|| self.read_keys(objects)).await
+    }
+
+    async fn read_keys(&self, objects: &dyn ObjectStore) -> Result<Keys, Error> {
+        const TRAILER: usize = 8;
+        let path = &self.entry.path;
+        let tail = self.entry.bytes.saturating_sub(self.entry.footer_bytes)..self.entry.bytes;
+        let footer = objects.get_range(&Path::from(path.as_str()), tail).await;
+        let footer = footer.map_err(|source| Error::Objects { path: path.clone(), source })?;
+        let metadata = footer.len().checked_sub(TRAILER).map(|end| &footer[..end]);
+        let metadata = metadata.ok_or_else(|| Error::corrupt(path, "it has no footer"))?;
+        let metadata = ParquetMetaDataReader::decode_metadata(metadata);
+        let metadata = metadata.map_err(|e| Error::corrupt(path, e.to_string()))?;
+        let pairs = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+        let text = pairs.filter(|kv| kv.key == keys::METADATA_KEY).find_map(|kv| kv.value.as_deref());
+        let text = text.ok_or_else(|| Error::corrupt(path, "its footer has no `wg.keys`"))?;
+        serde_json::from_str(text).map_err(|e| Error::corrupt(path, format!("`wg.keys`: {e}")))
+    }
 }

@@ -1,0 +1,47 @@
+//! The flags that say where the configuration is (collector_config.md 1, 5).
+//!
+//! Duty: `--config`, `--set`, `--data`, `--unsupported`, shared by the commands that load a configuration. Guarantee: a
+//! malformed `--set` is a usage error. Left to others: loading (`config`).
+
+use std::path::PathBuf;
+
+use crate::config::{Assignment, Environment, Error, Loaded, Request, Unsupported, load};
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Args {
+    /// Configuration file, Collector YAML; repeat to merge from left to right
+    #[arg(long, value_name = "FILE")]
+    pub config: Vec<String>,
+    /// Set one key after all files, e.g. web.endpoint=localhost:9090; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<Assignment>,
+    /// Data folder [default: $XDG_DATA_HOME/weavergen, ~/.local/share/weavergen or /var/lib/weavergen]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// What to do about receivers and extensions that weavergen does not have
+    #[arg(long, value_enum, default_value = "skip")]
+    pub unsupported: OnUnsupported,
+}
+
+/// `--unsupported`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnUnsupported {
+    /// Skip them with a warning while a supported receiver is left
+    #[default]
+    Skip,
+    /// Refuse the configuration
+    Error,
+}
+
+impl Args {
+    /// Loads it.
+    pub fn load(&self) -> Result<Loaded, Error> {
+        let unsupported = match self.unsupported {
+            OnUnsupported::Skip => Unsupported::Skip,
+            OnUnsupported::Error => Unsupported::Error,
+        };
+        let (sources, sets, data) = (self.config.clone(), self.set.clone(), self.data.clone());
+        load(&Request { sources, sets, data, unsupported }, &Environment::of_process())
+    }
+}

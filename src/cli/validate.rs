@@ -1,0 +1,49 @@
+//! `weavergen validate` (collector_config.md 5).
+//!
+//! Duty: load and check as a start would. Guarantee: opens no port, writes nothing, is silent about a good
+//! configuration; what it has to say goes to stderr. Left to others: the checks (`config`).
+
+use super::exit::Exit;
+use super::sources;
+use crate::config::{Error, Format, render};
+
+/// Flags of `validate`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub sources: sources::Args,
+    /// Form of the messages
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: MessageFormat,
+}
+
+/// `--format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MessageFormat {
+    /// For people
+    Text,
+    /// A JSON array, an object a message
+    Json,
+}
+
+/// Exit: 0 valid (warnings included), 1 invalid, 74 a file is unreadable.
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    let format = match args.format {
+        MessageFormat::Text => Format::Text,
+        MessageFormat::Json => Format::Json,
+    };
+    match args.sources.load() {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                eprintln!("{}", render(&loaded.warnings, format));
+            }
+            Ok(Exit::Good)
+        }
+        Err(Error::Invalid(problems)) => {
+            eprintln!("{}", render(&problems, format));
+            Ok(Exit::Bad)
+        }
+        Err(error @ Error::Unreadable { .. }) => Err(error.into()),
+    }
+}

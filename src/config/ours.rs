@@ -1,0 +1,77 @@
+//! Sections of ours that no other module owns, and checks over several sections.
+//!
+//! Duty: `memory`, `queries`, `service::weavergen`, the refusal of sections not built yet, and the rule that no listener
+//! beyond loopback starts open by accident (collector_config.md 4, `access`). Left to others: all other sections.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::access::config::Role;
+use crate::budget::{Budget, available_memory};
+use crate::yaml::{Code, Endpoint, Section};
+use crate::{access, web};
+
+/// `service::weavergen`
+pub(super) struct Service {
+    pub(super) shutdown_timeout: Duration,
+    pub(super) queue_dir: PathBuf,
+}
+
+pub(super) fn service(section: &Section<'_>, data: &Path) -> Service {
+    let shutdown_timeout = section.duration("shutdown_timeout").unwrap_or(Duration::from_secs(30));
+    if shutdown_timeout.is_zero() {
+        section.check("shutdown_timeout", "must be above 0");
+    }
+    let queue_dir = section.text("queue_dir").map_or_else(|| data.join("queues"), PathBuf::from);
+    Service { shutdown_timeout, queue_dir }
+}
+
+/// `memory::limit` in bytes.
+pub(super) fn memory_limit(section: &Section<'_>) -> u64 {
+    let Some(size) = section.size_or_percent("limit") else { return Budget::detect().limit_bytes() };
+    let bytes = size.of(available_memory());
+    if let Err(error) = Budget::try_new(bytes) {
+        section.check("limit", error.to_string());
+    }
+    bytes
+}
+
+/// `queries::dir`; by default `./queries` where it exists.
+pub(super) fn queries_dir(section: &Section<'_>) -> Option<PathBuf> {
+    let default = || Some(PathBuf::from("./queries")).filter(|dir| dir.is_dir());
+    section.text("dir").map(PathBuf::from).or_else(default)
+}
+
+/// Refuses the sections whose modules are not built.
+pub(super) fn not_built(root: &Section<'_>) {
+    for key in ["gates", "notify", "semconv", "generate", "engine", "learn"] {
+        if root.is_set(key) {
+            root.warn(key, Code::NotSupported, "is not supported by weavergen yet");
+        }
+    }
+}
+
+/// The API beyond loopback needs tokens or a word about anonymous callers.
+pub(super) fn check_listener(section: &Section<'_>, web: &web::Config, access: &access::Config) {
+    let Ok(endpoint) = web.endpoint.parse::<Endpoint>() else { return };
+    if !web.enabled || endpoint.is_loopback() {
+        return;
+    }
+    let ways = "give callers tokens with `--set access.tokens_file=PATH`, or allow reading without one with `--set \
+                access.anonymous=viewer`; or stay on loopback with `--set web.endpoint=localhost:8080`";
+    let endpoint = &web.endpoint;
+    match (access.anonymous, &access.tokens_file) {
+        (Some(Some(Role::Admin)), _) => {
+            let text = format!("everyone who reaches {endpoint} would be admin (access::anonymous)");
+            section.check_with_help("endpoint", text, ways);
+        }
+        (None, None) => {
+            let text = format!("other machines reach {endpoint} and nothing says who may call");
+            section.check_with_help("endpoint", text, ways);
+        }
+        _ => {
+            let text = format!("takes plain text, tokens included, from other machines on {endpoint}");
+            section.warn("endpoint", Code::PlainText, text);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Admission: byte reservations and the delay told to a refused sender (otlp.md B3, B4, B6).
+//!
+//! Duty: hand out room for wire bytes, decompressed bytes and columns before they exist, and estimate when there will
+//! be room again. Guarantee: the bytes of all requests in hand stay within the pool; nobody waits longer than
+//! `admission_wait`. Left to others: the status of a refusal (`status`).
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::budget::{Exhausted, Pool, Reservation};
+use crate::clock::Clock;
+
+/// Unknown sizes are reserved in steps of this many bytes.
+pub(super) const STEP_BYTES: usize = 64 << 10;
+/// Delay when nothing is committed although requests are in hand, and when the disk is full (B6).
+pub(super) const STALLED: Duration = Duration::from_secs(5);
+/// Delay told while draining (X2).
+pub(super) const DRAINING: Duration = Duration::from_secs(1);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// Time constant of the commit rate.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// The pool of one receiver and what it knows of its drain rate.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pool: Pool,
+    wait: Duration,
+    shortest_delay: Duration,
+    rate: Mutex<Rate>,
+    clock: Clock,
+}
+
+/// Bytes given back by commits, decaying exponentially.
+#[derive(Debug)]
+struct Rate {
+    bytes: f64,
+    at: Instant,
+    /// Whether there ever was a commit: before the first one nothing is known to have stalled.
+    known: bool,
+}
+
+impl Rate {
+    fn decayed(&self, now: Instant) -> f64 {
+        self.bytes * (-now.saturating_duration_since(self.at).as_secs_f64() / RATE_WINDOW.as_secs_f64()).exp()
+    }
+}
+
+impl Admission {
+    pub(super) fn new(pool: Pool, wait: Duration, shortest_delay: Duration, clock: Clock) -> Self {
+        let rate = Mutex::new(Rate { bytes: 0.0, at: Instant::now(), known: false });
+        Self { pool, wait, shortest_delay, rate, clock }
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The message limit that always fits: wire, decompressed and twice that for columns are four parts (B4).
+    pub(super) fn message_limit(&self, configured: u64) -> u64 {
+        configured.min(self.pool.limit_bytes() / 4)
+    }
+
+    /// Room for a request whose body is `wire` bytes; if it is not compressed, also for its columns.
+    pub(super) async fn reserve(&self, wire: u64, compressed: bool) -> Result<Reservation, Exhausted> {
+        // What is known is taken at once: requests that hold a part while they wait for the rest block each other.
+        let bytes = if compressed { wire } else { wire.saturating_mul(3) };
+        self.pool.reserve(bytes, self.wait).await
+    }
+
+    pub(super) async fn grow(&self, reservation: &mut Reservation, bytes: u64) -> Result<(), Exhausted> {
+        self.pool.grow(reservation, bytes, self.wait).await
+    }
+
+    /// A commit is over and gives `bytes` back.
+    pub(super) fn committed(&self, bytes: u64) {
+        self.committed_at(Instant::now(), bytes);
+    }
+
+    fn committed_at(&self, now: Instant, bytes: u64) {
+        let mut rate = self.rate.lock().expect("no holder of this lock panics");
+        #[allow(clippy::cast_precision_loss, reason = "an estimate")]
+        let bytes = rate.decayed(now) + bytes as f64;
+        *rate = Rate { bytes, at: now, known: true };
+    }
+
+    /// When a refused sender should come back: the time the pool needs to drain at the current rate, within limits, and
+    /// up to 20 % more so that senders refused together do not return together.
+    pub(super) fn delay(&self) -> Duration {
+        self.delay_at(Instant::now())
+    }
+
+    fn delay_at(&self, now: Instant) -> Duration {
+        self.jittered(self.drain_time(now).clamp(self.shortest_delay.min(LONGEST_DELAY), LONGEST_DELAY))
+    }
+
+    fn drain_time(&self, now: Instant) -> Duration {
+        let (per_second, known) = {
+            let rate = self.rate.lock().expect("no holder of this lock panics");
+            (rate.decayed(now) / RATE_WINDOW.as_secs_f64(), rate.known)
+        };
+        let reserved = self.pool.reserved_bytes();
+        if reserved == 0 || !known {
+            return self.shortest_delay;
+        }
+        if per_second < 1024.0 {
+            return STALLED;
+        }
+        #[allow(clippy::cast_precision_loss, reason = "an estimate")]
+        Duration::from_secs_f64((reserved as f64 / per_second).min(LONGEST_DELAY.as_secs_f64()))
+    }
+
+    fn jittered(&self, delay: Duration) -> Duration {
+        let per_mille = u32::try_from(self.clock.random() % 201).expect("under 201");
+        delay + delay * per_mille / 1000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(pool_bytes: u64) -> Admission {
+        let clock = Clock::manual(0, 1);
+        Admission::new(Pool::new(pool_bytes), Duration::from_millis(100), Duration::from_secs(1), clock)
+    }
+
+    #[tokio::test]
+    async fn delays_grow_with_the_backlog_and_stay_within_their_limits() {
+        let admission = admission(512 << 20);
+        let at_rest = admission.delay();
+        assert!((1.0..=1.2).contains(&at_rest.as_secs_f64()), "{at_rest:?}");
+        // 100 MiB in the window are about 10 MiB a second.
+        let start = Instant::now();
+        admission.committed_at(start, 100 << 20);
+        let mut held = Vec::new();
+        let mut last = Duration::ZERO;
+        for mib in [30_u64, 60, 120, 240] {
+            held.push(admission.pool().reserve(mib << 19, Duration::ZERO).await.unwrap());
+            let delay = admission.drain_time(start);
+            assert!(delay > last, "{delay:?} after {last:?}");
+            last = delay;
+        }
+        let delay = admission.delay_at(start + Duration::from_secs(25));
+        assert!(delay >= Duration::from_secs(30) && delay <= Duration::from_secs(36), "{delay:?}");
+        let stalled = admission.delay_at(start + Duration::from_secs(300));
+        assert!(stalled >= STALLED && stalled <= STALLED + Duration::from_secs(1), "{stalled:?}");
+    }
+
+    #[tokio::test]
+    async fn the_message_limit_fits_the_pool_four_times() {
+        let admission = admission(24 << 20);
+        assert_eq!(admission.message_limit(64 << 20), 6 << 20);
+        assert_eq!(admission.message_limit(1 << 20), 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_room_waits_no_longer_than_allowed() {
+        let admission = admission(1 << 20);
+        let held = admission.reserve(300 << 10, false).await.unwrap();
+        assert_eq!(held.bytes(), 900 << 10);
+        let start = Instant::now();
+        assert!(admission.reserve(200 << 10, true).await.is_err());
+        assert!((100..1000).contains(&start.elapsed().as_millis()));
+        drop(held);
+        assert!(admission.reserve(200 << 10, true).await.is_ok());
+    }
+}

@@ -1,0 +1,145 @@
+//! Reading a request body within its reservation and its deadline.
+//!
+//! Duty: bytes off the connection, as one piece. Guarantee: no byte is asked for before room for it was reserved, and
+//! none is waited for beyond the deadline. Left to others: what the bytes mean.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tokio::time::Instant;
+
+use crate::budget::Reservation;
+
+use super::admit::{Admission, STEP_BYTES};
+
+/// Why a body was not read to its end.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// More bytes than the limit.
+    TooLarge,
+    /// No room for the next step.
+    NoRoom,
+    /// The deadline passed.
+    Late,
+    /// The peer went away or broke the framing.
+    Broken,
+}
+
+/// A body being read.
+#[derive(Debug)]
+pub(super) struct Reader {
+    body: Incoming,
+    /// Received and not yet given out.
+    rest: Bytes,
+    deadline: Option<Instant>,
+    ended: bool,
+    received: u64,
+}
+
+impl Reader {
+    pub(super) fn new(body: Incoming, deadline: Option<Instant>) -> Self {
+        let ended = body.is_end_stream();
+        Self { body, rest: Bytes::new(), deadline, ended, received: 0 }
+    }
+
+    /// Whether the peer has sent all there is, as far as is known.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.rest.is_empty() && (self.ended || self.body.is_end_stream())
+    }
+
+    /// Bytes received so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The next piece that is not empty; `None` at the end.
+    async fn piece(&mut self) -> Result<Option<Bytes>, Unread> {
+        if !self.rest.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.rest)));
+        }
+        while !self.ended {
+            let frame = match self.deadline {
+                Some(deadline) => {
+                    tokio::time::timeout_at(deadline, self.body.frame()).await.map_err(|_| Unread::Late)?
+                }
+                None => self.body.frame().await,
+            };
+            match frame {
+                None => self.ended = true,
+                Some(Err(_)) => return Err(Unread::Broken),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data()
+                        && !data.is_empty()
+                    {
+                        self.received += data.len() as u64;
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Exactly `length` bytes, for which room is reserved; fewer if the body ends before.
+    pub(super) async fn exactly(&mut self, length: usize) -> Result<Bytes, Unread> {
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let Some(mut first) = self.piece().await? else { return Ok(Bytes::new()) };
+        if first.len() >= length {
+            // The common case: the whole message came in one piece and is not copied.
+            let taken = first.split_to(length);
+            self.rest = first;
+            return Ok(taken);
+        }
+        let mut all = BytesMut::with_capacity(length);
+        all.extend_from_slice(&first);
+        while all.len() < length {
+            let Some(mut piece) = self.piece().await? else { break };
+            let n = piece.len().min(length - all.len());
+            all.extend_from_slice(&piece[..n]);
+            piece.advance(n);
+            self.rest = piece;
+        }
+        Ok(all.freeze())
+    }
+
+    /// Whether nothing follows.
+    pub(super) async fn ends(&mut self) -> Result<bool, Unread> {
+        match self.piece().await? {
+            None => Ok(true),
+            Some(piece) => {
+                self.rest = piece;
+                Ok(false)
+            }
+        }
+    }
+
+    /// All bytes of a body of unknown length, at most `limit`; each step of it is reserved `parts` times.
+    pub(super) async fn all(
+        &mut self,
+        limit: usize,
+        parts: u64,
+        admission: &Admission,
+        reservation: &mut Reservation,
+    ) -> Result<Bytes, Unread> {
+        let mut all = BytesMut::new();
+        let mut reserved = 0;
+        loop {
+            if all.len() == reserved && reserved < limit {
+                let step = STEP_BYTES.min(limit - reserved);
+                admission.grow(reservation, step as u64 * parts).await.map_err(|_| Unread::NoRoom)?;
+                reserved += step;
+            }
+            let Some(mut piece) = self.piece().await? else { return Ok(all.freeze()) };
+            if piece.len() > limit - all.len() {
+                self.rest = piece;
+                return Err(Unread::TooLarge);
+            }
+            let n = piece.len().min(reserved - all.len());
+            all.extend_from_slice(&piece[..n]);
+            piece.advance(n);
+            self.rest = piece;
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! From wire bytes to the ack: what gRPC and HTTP do alike (otlp.md 1, rows 13 to 18).
+//!
+//! Duty: decompress, decode, set bad spans aside, hand over, count. Guarantee: success is returned only after
+//! [`Next::deliver`] has returned `Ok`; a hand-over that has begun goes on when the client is gone (A5). Left to others:
+//! framing (`grpc`, `http`), decoding itself ([`Decode`]), status codes (`status`).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use twox_hash::XxHash3_128;
+
+use crate::budget::Reservation;
+use crate::error::Class;
+use crate::otlp::{Decoded, Rejected, Undecodable};
+use crate::span::hex;
+use crate::span::{Delivery, Next, Origin, RequestBody};
+
+use super::admit::Admission;
+use super::answer::{Format, MAX_TEXT_BYTES, Success, cut};
+use super::config::Config;
+use super::inflate::{Coding, Failed, inflate};
+use super::metrics::{Metrics, Transport};
+use super::status::{Failure, Kind};
+use super::{Decode, OnSetAside, SetAside};
+
+/// Messages over this size, and all compressed ones, leave the threads that serve connections.
+const INLINE_BYTES: usize = 1 << 20;
+/// Rejections of one request that are recorded one by one (P4).
+const SINGLE_ROWS: usize = 100;
+
+/// What all connections of a receiver share.
+#[derive(Debug)]
+pub(super) struct Ingest {
+    pub(super) config: Config,
+    pub(super) admission: Admission,
+    pub(super) metrics: Metrics,
+    draining: AtomicBool,
+    next: Next,
+    decode: Decode,
+    set_aside: OnSetAside,
+    seed: u64,
+    /// Messages decoded at the same time off the connection threads.
+    slots: Arc<Semaphore>,
+    minutes: Minutes,
+}
+
+/// A request whose bytes are all here.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) wire: Bytes,
+    pub(super) coding: Coding,
+    pub(super) format: Format,
+    pub(super) transport: Transport,
+    pub(super) peer: SocketAddr,
+    pub(super) reservation: Reservation,
+    /// Of the decompressed message, in bytes.
+    pub(super) limit: usize,
+    pub(super) started: Instant,
+}
+
+struct Message {
+    decoded: Decoded,
+    body: Option<RequestBody>,
+    identity: u128,
+    reservation: Reservation,
+}
+
+enum Stopped {
+    Inflate(Failed),
+    Bad(Undecodable),
+}
+
+impl Ingest {
+    pub(super) fn new(
+        config: Config,
+        admission: Admission,
+        metrics: Metrics,
+        (next, decode, set_aside, seed): (Next, Decode, OnSetAside, u64),
+    ) -> Self {
+        let threads = std::thread::available_parallelism().map_or(2, |n| n.get().max(2));
+        let slots = Arc::new(Semaphore::new(threads));
+        let draining = AtomicBool::new(false);
+        Self { config, admission, metrics, draining, next, decode, set_aside, seed, slots, minutes: Minutes::default() }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// A request of a signal that is not received here (G2, H5): counted, and told once a minute.
+    pub(super) fn other_signal(&self, signal: &'static str, transport: Transport) {
+        self.metrics.other_signals.with_label_values(&[signal, transport.as_str()]).inc();
+        if self.minutes.is_due(signal) {
+            tracing::warn!(
+                signal,
+                transport = transport.as_str(),
+                hint = format!("OTEL_{}_EXPORTER=none in the sender switches the signal off", signal.to_uppercase()),
+                "only traces are received here"
+            );
+        }
+    }
+
+    /// HTTP/1.1 on the gRPC port (G15): told once a minute.
+    pub(super) fn not_grpc(&self, peer: SocketAddr) {
+        if self.minutes.is_due("http1") {
+            tracing::warn!(%peer, "HTTP/1.1 on the gRPC port, closed; OTLP over HTTP is received on port 4318");
+        }
+    }
+
+    /// Counts one refusal by its reason (B7).
+    pub(super) fn count_refusal(&self, failure: &Failure, transport: Transport, bytes: u64) {
+        if let Some(reason) = failure.refused {
+            self.metrics.refused(transport, reason, bytes);
+        }
+    }
+
+    /// The whole way of one request.
+    pub(super) async fn take(self: &Arc<Self>, arrived: Arrived) -> Result<Success, Failure> {
+        let (transport, peer, started) = (arrived.transport, arrived.peer, arrived.started);
+        let wire_bytes = arrived.wire.len() as u64;
+        let Message { decoded, body, identity, reservation } = self.read(arrived).await?;
+        for (kind, n) in &decoded.advisories {
+            self.metrics.advisories.with_label_values(&[kind]).inc_by(*n);
+        }
+        for (message, n) in &decoded.unknown_fields {
+            self.metrics.unknown_fields.with_label_values(&[message]).inc_by(*n);
+        }
+        if decoded.spans == 0 {
+            return Ok(Success::default());
+        }
+        if let (true, Some(first)) = (self.config.reject_request, decoded.rejected.first()) {
+            self.metrics.undecodable.with_label_values(&[transport.as_str(), first.reason.as_str()]).inc();
+            return Err(Failure {
+                violation: Some((first.path.clone(), first.detail.clone())),
+                ..Failure::new(Kind::Class(Class::Invalid), describe(&decoded))
+            });
+        }
+        Metrics::of(&self.metrics.decoded_spans, transport).inc_by(decoded.spans as u64);
+        let success = self.success(&decoded);
+        let Decoded { batches, spans, rejected, .. } = decoded;
+        let delivery = Delivery { batches, body, identity, origin: Origin::Received };
+        let ingest = self.clone();
+        // A task of its own: a client that goes away must not cancel a commit in progress, nor its counting.
+        let commit = tokio::spawn(async move {
+            let counted = Counted { ingest: &ingest, transport, spans: spans as u64, done: false };
+            let outcome = if delivery.batches.is_empty() { Ok(()) } else { ingest.next.deliver(delivery).await };
+            ingest.admission.committed(reservation.bytes());
+            drop(reservation);
+            match outcome {
+                Ok(()) => {
+                    counted.end(&ingest.metrics.accepted_spans);
+                    ingest.metrics.acks(transport).observe(started.elapsed().as_secs_f64());
+                    ingest.record(transport, peer, &rejected);
+                    Ok(())
+                }
+                Err(refusal) => {
+                    counted.end(&ingest.metrics.refused_spans);
+                    let failure = Failure::refusal(refusal, ingest.admission.delay());
+                    ingest.count_refusal(&failure, transport, wire_bytes);
+                    Err(failure)
+                }
+            }
+        });
+        match commit.await {
+            Ok(outcome) => outcome.map(|()| success),
+            Err(e) => {
+                tracing::error!(error = %e, "a hand-over ended without an answer");
+                Err(Failure::internal("internal error while storing; whether it was stored is unknown"))
+            }
+        }
+    }
+
+    /// Decompresses and decodes, on a thread where that does not hold up other connections.
+    async fn read(self: &Arc<Self>, arrived: Arrived) -> Result<Message, Failure> {
+        let transport = arrived.transport;
+        let outcome = if arrived.coding == Coding::Identity && arrived.wire.len() <= INLINE_BYTES {
+            // A defect in decoding is that request's, not its connection's. Nothing shared is left half changed: what
+            // the decoder was building is dropped.
+            catch_unwind(AssertUnwindSafe(|| self.message(arrived, None))).ok()
+        } else {
+            let ingest = self.clone();
+            let slot = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let runtime = Handle::current();
+            let work = tokio::task::spawn_blocking(move || {
+                let _slot = slot;
+                ingest.message(arrived, Some(&runtime))
+            });
+            work.await.ok()
+        };
+        let Some(outcome) = outcome else {
+            tracing::error!(transport = transport.as_str(), "decoding panicked");
+            return Err(Failure::internal("internal error while decoding; nothing was stored"));
+        };
+        outcome.map_err(|(stopped, limit)| match stopped {
+            Stopped::Inflate(Failed::TooLarge) => Failure::too_large("the decompressed message", limit as u64),
+            Stopped::Inflate(Failed::NoRoom(_)) => Failure::no_room(self.admission.delay()),
+            Stopped::Inflate(Failed::Corrupt(why)) => {
+                Failure::new(Kind::Corrupt, format!("the compressed body is corrupt: {why}"))
+            }
+            Stopped::Bad(error) => {
+                self.metrics.undecodable.with_label_values(&[transport.as_str(), error.kind]).inc();
+                Failure::undecodable(&error)
+            }
+        })
+    }
+
+    fn message(&self, arrived: Arrived, runtime: Option<&Handle>) -> Result<Message, (Stopped, usize)> {
+        let Arrived { wire, coding, format, mut reservation, limit, .. } = arrived;
+        let plain = inflate(coding, &wire, limit, |bytes| {
+            let runtime = runtime.expect("compressed bodies are read on a blocking thread");
+            // Once for the message, twice for its columns.
+            runtime.block_on(self.admission.grow(&mut reservation, bytes as u64 * 3))
+        })
+        .map_err(|failed| (Stopped::Inflate(failed), limit))?;
+        let decoded = (self.decode.0)(format, &plain, &self.config.limits, self.config.json_strict)
+            .map_err(|error| (Stopped::Bad(error), limit))?;
+        let identity = XxHash3_128::oneshot_with_seed(self.seed, &wire);
+        let keep = format == Format::Protobuf && decoded.rejected.is_empty();
+        let body = u32::try_from(plain.len()).ok().filter(|_| keep).map(|decoded_len| match coding.of_log(&wire) {
+            Some(coding) => RequestBody { bytes: wire.clone(), coding, decoded_len },
+            // storage.md 4.1: any other coding is stored decompressed.
+            None => RequestBody { bytes: plain.clone(), coding: crate::span::Coding::Identity, decoded_len },
+        });
+        Ok(Message { decoded, body, identity, reservation })
+    }
+
+    fn success(&self, decoded: &Decoded) -> Success {
+        if !decoded.rejected.is_empty() {
+            return Success { rejected_spans: decoded.rejected.len() as u64, message: describe(decoded) };
+        }
+        if self.config.partial_success_warnings && !decoded.advisories.is_empty() {
+            let kinds: Vec<_> = decoded.advisories.iter().map(|(kind, n)| format!("{kind}={n}")).collect();
+            return Success { rejected_spans: 0, message: format!("stored, although odd: {}", kinds.join(", ")) };
+        }
+        Success::default()
+    }
+
+    fn record(&self, transport: Transport, peer: SocketAddr, rejected: &[Rejected]) {
+        if rejected.is_empty() {
+            return;
+        }
+        for (reason, n) in by_reason(rejected) {
+            self.metrics.rejected_spans.with_label_values(&[transport.as_str(), reason]).inc_by(n);
+        }
+        let blank = SetAside {
+            component: self.config.id.clone(),
+            transport,
+            peer,
+            reason: "",
+            path: String::new(),
+            trace_id: String::new(),
+            span_id: String::new(),
+            spans: 0,
+            bytes: 0,
+        };
+        let rows = if rejected.len() <= SINGLE_ROWS {
+            let row = |one: &Rejected| SetAside {
+                reason: one.reason.as_str(),
+                path: one.path.clone(),
+                trace_id: hex(&one.trace_id),
+                span_id: hex(&one.span_id),
+                spans: 1,
+                bytes: one.bytes as u64,
+                ..blank.clone()
+            };
+            rejected.iter().map(row).collect()
+        } else {
+            let mut rows: BTreeMap<&str, SetAside> = BTreeMap::new();
+            for one in rejected {
+                let reason = one.reason.as_str();
+                let row = rows.entry(reason).or_insert_with(|| SetAside { reason, ..blank.clone() });
+                row.spans += 1;
+                row.bytes += one.bytes as u64;
+            }
+            rows.into_values().collect()
+        };
+        (self.set_aside.0)(rows);
+    }
+}
+
+/// Decoded spans that end in exactly one counter, also when the hand-over panics.
+struct Counted<'a> {
+    ingest: &'a Ingest,
+    transport: Transport,
+    spans: u64,
+    done: bool,
+}
+
+impl Counted<'_> {
+    fn end(mut self, counter: &prometheus::IntCounterVec) {
+        self.done = true;
+        Metrics::of(counter, self.transport).inc_by(self.spans);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            Metrics::of(&self.ingest.metrics.failed_spans, self.transport).inc_by(self.spans);
+        }
+    }
+}
+
+fn by_reason(rejected: &[Rejected]) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::new();
+    for one in rejected {
+        *counts.entry(one.reason.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+/// P3: `rejected 3 of 10 spans: invalid_trace_id=2, span_too_large=1; first: PATH: DETAIL`.
+fn describe(decoded: &Decoded) -> String {
+    let counts: Vec<_> = by_reason(&decoded.rejected).iter().map(|(reason, n)| format!("{reason}={n}")).collect();
+    let mut text = format!("rejected {} of {} spans: {}", decoded.rejected.len(), decoded.spans, counts.join(", "));
+    if let Some(first) = decoded.rejected.first() {
+        text.push_str(&format!("; first: {}: {}", first.path, first.detail));
+    }
+    cut(&text, MAX_TEXT_BYTES).to_owned()
+}
+
+/// What may be said once a minute was last said when.
+#[derive(Debug, Default)]
+struct Minutes(std::sync::Mutex<BTreeMap<&'static str, Instant>>);
+
+impl Minutes {
+    fn is_due(&self, topic: &'static str) -> bool {
+        let now = Instant::now();
+        let mut last = self.0.lock().expect("no holder of this lock panics");
+        let due = last.get(topic).is_none_or(|said| now.duration_since(*said) >= Duration::from_secs(60));
+        if due {
+            last.insert(topic, now);
+        }
+        due
+    }
+}

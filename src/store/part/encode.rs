@@ -1,0 +1,245 @@
+//! Rows to the bytes of a part (storage.md 7).
+//!
+//! Duty: [`encode`]: choose promoted columns, split the lists, write Parquet and the block hashes into memory.
+//! Guarantee: every row goes in once, in the order given; row groups begin on zone boundaries. Left to others: where the
+//! bytes go ([`super::put`]).
+
+use std::collections::{BTreeSet, HashSet};
+
+use arrow::array::{Array, ArrayRef, AsArray as _, ListArray, RecordBatch};
+use arrow::compute::{concat_batches, take};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::KeyValue;
+use twox_hash::XxHash3_64;
+
+use super::columns::{ZONE_ROWS, file_schema, properties};
+use super::keys::{self, Keys, Level};
+use super::promote::{Choice, choose};
+use super::split::split;
+use super::tally::Tally;
+use super::{EncodedPart, Error, PartSpec, SCHEMA_VERSION, sums};
+use crate::span::schema;
+use crate::store::Config;
+use crate::store::manifest::{PartEntry, RowGroupEntry, hash};
+
+/// Arrow bytes of a row group at most.
+const GROUP_BYTES: usize = 64 << 20;
+/// Services that an entry lists by name.
+const MAX_SERVICES: usize = 64;
+/// Magic and length behind the footer's metadata.
+const TRAILER_BYTES: u64 = 8;
+
+/// Makes a part of `batches`, whose columns are those of [`schema::stored`].
+///
+/// Errors: [`Error::Unfit`] without rows or with other columns; errors of the Parquet writer.
+pub fn encode(batches: &[RecordBatch], spec: &PartSpec, config: &Config) -> Result<EncodedPart, Error> {
+    if let Some(other) = batches.iter().find(|batch| batch.schema_ref().fields() != schema::stored().fields()) {
+        return Err(Error::Unfit(format!("these are not the columns of a stored batch: {}", other.schema_ref())));
+    }
+    let groups = groups(batches, config);
+    let rows: usize = groups.iter().flatten().map(RecordBatch::num_rows).sum();
+    if rows == 0 {
+        return Err(Error::Unfit("there are no rows".to_owned()));
+    }
+    let tallies = tally(&groups);
+    let choices = [0, 1, 2].map(|at| choose(Level::ALL[at], &tallies[at], rows as u64, config));
+    let schema = file_schema(&choices);
+    let largest = groups.iter().map(|group| group.iter().map(RecordBatch::num_rows).sum::<usize>()).max().unwrap_or(1);
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties(&schema, largest, config)?))?;
+    let mut facts = Facts::default();
+    for group in &groups {
+        let group = concat_batches(schema::stored(), group)?;
+        facts.add(&group);
+        let columns = split_columns(&group, &choices)?;
+        writer.write(&RecordBatch::try_new(schema.clone(), columns)?)?;
+        writer.flush()?;
+    }
+    for (key, value) in facts.metadata(spec, &Keys::of(&tallies, &choices)) {
+        writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+    }
+    let file = Bytes::from(writer.into_inner()?);
+    let sum = Bytes::from(sums::of(&file));
+    Ok(EncodedPart { entry: facts.entry(spec, &file, &sum), file, sum })
+}
+
+/// The rows cut into row groups: whole zones, at most `row_group_rows` rows or about [`GROUP_BYTES`].
+fn groups(batches: &[RecordBatch], config: &Config) -> Vec<Vec<RecordBatch>> {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+    let by_bytes = GROUP_BYTES / bytes.div_ceil(rows.max(1)).max(1);
+    let most = config.row_group_rows.min(by_bytes.next_multiple_of(ZONE_ROWS)).max(1);
+    let mut groups: Vec<Vec<RecordBatch>> = Vec::new();
+    let mut room = 0;
+    for batch in batches {
+        let mut from = 0;
+        while from < batch.num_rows() {
+            if room == 0 {
+                groups.push(Vec::new());
+                room = most;
+            }
+            let taken = room.min(batch.num_rows() - from);
+            groups.last_mut().expect("one was just pushed").push(batch.slice(from, taken));
+            (from, room) = (from + taken, room - taken);
+        }
+    }
+    groups
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
+    batch.column_by_name(name).expect("encode checked the schema")
+}
+
+fn tally(groups: &[Vec<RecordBatch>]) -> [Tally; 3] {
+    let mut tallies = [Tally::default(), Tally::default(), Tally::default()];
+    for (group, batches) in groups.iter().enumerate() {
+        for batch in batches {
+            for (tally, level) in tallies.iter_mut().zip(Level::ALL) {
+                let lists = column(batch, level.column());
+                match lists.as_any_dictionary_opt() {
+                    None => tally.add(lists.as_list(), None, group),
+                    Some(shared) => {
+                        let mut weights = vec![0; shared.values().len()];
+                        shared.normalized_keys().into_iter().for_each(|key| weights[key] += 1);
+                        tally.add(shared.values().as_list(), Some(&weights), group);
+                    }
+                }
+            }
+        }
+    }
+    tallies
+}
+
+fn split_columns(group: &RecordBatch, choices: &[Vec<Choice>; 3]) -> Result<Vec<ArrayRef>, Error> {
+    let mut columns: Vec<ArrayRef> = group.columns().to_vec();
+    let mut promoted = Vec::new();
+    for (level, choices) in Level::ALL.into_iter().zip(choices) {
+        let at = group.schema_ref().index_of(level.column())?;
+        let lists = plain_lists(&columns[at])?;
+        let (residual, added) = split(&lists, choices)?;
+        columns[at] = std::sync::Arc::new(residual);
+        promoted.extend(added);
+    }
+    columns.extend(promoted);
+    Ok(columns)
+}
+
+fn plain_lists(lists: &ArrayRef) -> Result<ListArray, Error> {
+    match lists.as_any_dictionary_opt() {
+        None => Ok(lists.as_list::<i32>().clone()),
+        Some(shared) => Ok(take(shared.values(), shared.keys(), None)?.as_list::<i32>().clone()),
+    }
+}
+
+/// What the entry and the footer say of the rows.
+#[derive(Default)]
+struct Facts {
+    rows: u64,
+    traces: HashSet<[u8; 16]>,
+    services: BTreeSet<String>,
+    ingest: Option<[i64; 2]>,
+    groups: Vec<RowGroupEntry>,
+    hash: u64,
+}
+
+fn widen(range: &mut Option<[i64; 2]>, value: i64) {
+    let [min, max] = range.unwrap_or([value, value]);
+    *range = Some([min.min(value), max.max(value)]);
+}
+
+impl Facts {
+    fn add(&mut self, group: &RecordBatch) {
+        let traces = column(group, "trace_id").as_fixed_size_binary();
+        let spans = column(group, "span_id").as_fixed_size_binary();
+        let starts = column(group, "start_time").as_primitive::<TimestampNanosecondType>();
+        let durations = column(group, "duration_ns").as_primitive::<Int64Type>();
+        let ingests = column(group, "ingest_time").as_primitive::<TimestampMicrosecondType>();
+        let (mut start, mut end) = (None, None);
+        for row in 0..group.num_rows() {
+            let (trace, span) = (traces.value(row), spans.value(row));
+            self.traces.insert(trace.try_into().expect("trace ids have 16 bytes"));
+            let (at, took) = (starts.value(row), durations.value(row));
+            widen(&mut start, at);
+            widen(&mut end, at.saturating_add(took));
+            widen(&mut self.ingest, ingests.value(row));
+            self.hash = self.hash.wrapping_add(row_hash(trace, span, at, took));
+        }
+        let services = column(group, "service_name").as_dictionary::<Int32Type>();
+        let names = services.values().as_string::<i32>();
+        let mut used = vec![false; names.len()];
+        services.keys().values().iter().for_each(|key| used[key.cast_unsigned() as usize] = true);
+        let used = used.iter().enumerate().filter(|(_, used)| **used);
+        self.services.extend(used.map(|(at, _)| names.value(at).to_owned()));
+        self.rows += group.num_rows() as u64;
+        self.groups.push(RowGroupEntry { start: start.unwrap_or_default(), end: end.unwrap_or_default() });
+    }
+
+    fn range(&self, of: impl Fn(&RowGroupEntry) -> [i64; 2]) -> [i64; 2] {
+        let mut range = None;
+        for [min, max] in self.groups.iter().map(of) {
+            widen(&mut range, min);
+            widen(&mut range, max);
+        }
+        range.unwrap_or_default()
+    }
+
+    fn metadata(&self, spec: &PartSpec, keys: &Keys) -> [(&'static str, String); 4] {
+        let ulid = spec.ulid.to_string();
+        let format = serde_json::json!({
+            "format": 1, "level": spec.level, "ulid": ulid, "hour": spec.hour, "sort": "arrival",
+        });
+        let stats = serde_json::json!({
+            "rows": self.rows, "traces": self.traces.len(), "start": self.range(|g| g.start),
+            "end": self.range(|g| g.end), "ingest": self.ingest.unwrap_or_default(),
+            "hash": format!("{:016x}", self.hash),
+        });
+        let keys = serde_json::to_string(keys).expect("keys are plain data");
+        [
+            ("wg.format", format.to_string()),
+            (keys::METADATA_KEY, keys),
+            ("wg.wal", spec.wal.to_json().to_string()),
+            ("wg.stats", stats.to_string()),
+        ]
+    }
+
+    fn entry(&self, spec: &PartSpec, file: &Bytes, sum: &Bytes) -> PartEntry {
+        let (date, hour) = spec.hour.split_once('T').unwrap_or((&spec.hour, "00"));
+        let length = file.len() as u64;
+        let metadata = file.get(file.len().saturating_sub(8)..file.len().saturating_sub(4));
+        let metadata = metadata.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+        let few = self.services.len() <= MAX_SERVICES;
+        let ends =
+            || [self.services.first().cloned().unwrap_or_default(), self.services.last().cloned().unwrap_or_default()];
+        PartEntry {
+            path: format!("spans/date={date}/hour={hour}/{}.parquet", spec.ulid),
+            level: spec.level,
+            hour: spec.hour.clone(),
+            rows: self.rows,
+            bytes: length,
+            footer_bytes: u64::from(metadata) + TRAILER_BYTES,
+            start: self.range(|group| group.start),
+            end: self.range(|group| group.end),
+            ingest: self.ingest.unwrap_or_default(),
+            row_groups: self.groups.clone(),
+            services: few.then(|| self.services.iter().cloned().collect()),
+            service_range: (!few).then(ends),
+            lsn: [spec.wal.from, spec.wal.to],
+            schema: SCHEMA_VERSION,
+            file_xxh3: hash(file),
+            sum_xxh3: hash(sum),
+        }
+    }
+}
+
+/// XXH3-64 over (trace_id, span_id, start_time, duration_ns), by the rule of design.md for hashes over several parts.
+fn row_hash(trace: &[u8], span: &[u8], start: i64, duration: i64) -> u64 {
+    let mut bytes = [0; 48];
+    bytes[..4].copy_from_slice(&16_u32.to_le_bytes());
+    bytes[4..20].copy_from_slice(trace);
+    bytes[20..24].copy_from_slice(&8_u32.to_le_bytes());
+    bytes[24..32].copy_from_slice(span);
+    bytes[32..40].copy_from_slice(&start.to_le_bytes());
+    bytes[40..].copy_from_slice(&duration.to_le_bytes());
+    XxHash3_64::oneshot(&bytes)
+}

@@ -1,0 +1,172 @@
+//! Reading parts with every block checked once per process (storage.md 7, 12.3).
+//!
+//! Duty: [`PartStore`], an object store that reads only. Guarantee: the first read of a block gives the bytes that were
+//! written or an error that names the part; a file that no live entry names cannot be read. Left to others: taking a
+//! damaged part out of the manifest.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error as ObjectError, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use tokio::sync::OnceCell;
+use ulid::Ulid;
+
+use super::sums::{self, Sums};
+use super::{Error, fetch};
+use crate::store::manifest::PartEntry;
+
+const STORE: &str = "PartStore";
+
+/// The live parts of a dataset as objects; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PartStore {
+    objects: Arc<dyn ObjectStore>,
+    known: Arc<RwLock<HashMap<String, Arc<Known>>>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    entry: PartEntry,
+    sums: OnceCell<(Sums, Vec<AtomicBool>)>,
+}
+
+impl PartStore {
+    /// No parts yet; `objects` are rooted at the dataset's folder.
+    pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
+        Self { objects, known: Arc::default() }
+    }
+
+    /// Makes a part readable; call it before the snapshot that names the part is published.
+    pub fn register(&self, entry: &PartEntry) {
+        let known = Known { entry: entry.clone(), sums: OnceCell::new() };
+        let mut all = self.known.write().expect("no holder of this lock panics");
+        all.entry(entry.path.clone()).or_insert_with(|| Arc::new(known));
+    }
+
+    /// Forgets a part that no snapshot holds any more.
+    pub fn forget(&self, path: &str) {
+        self.known.write().expect("no holder of this lock panics").remove(path);
+    }
+
+    fn known(&self, location: &Path) -> Result<Arc<Known>> {
+        let all = self.known.read().expect("no holder of this lock panics");
+        all.get(location.as_ref()).cloned().ok_or_else(|| ObjectError::NotFound {
+            path: location.to_string(),
+            source: "the manifest names no such part".into(),
+        })
+    }
+
+    async fn read(&self, known: &Known, range: Range<u64>) -> std::result::Result<Bytes, Error> {
+        let path = &known.entry.path;
+        let load = async || {
+            let sums = match fetch(&*self.objects, &sums::path_of(path)).await {
+                Err(Error::Objects { source: ObjectError::NotFound { .. }, .. }) => {
+                    return Err(Error::corrupt(path, "its checksum file is missing"));
+                }
+                bytes => Sums::read(&bytes?, &known.entry)?,
+            };
+            let checked = (0..sums.len()).map(|_| AtomicBool::new(false)).collect();
+            Ok::<_, Error>((sums, checked))
+        };
+        let (sums, checked) = known.sums.get_or_try_init(load).await?;
+        let blocks = sums.blocks_of(range.clone());
+        if checked[blocks.clone()].iter().all(|block| block.load(Ordering::Acquire)) {
+            return self.fetch_range(path, range).await;
+        }
+        let span = sums.span(&blocks);
+        let bytes = self.fetch_range(path, span.clone()).await?;
+        sums.check(path, &bytes, blocks.clone())?;
+        checked[blocks].iter().for_each(|block| block.store(true, Ordering::Release));
+        let at = |offset: u64| usize::try_from(offset - span.start).expect("these bytes are in memory");
+        Ok(bytes.slice(at(range.start)..at(range.end)))
+    }
+
+    async fn fetch_range(&self, path: &str, range: Range<u64>) -> std::result::Result<Bytes, Error> {
+        let want = range.end - range.start;
+        match self.objects.get_range(&Path::from(path), range).await {
+            Ok(bytes) if bytes.len() as u64 == want => Ok(bytes),
+            Ok(_) => Err(Error::corrupt(path, "it is shorter than the manifest says")),
+            Err(ObjectError::NotFound { .. }) => Err(Error::corrupt(path, "the file is missing")),
+            Err(source) => match self.objects.head(&Path::from(path)).await {
+                Ok(meta) if meta.size < want => Err(Error::corrupt(path, "it is shorter than the manifest says")),
+                _ => Err(Error::Objects { path: path.to_owned(), source }),
+            },
+        }
+    }
+}
+
+fn meta(known: &Known, location: &Path) -> ObjectMeta {
+    let name = location.filename().and_then(|name| name.strip_suffix(".parquet"));
+    let written_ms = name.and_then(|name| Ulid::from_string(name).ok()).map_or(0, |ulid| ulid.timestamp_ms());
+    let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(written_ms);
+    let size = known.entry.bytes;
+    ObjectMeta { location: location.clone(), last_modified: modified.into(), size, e_tag: None, version: None }
+}
+
+fn read_only() -> ObjectError {
+    ObjectError::NotImplemented { operation: "anything but reading".into(), implementer: STORE.into() }
+}
+
+#[async_trait]
+impl ObjectStore for PartStore {
+    async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
+        Err(read_only())
+    }
+
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Err(read_only())
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let known = self.known(location)?;
+        let meta = meta(&known, location);
+        options.check_preconditions(&meta)?;
+        let generic = |source| ObjectError::Generic { store: STORE, source };
+        let range = match &options.range {
+            Some(range) => range.as_range(meta.size).map_err(|e| generic(Box::new(e)))?,
+            None => 0..meta.size,
+        };
+        let bytes = match options.head {
+            true => Bytes::new(),
+            false => self.read(&known, range.clone()).await.map_err(|e| generic(Box::new(e)))?,
+        };
+        let payload = GetResultPayload::Stream(stream::once(async { Ok(bytes) }).boxed());
+        Ok(GetResult { payload, meta, range, attributes: Default::default() })
+    }
+
+    fn delete_stream(&self, _: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        stream::once(async { Err(read_only()) }).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let all = self.known.read().expect("no holder of this lock panics");
+        let mut found: Vec<_> = all.values().map(|known| meta(known, &Path::from(known.entry.path.as_str()))).collect();
+        found.retain(|meta| prefix.is_none_or(|prefix| meta.location.prefix_matches(prefix)));
+        found.sort_by(|a, b| a.location.cmp(&b.location));
+        stream::iter(found.into_iter().map(Ok)).boxed()
+    }
+
+    async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
+        Err(read_only())
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Err(read_only())
+    }
+}
+
+impl std::fmt::Display for PartStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{STORE}({})", self.objects)
+    }
+}

@@ -1,0 +1,132 @@
+//! Counting attribute keys of a part, through the ids of the key dictionaries.
+//!
+//! Duty: per key the rows by type, bytes, and types by row group. Guarantee: only the first occurrence of a key in a
+//! row counts, for it is the value. Left to others: what follows from the counts (`promote`, `keys`).
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, ListArray, StructArray};
+use arrow::datatypes::{Int32Type, UInt8Type};
+
+use super::keys::KeyEntry;
+use super::promote::type_code;
+use crate::span::pinned::ScalarType;
+
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    ids: HashMap<String, usize>,
+    pub(super) keys: Vec<KeyTally>,
+    /// Value bytes of all keys.
+    pub(super) bytes: u64,
+    /// Lists seen so far: stamps the last list that held a key.
+    list: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct KeyTally {
+    pub(super) key: String,
+    /// Rows and value bytes by attribute type.
+    pub(super) rows: [u64; 8],
+    pub(super) bytes: [u64; 8],
+    /// Per row group: bit `t` = a value of type `t`.
+    groups: Vec<u8>,
+    last: u64,
+}
+
+impl Tally {
+    /// Counts `lists`, list `i` as `weights[i]` rows (no weights: one each) of row group `group`.
+    pub(super) fn add(&mut self, lists: &ListArray, weights: Option<&[u64]>, group: usize) {
+        let attrs = Attrs::of(lists);
+        let mut ids = vec![usize::MAX; attrs.words.len()];
+        let offsets = lists.value_offsets();
+        for row in 0..lists.len() {
+            let weight = weights.map_or(1, |weights| weights[row]);
+            if weight == 0 {
+                continue;
+            }
+            self.list += 1;
+            for at in offsets[row] as usize..offsets[row + 1] as usize {
+                let word = attrs.word(at);
+                if ids[word] == usize::MAX {
+                    ids[word] = self.id(attrs.words.as_string::<i32>().value(word));
+                }
+                let key = &mut self.keys[ids[word]];
+                if std::mem::replace(&mut key.last, self.list) == self.list {
+                    continue;
+                }
+                let (of, bytes) = (attrs.type_at(at), attrs.value_bytes(at) * weight);
+                key.rows[of] += weight;
+                key.bytes[of] += bytes;
+                self.bytes += bytes;
+                if key.groups.len() <= group {
+                    key.groups.resize(group + 1, 0);
+                }
+                key.groups[group] |= 1 << of;
+            }
+        }
+    }
+
+    fn id(&mut self, key: &str) -> usize {
+        if let Some(id) = self.ids.get(key) {
+            return *id;
+        }
+        let id = self.keys.len();
+        self.ids.insert(key.to_owned(), id);
+        self.keys.push(KeyTally { key: key.to_owned(), rows: [0; 8], bytes: [0; 8], groups: Vec::new(), last: 0 });
+        id
+    }
+
+    /// The footer's entry of the key `id`, promoted as `promoted`.
+    pub(super) fn entry(&self, id: usize, promoted: Option<ScalarType>) -> KeyEntry {
+        let key = &self.keys[id];
+        let present = key.rows.iter().sum();
+        let taken = promoted.map(type_code);
+        let residual = present - taken.map_or(0, |of| key.rows[of]);
+        let left = |types: u8| types & !taken.map_or(0, |of| 1 << of);
+        let mut groups = vec![0u8; key.groups.len().div_ceil(8)];
+        for (group, types) in key.groups.iter().enumerate().filter(|(_, types)| left(**types) != 0) {
+            debug_assert_ne!(left(*types), 0);
+            groups[group / 8] |= 1 << (group % 8);
+        }
+        let mask = key.groups.iter().fold(0, |mask, types| mask | left(*types));
+        KeyEntry { key: key.key.clone(), promoted, present, residual, mask, groups: crate::span::hex(&groups) }
+    }
+}
+
+/// The child arrays of attribute lists.
+pub(super) struct Attrs<'a> {
+    pub(super) all: &'a StructArray,
+    keys: &'a [i32],
+    /// The key dictionary.
+    pub(super) words: &'a ArrayRef,
+    types: &'a [u8],
+}
+
+impl<'a> Attrs<'a> {
+    pub(super) fn of(lists: &'a ListArray) -> Self {
+        let all = lists.values().as_struct();
+        let keys: &DictionaryArray<Int32Type> = all.column(0).as_dictionary();
+        let types = all.column(1).as_primitive::<UInt8Type>();
+        Self { all, keys: keys.keys().values(), words: keys.values(), types: types.values() }
+    }
+
+    pub(super) fn word(&self, at: usize) -> usize {
+        self.keys[at] as usize
+    }
+
+    /// Attribute type, 0 to 7.
+    pub(super) fn type_at(&self, at: usize) -> usize {
+        usize::from(self.types[at] & 7)
+    }
+
+    fn value_bytes(&self, at: usize) -> u64 {
+        match self.type_at(at) {
+            0 => 0,
+            // The low half of a view is the length.
+            1 => u64::from(self.all.column(2).as_string_view().views()[at] as u32),
+            2 => 1,
+            3 | 4 => 8,
+            _ => self.all.column(5).as_binary::<i32>().value_length(at) as u64,
+        }
+    }
+}

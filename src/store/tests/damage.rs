@@ -1,0 +1,68 @@
+//! A damaged log: named, put aside, never a reason not to start.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_panics_or_lies_goes_to_quarantine_and_the_rest_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_at(dir.path()).await;
+    store.append(request(1, 1)).await.unwrap();
+    store.append(body(2, 1, "panic".to_owned())).await.unwrap();
+    store.append(body(3, 1, "3 9".to_owned())).await.unwrap();
+    store.append(request(4, 1)).await.unwrap();
+    let crashed = tempfile::tempdir().unwrap();
+    copy(dir.path(), crashed.path());
+    let store = open_at(crashed.path()).await;
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 1), (4, 1)]));
+    let health = store.health();
+    assert!(health.ready && health.reasons.len() == 2, "{health:?}");
+    assert!(health.reasons[1].contains("decodes to 9 spans"), "{health:?}");
+    let kept = Disk::Os.list(&crashed.path().join("quarantine")).unwrap();
+    assert_eq!(kept.len(), 2, "{kept:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn corruption_is_named_and_kept_or_refused_as_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_at(dir.path()).await;
+    for seed in 1..=5 {
+        store.append(request(seed, 1)).await.unwrap();
+    }
+    let crashed = tempfile::tempdir().unwrap();
+    copy(dir.path(), crashed.path());
+    let path = segments(crashed.path()).remove(0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The third record: each has 72 + 8 bytes.
+    bytes[4096 + 2 * 80 + 30] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let refusing = Config { on_corruption: config::OnCorruption::Refuse, ..config(crashed.path()) };
+    let error = try_open(refusing, Disk::Os, clock()).await.unwrap_err();
+    assert!(matches!(&error, Error::Corrupt { detail } if detail.contains("records 3 to 3")), "{error}");
+    let told = offline::damaged_log(crashed.path(), Disk::Os, clock()).await.unwrap();
+    assert!(told[0].contains("records 3 to 3"), "{told:?}");
+    assert_eq!(Disk::Os.list(&crashed.path().join("quarantine")).unwrap().len(), 0, "so far it was only looked at");
+    let store = open_at(crashed.path()).await;
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 1), (2, 1), (4, 1), (5, 1)]));
+    assert!(store.health().reasons[0].contains("records 3 to 3 are lost"), "{:?}", store.health());
+    assert_eq!(Disk::Os.list(&crashed.path().join("quarantine")).unwrap().len(), 1);
+    assert_eq!(store.append(request(6, 1)).await.unwrap().lsn, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_without_a_good_header_is_moved_aside_and_its_lsns_are_not_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_at(dir.path()).await;
+    for seed in 1..=3 {
+        store.append(request(seed, 1)).await.unwrap();
+    }
+    let crashed = tempfile::tempdir().unwrap();
+    copy(dir.path(), crashed.path());
+    let path = segments(crashed.path()).remove(0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let store = open_at(crashed.path()).await;
+    assert!(store.health().reasons[0].contains("records 1 to 3 are lost"), "{:?}", store.health());
+    assert!(!path.exists() && crashed.path().join("quarantine").join(path.file_name().unwrap()).exists());
+    assert_eq!(store.append(request(4, 1)).await.unwrap().lsn, 4);
+}

@@ -1,0 +1,102 @@
+//! `/metrics`: every counter of the daemon in Prometheus' text form.
+//!
+//! Duty: the endpoint, and the metrics of the process itself. Guarantee: names are exactly those registered. Left to
+//! others: all other metrics, which the modules register.
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder as _, Gauge, Opts, Registry, TextEncoder};
+
+use crate::clock::Clock;
+
+/// The routes of the metrics endpoint.
+pub fn router(registry: Registry) -> Router {
+    Router::new().route("/metrics", get(move || std::future::ready(scrape(&registry))))
+}
+
+fn scrape(registry: &Registry) -> Response {
+    let mut text = Vec::new();
+    match TextEncoder::new().encode(&registry.gather(), &mut text) {
+        Ok(()) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// `otelcol_process_{uptime,cpu_seconds,memory_rss}`, read at every scrape.
+#[derive(Debug)]
+pub struct Process {
+    clock: Clock,
+    began_ns: i64,
+    uptime: Gauge,
+    cpu_seconds: Gauge,
+    memory_rss: Gauge,
+}
+
+impl Process {
+    /// Registers the metrics of this process; uptime counts from now.
+    pub fn register(registry: &Registry, clock: Clock) -> prometheus::Result<()> {
+        let gauge = |name: &str, help: &str| Gauge::with_opts(Opts::new(name, help));
+        let process = Self {
+            began_ns: clock.now_ns(),
+            clock,
+            uptime: gauge("otelcol_process_uptime", "Seconds since the daemon started.")?,
+            cpu_seconds: gauge("otelcol_process_cpu_seconds", "User and system time of the process in seconds.")?,
+            memory_rss: gauge("otelcol_process_memory_rss", "Resident memory of the process in bytes.")?,
+        };
+        registry.register(Box::new(process))
+    }
+
+    fn gauges(&self) -> [&Gauge; 3] {
+        [&self.uptime, &self.cpu_seconds, &self.memory_rss]
+    }
+}
+
+impl Collector for Process {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauges().into_iter().flat_map(Collector::desc).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        #[allow(clippy::cast_precision_loss, reason = "a gauge is a double")]
+        self.uptime.set((self.clock.now_ns() - self.began_ns) as f64 / 1e9);
+        if let Some((cpu_seconds, rss_bytes)) = usage() {
+            self.cpu_seconds.set(cpu_seconds);
+            self.memory_rss.set(rss_bytes);
+        }
+        self.gauges().into_iter().flat_map(Collector::collect).collect()
+    }
+}
+
+/// CPU seconds and resident bytes of this process, from Linux' `/proc`; `None` elsewhere.
+fn usage() -> Option<(f64, f64)> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The command name may hold spaces; fields are counted behind its closing parenthesis.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    let pages: f64 = fields.get(21)?.parse().ok()?;
+    #[allow(clippy::cast_precision_loss, reason = "page sizes are small")]
+    let (tick, page) = (rustix::param::clock_ticks_per_second() as f64, rustix::param::page_size() as f64);
+    Some((ticks / tick, pages * page))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_shows_the_process_under_the_collectors_names() {
+        let registry = Registry::new();
+        Process::register(&registry, Clock::os()).unwrap();
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let rss = text.lines().find_map(|l| l.strip_prefix("otelcol_process_memory_rss ")).unwrap();
+        assert!(rss.parse::<f64>().unwrap() > 1e6, "{text}");
+        assert!(text.contains("\notelcol_process_uptime "), "{text}");
+        assert!(!text.contains("_total"));
+    }
+}

@@ -1,0 +1,267 @@
+//! Our own spans, handed to the store like everybody's.
+//!
+//! Duty: turn `tracing` spans of target [`TARGET`] into OTLP requests of resource `weavergen.origin=self`, once a
+//! second. Guarantee: at most [`PER_SECOND`] spans a second and name, a bounded queue, and no span about handling own
+//! spans: the delivery runs outside any span. Left to others: which work makes a span (`receive`, `store`, `query` open
+//! one with `tracing::info_span!(target: "weavergen::own", …)`), and the store.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use prometheus::{IntCounter, Registry};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::clock::Clock;
+
+/// Target of the `tracing` spans that become own spans.
+pub const TARGET: &str = "weavergen::own";
+/// Spans kept a second and name; more are counted and left out.
+pub const PER_SECOND: u32 = 100;
+const QUEUE: usize = 4_096;
+
+/// A finished span of ours.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnSpan {
+    /// Operation.
+    pub name: &'static str,
+    /// Never all zero.
+    pub trace_id: [u8; 16],
+    /// Never all zero.
+    pub span_id: [u8; 8],
+    /// The enclosing own span.
+    pub parent_span_id: Option<[u8; 8]>,
+    /// ns since 1970.
+    pub start_ns: i64,
+    /// ns since 1970.
+    pub end_ns: i64,
+    /// Fields of the `tracing` span; `error` and `otel.kind` are taken out.
+    pub attributes: Vec<(&'static str, Value)>,
+    /// Text of the field `error`: the span failed.
+    pub error: Option<String>,
+    /// The field `otel.kind` is `server`.
+    pub is_server: bool,
+}
+
+/// A field's value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Text, and whatever is only printable.
+    Text(String),
+    /// Integers.
+    Int(i64),
+    /// Doubles.
+    Double(f64),
+    /// True or false.
+    Bool(bool),
+}
+
+/// The layer that collects own spans.
+#[derive(Debug)]
+pub struct OwnSpans {
+    clock: Clock,
+    queue: mpsc::Sender<OwnSpan>,
+    dropped: IntCounter,
+}
+
+/// The spans collected, to be taken once a second.
+#[derive(Debug)]
+pub struct Collected {
+    queue: mpsc::Receiver<OwnSpan>,
+    handed_over: IntCounter,
+    dropped: IntCounter,
+}
+
+/// A layer, and the other end of its queue.
+pub fn collect(clock: Clock, registry: &Registry) -> prometheus::Result<(OwnSpans, Collected)> {
+    let handed_over = IntCounter::new("weavergen_self_spans", "Own spans handed to the store.")?;
+    let dropped = IntCounter::new("weavergen_self_spans_dropped", "Own spans left out by the cap a second and name.")?;
+    registry.register(Box::new(handed_over.clone()))?;
+    registry.register(Box::new(dropped.clone()))?;
+    let (sender, queue) = mpsc::channel(QUEUE);
+    Ok((OwnSpans { clock, queue: sender, dropped: dropped.clone() }, Collected { queue, handed_over, dropped }))
+}
+
+impl Collected {
+    /// Hands what was collected to `deliver`, once a second and a last time when `stop` is cancelled.
+    pub async fn run<F, D>(mut self, stop: CancellationToken, deliver: D)
+    where
+        D: Fn(Vec<OwnSpan>) -> F,
+        F: Future<Output = ()>,
+    {
+        loop {
+            let last = tokio::select! {
+                () = stop.cancelled() => true,
+                () = tokio::time::sleep(Duration::from_secs(1)) => false,
+            };
+            let spans = self.take();
+            if !spans.is_empty() {
+                self.handed_over.inc_by(spans.len() as u64);
+                deliver(spans).await;
+            }
+            if last {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self) -> Vec<OwnSpan> {
+        let mut taken: HashMap<&'static str, u32> = HashMap::new();
+        let mut spans = Vec::new();
+        while let Ok(span) = self.queue.try_recv() {
+            let count = taken.entry(span.name).or_default();
+            *count += 1;
+            if *count > PER_SECOND { self.dropped.inc() } else { spans.push(span) }
+        }
+        spans
+    }
+}
+
+/// What a span knows of itself while it is open.
+struct Open {
+    trace_id: [u8; 16],
+    span_id: [u8; 8],
+    parent_span_id: Option<[u8; 8]>,
+    start_ns: i64,
+    fields: Fields,
+}
+
+#[derive(Default)]
+struct Fields {
+    attributes: Vec<(&'static str, Value)>,
+    error: Option<String>,
+    is_server: bool,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("error", Value::Text(text)) => self.error = Some(text),
+            ("otel.kind", Value::Text(kind)) => self.is_server = kind == "server",
+            (name, value) => self.attributes.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, Value::Int(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, Value::Int(i64::try_from(value).unwrap_or(i64::MAX)));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, Value::Double(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, Value::Bool(value));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, Value::Text(value.to_owned()));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, Value::Text(format!("{value:?}")));
+    }
+}
+
+impl<S> Layer<S> for OwnSpans
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let parent = span.parent().and_then(|p| p.extensions().get::<Open>().map(|o| (o.trace_id, o.span_id)));
+        let new_trace =
+            || ((u128::from(self.clock.random()) << 64) | u128::from(self.clock.random()) | 1).to_be_bytes();
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        let open = Open {
+            trace_id: parent.map_or_else(new_trace, |p| p.0),
+            span_id: (self.clock.random() | 1).to_be_bytes(),
+            parent_span_id: parent.map(|p| p.1),
+            start_ns: self.clock.now_ns(),
+            fields,
+        };
+        span.extensions_mut().insert(open);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(open) = span.extensions_mut().get_mut::<Open>()
+        {
+            values.record(&mut open.fields);
+        }
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        let Some(span) = context.span(&id) else { return };
+        let Some(open) = span.extensions_mut().remove::<Open>() else { return };
+        let own = OwnSpan {
+            name: span.name(),
+            trace_id: open.trace_id,
+            span_id: open.span_id,
+            parent_span_id: open.parent_span_id,
+            start_ns: open.start_ns,
+            end_ns: self.clock.now_ns(),
+            attributes: open.fields.attributes,
+            error: open.fields.error,
+            is_server: open.fields.is_server,
+        };
+        if self.queue.try_send(own).is_err() {
+            self.dropped.inc();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_tracing_span_becomes_an_own_span_with_parent_fields_and_error() {
+        let clock = Clock::manual(1_000, 1);
+        let (layer, mut collected) = collect(clock.clone(), &Registry::new()).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let outer = tracing::info_span!(target: TARGET, "receive.export", otel.kind = "server", spans = 3);
+            let _entered = outer.enter();
+            clock.advance(Duration::from_nanos(500));
+            let inner = tracing::info_span!(target: TARGET, "store.append", error = tracing::field::Empty);
+            inner.record("error", "disk is full");
+        });
+        let spans = collected.take();
+        assert_eq!(spans.iter().map(|s| s.name).collect::<Vec<_>>(), ["store.append", "receive.export"]);
+        let (inner, outer) = (&spans[0], &spans[1]);
+        assert_eq!((inner.parent_span_id, inner.trace_id), (Some(outer.span_id), outer.trace_id));
+        assert_eq!(inner.error.as_deref(), Some("disk is full"));
+        assert_eq!((outer.start_ns, outer.end_ns, outer.is_server), (1_000, 1_500, true));
+        assert_eq!(outer.attributes, [("spans", Value::Int(3))]);
+    }
+
+    #[test]
+    fn one_name_is_capped_a_second_and_others_are_not() {
+        let (layer, mut collected) = collect(Clock::manual(0, 1), &Registry::new()).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            for _ in 0..250 {
+                drop(tracing::info_span!(target: TARGET, "often"));
+            }
+            drop(tracing::info_span!(target: TARGET, "seldom"));
+        });
+        let spans = collected.take();
+        assert_eq!(spans.iter().filter(|s| s.name == "often").count(), 100);
+        assert_eq!(spans.iter().filter(|s| s.name == "seldom").count(), 1);
+        assert_eq!(collected.dropped.get(), 150);
+    }
+}

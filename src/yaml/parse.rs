@@ -1,0 +1,284 @@
+//! Text to tree.
+//!
+//! Duty: one YAML document, from the parser's events, with marks (C6). Guarantee: aliases copy at most 100,000 nodes in
+//! all, nesting ends at 128 levels, a key stands once in a mapping; no input panics. Left to others: what the values
+//! mean.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+
+use super::scalar::resolve;
+use super::{Code, Entry, Map, Mark, Node, Problem, Value};
+
+const MAX_ALIASED_NODES: usize = 100_000;
+const MAX_DEPTH: usize = 128;
+
+/// Reads `text`; `source` names it in every mark. An empty text is an empty mapping.
+///
+/// Errors: the text is not YAML, holds a second document or a key twice, or is not a mapping (0001).
+pub fn parse(text: &str, source: &Mark) -> Result<Node, Problem> {
+    let root = value(text, source)?;
+    match root.value {
+        Value::Null => Ok(Node::empty_map(root.mark)),
+        Value::Map(_) => Ok(root),
+        other => Err(problem(root.mark, format!("the root is a {}, want a mapping", other.type_name()))),
+    }
+}
+
+/// Reads `text`, whose root may be of any type; as [`parse`] otherwise.
+pub(super) fn value(text: &str, source: &Mark) -> Result<Node, Problem> {
+    let mut builder = Builder::new(source);
+    let mut parser = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
+    while let Some(event) = parser.next_event() {
+        let (event, span) = event.map_err(|error| problem(place(source, *error.marker()), error.info().to_owned()))?;
+        builder.take(event, span)?;
+    }
+    Ok(builder.root.unwrap_or_else(|| Node { value: Value::Null, mark: source.clone() }))
+}
+
+fn place(source: &Mark, marker: saphyr_parser::Marker) -> Mark {
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    source.at(number(marker.line()).max(1), number(marker.col()).saturating_add(1))
+}
+
+fn problem(mark: Mark, why: String) -> Problem {
+    Problem { code: Code::Parse, path: String::new(), text: format!("cannot parse YAML: {why}"), mark, help: None }
+}
+
+/// A finished node that aliases may name, with its measures.
+struct Anchored {
+    node: Node,
+    nodes: usize,
+    height: usize,
+}
+
+enum Open {
+    List { items: Vec<Node>, mark: Mark, anchor: usize },
+    Map { map: Map, merged: Vec<Node>, has_merge: bool, key: Option<(String, Mark)>, mark: Mark, anchor: usize },
+}
+
+struct Builder<'s> {
+    source: &'s Mark,
+    stack: Vec<Open>,
+    anchors: HashMap<usize, Anchored>,
+    aliased: usize,
+    documents: usize,
+    root: Option<Node>,
+}
+
+impl<'s> Builder<'s> {
+    fn new(source: &'s Mark) -> Self {
+        Self { source, stack: Vec::new(), anchors: HashMap::new(), aliased: 0, documents: 0, root: None }
+    }
+
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+        let mark = place(self.source, span.start);
+        match event {
+            Event::DocumentStart(_) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    return Err(problem(mark, "a second document starts here; write one".to_owned()));
+                }
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain;
+                let is_merge = plain && tag.is_none() && text == "<<";
+                let value = scalar(&text, plain, tag.as_deref()).map_err(|why| problem(mark.clone(), why))?;
+                self.scalar(Node { value, mark }, &text, is_merge, anchor)?;
+            }
+            Event::SequenceStart(anchor, tag) => {
+                only_core(tag.as_deref(), "seq").map_err(|why| problem(mark.clone(), why))?;
+                self.open(Open::List { items: Vec::new(), mark, anchor })?;
+            }
+            Event::MappingStart(anchor, tag) => {
+                only_core(tag.as_deref(), "map").map_err(|why| problem(mark.clone(), why))?;
+                let (map, merged) = (Map::default(), Vec::new());
+                self.open(Open::Map { map, merged, has_merge: false, key: None, mark, anchor })?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close()?,
+            Event::Alias(anchor) => self.alias(anchor, mark)?,
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, open: Open) -> Result<(), Problem> {
+        let (Open::List { mark, .. } | Open::Map { mark, .. }) = &open;
+        if self.stack.len() >= MAX_DEPTH {
+            return Err(problem(mark.clone(), format!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        if self.expects_key() {
+            return Err(problem(mark.clone(), "a key is a mapping or list; keys are text".to_owned()));
+        }
+        self.stack.push(open);
+        Ok(())
+    }
+
+    fn expects_key(&self) -> bool {
+        matches!(self.stack.last(), Some(Open::Map { key: None, .. }))
+    }
+
+    fn scalar(&mut self, node: Node, text: &str, is_merge: bool, anchor: usize) -> Result<(), Problem> {
+        if !self.expects_key() {
+            return self.finish(node, anchor);
+        }
+        let mark = node.mark.clone();
+        if matches!(node.value, Value::Null) {
+            return Err(problem(mark, "a key is empty".to_owned()));
+        }
+        if anchor > 0 {
+            self.keep(anchor, &node);
+        }
+        self.key(text.to_owned(), is_merge, mark)
+    }
+
+    fn key(&mut self, text: String, is_merge: bool, mark: Mark) -> Result<(), Problem> {
+        let Some(Open::Map { map, key, has_merge, .. }) = self.stack.last_mut() else {
+            unreachable!("expects_key saw an open mapping");
+        };
+        let first = if is_merge { has_merge.then_some(&mark) } else { map.get(&text).map(|entry| &entry.mark) };
+        if let Some(first) = first {
+            let why = match first.position() {
+                Some((line, _)) => format!("the key \"{text}\" is already set in line {line}"),
+                None => format!("the key \"{text}\" is set twice"),
+            };
+            return Err(problem(mark, why));
+        }
+        *has_merge |= is_merge;
+        // A merge key is told from a text "<<" by the empty key, which no other entry can have.
+        *key = Some((if is_merge { String::new() } else { text }, mark));
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Problem> {
+        let (node, anchor) = match self.stack.pop().expect("the parser ends only what it started") {
+            Open::List { items, mark, anchor } => (Node { value: Value::List(items), mark }, anchor),
+            Open::Map { mut map, merged, mark, anchor, .. } => {
+                merge_keys(&mut map, merged)?;
+                (Node { value: Value::Map(map), mark }, anchor)
+            }
+        };
+        self.finish(node, anchor)
+    }
+
+    /// Puts a finished node where it belongs.
+    fn finish(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
+        if anchor > 0 {
+            self.keep(anchor, &node);
+        }
+        match self.stack.last_mut() {
+            None => self.root = Some(node),
+            Some(Open::List { items, .. }) => items.push(node),
+            Some(Open::Map { map, merged, key, .. }) => {
+                let (key, mark) = key.take().expect("a value follows its key");
+                if key.is_empty() {
+                    merged.push(node);
+                } else {
+                    map.put(Entry { key, mark, value: node });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, anchor: usize, node: &Node) {
+        let (nodes, height) = measure(node);
+        self.anchors.insert(anchor, Anchored { node: node.clone(), nodes, height });
+        self.aliased = self.aliased.saturating_add(nodes);
+    }
+
+    fn alias(&mut self, anchor: usize, mark: Mark) -> Result<(), Problem> {
+        let Some(anchored) = self.anchors.get(&anchor) else {
+            return Err(problem(mark, "an alias stands inside the node it names".to_owned()));
+        };
+        self.aliased = self.aliased.saturating_add(anchored.nodes);
+        if self.aliased > MAX_ALIASED_NODES {
+            return Err(problem(mark, format!("aliases grow beyond {MAX_ALIASED_NODES} nodes")));
+        }
+        if self.stack.len() + anchored.height > MAX_DEPTH {
+            return Err(problem(mark, format!("nested deeper than {MAX_DEPTH} levels through an alias")));
+        }
+        let node = anchored.node.clone();
+        if !self.expects_key() {
+            return self.finish(node, 0);
+        }
+        match key_text(&node.value) {
+            Some(text) => self.key(text, false, mark),
+            None => Err(problem(mark, "a key is a mapping, list or empty; keys are text".to_owned())),
+        }
+    }
+}
+
+fn key_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Int(value) => Some(value.to_string()),
+        Value::Float(value) => Some(value.to_string()),
+        Value::Text(text) if !text.is_empty() => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn measure(node: &Node) -> (usize, usize) {
+    let inner: (usize, usize) = match &node.value {
+        Value::List(items) => items.iter().map(measure).fold((0, 0), join),
+        Value::Map(map) => map.entries().iter().map(|entry| measure(&entry.value)).fold((0, 0), join),
+        _ => return (1, 0),
+    };
+    (inner.0 + 1, inner.1 + 1)
+}
+
+fn join(a: (usize, usize), b: (usize, usize)) -> (usize, usize) {
+    (a.0 + b.0, a.1.max(b.1))
+}
+
+/// `<<: *a` and `<<: [*a, *b]`: keys written in the mapping win, then the earlier source.
+fn merge_keys(map: &mut Map, merged: Vec<Node>) -> Result<(), Problem> {
+    let sources = merged.into_iter().flat_map(|node| match node.value {
+        Value::List(items) => items,
+        _ => vec![node],
+    });
+    for source in sources {
+        let Value::Map(other) = source.value else {
+            return Err(problem(source.mark, "a merge key (<<) takes a mapping or a list of mappings".to_owned()));
+        };
+        for entry in other.into_entries() {
+            if map.get(&entry.key).is_none() {
+                map.put(entry);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn scalar(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Value, String> {
+    let Some(tag) = tag else {
+        return Ok(if plain { resolve(text) } else { Value::Text(text.to_owned()) });
+    };
+    if tag.handle.is_empty() || (tag.handle == "!" && tag.suffix.is_empty()) {
+        return Ok(Value::Text(text.to_owned()));
+    }
+    let resolved = resolve(text);
+    let core = tag.is_yaml_core_schema();
+    match (tag.suffix.as_str(), &resolved) {
+        ("str", _) if core => Ok(Value::Text(text.to_owned())),
+        ("int", Value::Int(_)) | ("float", Value::Float(_)) | ("bool", Value::Bool(_)) | ("null", Value::Null)
+            if core =>
+        {
+            Ok(resolved)
+        }
+        #[allow(clippy::cast_precision_loss, reason = "asked for by the tag")]
+        ("float", Value::Int(number)) if core => Ok(Value::Float(*number as f64)),
+        _ => Err(format!("the tag {tag} is not supported here")),
+    }
+}
+
+fn only_core(tag: Option<&Tag>, suffix: &str) -> Result<(), String> {
+    match tag {
+        Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == suffix) => {
+            Err(format!("the tag {tag} is not supported here"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,164 @@
+//! Hostile and broken peers, byte by byte.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{Running, config};
+
+const HEAD: &str = "POST /v1/traces HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+
+/// All that comes until the peer closes, and how long that took.
+async fn rest(socket: &mut TcpStream) -> (String, Duration) {
+    let start = Instant::now();
+    let mut bytes = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(10), socket.read_to_end(&mut bytes)).await;
+    let _ = read.expect("the peer closes within 10 s");
+    (String::from_utf8_lossy(&bytes).into_owned(), start.elapsed())
+}
+
+/// One response head and its body of the length it says.
+async fn response(socket: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(socket.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(bytes).unwrap();
+    let length = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned));
+    let mut body = vec![0; length.map_or(0, |l| l.parse().unwrap())];
+    socket.read_exact(&mut body).await.unwrap();
+    head + &String::from_utf8(body).unwrap()
+}
+
+async fn quick() -> Running {
+    let mut config = config();
+    let http = config.http.as_mut().unwrap();
+    http.read_header_timeout = Some(Duration::from_millis(300));
+    http.read_timeout = Some(Duration::from_millis(600));
+    http.idle_timeout = Some(Duration::from_millis(900));
+    Running::start(config).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_head_a_slow_body_and_an_idle_connection_are_closed_without_an_answer() {
+    let running = quick().await;
+    for (what, sent, at_least) in [
+        ("nothing", "", 250),
+        ("half a head", &HEAD[..30], 250),
+        ("half a body", &format!("{HEAD}content-length: 10\r\n\r\n{{")[..], 550),
+    ] {
+        let mut socket = TcpStream::connect(running.http()).await.unwrap();
+        socket.write_all(sent.as_bytes()).await.unwrap();
+        let (text, after) = rest(&mut socket).await;
+        assert_eq!(text, "", "{what}");
+        assert!(after > Duration::from_millis(at_least) && after < Duration::from_secs(3), "{what}: {after:?}");
+    }
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    socket.write_all(format!("{HEAD}content-length: 2\r\n\r\n{{}}").as_bytes()).await.unwrap();
+    assert!(response(&mut socket).await.starts_with("HTTP/1.1 200"));
+    // Longer than the header timeout, shorter than the idle timeout: the connection is still there.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    socket.write_all(format!("{HEAD}content-length: 2\r\n\r\n{{}}").as_bytes()).await.unwrap();
+    assert!(response(&mut socket).await.starts_with("HTTP/1.1 200"));
+    let (text, after) = rest(&mut socket).await;
+    assert_eq!(text, "");
+    assert!(after > Duration::from_millis(800) && after < Duration::from_secs(3), "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_byte_at_a_time_buys_no_time() {
+    let running = quick().await;
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    let start = Instant::now();
+    for byte in HEAD.bytes() {
+        if socket.write_all(&[byte]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(start.elapsed() < Duration::from_secs(3), "still open");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_headers_and_too_long_ones_are_431() {
+    let running = Running::start(config()).await;
+    let many: String = (0..200).map(|i| format!("x-{i}: a\r\n")).collect();
+    let long = format!("x: {}\r\n", "a".repeat(30 << 10));
+    for headers in [many, long] {
+        let mut socket = TcpStream::connect(running.http()).await.unwrap();
+        socket.write_all(format!("{HEAD}{headers}content-length: 2\r\n\r\n{{}}").as_bytes()).await.unwrap();
+        let text = response(&mut socket).await;
+        assert!(text.starts_with("HTTP/1.1 431"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_1_on_the_grpc_port_is_closed_without_an_answer() {
+    let running = Running::start(config()).await;
+    let mut socket = TcpStream::connect(running.grpc()).await.unwrap();
+    socket.write_all(b"POST /v1/traces HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    assert_eq!(rest(&mut socket).await.0, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_shorter_than_declared_is_a_close() {
+    let running = Running::start(config()).await;
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    socket.write_all(format!("{HEAD}content-length: 10\r\n\r\n{{}}").as_bytes()).await.unwrap();
+    socket.shutdown().await.unwrap();
+    assert_eq!(rest(&mut socket).await.0, "");
+    assert_eq!(running.taken(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expect_is_answered_only_after_admission() {
+    let mut config = config();
+    config.http.as_mut().unwrap().max_body_bytes = 1000;
+    let running = Running::start(config).await;
+    for (length, first) in [(5000, "HTTP/1.1 413"), (7, "HTTP/1.1 100")] {
+        let mut socket = TcpStream::connect(running.http()).await.unwrap();
+        let head = format!("{HEAD}expect: 100-continue\r\ncontent-length: {length}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let text = response(&mut socket).await;
+        assert!(text.starts_with(first), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_over_the_cap_are_closed_at_once() {
+    let mut config = config();
+    config.max_connections_per_ip = 3;
+    let running = Running::start(config).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(TcpStream::connect(running.http()).await.unwrap());
+    }
+    running.until(|| running.metric("weavergen_receiver_connections", &["transport=\"http\""]) > 2.5).await;
+    let mut over = TcpStream::connect(running.http()).await.unwrap();
+    assert_eq!(rest(&mut over).await.0, "");
+    drop(open);
+    running.until(|| running.metric("weavergen_receiver_connections", &["transport=\"http\""]) < 0.5).await;
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    socket.write_all(format!("{HEAD}content-length: 2\r\n\r\n{{}}").as_bytes()).await.unwrap();
+    assert!(response(&mut socket).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_in_hand_when_draining_begins_is_503_and_the_last_on_its_connection() {
+    let running = Running::start(config()).await;
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    let mut idle = TcpStream::connect(running.http()).await.unwrap();
+    socket.write_all(&HEAD.as_bytes()[..40]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    running.shutdown.cancel();
+    running.until(|| running.receiver.is_draining()).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    socket.write_all(&HEAD.as_bytes()[40..]).await.unwrap();
+    socket.write_all(b"content-length: 2\r\n\r\n{}").await.unwrap();
+    let (text, _) = rest(&mut socket).await;
+    assert!(text.starts_with("HTTP/1.1 503") && text.to_lowercase().contains("retry-after: 1"), "{text}");
+    assert!(text.to_lowercase().contains("connection: close"), "{text}");
+    assert_eq!(rest(&mut idle).await.0, "", "an idle connection is closed");
+    running.until(|| running.serving.is_finished()).await;
+}
