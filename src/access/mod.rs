@@ -5,111 +5,99 @@
 //! never starts open by accident. Left to others: HTTP itself (`web`), OTLP authentication (a later issue).
 
 pub mod config;
-mod hosts;
+mod error;
+mod origin;
 mod tokens;
 
-use std::net::SocketAddr;
-
 pub use config::{Config, Role};
-pub use hosts::{Hosts, is_cross_site};
-pub use tokens::{Tokens, TokensError};
+pub use error::Error;
+pub use origin::{Hosts, is_cross_site};
 
-use crate::error::Class;
+use crate::clock::Clock;
+use tokens::Tokens;
 
-/// The rules for one listener; cheap to clone.
+/// Who a request comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `anonymous`, or the first digits of the token's hash.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// Knows the tokens and the rule for callers without one.
 #[derive(Clone, Debug)]
 pub struct Access {
+    config: Config,
     tokens: Tokens,
-    anonymous: Option<Role>,
-}
-
-/// A listener would be open to strangers.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the API would listen on {address}, which others can reach, without asking who calls: set `access.tokens_file` to a \
-     file of tokens (it is made if it is missing), or say `access.anonymous: viewer` to let everybody read"
-)]
-pub struct OpenListener {
-    address: SocketAddr,
-}
-
-/// Why a caller is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// No token where one is needed.
-    #[error("no token was sent: add the header `Authorization: Bearer <token>`")]
-    NoToken,
-    /// A token that is not in the file.
-    #[error("the token is not known: it may have been removed from the tokens file")]
-    UnknownToken,
-}
-
-impl Denied {
-    /// Always [`Class::Denied`].
-    pub fn class(&self) -> Class {
-        Class::Denied
-    }
 }
 
 impl Access {
-    /// The rules for listeners at `addresses`.
+    /// Reads the tokens file; a missing one is made with one random admin token, mode 0600.
     ///
-    /// Errors: [`OpenListener`] if one is not loopback and callers would not be asked.
-    pub fn try_new(config: &Config, tokens: Tokens, addresses: &[SocketAddr]) -> Result<Self, OpenListener> {
-        let outside = addresses.iter().find(|address| !address.ip().is_loopback());
-        let anonymous = match (config.anonymous, outside) {
-            (Some(Some(Role::Admin)), Some(address)) => return Err(OpenListener { address: *address }),
-            (None, Some(address)) if config.tokens_file.is_none() => return Err(OpenListener { address: *address }),
-            (Some(anonymous), _) => anonymous,
-            (None, Some(_)) => None,
-            (None, None) => Some(Role::Admin),
+    /// Errors: the file cannot be read, made or understood.
+    pub fn open(config: Config, clock: &Clock) -> Result<Self, Error> {
+        let tokens = match &config.tokens_file {
+            Some(path) => Tokens::open(path, clock)?,
+            None => Tokens::default(),
         };
-        Ok(Self { tokens, anonymous })
+        Ok(Self { config, tokens })
     }
 
-    /// The role of a caller who sent this `Authorization` header.
-    pub fn role(&self, authorization: Option<&str>) -> Result<Role, Denied> {
-        let Some(header) = authorization else {
-            return self.anonymous.ok_or(Denied::NoToken);
-        };
-        let token = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some((_, token)) = token else {
-            return self.anonymous.ok_or(Denied::NoToken);
-        };
-        self.tokens.role(token.trim()).ok_or(Denied::UnknownToken)
+    /// The admin token, if this start has just made the tokens file: for the one line that tells it.
+    pub fn fresh_token(&self) -> Option<&str> {
+        self.tokens.fresh()
+    }
+
+    /// Who sends `authorization` (the header's value) over a listener that is or is not on loopback.
+    ///
+    /// Errors: [`Error::Unauthenticated`] without a valid token where one is needed. A token that is wrong is refused
+    /// even where none is needed: its sender believes to be someone.
+    pub fn identify(&self, authorization: Option<&str>, loopback: bool) -> Result<Identity, Error> {
+        if let Some(value) = authorization {
+            let (scheme, token) = value.trim().split_once(' ').unwrap_or((value, ""));
+            if !scheme.eq_ignore_ascii_case("bearer") {
+                return Err(Error::Unauthenticated { why: "the scheme of `Authorization` is not Bearer" });
+            }
+            return self.tokens.identify(token.trim()).ok_or(Error::Unauthenticated { why: "the token is not known" });
+        }
+        match self.anonymous(loopback) {
+            Some(role) => Ok(Identity { name: "anonymous".to_owned(), role }),
+            None => Err(Error::Unauthenticated { why: "a token is needed" }),
+        }
+    }
+
+    /// What a caller without a token may do.
+    fn anonymous(&self, loopback: bool) -> Option<Role> {
+        match self.config.anonymous {
+            Some(role) => role,
+            None => loopback.then_some(Role::Admin),
+        }
+    }
+}
+
+/// Whether a listener at `endpoint`, the value of setting `setting`, may start.
+///
+/// Errors: [`Error::OpenListener`] with the two ways out, for one beyond loopback without tokens or an explicit rule,
+/// or with `anonymous: admin`.
+pub fn check_listener(config: &Config, setting: &str, endpoint: &str, loopback: bool) -> Result<(), Error> {
+    if loopback {
+        return Ok(());
+    }
+    let open = match config.anonymous {
+        Some(Some(Role::Admin)) => true,
+        Some(_) => false,
+        None => config.tokens_file.is_none(),
+    };
+    match open {
+        true => Err(Error::OpenListener {
+            setting: setting.to_owned(),
+            endpoint: endpoint.to_owned(),
+            admin: config.anonymous.is_some(),
+        }),
+        false => Ok(()),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LOOPBACK: &str = "127.0.0.1:8080";
-    const OUTSIDE: &str = "0.0.0.0:8080";
-
-    fn access(config: &Config, address: &str) -> Result<Access, OpenListener> {
-        Access::try_new(config, Tokens::parse("secret admin\nread viewer\n").unwrap(), &[address.parse().unwrap()])
-    }
-
-    #[test]
-    fn loopback_needs_no_token_unless_anonymous_is_none() {
-        let open = access(&Config::default(), LOOPBACK).unwrap();
-        assert_eq!(open.role(None), Ok(Role::Admin));
-        assert_eq!(open.role(Some("Bearer wrong")), Err(Denied::UnknownToken));
-        let closed = access(&Config { anonymous: Some(None), ..Config::default() }, LOOPBACK).unwrap();
-        assert_eq!(closed.role(None), Err(Denied::NoToken));
-    }
-
-    #[test]
-    fn a_listener_that_others_reach_is_refused_unless_callers_are_asked() {
-        let text = access(&Config::default(), OUTSIDE).unwrap_err().to_string();
-        assert!(text.contains("access.tokens_file") && text.contains("access.anonymous: viewer"), "{text}");
-        assert!(access(&Config { anonymous: Some(Some(Role::Admin)), ..Config::default() }, OUTSIDE).is_err());
-        let viewer = access(&Config { anonymous: Some(Some(Role::Viewer)), ..Config::default() }, OUTSIDE).unwrap();
-        assert_eq!(viewer.role(None), Ok(Role::Viewer));
-        let config = Config { tokens_file: Some("tokens".into()), ..Config::default() };
-        let tokens = access(&config, OUTSIDE).unwrap();
-        assert_eq!(tokens.role(None), Err(Denied::NoToken));
-        assert_eq!(tokens.role(Some("bearer read")), Ok(Role::Viewer));
-    }
-}
+mod tests;

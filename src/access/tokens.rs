@@ -1,128 +1,112 @@
-//! The tokens file: one token and role a line.
+//! The tokens file.
 //!
-//! Duty: read it, or make it with one random admin token. Guarantee: a made file is readable by its owner only; tokens
-//! are compared by hash, so a comparison tells nothing by its time; tokens are never printed whole by `Debug`. Left to
-//! others: what a role may do.
+//! Duty: one token and role a line; a missing file is made. Guarantee: a made file is readable by its owner only, and a
+//! comparison takes the same time for every wrong token. Left to others: headers.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::io::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use super::Identity;
 use super::config::Role;
+use super::error::Error;
 use crate::clock::Clock;
 
-/// Known tokens; cheap to clone.
-#[derive(Clone, Default)]
-pub struct Tokens(Arc<HashMap<[u8; 32], Role>>);
+/// Shorter ones can be guessed.
+const MIN_TOKEN: usize = 16;
 
-/// The tokens file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TokensError {
-    /// It cannot be read or made.
-    #[error("access.tokens_file {path}: {source}; make the folder writable for the daemon, or name another file")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A line is wrong.
-    #[error("access.tokens_file line {line}: {why}; a line is `<token> admin` or `<token> viewer`")]
-    Line {
-        /// From 1.
-        line: usize,
-        /// What is wrong.
-        why: &'static str,
-    },
+type Hash = [u8; 32];
+
+/// Known tokens, by their hash: a lookup by hash tells an attacker nothing about the token's first characters.
+#[derive(Clone, Default)]
+pub(super) struct Tokens {
+    roles: HashMap<Hash, Role>,
+    fresh: Option<String>,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").field("count", &self.roles.len()).finish()
+    }
 }
 
 impl Tokens {
-    /// Reads `path`; a missing file is made. Also gives the token of a file that was made, to be shown once.
-    pub fn load(path: &Path, clock: &Clock) -> Result<(Self, Option<String>), TokensError> {
-        let io = |source| TokensError::Io { path: path.to_owned(), source };
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok((Self::parse(&text)?, None)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let token = format!("wg_{:016x}{:016x}{:016x}", clock.random(), clock.random(), clock.random());
-                let mut options = std::fs::OpenOptions::new();
-                let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-                let line = format!("{token} admin\n");
-                file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
-                Ok((Self::parse(&line)?, Some(token)))
-            }
-            Err(error) => Err(io(error)),
+    pub(super) fn open(path: &Path, clock: &Clock) -> Result<Self, Error> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path, clock),
+            Err(error) => Err(file("read", path, &error)),
         }
     }
 
-    /// Reads the lines of a file; empty lines and `#` comments are passed over.
-    pub fn parse(text: &str) -> Result<Self, TokensError> {
-        let mut tokens = HashMap::new();
+    fn make(path: &Path, clock: &Clock) -> Result<Self, Error> {
+        let token: String = (0..4).map(|_| format!("{:016x}", clock.random())).collect();
+        let text = format!("# one token and role (admin, viewer) a line\n{token} admin\n");
+        let write = || -> io::Result<()> {
+            if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+                fs::create_dir_all(dir)?;
+            }
+            let mut made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            made.write_all(text.as_bytes())?;
+            made.sync_all()
+        };
+        match write() {
+            Ok(()) => Ok(Self { fresh: Some(token), ..Self::parse(path, &text)? }),
+            // Another process made it meanwhile: its tokens count.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Self::parse(path, &fs::read_to_string(path).map_err(|e| file("read", path, &e))?)
+            }
+            Err(error) => Err(file("make", path, &error)),
+        }
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+        let mut roles = HashMap::new();
         for (at, line) in text.lines().enumerate() {
-            let line_number = at + 1;
-            let wrong = |why| TokensError::Line { line: line_number, why };
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
+            let wrong = |why| Error::Line { path: path.to_owned(), line: at + 1, why };
             let mut words = line.split_whitespace();
-            let token = words.next().ok_or(wrong("the token is missing"))?;
-            let role = match words.next() {
-                Some("admin") => Role::Admin,
-                Some("viewer") => Role::Viewer,
-                Some(_) => return Err(wrong("the role is unknown")),
-                None => return Err(wrong("the role is missing")),
+            let (Some(token), Some(role), None) = (words.next(), words.next(), words.next()) else {
+                return Err(wrong("it does not have two words"));
             };
-            if words.next().is_some() {
-                return Err(wrong("there is more than a token and a role"));
+            let role = match role {
+                "admin" => Role::Admin,
+                "viewer" => Role::Viewer,
+                _ => return Err(wrong("its role is not known")),
+            };
+            if token.len() < MIN_TOKEN {
+                return Err(wrong("its token is shorter than 16 characters"));
             }
-            tokens.insert(hash(token), role);
+            if roles.insert(hash(token), role).is_some() {
+                return Err(wrong("its token stands on an earlier line too"));
+            }
         }
-        Ok(Self(Arc::new(tokens)))
+        Ok(Self { roles, fresh: None })
     }
 
-    /// The role of a token.
-    pub fn role(&self, token: &str) -> Option<Role> {
-        self.0.get(&hash(token)).copied()
+    pub(super) fn identify(&self, token: &str) -> Option<Identity> {
+        let hash = hash(token);
+        let role = *self.roles.get(&hash)?;
+        let name = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        Some(Identity { name: format!("token-{name}"), role })
+    }
+
+    pub(super) fn fresh(&self) -> Option<&str> {
+        self.fresh.as_deref()
     }
 }
 
-impl fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tokens({} of [REDACTED])", self.0.len())
-    }
-}
-
-fn hash(token: &str) -> [u8; 32] {
+fn hash(token: &str) -> Hash {
     Sha256::digest(token.as_bytes()).into()
 }
 
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    #[test]
-    fn a_missing_file_is_made_with_one_admin_for_its_owner_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tokens");
-        let (made, token) = Tokens::load(&path, &Clock::manual(0, 1)).unwrap();
-        let token = token.unwrap();
-        assert_eq!(made.role(&token), Some(Role::Admin));
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let (read, shown) = Tokens::load(&path, &Clock::manual(0, 2)).unwrap();
-        assert_eq!((read.role(&token), shown), (Some(Role::Admin), None));
-        assert!(!format!("{read:?}").contains(&token));
-    }
-
-    #[test]
-    fn a_wrong_line_is_told_by_number() {
-        let text = Tokens::parse("a admin\n\n# note\nb boss\n").unwrap_err().to_string();
-        assert!(text.contains("line 4: the role is unknown"), "{text}");
-    }
+fn file(action: &'static str, path: &Path, error: &io::Error) -> Error {
+    Error::File { action, path: path.to_owned(), detail: error.to_string() }
 }

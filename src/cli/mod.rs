@@ -6,8 +6,10 @@
 pub mod exit;
 pub mod health;
 pub mod loadgen;
+pub mod output;
 pub mod run;
 pub mod sources;
+pub mod sql;
 pub mod validate;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +38,8 @@ pub enum Command {
     Run(sources::Args),
     /// Check a configuration; opens no port and writes nothing
     Validate(validate::Args),
+    /// Run one SQL statement, by the daemon or over a data folder
+    Sql(sql::Args),
     /// Ask the daemon whether it is ready
     Health(health::Args),
     /// Send seeded traces to an OTLP endpoint and report what became of them
@@ -50,6 +54,11 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         None => run::run(&cli.run),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Validate(args)) => validate::run(&args),
+        Some(Command::Sql(args)) => {
+            let data = crate::config::Environment::of_process().data_folder();
+            let ran = runtime()?.block_on(sql::run(args, data, Clock::os()));
+            ran.map(|()| Exit::Good).map_err(|failure| exit::Failure::from(failure).into())
+        }
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Loadgen(args)) => runtime()?.block_on(loadgen::run(args, &Clock::os())),
     }

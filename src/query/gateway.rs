@@ -1,87 +1,107 @@
-//! The one door through which statements reach the engine.
+//! The one door to the engine (sql.md 7, 8).
 //!
-//! Duty: guard, plan, cap and run a statement on the query runtime, and hand out its batches. Guarantee: one view a
-//! statement; planning and running end at the deadline; a dropped [`Answer`] stops its work; ingest's threads are never
-//! used. Left to others: shapes on the wire (`render`), who may ask (`access`).
+//! Duty: guard, plan and run a statement over one view, on threads of its own, and hand out its rows as they come.
+//! Guarantee: an answer ends within its time, its rows and its bytes and says when it was cut; dropping it stops the
+//! work. Left to others: bytes of a format (`render`), identities (`access`), who may raise a limit.
+
+mod cut;
+mod run;
+mod stats;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::execution::context::SQLOptions;
+use datafusion::catalog::TableProvider;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::logical_expr::LogicalPlanBuilder;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::SessionContext;
-use futures::StreamExt as _;
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::{Semaphore, mpsc};
-use ulid::Ulid;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
-use super::error::{Code, Error, Names, internal};
-use super::guard;
+pub use stats::Stats;
+
+use super::config::Config;
+use super::error::{Code, Error};
 use super::params::Params;
-use super::{Config, session};
+use super::session;
 use crate::clock::Clock;
 use crate::store::Reader;
+use run::{Event, Job};
 
+/// Statements that may wait for a slot, and how long.
 const MAX_WAITING: usize = 32;
-const MAX_WAIT: Duration = Duration::from_secs(5);
-/// Batches that may lie between the engine and a slow reader.
-const AHEAD: usize = 4;
+const WAIT: Duration = Duration::from_secs(5);
+/// Rows and bytes of an answer in Arrow.
+const ARROW_ROWS: u64 = 10_000_000;
+const ARROW_BYTES: u64 = 1 << 30;
+/// A planner recurses over trees as deep as the guard lets through.
+const STACK_BYTES: usize = 16 << 20;
 
-/// A statement and its limits.
-#[derive(Clone, Debug, Default)]
-pub struct Statement {
-    /// The text.
-    pub sql: String,
-    /// Values for `$1` and `$name`.
-    pub params: Params,
-    /// Rows out at most; `None` = the configured cap.
-    pub max_rows: Option<u64>,
-    /// Wall time at most; `None` = the configured one.
-    pub timeout: Option<Duration>,
+/// Memory and disk that statements share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Bytes that operators may hold over all statements (sql.md 8: 35 % of `memory.limit`).
+    pub memory_bytes: usize,
+    /// Folder and bytes for what does not fit; `None` = it fails instead.
+    pub spill: Option<(std::path::PathBuf, u64)>,
 }
 
-/// What a statement gives: its columns at once, its batches as they come.
-#[derive(Debug)]
-pub struct Answer {
-    /// Names the statement in logs and errors.
-    pub query_id: Ulid,
-    /// Store position of the view, µs since 1970.
-    pub snapshot_us: i64,
-    /// Columns of the result.
-    pub schema: SchemaRef,
-    batches: mpsc::Receiver<Result<RecordBatch, Error>>,
-    max_rows: u64,
-    began: Instant,
-    plan: Arc<dyn ExecutionPlan>,
-    parts: usize,
-    stats: Stats,
-    task: tokio::task::AbortHandle,
+impl Default for Resources {
+    fn default() -> Self {
+        Self { memory_bytes: 256 << 20, spill: None }
+    }
 }
 
-/// What a statement cost so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Stats {
-    /// Rows handed out.
-    pub rows: u64,
-    /// The row cap cut the result.
-    pub truncated: bool,
+/// What the format of an answer allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// JSON, NDJSON, CSV.
+    #[default]
+    Text,
+    /// Arrow.
+    Arrow,
+}
+
+/// Limits a caller asks for; what is higher than the configuration's is cut to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Rows out.
+    pub rows: Option<u64>,
+    /// Bytes out.
+    pub bytes: Option<u64>,
     /// Wall time.
-    pub elapsed: Duration,
-    /// Time of all operators.
-    pub cpu: Duration,
-    /// Bytes read from parts.
-    pub bytes_scanned: u64,
-    /// Live parts in the view.
-    pub parts: usize,
+    pub time: Option<Duration>,
+}
+
+/// What to run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Statement {
+    /// One statement.
+    pub sql: String,
+    /// Values of its placeholders.
+    pub params: Params,
+    /// Limits below the usual.
+    pub limits: Limits,
+    /// Only rows that the store took up to here: µs since 1970.
+    pub as_of_us: Option<i64>,
+    /// What the answer will be written as.
+    pub shape: Shape,
+}
+
+impl Statement {
+    /// A statement without parameters, under the usual limits.
+    pub fn new(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), ..Self::default() }
+    }
 }
 
 /// Runs statements; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Gateway(Arc<Inner>);
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -89,234 +109,342 @@ struct Inner {
     config: Config,
     clock: Clock,
     engine: Arc<RuntimeEnv>,
-    /// `None` only while it is dropped.
-    threads: Option<tokio::runtime::Runtime>,
-    running: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    threads: Threads,
+    slots: Arc<Semaphore>,
+    waiting: Semaphore,
+    extra: Vec<(String, Arc<dyn TableProvider>)>,
+    statements: IntCounterVec,
+    running: IntGauge,
 }
 
-impl Drop for Inner {
+/// The query runtime; dropped without waiting, since the last handle may go within another runtime.
+#[derive(Debug)]
+struct Threads(Option<tokio::runtime::Runtime>);
+
+impl Drop for Threads {
     fn drop(&mut self) {
-        // A runtime may not be dropped from another one's threads, but it may be left to end by itself.
-        if let Some(threads) = self.threads.take() {
-            threads.shutdown_background();
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
         }
     }
 }
 
 impl Gateway {
-    /// A gateway over `reader`, with a pool of `memory_bytes` for all statements. Errors: no threads, no memory pool.
-    pub fn try_new(reader: Reader, config: Config, clock: Clock, memory_bytes: u64) -> std::io::Result<Self> {
-        let threads = tokio::runtime::Builder::new_multi_thread()
+    /// A gateway over `reader` with the default [`Resources`].
+    ///
+    /// Errors: `sql.internal` if threads cannot be started or the metrics' names are taken.
+    pub fn new(reader: Reader, config: Config, clock: Clock, registry: &Registry) -> Result<Self, Error> {
+        Self::with(reader, config, Resources::default(), Vec::new(), clock, registry)
+    }
+
+    /// A gateway over `reader` and the tables of other modules.
+    ///
+    /// Errors: `sql.internal` if threads cannot be started, the spill folder cannot be used, or the metrics' names are
+    /// taken.
+    pub fn with(
+        reader: Reader,
+        config: Config,
+        resources: Resources,
+        extra: Vec<(String, Arc<dyn TableProvider>)>,
+        clock: Clock,
+        registry: &Registry,
+    ) -> Result<Self, Error> {
+        let fails = |what: &str, why: String| Error::new(Code::Internal, format!("{what}: {why}"));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.threads.max(1))
             .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
-            .build()?;
-        let memory = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
-        let engine = session::runtime(memory, None).map_err(std::io::Error::other)?;
-        let running = Arc::new(Semaphore::new(config.threads.max(2)));
-        let threads = Some(threads);
-        Ok(Self(Arc::new(Inner { reader, config, clock, engine, threads, running, waiting: AtomicUsize::new(0) })))
-    }
-
-    /// Settings in force.
-    pub fn config(&self) -> &Config {
-        &self.0.config
-    }
-
-    /// Plans `statement` and starts it. Errors are told before the first batch where they can be.
-    pub async fn run(&self, statement: Statement) -> Result<Answer, (Ulid, Error)> {
-        let inner = &self.0;
-        let query_id = inner.clock.ulid();
-        let began = Instant::now();
-        let allowed = statement.timeout.unwrap_or(inner.config.timeout).min(Duration::from_secs(600));
-        let deadline = began + allowed;
-        let permit = self.slot().await.map_err(|error| (query_id, error))?;
-        let this = self.clone();
-        let max_rows = statement.max_rows.unwrap_or(inner.config.max_rows).min(10_000_000);
-        let view = inner.reader.view();
-        let (parts, snapshot_us) = (view.parts.parts.len(), view.visible_us);
-        let planning = deadline.min(began + inner.config.planning_timeout);
-        let planned = self.threads().spawn(async move { this.plan(&statement, &view, max_rows).await });
-        let abort = AbortOnDrop(planned.abort_handle());
-        let (context, plan, sql) = match tokio::time::timeout_at(planning.into(), planned).await {
-            Err(_) => return Err((query_id, timed_out(began.elapsed(), "planning"))),
-            Ok(Err(error)) => return Err((query_id, panicked(query_id, &error))),
-            Ok(Ok(planned)) => planned.map_err(|error| (query_id, error))?,
-        };
-        drop(abort);
-        let (sender, batches) = mpsc::channel(AHEAD);
-        let running = plan.clone();
-        let task = self.threads().spawn(async move {
-            let _permit = permit;
-            let ran = tokio::time::timeout_at(deadline.into(), stream(&context, running, &sql, &sender)).await;
-            let error = match ran {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error,
-                Err(_) => timed_out(began.elapsed(), "running"),
-            };
-            // A reader that is gone does not want to know.
-            let _ = sender.send(Err(error)).await;
-        });
-        Ok(Answer {
-            query_id,
-            snapshot_us,
-            schema: plan.schema(),
-            batches,
-            max_rows,
-            began,
-            plan,
-            parts,
-            stats: Stats { parts, ..Stats::default() },
-            task: task.abort_handle(),
+            .build()
+            .map_err(|e| fails("cannot start the query threads", e.to_string()))?;
+        let engine = session::runtime(resources.memory_bytes, resources.spill)
+            .map_err(|e| fails("cannot use `query.spill_dir`", e.to_string()))?;
+        let statements = IntCounterVec::new(
+            Opts::new("weavergen_query_statements", "Statements that ended, by outcome: ok or the error's code."),
+            &["outcome"],
+        );
+        let running = IntGauge::new("weavergen_query_running", "Statements that run at the moment.");
+        let taken = |e: prometheus::Error| fails("cannot register metrics", e.to_string());
+        let (statements, running) = (statements.map_err(taken)?, running.map_err(taken)?);
+        registry.register(Box::new(statements.clone())).map_err(taken)?;
+        registry.register(Box::new(running.clone())).map_err(taken)?;
+        let slots = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).max(2);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                reader,
+                config,
+                clock,
+                engine,
+                threads: Threads(Some(runtime)),
+                slots: Arc::new(Semaphore::new(slots)),
+                waiting: Semaphore::new(MAX_WAITING),
+                extra,
+                statements,
+                running,
+            }),
         })
     }
 
-    fn threads(&self) -> &tokio::runtime::Runtime {
-        self.0.threads.as_ref().expect("only drop takes the runtime")
+    /// Runs `statement` as far as its first rows.
+    ///
+    /// Errors: every code of sql.md 10 but those of access; they carry the statement's id.
+    pub async fn run(&self, statement: Statement) -> Result<Answer, Error> {
+        let query_id = self.inner.clock.ulid().to_string();
+        let outcome = self.start(&query_id, statement).await.map_err(|error| error.of(&query_id));
+        if let Err(error) = &outcome {
+            self.count(error.code.as_str());
+        }
+        outcome
     }
 
-    async fn slot(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
-        let inner = &self.0;
-        if let Ok(permit) = inner.running.clone().try_acquire_owned() {
-            return Ok(permit);
+    async fn start(&self, query_id: &str, statement: Statement) -> Result<Answer, Error> {
+        let inner = &self.inner;
+        let mut notices = Vec::new();
+        let limits = Granted::of(&statement, &inner.config, &mut notices);
+        let started = Instant::now();
+        let deadline = started + limits.time;
+        let slot = self.slot(deadline).await?;
+        let planned_by = deadline.min(Instant::now() + inner.config.planning_timeout);
+
+        // The guard runs on the query threads too: their stack is deep enough for what it lets through.
+        let (events, received) = mpsc::channel(2);
+        let job = Job {
+            sql: statement.sql,
+            params: statement.params,
+            as_of_us: statement.as_of_us,
+            rows: limits.rows,
+            bytes: match statement.shape {
+                Shape::Arrow => limits.bytes,
+                // Text is cut where it is written: its size is not known before.
+                Shape::Text => u64::MAX,
+            },
+            view: inner.reader.view(),
+            config: inner.config.clone(),
+            engine: inner.engine.clone(),
+            extra: inner.extra.clone(),
+            now_ns: inner.clock.now_ns(),
+        };
+        let running = Running::new(&inner.running);
+        let runtime = inner.threads.0.as_ref().expect("it is taken only by drop");
+        let task = runtime.spawn(async move {
+            let _held = (slot, running);
+            run::run(job, events).await;
+        });
+        let mut answer = Answer {
+            query_id: query_id.to_owned(),
+            snapshot_us: 0,
+            schema: Arc::new(arrow::datatypes::Schema::empty()),
+            notices,
+            max_bytes: limits.bytes,
+            truncated: false,
+            stats: Stats::default(),
+            pending: None,
+            events: received,
+            task: Abort(task.abort_handle()),
+            deadline,
+            time: limits.time,
+            started,
+            ended: false,
+            gateway: self.clone(),
+        };
+        let head = match tokio::time::timeout_at(planned_by, answer.events.recv()).await {
+            Ok(event) => event,
+            Err(_) if planned_by < deadline => {
+                let limit = inner.config.planning_timeout;
+                return Err(timeout(limit, "planning the statement took longer than")
+                    .hint("simplify it: fewer joins, nested queries or constant expressions"));
+            }
+            Err(_) => return Err(answer.late()),
+        };
+        match head {
+            Some(Event::Planned { schema, snapshot_us }) => {
+                answer.schema = schema;
+                answer.snapshot_us = snapshot_us;
+            }
+            Some(Event::Failed(error)) => return Err(*error),
+            _ => return Err(Error::new(Code::Internal, "internal error").hint("report it with the query id")),
         }
-        let busy = || Error::new(Code::Busy, "too many statements are running", "try again in a moment");
-        if inner.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
-            inner.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(busy());
-        }
-        let waited = tokio::time::timeout(MAX_WAIT, inner.running.clone().acquire_owned()).await;
-        inner.waiting.fetch_sub(1, Ordering::Relaxed);
-        waited.map_err(|_| busy())?.map_err(|_| busy())
+        // An error before the first row still gets a status of its own.
+        answer.pending = answer.receive().await?;
+        Ok(answer)
     }
 
-    async fn plan(
-        &self,
-        statement: &Statement,
-        view: &crate::store::View,
-        max_rows: u64,
-    ) -> Result<(SessionContext, Arc<dyn ExecutionPlan>, String), Error> {
-        let inner = &self.0;
-        let checked = guard::check(&statement.sql, &statement.params)?;
-        let sql = statement.sql.clone();
-        let context = session::open(view, &inner.config, inner.clock.now_ns(), &inner.engine)
-            .map_err(|error| Error::from_engine(&sql, &error, &Names::default()))?;
-        let explain = |error| Error::from_engine(&sql, &error, &names(&context));
-        let mut plan = context.state().statement_to_plan(checked.statement).await.map_err(&explain)?;
-        let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        if let Err(error) = reads_only.verify_plan(&plan) {
-            tracing::debug!(%error, "statement refused");
-            return Err(Error::new(Code::NotAllowed, "the statement does more than read", "use SELECT"));
+    async fn slot(&self, deadline: Instant) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
+        let busy = || {
+            Error::new(Code::Busy, "too many statements run at the moment")
+                .hint("send it again in a second; `query.max_running` is the number of cores")
+        };
+        if let Ok(slot) = self.inner.slots.clone().try_acquire_owned() {
+            return Ok(slot);
         }
-        if checked.is_query {
-            let cap = usize::try_from(max_rows).unwrap_or(usize::MAX).saturating_add(1);
-            plan = LogicalPlanBuilder::from(plan)
-                .limit(0, Some(cap))
-                .and_then(LogicalPlanBuilder::build)
-                .map_err(&explain)?;
+        let _place = self.inner.waiting.try_acquire().map_err(|_| busy())?;
+        let until = deadline.min(Instant::now() + WAIT);
+        match tokio::time::timeout_at(until, self.inner.slots.clone().acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            _ => Err(busy()),
         }
-        let physical = context.state().create_physical_plan(&plan).await.map_err(&explain)?;
-        Ok((context, physical, sql))
+    }
+
+    fn count(&self, outcome: &str) {
+        self.inner.statements.with_label_values(&[outcome]).inc();
     }
 }
 
-fn names(context: &SessionContext) -> Names {
-    let state = context.state();
-    let mut functions: Vec<String> = state.scalar_functions().keys().cloned().collect();
-    functions.extend(state.aggregate_functions().keys().cloned());
-    functions.extend(state.window_functions().keys().cloned());
-    functions.sort();
-    let catalog = context.catalog(session::CATALOG).and_then(|catalog| catalog.schema(session::SCHEMA));
-    let mut tables = catalog.map(|schema| schema.table_names()).unwrap_or_default();
-    tables.sort();
-    Names { tables, functions }
-}
-
-async fn stream(
-    context: &SessionContext,
-    plan: Arc<dyn ExecutionPlan>,
-    sql: &str,
-    out: &mpsc::Sender<Result<RecordBatch, Error>>,
-) -> Result<(), Error> {
-    let explain = |error| Error::from_engine(sql, &error, &names(context));
-    let mut batches = execute_stream(plan, context.task_ctx()).map_err(explain)?;
-    while let Some(batch) = batches.next().await {
-        if out.send(Ok(batch.map_err(explain)?)).await.is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
-fn timed_out(after: Duration, while_doing: &str) -> Error {
-    let message = format!("the time limit passed while {while_doing}, after {:.1} s", after.as_secs_f64());
-    Error::new(Code::Timeout, message, "narrow the time range, add LIMIT, or raise `limits.time_ms` (--timeout)")
-}
-
-fn panicked(query_id: Ulid, error: &tokio::task::JoinError) -> Error {
-    tracing::error!(%query_id, %error, "statement failed");
-    internal()
-}
-
-struct AbortOnDrop(tokio::task::AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// The rows of a statement, as they come. Dropping it stops the statement.
+#[derive(Debug)]
+pub struct Answer {
+    /// A ULID.
+    pub query_id: String,
+    /// Store position of the newest row that the statement saw, µs since 1970.
+    pub snapshot_us: i64,
+    /// Columns.
+    pub schema: SchemaRef,
+    /// What the caller should know, one sentence each.
+    pub notices: Vec<String>,
+    /// Bytes that the answer may have once written.
+    pub max_bytes: u64,
+    /// Whether rows were left out; final once all rows are taken.
+    pub truncated: bool,
+    stats: Stats,
+    pending: Option<RecordBatch>,
+    events: mpsc::Receiver<Event>,
+    task: Abort,
+    deadline: Instant,
+    time: Duration,
+    started: Instant,
+    ended: bool,
+    gateway: Gateway,
 }
 
 impl Answer {
-    /// The next rows; `None` at the end. Rows beyond the cap are cut, which [`Stats::truncated`] tells.
-    pub async fn next(&mut self) -> Option<Result<RecordBatch, Error>> {
-        if self.stats.truncated {
-            return None;
-        }
-        let batch = match self.batches.recv().await? {
-            Ok(batch) => batch,
-            Err(error) => return Some(Err(error)),
+    /// The next rows; `None` once there are no more.
+    ///
+    /// Errors: what the statement ends in; nothing comes after it.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
+        let batch = match self.pending.take() {
+            Some(batch) => Some(batch),
+            None => self.receive().await.map_err(|error| {
+                self.gateway.count(error.code.as_str());
+                error.of(&self.query_id)
+            })?,
         };
-        let left = self.max_rows - self.stats.rows;
-        if batch.num_rows() as u64 <= left {
+        if let Some(batch) = &batch {
             self.stats.rows += batch.num_rows() as u64;
-            return Some(Ok(batch));
         }
-        self.stats.truncated = true;
-        self.stats.rows = self.max_rows;
-        Some(Ok(batch.slice(0, usize::try_from(left).expect("fewer than the batch has"))))
+        Ok(batch)
+    }
+
+    /// What it took so far; complete once [`Answer::next`] gave `None`.
+    pub fn stats(&self) -> Stats {
+        let elapsed = if self.ended { self.stats.elapsed_ms } else { self.elapsed_ms() };
+        Stats { elapsed_ms: elapsed, ..self.stats }
     }
 
     /// All rows.
     pub async fn collect(&mut self) -> Result<Vec<RecordBatch>, Error> {
         let mut batches = Vec::new();
-        while let Some(batch) = self.next().await {
-            batches.push(batch?);
+        while let Some(batch) = self.next().await? {
+            batches.push(batch);
         }
         Ok(batches)
     }
 
-    /// What it cost so far.
-    pub fn stats(&self) -> Stats {
-        let mut stats = Stats { elapsed: self.began.elapsed(), parts: self.parts, ..self.stats };
-        add_metrics(self.plan.as_ref(), &mut stats);
-        stats
+    async fn receive(&mut self) -> Result<Option<RecordBatch>, Error> {
+        if self.ended {
+            return Ok(None);
+        }
+        match tokio::time::timeout_at(self.deadline, self.events.recv()).await {
+            Ok(Some(Event::Rows(batch))) => Ok(Some(batch)),
+            Ok(Some(Event::End { stats, truncated })) => {
+                self.ended = true;
+                self.truncated = truncated;
+                self.stats = Stats { rows: self.stats.rows, elapsed_ms: self.elapsed_ms(), ..stats };
+                self.gateway.count("ok");
+                Ok(None)
+            }
+            Ok(Some(Event::Failed(error))) => {
+                self.ended = true;
+                Err(*error)
+            }
+            Ok(Some(Event::Planned { .. }) | None) => {
+                self.ended = true;
+                Err(Error::new(Code::Internal, "internal error").hint("report it with the query id"))
+            }
+            Err(_) => {
+                self.ended = true;
+                self.task.0.abort();
+                Err(self.late())
+            }
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn late(&self) -> Error {
+        let rows = self.stats.rows;
+        let error = timeout(self.time, "the statement took longer than");
+        Error { message: format!("{}; {rows} rows were out", error.message), ..error }
+            .hint("narrow the time range, add a LIMIT, or raise `query.timeout`")
     }
 }
 
-impl Drop for Answer {
+fn timeout(limit: Duration, what: &str) -> Error {
+    Error::new(Code::Timeout, format!("{what} {} s", limit.as_secs_f64()))
+}
+
+/// Stops a task when dropped.
+#[derive(Debug)]
+struct Abort(AbortHandle);
+
+impl Drop for Abort {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
 }
 
-fn add_metrics(plan: &dyn ExecutionPlan, stats: &mut Stats) {
-    if let Some(metrics) = plan.metrics() {
-        let nanos = metrics.elapsed_compute().unwrap_or(0);
-        stats.cpu += Duration::from_nanos(nanos as u64);
-        stats.bytes_scanned += metrics.sum_by_name("bytes_scanned").map_or(0, |value| value.as_usize() as u64);
+struct Running(IntGauge);
+
+impl Running {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
     }
-    for child in plan.children() {
-        add_metrics(child.as_ref(), stats);
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Limits after the configuration had its say.
+struct Granted {
+    rows: u64,
+    bytes: u64,
+    time: Duration,
+}
+
+impl Granted {
+    fn of(statement: &Statement, config: &Config, notices: &mut Vec<String>) -> Self {
+        let (rows, bytes) = match statement.shape {
+            Shape::Text => (config.max_rows, config.max_bytes),
+            Shape::Arrow => (ARROW_ROWS, ARROW_BYTES),
+        };
+        let mut cut = |name: &str, asked: Option<u64>, ceiling: u64| match asked {
+            Some(asked) if asked > ceiling => {
+                notices.push(format!("`limits.{name}` was cut from {asked} to {ceiling}"));
+                ceiling
+            }
+            Some(asked) => asked,
+            None => ceiling,
+        };
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            rows: cut("rows", statement.limits.rows, rows),
+            bytes: cut("bytes", statement.limits.bytes, bytes),
+            time: Duration::from_millis(cut("time_ms", statement.limits.time.map(millis), millis(config.timeout))),
+        }
     }
 }

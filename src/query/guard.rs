@@ -1,241 +1,414 @@
-//! What may run: the checks before the engine sees a statement (sql.md 7).
+//! What a statement may be (sql.md 7, steps text to plan).
 //!
-//! Duty: size, exactly one statement, kind, and parameters bound into the syntax tree. Guarantee: what passes reads and
-//! nothing else; a second check on the plan (`gateway`) holds what text cannot show. Left to others: limits while
-//! running (`gateway`), names (the session's allow-list).
+//! Duty: from text to one parsed statement that only reads, within the caps; and the same check on its plan. Guarantee:
+//! text that passes has one statement of an allowed kind, and nothing in it writes, also not within EXPLAIN or a common
+//! table expression. Left to others: which names exist (`session`), rows and time (`gateway`).
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::parser::{DFParserBuilder, Statement as EngineStatement};
-use datafusion::sql::sqlparser::ast::{Expr, Statement, Value, visit_expressions, visit_expressions_mut};
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, ObjectName, Query, Select, SetExpr, ShowStatementFilter, ShowStatementFilterPosition,
+    ShowStatementOptions, Visit, Visitor,
+};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
-use super::error::{Code, Error};
+use super::error::{Code, Error, Position};
+use super::nearest::nearest;
 use super::params::Params;
+use super::translate::translate;
 
-/// Largest text of a statement.
-pub const MAX_TEXT_BYTES: usize = 64 << 10;
+/// Longest text of a statement, in bytes.
+pub const MAX_TEXT: usize = 64 << 10;
 const MAX_DEPTH: usize = 50;
-const MAX_EXPRESSIONS: usize = 5_000;
+const MAX_NODES: usize = 5000;
+const MAX_JOINS: usize = 16;
+const MAX_BRANCHES: usize = 32;
+const MAX_CTES: usize = 16;
+const MAX_COLUMNS: usize = 500;
 const MAX_IN_LIST: usize = 10_000;
-const ALLOWED: &str = "SELECT, WITH, VALUES, EXPLAIN, DESCRIBE and SHOW are allowed: spans arrive over OTLP only";
 
-/// A statement that may be planned.
+const ALLOWED: &str =
+    "SELECT, WITH, VALUES, EXPLAIN [ANALYZE], DESCRIBE and SHOW TABLES, COLUMNS, FUNCTIONS can be run";
+
+/// A statement that passed.
 #[derive(Debug)]
 pub struct Checked {
-    /// With parameters bound.
-    pub statement: EngineStatement,
-    /// Whether its rows are spans' and so capped; plans and descriptions are not.
-    pub is_query: bool,
+    /// The statement with its parameters in place.
+    pub statement: Parsed,
+    /// A table that has to exist for the rows to mean something: that of DESCRIBE and SHOW COLUMNS.
+    pub must_exist: Option<String>,
+    /// Whether a LIMIT may be put above it: not above EXPLAIN, which must stay the root.
+    pub limitable: bool,
 }
 
-/// Checks `sql` and binds `params` into it.
+/// Checks `sql` and sets `params` into it.
 pub fn check(sql: &str, params: &Params) -> Result<Checked, Error> {
-    if sql.len() > MAX_TEXT_BYTES {
-        let message = format!("the statement has {} bytes, the limit is {MAX_TEXT_BYTES}", sql.len());
-        return Err(Error::new(Code::TooComplex, message, "pass values as parameters"));
-    }
-    let mut statements = parse(sql)?;
-    let Some(mut statement) = statements.pop_front() else {
-        return Err(Error::new(Code::Syntax, "the statement is empty", "try: SELECT * FROM spans LIMIT 10"));
+    let tokens = tokens(sql)?;
+    first_word(&tokens, sql)?;
+    let mut statement = parse(sql, tokens)?;
+    let (must_exist, limitable) = match &mut statement {
+        Parsed::Explain(explain) => {
+            let inner = match explain.statement.as_mut() {
+                Parsed::Statement(inner) if matches!(**inner, ast::Statement::Query(_)) => inner,
+                other => return Err(not_allowed(&format!("EXPLAIN {}", kind_of(other)))),
+            };
+            read_only(inner, sql)?;
+            params.bind(inner, sql)?;
+            (None, false)
+        }
+        Parsed::Statement(inner) => match inner.as_mut() {
+            ast::Statement::Query(_) => {
+                read_only(inner, sql)?;
+                params.bind(inner, sql)?;
+                (None, true)
+            }
+            listing => {
+                params.bind(listing, sql)?;
+                let (text, table) = listing_query(listing, sql)?;
+                statement = parse(&text, tokens_of_ours(&text)?)?;
+                (table, true)
+            }
+        },
+        other => return Err(not_allowed(&kind_of(other))),
     };
-    if !statements.is_empty() {
-        return Err(Error::new(Code::NotAllowed, "there is more than one statement", "send one statement at a time"));
-    }
-    let is_query = kind(&statement)?;
-    complexity(&statement)?;
-    bind(&mut statement, params)?;
-    Ok(Checked { statement, is_query })
+    Ok(Checked { statement, must_exist, limitable })
 }
 
-fn parse(sql: &str) -> Result<std::collections::VecDeque<EngineStatement>, Error> {
-    let parsed = DFParserBuilder::new(sql)
-        .with_dialect(&PostgreSqlDialect {})
-        .with_recursion_limit(MAX_DEPTH)
-        .build()
-        .and_then(|mut parser| parser.parse_statements());
-    parsed.map_err(|error| match error.find_root() {
-        datafusion::common::DataFusionError::SQL(error, _) => Error::syntax(sql, error),
-        other => Error::syntax(sql, &ParserError::ParserError(other.to_string())),
+/// Checks that nothing in `plan` writes or changes settings, also within EXPLAIN, and its width.
+pub fn check_plan(plan: &LogicalPlan) -> Result<(), Error> {
+    let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let verify = |plan: &LogicalPlan| options.verify_plan(plan).map_err(|_| not_allowed("a statement that writes"));
+    verify(plan)?;
+    match plan {
+        LogicalPlan::Explain(explain) => verify(&explain.plan)?,
+        LogicalPlan::Analyze(analyze) => verify(&analyze.input)?,
+        _ => {}
+    }
+    if plan.schema().fields().len() > MAX_COLUMNS {
+        return Err(too_complex("output columns", MAX_COLUMNS));
+    }
+    Ok(())
+}
+
+fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
+    if sql.len() > MAX_TEXT {
+        return Err(Error::new(Code::TooComplex, format!("the statement has {} bytes; at most 64 KiB", sql.len()))
+            .hint("pass long values as parameters"));
+    }
+    if let Some(at) = sql.find('\0') {
+        let line = sql[..at].matches('\n').count() as u64 + 1;
+        let column = sql[..at].rsplit('\n').next().unwrap_or_default().chars().count() as u64 + 1;
+        return Err(Error::new(Code::Syntax, "the statement has a NUL byte")
+            .hint("remove it")
+            .at(Position::at(sql, line, column)));
+    }
+    let tokens =
+        Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().map_err(|error| {
+            Error::new(Code::Syntax, error.message)
+                .hint("close the quote or comment that begins here")
+                .at(Position::at(sql, error.location.line, error.location.column))
+        })?;
+    one_statement(&tokens, sql)?;
+    before_parsing(&tokens, sql)?;
+    Ok(tokens)
+}
+
+fn tokens_of_ours(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
+    Tokenizer::new(&PostgreSqlDialect {}, sql)
+        .tokenize_with_location()
+        .map_err(|error| Error::new(Code::Internal, "internal error").hint(error.message))
+}
+
+fn one_statement(tokens: &[TokenWithSpan], sql: &str) -> Result<(), Error> {
+    let meant = |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
+    let mut ended = false;
+    let mut any = false;
+    for token in tokens.iter().filter(meant) {
+        match token.token {
+            Token::SemiColon => ended = any,
+            _ if ended => {
+                let at = Position::at(sql, token.span.start.line, token.span.start.column);
+                return Err(Error::new(Code::NotAllowed, "more than one statement")
+                    .hint("send them one by one")
+                    .at(at));
+            }
+            _ => any = true,
+        }
+    }
+    match any {
+        true => Ok(()),
+        false => Err(Error::new(Code::Syntax, "the statement is empty").hint("try `SELECT * FROM spans LIMIT 10`")),
+    }
+}
+
+/// What would build a tree too deep to walk: the parser bounds nesting, but not chains of operators.
+fn before_parsing(tokens: &[TokenWithSpan], sql: &str) -> Result<(), Error> {
+    let (mut operators, mut branches) = (0, 1);
+    for token in tokens {
+        match &token.token {
+            Token::Word(word) => match word.keyword {
+                Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT => branches += 1,
+                Keyword::AND | Keyword::OR | Keyword::NOT | Keyword::IS | Keyword::LIKE | Keyword::COLLATE => {
+                    operators += 1;
+                }
+                _ => {}
+            },
+            Token::Whitespace(_)
+            | Token::Comma
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::Placeholder(_)
+            | Token::EOF => {}
+            _ => operators += 1,
+        }
+        let at = || Position::at(sql, token.span.start.line, token.span.start.column);
+        if operators > 2 * MAX_NODES {
+            return Err(too_complex("expression nodes", MAX_NODES).at(at()));
+        }
+        if branches > MAX_BRANCHES {
+            return Err(too_complex("union branches", MAX_BRANCHES).at(at()));
+        }
+    }
+    Ok(())
+}
+
+fn first_word(tokens: &[TokenWithSpan], sql: &str) -> Result<(), Error> {
+    const STARTS: &[&str] = &["SELECT", "WITH", "VALUES", "EXPLAIN", "DESCRIBE", "DESC", "SHOW"];
+    let Some(first) = tokens.iter().find(|t| !matches!(t.token, Token::Whitespace(_) | Token::SemiColon)) else {
+        return Ok(());
+    };
+    let at = Position::at(sql, first.span.start.line, first.span.start.column);
+    match &first.token {
+        Token::Word(word) if STARTS.iter().any(|start| word.value.eq_ignore_ascii_case(start)) => Ok(()),
+        Token::LParen => Ok(()),
+        Token::Word(word) if word.keyword != Keyword::NoKeyword && word.quote_style.is_none() => {
+            Err(not_allowed(&word.value.to_uppercase()).at(at))
+        }
+        other => {
+            let found = other.to_string();
+            let near = nearest(&found, STARTS.iter().copied());
+            let hint = match near.first() {
+                Some(start) => format!("did you mean `{start}`?"),
+                None => format!("expected: {}", STARTS.join(", ")),
+            };
+            let shown: String = found.chars().take(60).collect();
+            Err(Error::new(Code::Syntax, format!("unexpected `{shown}`")).hint(hint).at(at))
+        }
+    }
+}
+
+fn parse(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Parsed, Error> {
+    let dialect = PostgreSqlDialect {};
+    let parser = DFParserBuilder::new(tokens).with_dialect(&dialect).with_recursion_limit(MAX_DEPTH);
+    let mut statements =
+        parser.build().and_then(|mut parser| parser.parse_statements()).map_err(|e| translate(&e, sql, None))?;
+    match (statements.pop_front(), statements.is_empty()) {
+        (Some(statement), true) => Ok(statement),
+        (Some(_), false) => Err(Error::new(Code::NotAllowed, "more than one statement").hint("send them one by one")),
+        (None, _) => Err(Error::new(Code::Syntax, "the statement is empty").hint("try `SELECT * FROM spans LIMIT 10`")),
+    }
+}
+
+fn read_only(statement: &ast::Statement, sql: &str) -> Result<(), Error> {
+    let mut walk = Walk::default();
+    let outcome = match statement.visit(&mut walk) {
+        ControlFlow::Break(error) => Err(*error),
+        ControlFlow::Continue(()) => walk.within_caps(),
+    };
+    // Places are known to the tokens only; the tree does not carry them for every kind of node.
+    outcome.map_err(|error| match error.code {
+        Code::NotAllowed => {
+            let word = error.message.split('`').nth(1).unwrap_or_default().split(' ').next().unwrap_or_default();
+            let at = sql.to_ascii_uppercase().find(word).and_then(|at| {
+                let line = sql[..at].matches('\n').count() as u64 + 1;
+                let column = sql[..at].rsplit('\n').next().unwrap_or_default().chars().count() as u64 + 1;
+                Position::at(sql, line, column)
+            });
+            error.at(at)
+        }
+        _ => error,
     })
 }
 
-/// Whether the statement is a query; an error if it may not run.
-fn kind(statement: &EngineStatement) -> Result<bool, Error> {
-    let refused = |what: &str| Err(Error::new(Code::NotAllowed, format!("{what} is not allowed"), ALLOWED));
+#[derive(Default)]
+struct Walk {
+    nodes: usize,
+    listed: usize,
+    joins: usize,
+    ctes: usize,
+}
+
+impl Walk {
+    fn within_caps(&self) -> Result<(), Error> {
+        if self.nodes.saturating_sub(self.listed) > MAX_NODES {
+            return Err(too_complex("expression nodes", MAX_NODES));
+        }
+        if self.joins > MAX_JOINS {
+            return Err(too_complex("joins", MAX_JOINS));
+        }
+        if self.ctes > MAX_CTES {
+            return Err(too_complex("common table expressions", MAX_CTES));
+        }
+        Ok(())
+    }
+}
+
+impl Visitor for Walk {
+    type Break = Box<Error>;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+        self.ctes += query.with.as_ref().map_or(0, |with| with.cte_tables.len());
+        if !query.locks.is_empty() {
+            return ControlFlow::Break(Box::new(not_allowed("FOR UPDATE")));
+        }
+        match written(&query.body) {
+            Some(what) => ControlFlow::Break(Box::new(not_allowed(what))),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
+        let joins: usize = select.from.iter().map(|from| from.joins.len() + 1).sum();
+        self.joins += joins.saturating_sub(1);
+        if select.into.is_some() {
+            return ControlFlow::Break(Box::new(not_allowed("INTO")));
+        }
+        match select.projection.len() > MAX_COLUMNS {
+            true => ControlFlow::Break(Box::new(too_complex("output columns", MAX_COLUMNS))),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
+        self.nodes += 1;
+        if let Expr::InList { list, .. } = expr {
+            if list.len() > MAX_IN_LIST {
+                return ControlFlow::Break(Box::new(too_complex("values in an IN list", MAX_IN_LIST)));
+            }
+            self.listed += list.iter().filter(|value| matches!(value, Expr::Value(_))).count();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_statement(&mut self, statement: &ast::Statement) -> ControlFlow<Self::Break> {
+        match statement {
+            ast::Statement::Query(_) => ControlFlow::Continue(()),
+            other => ControlFlow::Break(Box::new(not_allowed(&first_words(&other.to_string())))),
+        }
+    }
+}
+
+fn written(body: &SetExpr) -> Option<&'static str> {
+    match body {
+        SetExpr::Insert(_) => Some("INSERT"),
+        SetExpr::Update(_) => Some("UPDATE"),
+        SetExpr::Delete(_) => Some("DELETE"),
+        SetExpr::Merge(_) => Some("MERGE"),
+        SetExpr::Table(_) => Some("TABLE"),
+        SetExpr::SetOperation { left, right, .. } => written(left).or_else(|| written(right)),
+        SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => None,
+    }
+}
+
+/// The query over `information_schema` that answers DESCRIBE and SHOW, and the table that must exist.
+fn listing_query(statement: &ast::Statement, sql: &str) -> Result<(String, Option<String>), Error> {
+    const COLUMNS: &str = "SELECT column_name, data_type, is_nullable FROM information_schema.columns";
     match statement {
-        EngineStatement::Statement(inner) => match inner.as_ref() {
-            Statement::Query(_) => Ok(true),
-            Statement::ExplainTable { .. }
-            | Statement::ShowTables { .. }
-            | Statement::ShowColumns { .. }
-            | Statement::ShowFunctions { .. } => Ok(false),
-            Statement::Explain { statement, .. } if matches!(statement.as_ref(), Statement::Query(_)) => Ok(false),
-            other => refused(&first_words(&other.to_string())),
-        },
-        EngineStatement::Explain(explain) => match explain.statement.as_ref() {
-            EngineStatement::Statement(inner) if matches!(inner.as_ref(), Statement::Query(_)) => Ok(false),
-            other => refused(&format!("EXPLAIN of {}", first_words(&other.to_string()))),
-        },
-        other => refused(&first_words(&other.to_string())),
+        ast::Statement::ExplainTable { table_name, .. } => {
+            let (filter, name) = columns_of(table_name);
+            Ok((format!("{COLUMNS} WHERE {filter} ORDER BY ordinal_position"), Some(name)))
+        }
+        ast::Statement::ShowColumns { show_options, .. } => {
+            let table = show_options.show_in.as_ref().and_then(|show_in| show_in.parent_name.as_ref());
+            let Some(table) = table else {
+                return Err(Error::new(Code::Syntax, "SHOW COLUMNS of which table?").hint("`SHOW COLUMNS FROM spans`"));
+            };
+            let (filter, name) = columns_of(table);
+            let like = like(show_options, "column_name")?;
+            Ok((format!("{COLUMNS} WHERE {filter} AND {like} ORDER BY ordinal_position"), Some(name)))
+        }
+        ast::Statement::ShowTables { show_options, .. } => {
+            let like = like(show_options, "table_name")?;
+            let text = "SELECT table_schema, table_name, table_type FROM information_schema.tables";
+            Ok((format!("{text} WHERE {like} ORDER BY table_schema, table_name"), None))
+        }
+        ast::Statement::ShowFunctions { filter } => {
+            let like = filter.as_ref().map_or(Ok("true".to_owned()), |filter| pattern(filter, "routine_name"))?;
+            let text = "SELECT DISTINCT routine_name AS function_name, function_type FROM information_schema.routines";
+            Ok((format!("{text} WHERE {like} ORDER BY function_name"), None))
+        }
+        other => {
+            let at = Position::at(sql, 1, sql.chars().take_while(|c| c.is_whitespace()).count() as u64 + 1);
+            Err(not_allowed(&first_words(&other.to_string())).at(at.filter(|_| !sql.trim_start().is_empty())))
+        }
+    }
+}
+
+fn columns_of(table: &ObjectName) -> (String, String) {
+    let parts: Vec<String> = table.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+    let name = parts.last().cloned().unwrap_or_default();
+    let schema = parts.len().checked_sub(2).and_then(|at| parts.get(at)).cloned();
+    let by_schema = schema.as_ref().map(|schema| format!(" AND table_schema = {}", text(schema))).unwrap_or_default();
+    (format!("table_name = {}{by_schema}", text(&name)), parts.join("."))
+}
+
+fn folded(ident: &ast::Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+fn like(options: &ShowStatementOptions, column: &str) -> Result<String, Error> {
+    match &options.filter_position {
+        None => Ok("true".to_owned()),
+        Some(ShowStatementFilterPosition::Infix(filter) | ShowStatementFilterPosition::Suffix(filter)) => {
+            pattern(filter, column)
+        }
+    }
+}
+
+fn pattern(filter: &ShowStatementFilter, column: &str) -> Result<String, Error> {
+    match filter {
+        ShowStatementFilter::Like(like) | ShowStatementFilter::NoKeyword(like) => {
+            Ok(format!("{column} LIKE {}", text(like)))
+        }
+        ShowStatementFilter::ILike(like) => Ok(format!("{column} ILIKE {}", text(like))),
+        ShowStatementFilter::Where(_) => Err(Error::new(Code::NotAllowed, "`SHOW … WHERE` cannot be run")
+            .hint("select from `information_schema.tables`, `.columns` or `.routines`")),
+    }
+}
+
+/// A text literal.
+fn text(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+fn kind_of(statement: &Parsed) -> String {
+    match statement {
+        Parsed::Statement(inner) => first_words(&inner.to_string()),
+        Parsed::CreateExternalTable(_) => "CREATE EXTERNAL TABLE".to_owned(),
+        Parsed::CopyTo(_) => "COPY".to_owned(),
+        Parsed::Explain(_) => "EXPLAIN".to_owned(),
+        Parsed::Reset(_) => "RESET".to_owned(),
     }
 }
 
 fn first_words(text: &str) -> String {
-    text.split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_uppercase()
+    let words = text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    words.take_while(|word| word.chars().all(|c| c.is_ascii_uppercase())).take(2).collect::<Vec<_>>().join(" ")
 }
 
-fn inner(statement: &EngineStatement) -> Option<&Statement> {
-    match statement {
-        EngineStatement::Statement(inner) => Some(inner),
-        EngineStatement::Explain(explain) => inner(&explain.statement),
-        _ => None,
-    }
+fn not_allowed(what: &str) -> Error {
+    Error::new(Code::NotAllowed, format!("`{what}` cannot be run: SQL here only reads")).hint(ALLOWED)
 }
 
-fn complexity(statement: &EngineStatement) -> Result<(), Error> {
-    let Some(statement) = inner(statement) else { return Ok(()) };
-    let mut count = 0_usize;
-    let too_complex = |what: String| ControlFlow::Break(Error::new(Code::TooComplex, what, "split the statement"));
-    let visited = visit_expressions(statement, |expr| {
-        count += 1;
-        if let Expr::InList { list, .. } = expr {
-            if list.len() > MAX_IN_LIST {
-                return too_complex(format!("an IN list has {} entries, the limit is {MAX_IN_LIST}", list.len()));
-            }
-            // The entries of a list are few kinds of the same thing: they have a cap of their own.
-            count = count.saturating_sub(list.len());
-        }
-        if count > MAX_EXPRESSIONS {
-            return too_complex(format!("the statement has more than {MAX_EXPRESSIONS} expressions"));
-        }
-        ControlFlow::Continue(())
-    });
-    match visited {
-        ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
-}
-
-/// Puts values in the place of `$1` and `$name` in the syntax tree, never into the text.
-fn bind(statement: &mut EngineStatement, params: &Params) -> Result<(), Error> {
-    let statement = match statement {
-        EngineStatement::Statement(inner) => inner,
-        EngineStatement::Explain(explain) => return bind(&mut explain.statement, params),
-        _ => return Ok(()),
-    };
-    let bound = visit_expressions_mut(statement.as_mut(), |expr| {
-        let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
-        let Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
-        match params.literal(name) {
-            Some(literal) => {
-                *expr = literal;
-                ControlFlow::Continue(())
-            }
-            None => {
-                let message = format!("parameter {name} has no value");
-                ControlFlow::Break(Error::new(Code::Argument, message, "give it in `params` (or -p name=value)"))
-            }
-        }
-    });
-    match bound {
-        ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn code(sql: &str) -> Option<Code> {
-        check(sql, &Params::default()).err().map(|error| error.code)
-    }
-
-    #[test]
-    fn statements_that_read_pass() {
-        for sql in [
-            "select 1",
-            "with a as (select 1) select * from a",
-            "values (1), (2)",
-            "explain select 1",
-            "explain analyze select 1",
-            "describe spans",
-            "show tables",
-            "select * from spans; ",
-        ] {
-            assert_eq!(code(sql), None, "{sql}");
-        }
-    }
-
-    #[test]
-    fn statements_that_do_anything_else_are_refused_by_kind() {
-        for sql in [
-            "insert into spans values (1)",
-            "update spans set name = 'x'",
-            "delete from spans",
-            "drop table spans",
-            "truncate spans",
-            "create table x (a int)",
-            "create table x as select 1",
-            "create view v as select 1",
-            "create external table x stored as parquet location '/etc/passwd'",
-            "copy (select 1) to '/tmp/x.parquet'",
-            "copy spans to stdout",
-            "set datafusion.execution.batch_size = 1",
-            "reset datafusion.execution.batch_size",
-            "show all",
-            "begin",
-            "commit",
-            "prepare p as select 1",
-            "execute p",
-            "deallocate p",
-            "grant select on spans to x",
-            "explain insert into spans values (1)",
-            "explain analyze insert into spans select * from spans",
-            "explain create table x as select 1",
-            "explain explain delete from spans",
-            "call f()",
-            "use other",
-            "vacuum",
-            "analyze spans",
-            "create function f() returns int return 1",
-            "alter table spans add column x int",
-            "merge into spans using spans s on true when matched then delete",
-            "load data inpath '/x' into table spans",
-            "attach database 'x' as y",
-            "listen x",
-        ] {
-            let code = code(sql);
-            assert!(matches!(code, Some(Code::NotAllowed | Code::Syntax)), "{sql}: {code:?}");
-        }
-    }
-
-    #[test]
-    fn one_statement_of_bounded_size_and_depth() {
-        assert_eq!(code("select 1; select 2"), Some(Code::NotAllowed));
-        assert_eq!(code("select 1; drop table spans"), Some(Code::NotAllowed));
-        assert_eq!(code("   -- nothing"), Some(Code::Syntax));
-        assert_eq!(code(&format!("select '{}'", "x".repeat(70_000))), Some(Code::TooComplex));
-        assert_eq!(code(&format!("select {}1{}", "(".repeat(200), ")".repeat(200))), Some(Code::TooComplex));
-        assert_eq!(code(&format!("select 1 {}", "+1".repeat(20_000))), Some(Code::TooComplex));
-        let list = vec!["1"; 10_001].join(",");
-        assert_eq!(code(&format!("select 1 where 1 in ({list})")), Some(Code::TooComplex));
-    }
-
-    #[test]
-    fn a_syntax_error_has_its_place_and_what_was_expected() {
-        let error = check("select *\nfrom spans wher x", &Params::default()).map(|_| ()).unwrap_err();
-        assert_eq!(error.code, Code::Syntax);
-        let place = error.position.unwrap();
-        assert_eq!((place.line, place.column, place.offset), (2, 17, 25), "{error:?}");
-        assert!(error.hint.unwrap().contains("expected"));
-    }
-
-    #[test]
-    fn a_missing_parameter_is_named() {
-        let error = check("select $1, $who", &Params::default()).map(|_| ()).unwrap_err();
-        assert_eq!((error.code, error.message.as_str()), (Code::Argument, "parameter $1 has no value"));
-    }
+fn too_complex(what: &str, cap: usize) -> Error {
+    Error::new(Code::TooComplex, format!("the statement has more than {cap} {what}"))
+        .hint("split it, or select from fewer tables and columns at a time")
 }

@@ -14,19 +14,23 @@ pub mod functions;
 pub mod gateway;
 mod guard;
 mod information_schema;
-pub mod params;
-pub mod render;
 mod lenient;
+mod nearest;
+pub mod params;
+mod relations;
+pub mod render;
 pub mod scan;
 pub mod session;
 pub mod sql_type;
 pub mod table;
 mod traces;
+mod translate;
+pub mod units;
 
 pub use config::Config;
-pub use error::{Code, Error};
-pub use gateway::{Answer, Gateway, Statement, Stats};
-pub use params::{Param, Params};
+pub use error::{Code, Error, Position};
+pub use gateway::{Answer, Gateway, Limits, Statement, Stats};
+pub use params::Params;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,165 +1,167 @@
 //! Parameters of a statement.
 //!
-//! Duty: `$1` by place and `$name` by name, as literals of the syntax tree. Guarantee: a value is never pasted into
-//! text, so quotes in it mean nothing. Left to others: where values come from (`web`, `cli`).
+//! Duty: values for `$1` … or `$name`, typed as JSON types them, put in as literal nodes of the parsed statement.
+//! Guarantee: a value is never read as SQL: it is set into the tree after parsing, so no text of it can end a literal.
+//! A statement plans the same with parameters as with literals. Left to others: parsing (`guard`).
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value};
+use datafusion::sql::sqlparser::ast::{self, Expr, UnaryOperator, ValueWithSpan, VisitMut, VisitorMut};
 
-/// Values by place or by name.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Params {
-    by_place: Vec<Param>,
-    by_name: BTreeMap<String, Param>,
-}
+use super::error::{Code, Error, Position};
 
 /// One value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Param {
-    /// SQL NULL.
+    /// NULL.
     Null,
-    /// True or false.
+    /// BOOLEAN.
     Bool(bool),
-    /// 64-bit integer.
+    /// BIGINT.
     Int(i64),
-    /// Double.
+    /// An integer beyond BIGINT, or a DOUBLE.
     Double(f64),
-    /// Text.
+    /// TEXT.
     Text(String),
 }
 
-/// A value of `params` that is no parameter.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("params: {place}: {got} cannot be a parameter; give a text, number, boolean or null")]
-pub struct BadParam {
-    place: String,
-    got: &'static str,
+/// Values for the placeholders of a statement.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Params {
+    /// None given.
+    #[default]
+    None,
+    /// For `$1`, `$2` …
+    List(Vec<Param>),
+    /// For `$name`.
+    Map(BTreeMap<String, Param>),
 }
 
 impl Params {
-    /// From the member `params` of a request: a list for `$1` …, an object for `$name`.
-    pub fn from_json(value: &serde_json::Value) -> Result<Self, BadParam> {
-        let bad = |place: &str, got| BadParam { place: place.to_owned(), got };
+    /// From an array or an object of JSON scalars.
+    ///
+    /// Errors: `sql.argument` for any other shape.
+    pub fn from_json(value: &serde_json::Value) -> Result<Self, Error> {
         match value {
-            serde_json::Value::Null => Ok(Self::default()),
+            serde_json::Value::Null => Ok(Self::None),
             serde_json::Value::Array(values) => {
-                let of = |(at, value)| Param::from_json(value).map_err(|got| bad(&format!("${}", at + 1), got));
-                let by_place = values.iter().enumerate().map(of).collect::<Result<_, _>>()?;
-                Ok(Self { by_place, ..Self::default() })
+                let values = values.iter().enumerate().map(|(at, value)| param(&format!("${}", at + 1), value));
+                Ok(Self::List(values.collect::<Result<_, _>>()?))
             }
             serde_json::Value::Object(values) => {
-                let of = |(name, value): (&String, _)| {
-                    Ok((name.clone(), Param::from_json(value).map_err(|got| bad(&format!("${name}"), got))?))
-                };
-                Ok(Self { by_name: values.iter().map(of).collect::<Result<_, _>>()?, ..Self::default() })
+                let values = values.iter().map(|(name, value)| {
+                    let name = name.strip_prefix('$').unwrap_or(name);
+                    Ok((name.to_owned(), param(&format!("${name}"), value)?))
+                });
+                Ok(Self::Map(values.collect::<Result<_, Error>>()?))
             }
-            _ => Err(bad("params", "something that is neither a list nor an object")),
+            _ => Err(Error::new(Code::Argument, "`params` is neither an array nor an object")
+                .hint("an array for `$1`, `$2` …; an object for `$name`")),
         }
     }
 
-    /// Adds a named value.
-    pub fn set(&mut self, name: &str, value: Param) {
-        self.by_name.insert(name.to_owned(), value);
-    }
-
-    /// The named values as a JSON object, or the list.
-    pub fn to_json(&self) -> serde_json::Value {
-        if self.by_place.is_empty() {
-            self.by_name.iter().map(|(name, value)| (name.clone(), value.to_json())).collect()
-        } else {
-            self.by_place.iter().map(Param::to_json).collect()
+    /// Sets the values in place of the placeholders of `node`, which was parsed from `sql`.
+    ///
+    /// Errors: `sql.argument` for a placeholder without a value, or a value without its placeholder.
+    pub(super) fn bind(&self, node: &mut ast::Statement, sql: &str) -> Result<(), Error> {
+        let mut binder = Binder { params: self, used: Vec::new(), sql };
+        if let ControlFlow::Break(error) = node.visit(&mut binder) {
+            return Err(*error);
         }
-    }
-
-    /// The literal for placeholder `$1` or `$name`.
-    pub(super) fn literal(&self, placeholder: &str) -> Option<Expr> {
-        let name = placeholder.strip_prefix('$')?;
-        let param = match name.parse::<usize>() {
-            Ok(place) => self.by_place.get(place.checked_sub(1)?)?,
-            Err(_) => self.by_name.get(name)?,
+        let used = binder.used;
+        let unused = match self {
+            Self::None => None,
+            Self::List(values) => (1..=values.len()).map(|at| at.to_string()).find(|name| !used.contains(name)),
+            Self::Map(values) => values.keys().find(|name| !used.contains(name)).cloned(),
         };
-        Some(param.literal())
-    }
-}
-
-impl Param {
-    fn from_json(value: &serde_json::Value) -> Result<Self, &'static str> {
-        match value {
-            serde_json::Value::Null => Ok(Self::Null),
-            serde_json::Value::Bool(value) => Ok(Self::Bool(*value)),
-            serde_json::Value::String(text) => Ok(Self::Text(text.clone())),
-            serde_json::Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-                (Some(int), _) => Ok(Self::Int(int)),
-                (None, Some(double)) => Ok(Self::Double(double)),
-                (None, None) => Err("a number out of range"),
-            },
-            serde_json::Value::Array(_) => Err("a list"),
-            serde_json::Value::Object(_) => Err("an object"),
+        match unused {
+            None => Ok(()),
+            Some(name) => Err(Error::new(Code::Argument, format!("the statement has no `${name}`, but `params` does"))
+                .hint("remove it from `params`, or use it in the statement")),
         }
     }
 
-    /// A value from the command line: a number or boolean if it reads as one, else text.
-    pub fn from_text(text: &str) -> Self {
-        match text {
-            "true" => Self::Bool(true),
-            "false" => Self::Bool(false),
-            _ => text.parse().map(Self::Int).unwrap_or_else(|_| Self::Text(text.to_owned())),
-        }
-    }
-
-    fn to_json(&self) -> serde_json::Value {
+    fn value(&self, name: &str) -> Option<&Param> {
         match self {
-            Self::Null => serde_json::Value::Null,
-            Self::Bool(value) => (*value).into(),
-            Self::Int(value) => (*value).into(),
-            Self::Double(value) => (*value).into(),
-            Self::Text(text) => text.clone().into(),
+            Self::None => None,
+            Self::List(values) => name.parse::<usize>().ok()?.checked_sub(1).and_then(|at| values.get(at)),
+            Self::Map(values) => values.get(name),
         }
     }
 
-    fn literal(&self) -> Expr {
-        let number = |text: String, negative: bool| {
-            let value = Expr::Value(Value::Number(text, false).into());
-            if !negative {
-                return value;
+    fn given(&self) -> String {
+        match self {
+            Self::None => "no `params` were given".to_owned(),
+            Self::List(values) => format!("`params` has {} values, for `$1` …", values.len()),
+            Self::Map(values) => {
+                let names: Vec<_> = values.keys().take(10).map(|name| format!("`${name}`")).collect();
+                format!("`params` has {}", if names.is_empty() { "no names".to_owned() } else { names.join(", ") })
             }
-            Expr::Nested(Box::new(Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(value) }))
-        };
-        match self {
-            Self::Null => Expr::Value(Value::Null.into()),
-            Self::Bool(value) => Expr::Value(Value::Boolean(*value).into()),
-            Self::Text(text) => Expr::Value(Value::SingleQuotedString(text.clone()).into()),
-            Self::Int(value) => number(value.unsigned_abs().to_string(), *value < 0),
-            // An exponent keeps a whole double a double.
-            Self::Double(value) => number(format!("{:e}", value.abs()), value.is_sign_negative()),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
+fn param(name: &str, value: &serde_json::Value) -> Result<Param, Error> {
+    Ok(match value {
+        serde_json::Value::Null => Param::Null,
+        serde_json::Value::Bool(value) => Param::Bool(*value),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(value) => Param::Int(value),
+            None => Param::Double(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(text) => Param::Text(text.clone()),
+        serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
+            return Err(Error::new(Code::Argument, format!("the value of `{name}` is an array or object"))
+                .hint("a parameter is text, a number, true, false or null"));
+        }
+    })
+}
 
-    use super::*;
+struct Binder<'a> {
+    params: &'a Params,
+    used: Vec<String>,
+    sql: &'a str,
+}
 
-    #[test]
-    fn values_become_literals_and_quotes_stay_text() {
-        let params = Params::from_json(&json!(["it's", -5, 1.5, true, null])).unwrap();
-        let text = |name: &str| params.literal(name).unwrap().to_string();
-        assert_eq!(text("$1"), "'it''s'");
-        assert_eq!(
-            (text("$2"), text("$3"), text("$4"), text("$5")),
-            ("(-5)".into(), "1.5e0".into(), "true".into(), "NULL".into())
-        );
-        assert_eq!((params.literal("$6"), params.literal("$0"), params.literal("$x")), (None, None, None));
+impl VisitorMut for Binder<'_> {
+    type Break = Box<Error>;
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
+        let ast::Value::Placeholder(placeholder) = &value.value else { return ControlFlow::Continue(()) };
+        let at = value.span.start;
+        let name = placeholder.strip_prefix('$').unwrap_or(placeholder).to_owned();
+        let Some(param) = self.params.value(&name) else {
+            let message = format!("the placeholder `{placeholder}` has no value");
+            let error = Error::new(Code::Argument, message)
+                .hint(self.params.given())
+                .at(Position::at(self.sql, at.line, at.column));
+            return ControlFlow::Break(Box::new(error));
+        };
+        if !self.used.contains(&name) {
+            self.used.push(name);
+        }
+        *expr = literal(param, value.span);
+        ControlFlow::Continue(())
     }
+}
 
-    #[test]
-    fn names_work_and_other_shapes_are_told() {
-        let params = Params::from_json(&json!({ "service": "checkout" })).unwrap();
-        assert_eq!(params.literal("$service").unwrap().to_string(), "'checkout'");
-        assert!(Params::from_json(&json!([[1]])).unwrap_err().to_string().starts_with("params: $1: a list"));
-        assert!(Params::from_json(&json!("x")).is_err());
+fn literal(param: &Param, span: datafusion::sql::sqlparser::tokenizer::Span) -> Expr {
+    let value = |value| Expr::Value(ValueWithSpan { value, span });
+    let number = |text: String| match text.strip_prefix('-') {
+        Some(positive) => {
+            let operand = Box::new(value(ast::Value::Number(positive.to_owned(), false)));
+            Expr::Nested(Box::new(Expr::UnaryOp { op: UnaryOperator::Minus, expr: operand }))
+        }
+        None => value(ast::Value::Number(text, false)),
+    };
+    match param {
+        Param::Null => value(ast::Value::Null),
+        Param::Bool(of) => value(ast::Value::Boolean(*of)),
+        Param::Int(of) => number(of.to_string()),
+        // `{:e}` is read back bit-exact, and never as an integer.
+        Param::Double(of) => number(format!("{of:e}")),
+        Param::Text(text) => value(ast::Value::SingleQuotedString(text.clone())),
     }
 }

@@ -1,29 +1,42 @@
-//! The plain page at `/`: what is here and how to ask it.
+//! The plain page at `/`.
+//!
+//! Duty: where health, metrics and SQL are (collector_config.md 17). Guarantee: it needs no script and no other file.
+//! Left to others: the web page proper (a later issue).
 
 use axum::extract::State;
-use axum::response::Html;
+use axum::http::header;
+use axum::response::IntoResponse;
 
-use super::Api;
+use super::AppState;
 
-/// `GET /`
-pub(super) async fn page(State(api): State<Api>) -> Html<String> {
-    let link = |what: &str, address: Option<std::net::SocketAddr>, path: &str| {
-        address.map_or(String::new(), |a| format!("<li><a href=\"http://{a}{path}\">{what}</a></li>\n"))
+/// Addresses of other listeners, as URLs; `None` where there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Of the health check.
+    pub health: Option<String>,
+    /// Of our own metrics.
+    pub metrics: Option<String>,
+}
+
+pub(super) async fn page(State(state): State<AppState>) -> impl IntoResponse {
+    let link = |name: &str, url: &Option<String>| match url {
+        Some(url) => format!("<li><a href=\"{0}\">{name}</a> {0}</li>\n", escape(url)),
+        None => String::new(),
     };
-    let metrics = link("metrics of the daemon", api.links.metrics, "/metrics");
-    let health = link("health", api.links.health, "/");
-    let sql = "/api/v1/sql?q=SELECT%20service_name,%20name,%20count(*)%20AS%20calls%20FROM%20spans%20GROUP%20BY%201,2%20ORDER%20BY%203%20DESC%20LIMIT%2020";
-    let version = env!("CARGO_PKG_VERSION");
-    Html(format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>weavergen</title>\
-         <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem}}\
-         code,pre{{background:#f3f3f3;padding:.1rem .3rem}}pre{{padding:.7rem;overflow-x:auto}}</style></head>\n\
-         <body><h1>weavergen {version}</h1>\n<p>Spans in, durable, SQL out.</p>\n<ul>\n\
-         <li><a href=\"{sql}\">calls by service and operation</a>, by <code>GET /api/v1/sql?q=…</code></li>\n\
-         {metrics}{health}</ul>\n<p>Ask from a shell:</p>\n\
-         <pre>weavergen sql \"SELECT name, duration_ms FROM spans ORDER BY duration_ns DESC LIMIT 10\"</pre>\n\
-         <p>Or over HTTP:</p>\n\
-         <pre>curl -s localhost:8080/api/v1/sql -H 'content-type: application/json' \\\n  -d '{{\"sql\": \"SELECT count(*) FROM spans\"}}'</pre>\n\
-         </body></html>\n"
-    ))
+    let body = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>weavergen</title></head><body>\n\
+         <h1>weavergen {}</h1>\n<ul>\n{}{}\
+         <li><a href=\"/api/v1/sql?q=SELECT+*+FROM+spans+ORDER+BY+start_time+DESC+LIMIT+20\">SQL</a> \
+         POST /api/v1/sql, or GET /api/v1/sql?q=</li>\n\
+         <li><a href=\"/api/v1/schema\">tables and functions</a> /api/v1/schema</li>\n</ul>\n</body></html>\n",
+        env!("CARGO_PKG_VERSION"),
+        link("health", &state.links.health),
+        link("metrics", &state.links.metrics),
+    );
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)], body)
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

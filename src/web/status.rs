@@ -1,97 +1,99 @@
-//! Errors as HTTP: the one place where the API's statuses are decided (sql.md 10).
+//! Errors as statuses.
+//!
+//! Duty: the one place where an error of the API becomes an HTTP status (sql.md 10): its class decides, a few codes
+//! decide otherwise. Guarantee: nothing else in `web` names the status of an error. Left to others: texts (`error`).
 
-use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
-use serde_json::json;
-use ulid::Ulid;
+use axum::response::{IntoResponse, Response};
 
+use super::answer::QUERY_ID;
+use super::error::Error;
 use crate::error::Class;
-use crate::query::{Code, Error, render};
 
-/// The status of a code.
-fn status(code: Code) -> StatusCode {
+fn status(class: Class, code: &str) -> StatusCode {
     match code {
-        Code::NotAllowed | Code::Denied => StatusCode::FORBIDDEN,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::LimitMemory | Code::LimitSpill => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
-        Code::Cancelled => StatusCode::from_u16(499).expect("499 is a status"),
-        code => match code.class() {
-            Class::Invalid => StatusCode::BAD_REQUEST,
-            Class::Busy | Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        },
-    }
-}
-
-/// The answer to a statement that failed.
-pub(super) fn error(error: &Error, query_id: Option<Ulid>) -> Response {
-    let body = json!({ "error": render::error_json(error, query_id) });
-    let mut response = (status(error.code), Json(body)).into_response();
-    let headers = response.headers_mut();
-    match error.code {
-        Code::Busy => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"))),
-        Code::Unauthenticated => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        "sql.unknown_table" | "sql.unknown_column" | "sql.unknown_function" => return StatusCode::BAD_REQUEST,
+        "sql.limit.rows" | "sql.limit.memory" | "sql.limit.spill" | "sql.limit.scan" => {
+            return StatusCode::UNPROCESSABLE_ENTITY;
         }
+        "sql.cancelled" => return StatusCode::from_u16(499).expect("499 is between 100 and 999"),
+        "sql.unauthenticated" => return StatusCode::UNAUTHORIZED,
+        "web.host" => return StatusCode::MISDIRECTED_REQUEST,
+        "web.method" => return StatusCode::METHOD_NOT_ALLOWED,
         _ => {}
     }
-    if let Some(id) = query_id.and_then(|id| HeaderValue::from_str(&id.to_string()).ok()) {
-        headers.insert("x-weavergen-query-id", id);
+    match class {
+        Class::Invalid => StatusCode::BAD_REQUEST,
+        Class::NotFound => StatusCode::NOT_FOUND,
+        Class::Conflict => StatusCode::CONFLICT,
+        Class::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Class::Busy | Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Class::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        Class::Denied => StatusCode::FORBIDDEN,
+        Class::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
-    response
 }
 
-fn plain(status: StatusCode, code: &str, class: Class, message: &str, hint: &str) -> Response {
-    let error = json!({
-        "code": code, "class": class.as_str(), "message": message, "position": null, "hint": hint, "query_id": null,
-    });
-    (status, Json(json!({ "error": error }))).into_response()
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = status(self.class(), self.code());
+        let body = format!("{}\n", self.to_json());
+        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Self::Query(error) = &self {
+            if let Some(wait) = error.retry_after() {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            }
+            if let Some(id) = error.query_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
+                headers.insert(QUERY_ID, id);
+            }
+        }
+        response
+    }
 }
 
-/// A body or query string that is not what the API takes.
-pub(super) fn bad_request(message: &str, hint: &str) -> Response {
-    plain(StatusCode::BAD_REQUEST, "http.bad_request", Class::Invalid, message, hint)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::Code;
 
-/// No format that the caller accepts.
-pub(super) fn not_acceptable(accept: &str) -> Response {
-    let hint = "application/json, application/x-ndjson, text/csv or application/vnd.apache.arrow.stream";
-    plain(
-        StatusCode::NOT_ACCEPTABLE,
-        "http.not_acceptable",
-        Class::Invalid,
-        &format!("no format fits `{accept}`"),
-        hint,
-    )
-}
+    #[test]
+    fn every_code_has_the_status_of_the_specification() {
+        let of = |code: Code| status(code.class(), code.as_str()).as_u16();
+        let expected = [
+            (Code::Syntax, 400),
+            (Code::UnknownTable, 400),
+            (Code::UnknownColumn, 400),
+            (Code::UnknownFunction, 400),
+            (Code::Type, 400),
+            (Code::Argument, 400),
+            (Code::NotAllowed, 403),
+            (Code::TooComplex, 400),
+            (Code::LimitRows, 422),
+            (Code::LimitMemory, 422),
+            (Code::LimitSpill, 422),
+            (Code::LimitScan, 422),
+            (Code::Timeout, 504),
+            (Code::Cancelled, 499),
+            (Code::Busy, 503),
+            (Code::PartCorrupt, 500),
+            (Code::Unauthenticated, 401),
+            (Code::Denied, 403),
+            (Code::Internal, 500),
+        ];
+        assert_eq!(Code::ALL.map(|code| (code, of(code))), expected);
+    }
 
-/// An unknown path.
-pub(super) fn not_found() -> Response {
-    plain(
-        StatusCode::NOT_FOUND,
-        "http.not_found",
-        Class::NotFound,
-        "there is nothing at this path",
-        "GET / shows what there is",
-    )
-}
-
-/// A method that the path does not take.
-pub(super) fn method_not_allowed() -> Response {
-    let hint = "statements are sent by POST";
-    plain(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "http.method_not_allowed",
-        Class::Invalid,
-        "the method is not allowed here",
-        hint,
-    )
-}
-
-/// A `Host` that is not ours.
-pub(super) fn misdirected(host: &str) -> Response {
-    let message = format!("the host `{host}` is not served here");
-    plain(StatusCode::MISDIRECTED_REQUEST, "http.host", Class::Denied, &message, "add it to `web.allowed_hosts`")
+    #[test]
+    fn requests_that_never_reach_a_statement_have_statuses_too() {
+        let of = |error: Error| error.into_response().status().as_u16();
+        assert_eq!(of(Error::Host { host: "evil".to_owned() }), 421);
+        assert_eq!(of(Error::CrossSite), 403);
+        assert_eq!(of(Error::TooLarge { limit: 1 }), 413);
+        assert_eq!(of(Error::NotFound), 404);
+        assert_eq!(of(Error::Method), 405);
+    }
 }

@@ -1,34 +1,50 @@
-//! CSV as RFC 4180 has it: NULL is empty, empty text is `""`.
+//! CSV by RFC 4180.
+//!
+//! Duty: a header and one record a row. Guarantee: NULL is an empty field and empty text is `""`, so both come back.
+//! Left to others: values (`value`).
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::Schema;
 
-use super::value;
+use super::unwritable;
+use super::value::text;
+use crate::query::error::Error;
 
-/// The header line.
-pub fn csv_header(schema: &SchemaRef) -> String {
-    let names: Vec<_> = schema.fields().iter().map(|field| escape(field.name())).collect();
-    names.join(",") + "\r\n"
-}
+#[derive(Debug)]
+pub(super) struct Csv;
 
-/// The rows of `batch`, a line each.
-pub fn csv_rows(batch: &RecordBatch) -> String {
-    let mut out = String::new();
-    for row in 0..batch.num_rows() {
+impl Csv {
+    pub(super) fn begin(schema: &Schema, out: &mut Vec<u8>) -> Self {
+        for (at, column) in schema.fields().iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            field(column.name(), out);
+        }
+        out.extend_from_slice(b"\r\n");
+        Self
+    }
+
+    pub(super) fn row(&mut self, batch: &RecordBatch, row: usize, out: &mut Vec<u8>) -> Result<(), Error> {
         for (at, column) in batch.columns().iter().enumerate() {
             if at > 0 {
-                out.push(',');
+                out.push(b',');
             }
-            if let Some(text) = value::text(column, row) {
-                out.push_str(&escape(&text));
+            if let Some(text) = text(column, row).map_err(unwritable)? {
+                field(&text, out);
             }
         }
-        out.push_str("\r\n");
+        out.extend_from_slice(b"\r\n");
+        Ok(())
     }
-    out
 }
 
-fn escape(text: &str) -> String {
-    let plain = !text.is_empty() && !text.contains([',', '"', '\n', '\r']);
-    if plain { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
+fn field(text: &str, out: &mut Vec<u8>) {
+    if text.is_empty() || text.contains([',', '"', '\r', '\n']) {
+        out.push(b'"');
+        out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(text.as_bytes());
+    }
 }

@@ -1,73 +1,76 @@
-//! JSON and NDJSON.
+//! One JSON object for the whole answer.
 //!
-//! Duty: rows as lists (JSON) or objects (NDJSON), and the members around them. Guarantee: the shapes of sql.md 9.2
-//! and 10. Left to others: values (`value`).
+//! Duty: the shape of sql.md 9.2. Guarantee: without its end it is not valid JSON. Left to others: values (`value`).
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use serde_json::{Value, json};
-use ulid::Ulid;
+use arrow::datatypes::Schema;
 
-use super::value::{self, quote, rfc3339};
+use super::arrow::type_name;
+use super::value::{quote, write_json};
+use super::{Head, unwritable};
 use crate::query::error::Error;
 use crate::query::gateway::Stats;
+use crate::query::units::unit;
 
-/// The rows of `batch` as JSON lists, comma-separated.
-pub fn json_rows(batch: &RecordBatch) -> String {
-    let row = |at| {
-        let values: Vec<_> = batch.columns().iter().map(|column| value::json(column, at)).collect();
-        format!("[{}]", values.join(","))
-    };
-    (0..batch.num_rows()).map(row).collect::<Vec<_>>().join(",")
+#[derive(Debug)]
+pub(super) struct Json {
+    first: bool,
 }
 
-/// Row `at` of `batch` as one JSON object.
-pub fn json_object(batch: &RecordBatch, at: usize) -> String {
-    let schema = batch.schema_ref();
-    let members = schema.fields().iter().zip(batch.columns());
-    let members: Vec<_> =
-        members.map(|(f, column)| format!("{}:{}", quote(f.name()), value::json(column, at))).collect();
-    format!("{{{}}}", members.join(","))
+impl Json {
+    pub(super) fn begin(answer: Head<'_>, out: &mut Vec<u8>) -> Self {
+        out.extend_from_slice(b"{\"query_id\":");
+        quote(answer.query_id, out);
+        out.extend_from_slice(b",\"snapshot\":");
+        quote(answer.snapshot, out);
+        out.extend_from_slice(b",\"columns\":");
+        columns(answer.schema, out);
+        out.extend_from_slice(b",\"rows\":[");
+        Self { first: true }
+    }
+
+    pub(super) fn row(&mut self, batch: &RecordBatch, row: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+        if !std::mem::replace(&mut self.first, false) {
+            out.push(b',');
+        }
+        out.push(b'[');
+        for (at, column) in batch.columns().iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            write_json(column, row, out).map_err(unwritable)?;
+        }
+        out.push(b']');
+        Ok(())
+    }
 }
 
-/// The member `columns`.
-pub fn columns(schema: &SchemaRef) -> Value {
-    serde_json::to_value(super::columns(schema)).expect("columns are plain data")
+pub(super) fn end(notices: &[String], stats: Stats, truncated: bool, out: &mut Vec<u8>) {
+    let notices = serde_json::Value::from(notices);
+    // Every part of the view is read or the statement fails, so an answer is never incomplete on one node.
+    let tail = format!(
+        "],\"truncated\":{truncated},\"incomplete\":false,\"notices\":{notices},\"stats\":{}}}",
+        stats.to_json()
+    );
+    out.extend_from_slice(tail.as_bytes());
 }
 
-/// The member `stats`.
-pub fn stats_json(stats: &Stats) -> Value {
-    let millis = |duration: std::time::Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
-    json!({
-        "rows": stats.rows,
-        "elapsed_ms": millis(stats.elapsed),
-        "cpu_ms": millis(stats.cpu),
-        "bytes_scanned": stats.bytes_scanned,
-        "parts": stats.parts,
-    })
-}
-
-/// The last line of NDJSON.
-pub fn end_line(stats: &Stats) -> String {
-    let mut end = stats_json(stats);
-    end["truncated"] = stats.truncated.into();
-    json!({ "$end": end }).to_string()
-}
-
-/// The error document, and the member `$error` of NDJSON.
-pub fn error_json(error: &Error, query_id: Option<Ulid>) -> Value {
-    let position = error.position.map(|at| json!({ "line": at.line, "column": at.column, "offset": at.offset }));
-    json!({
-        "code": error.code.as_str(),
-        "class": error.class().as_str(),
-        "message": error.message,
-        "position": position,
-        "hint": error.hint,
-        "query_id": query_id.map(|id| id.to_string()),
-    })
-}
-
-/// A store position as RFC 3339 with 6 digits.
-pub fn time_text(us: i64) -> String {
-    rfc3339(i128::from(us) * 1_000, 6)
+fn columns(schema: &Schema, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (at, field) in schema.fields().iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"name\":");
+        quote(field.name(), out);
+        out.extend_from_slice(b",\"type\":");
+        quote(&type_name(field), out);
+        out.extend_from_slice(b",\"unit\":");
+        match unit(field) {
+            Some(unit) => quote(unit, out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
 }

@@ -1,106 +1,185 @@
-//! Results as bytes: JSON, NDJSON, CSV, Arrow IPC (sql.md 9.2).
+//! Answers as bytes (sql.md 9.2).
 //!
-//! Duty: turn batches into the formats that HTTP and the shell share. Guarantee: a value has the same text in all text
-//! formats. Left to others: headers and statuses (`web`), boxes for people (`cli/output`).
+//! Duty: JSON, NDJSON, CSV and Arrow, written piece by piece as rows come. Guarantee: what was begun and not ended is
+//! not valid in its format, so a cut body cannot be taken for a whole one. Left to others: sending the pieces (`web`),
+//! boxes for people (`cli`).
 
-mod arrow_ipc;
+pub mod arrow;
 mod csv;
 mod json;
+mod ndjson;
 pub mod value;
 
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use ::arrow::array::RecordBatch;
+use ::arrow::datatypes::SchemaRef;
 
-pub use arrow_ipc::{ArrowStream, plain_batch, plain_schema, restore};
-pub use csv::{csv_header, csv_rows};
-pub use json::{columns as json_columns, end_line, error_json, json_object, json_rows, stats_json, time_text};
+use super::error::{Code, Error};
+use super::gateway::{Answer, Shape, Stats};
 
-use super::sql_type::sql_type;
+/// What is known before the first row.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// A ULID.
+    pub query_id: &'a str,
+    /// Store position of the newest row seen, RFC 3339 with 6 digits.
+    pub snapshot: &'a str,
+    /// Columns.
+    pub schema: &'a SchemaRef,
+    /// Bytes that text may have.
+    pub max_bytes: u64,
+}
 
-/// A form of results.
+/// The formats of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON document.
+    /// One JSON object.
     Json,
     /// One JSON object a row.
-    NdJson,
+    Ndjson,
     /// RFC 4180 with a header.
     Csv,
-    /// One Arrow IPC stream.
+    /// An Arrow IPC stream.
     Arrow,
 }
 
 impl Format {
-    /// Media type of an answer.
-    pub const fn media_type(self) -> &'static str {
+    /// Every format.
+    pub const ALL: [Self; 4] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow];
+
+    /// Name in `?format=` and `-o`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+            Self::Arrow => "arrow",
+        }
+    }
+
+    /// Media type.
+    pub const fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
-            Self::NdJson => "application/x-ndjson",
+            Self::Ndjson => "application/x-ndjson",
             Self::Csv => "text/csv; charset=utf-8",
             Self::Arrow => "application/vnd.apache.arrow.stream",
         }
     }
 
-    /// From `?format=` or `-o`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "json" => Some(Self::Json),
-            "ndjson" => Some(Self::NdJson),
-            "csv" => Some(Self::Csv),
-            "arrow" => Some(Self::Arrow),
-            _ => None,
+    /// The format called `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Which limits an answer in it has.
+    pub const fn shape(self) -> Shape {
+        match self {
+            Self::Json | Self::Ndjson | Self::Csv => Shape::Text,
+            Self::Arrow => Shape::Arrow,
         }
     }
+}
 
-    /// From an `Accept` header: the first format named; JSON where anything goes.
-    pub fn from_accept(accept: &str) -> Option<Self> {
-        accept.split(',').find_map(|part| match part.split(';').next().unwrap_or("").trim() {
-            "application/json" | "*/*" | "application/*" | "" => Some(Self::Json),
-            "application/x-ndjson" => Some(Self::NdJson),
-            "text/csv" | "text/*" => Some(Self::Csv),
-            "application/vnd.apache.arrow.stream" => Some(Self::Arrow),
-            _ => None,
-        })
+/// Writes one answer.
+#[derive(Debug)]
+pub struct Renderer {
+    format: Form,
+    left: u64,
+    rows: u64,
+    truncated: bool,
+}
+
+#[derive(Debug)]
+enum Form {
+    Json(json::Json),
+    Ndjson(ndjson::Ndjson),
+    Csv(csv::Csv),
+    Arrow(Box<arrow::Arrow>),
+}
+
+impl Renderer {
+    /// A writer of an answer, and the bytes before its first row.
+    ///
+    /// Errors: `sql.internal` where a column has no form in Arrow.
+    pub fn begin(format: Format, keep_dictionaries: bool, answer: Head<'_>) -> Result<(Self, Vec<u8>), Error> {
+        let mut head = Vec::new();
+        let form = match format {
+            Format::Json => Form::Json(json::Json::begin(answer, &mut head)),
+            Format::Ndjson => Form::Ndjson(ndjson::Ndjson::begin(answer.schema)),
+            Format::Csv => Form::Csv(csv::Csv::begin(answer.schema, &mut head)),
+            Format::Arrow => Form::Arrow(Box::new(arrow::Arrow::begin(answer.schema, keep_dictionaries, &mut head)?)),
+        };
+        Ok((Self { format: form, left: answer.max_bytes, rows: 0, truncated: false }, head))
+    }
+
+    /// The bytes of `batch`, as far as the limit on bytes allows.
+    ///
+    /// Errors: `sql.internal` where a value cannot be written.
+    pub fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, Error> {
+        let mut out = Vec::new();
+        if let Form::Arrow(form) = &mut self.format {
+            form.rows(batch, &mut out)?;
+            self.rows += batch.num_rows() as u64;
+            return Ok(out);
+        }
+        for row in 0..batch.num_rows() {
+            let before = out.len();
+            match &mut self.format {
+                Form::Json(form) => form.row(batch, row, &mut out)?,
+                Form::Ndjson(form) => form.row(batch, row, &mut out)?,
+                Form::Csv(form) => form.row(batch, row, &mut out)?,
+                Form::Arrow(_) => {}
+            }
+            let bytes = (out.len() - before) as u64;
+            if bytes > self.left {
+                out.truncate(before);
+                self.truncated = true;
+                break;
+            }
+            self.left -= bytes;
+            self.rows += 1;
+        }
+        Ok(out)
+    }
+
+    /// Whether no more rows fit.
+    pub fn is_full(&self) -> bool {
+        self.truncated
+    }
+
+    /// The bytes after the last row of an answer that took `stats` and was cut or not before it came here.
+    ///
+    /// Errors: `sql.internal` where Arrow's end cannot be written.
+    pub fn end(self, stats: Stats, truncated: bool, notices: &[String]) -> Result<Vec<u8>, Error> {
+        let stats = Stats { rows: self.rows, ..stats };
+        let truncated = truncated || self.truncated;
+        let mut out = Vec::new();
+        match self.format {
+            Form::Json(_) => json::end(notices, stats, truncated, &mut out),
+            Form::Ndjson(_) => ndjson::end(stats, truncated, &mut out),
+            Form::Csv(_) => {}
+            Form::Arrow(form) => form.end(&mut out)?,
+        }
+        Ok(out)
+    }
+
+    /// What tells of an error after rows are out, in the one format that has a place for it.
+    pub fn failed(&self, error: &Error) -> Vec<u8> {
+        match self.format {
+            Form::Ndjson(_) => ndjson::failed(error),
+            _ => Vec::new(),
+        }
     }
 }
 
-/// Name, SQL type and unit of a column.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Column {
-    /// As in the statement.
-    pub name: String,
-    /// As sql.md 2 writes it.
-    #[serde(rename = "type")]
-    pub sql_type: String,
-    /// `ns`, `ms` or none.
-    pub unit: Option<&'static str>,
-}
-
-/// The columns of a result.
-pub fn columns(schema: &SchemaRef) -> Vec<Column> {
-    schema.fields().iter().map(|field| column(field)).collect()
-}
-
-fn column(field: &Field) -> Column {
-    Column { name: field.name().clone(), sql_type: sql_type(field.data_type()), unit: unit(field) }
-}
-
-/// The unit that a name promises: `duration_ns` is in ns.
-pub fn unit(field: &Field) -> Option<&'static str> {
-    let of = match field.data_type() {
-        DataType::Dictionary(_, value) => value.as_ref(),
-        of => of,
-    };
-    if !of.is_numeric() {
-        return None;
-    }
-    match field.name().rsplit('_').next() {
-        Some("ns") => Some("ns"),
-        Some("us") => Some("us"),
-        Some("ms") => Some("ms"),
-        Some("bytes") => Some("bytes"),
-        _ => None,
+impl Answer {
+    /// What a renderer needs of it; `snapshot` is [`value::snapshot`] of its position.
+    pub fn head<'a>(&'a self, snapshot: &'a str) -> Head<'a> {
+        Head { query_id: &self.query_id, snapshot, schema: &self.schema, max_bytes: self.max_bytes }
     }
 }
 
-#[cfg(test)]
-mod tests;
+fn unwritable(error: ::arrow::error::ArrowError) -> Error {
+    tracing::error!(%error, "an answer cannot be written");
+    Error::new(Code::Internal, "a value of the answer cannot be written").hint("report it with the query id")
+}

@@ -1,7 +1,7 @@
 //! Claims about SQL over views made of memory, parts, or both.
 
 mod attributes;
-mod fixture;
+pub(crate) mod fixture;
 mod functions;
 mod plans;
 mod relations;

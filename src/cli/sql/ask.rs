@@ -1,0 +1,221 @@
+//! A statement to the daemon.
+//!
+//! Duty: find the daemon, send the statement, read its Arrow stream. Guarantee: an answer without its end is a failure,
+//! also after rows. Left to others: what the rows look like.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamDecoder;
+
+use super::{Ask, Failure};
+use crate::query::render::Format;
+use crate::query::{self, Code, Position};
+
+/// Where to send it.
+#[derive(Debug)]
+pub(super) struct Target {
+    url: String,
+    token: Option<String>,
+    /// How it was found, for the message if nobody is there.
+    found: String,
+}
+
+/// The part of `run.json` that names the API.
+#[derive(Debug, serde::Deserialize)]
+struct RunFile {
+    #[serde(default)]
+    api: Vec<String>,
+}
+
+impl Target {
+    pub(super) fn of(url: Option<String>, token: Option<PathBuf>, data_folder: &Path) -> Result<Self, Failure> {
+        let token = token.map(|path| read_token(&path)).transpose()?;
+        if let Some(url) = url {
+            let url = if url.contains("://") { url } else { format!("http://{url}") };
+            let found = "--url".to_owned();
+            return Ok(Self { url: url.trim_end_matches('/').to_owned(), token, found });
+        }
+        let run_file = data_folder.join("run.json");
+        let text = std::fs::read_to_string(&run_file).map_err(|_| {
+            Failure::Daemon(format!(
+                "no daemon: there is no {}; start `weavergen`, name one with --url, or read a folder with --data",
+                run_file.display()
+            ))
+        })?;
+        let run: RunFile = serde_json::from_str(&text)
+            .map_err(|error| Failure::Data(format!("{} cannot be read: {error}", run_file.display())))?;
+        let Some(address) = run.api.first() else {
+            return Err(Failure::Daemon(format!(
+                "the daemon of {} has no API: `web::enabled` is false; read the folder with --data",
+                run_file.display()
+            )));
+        };
+        Ok(Self { url: format!("http://{address}"), token, found: run_file.display().to_string() })
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Data(format!("--token-file {}: {error}", path.display())))?;
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let token = line.and_then(|line| line.split_whitespace().next());
+    token.map(str::to_owned).ok_or_else(|| Failure::Data(format!("--token-file {}: it is empty", path.display())))
+}
+
+/// The rows of an answer.
+#[derive(Debug)]
+pub struct Rows {
+    /// Columns, in plain types.
+    pub schema: SchemaRef,
+    /// As the daemon told it.
+    pub query_id: String,
+    /// As the daemon told it.
+    pub snapshot: String,
+    response: reqwest::Response,
+    decoder: StreamDecoder,
+    buffer: Buffer,
+    pending: Option<RecordBatch>,
+    started: Instant,
+}
+
+pub(super) async fn run(target: &Target, ask: &Ask) -> Result<Rows, Failure> {
+    let started = Instant::now();
+    let mut limits = serde_json::Map::new();
+    if let Some(rows) = ask.limits().rows {
+        limits.insert("rows".to_owned(), rows.into());
+    }
+    if let Some(time) = ask.time {
+        limits.insert("time_ms".to_owned(), u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1).into());
+    }
+    let mut body = serde_json::json!({ "sql": ask.sql, "limits": limits });
+    if !ask.params.is_empty() {
+        body["params"] = ask.params.clone().into();
+    }
+    // The daemon ends a statement in time by itself; this is for one that does not answer at all.
+    let patience = ask.time.unwrap_or(Duration::from_secs(600)) + Duration::from_secs(10);
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .connect_timeout(Duration::from_secs(5))
+        .timeout(patience)
+        .build()
+        .map_err(|error| Failure::Daemon(format!("cannot make a client: {error}")))?;
+    let mut request = client
+        .post(format!("{}/api/v1/sql", target.url))
+        .header(reqwest::header::ACCEPT, Format::Arrow.content_type())
+        .json(&body);
+    if let Some(token) = &target.token {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().await.map_err(|error| {
+        if error.is_timeout() && !error.is_connect() {
+            return Failure::from(query::Error::new(Code::Timeout, "the daemon did not answer in time"));
+        }
+        let why = cause(&error);
+        let (url, found) = (&target.url, &target.found);
+        Failure::Daemon(format!(
+            "no daemon answers at {url} (from {found}): {why}; start `weavergen`, or read a folder with --data"
+        ))
+    })?;
+    let header =
+        |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let (query_id, snapshot) = (header("x-weavergen-query-id"), header("x-weavergen-snapshot"));
+    if !response.status().is_success() {
+        return Err(refused(response, target).await.of(&ask.sql));
+    }
+    let mut rows = Rows {
+        schema: SchemaRef::new(arrow::datatypes::Schema::empty()),
+        query_id,
+        snapshot,
+        response,
+        decoder: StreamDecoder::new(),
+        buffer: Buffer::from(Vec::<u8>::new()),
+        pending: None,
+        started,
+    };
+    // The schema is known with the first bytes; a batch that comes with them waits.
+    rows.pending = rows.read().await?;
+    match rows.decoder.schema() {
+        Some(schema) => rows.schema = schema,
+        None => return Err(Failure::Broken(format!("{} does not answer with Arrow: is it weavergen?", target.url))),
+    }
+    Ok(rows)
+}
+
+impl Rows {
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>, Failure> {
+        match self.pending.take() {
+            Some(batch) => Ok(Some(batch)),
+            None => self.read().await,
+        }
+    }
+
+    pub(super) fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn read(&mut self) -> Result<Option<RecordBatch>, Failure> {
+        let unreadable = |error: &dyn std::fmt::Display| Failure::Broken(format!("the answer cannot be read: {error}"));
+        loop {
+            while !self.buffer.is_empty() {
+                if let Some(batch) = self.decoder.decode(&mut self.buffer).map_err(|error| unreadable(&error))? {
+                    return Ok(Some(batch));
+                }
+            }
+            let chunk = self.response.chunk().await.map_err(|error| {
+                let id = &self.query_id;
+                Failure::Broken(format!(
+                    "the answer broke off: {}; statement {id} failed after its first rows",
+                    cause(&error)
+                ))
+            })?;
+            match chunk {
+                Some(bytes) => self.buffer = Buffer::from(bytes.to_vec()),
+                None => {
+                    self.decoder.finish().map_err(|error| unreadable(&error))?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+/// The innermost cause: the outer ones only repeat the address.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// An answer with an error in it.
+async fn refused(response: reqwest::Response, target: &Target) -> Failure {
+    let status = response.status();
+    let body = response.text().await.unwrap_or_default();
+    let parsed: Option<serde_json::Value> = serde_json::from_str(&body).ok();
+    let error = parsed.as_ref().and_then(|body| body.get("error"));
+    let text = |name: &str| error.and_then(|error| error.get(name)).and_then(|value| value.as_str());
+    let (Some(code), Some(message)) = (text("code"), text("message")) else {
+        return Failure::Daemon(format!("{} answers {status}: is it weavergen?", target.url));
+    };
+    let Some(code) = Code::ALL.into_iter().find(|known| known.as_str() == code) else {
+        let hint = text("hint").map(|hint| format!("; {hint}")).unwrap_or_default();
+        return Failure::Daemon(format!("{} refuses: {message}{hint}", target.url));
+    };
+    let number = |name: &str| error?.get("position")?.get(name)?.as_u64();
+    let position = match (number("line"), number("column"), number("offset")) {
+        (Some(line), Some(column), Some(offset)) => Some(Position { line, column, offset }),
+        _ => None,
+    };
+    let mut error = query::Error::new(code, message).at(position);
+    error.hint = text("hint").map(str::to_owned);
+    error.query_id = text("query_id").map(str::to_owned);
+    if code == Code::Unauthenticated {
+        error = error.hint("`--token-file FILE` sends the first token of a file");
+    }
+    error.into()
+}

@@ -1,0 +1,114 @@
+//! `/api/v1/sql`.
+//!
+//! Duty: run the statement of a request and send its rows as they come. Guarantee: an error before the first byte has
+//! its status; one behind it ends the body without its end, so a client sees that it is cut. Left to others: formats
+//! (`query::render`).
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Query as Url, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::Response;
+use futures::Stream;
+
+use super::request::{self, MAX_BODY, Query};
+use super::{AppState, Error};
+use crate::query::render::{Format, Renderer, value};
+use crate::query::{self, Answer, Statement};
+
+pub(super) const QUERY_ID: HeaderName = HeaderName::from_static("x-weavergen-query-id");
+const SNAPSHOT: HeaderName = HeaderName::from_static("x-weavergen-snapshot");
+
+/// `GET /api/v1/sql?q=`.
+pub(super) async fn get(State(state): State<AppState>, request: Request) -> Result<Response, Error> {
+    let query = url(&request)?;
+    let Some(sql) = query.q.clone() else {
+        return Err(Error::Request {
+            message: "the query has no `q`".to_owned(),
+            hint: "`/api/v1/sql?q=SELECT+1`".to_owned(),
+        });
+    };
+    let format = request::format(&query, request.headers())?;
+    respond(&state, Statement::new(sql), format, &query).await
+}
+
+/// `POST /api/v1/sql`.
+pub(super) async fn post(State(state): State<AppState>, request: Request) -> Result<Response, Error> {
+    let query = url(&request)?;
+    let format = request::format(&query, request.headers())?;
+    let (parts, body) = request.into_parts();
+    let too_large = || Error::TooLarge { limit: MAX_BODY };
+    let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > MAX_BODY) {
+        return Err(too_large());
+    }
+    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| too_large())?;
+    let statement = request::statement(&parts.headers, &body)?;
+    respond(&state, statement, format, &query).await
+}
+
+fn url(request: &Request) -> Result<Query, Error> {
+    let Url(query) = Url::<Query>::try_from_uri(request.uri()).map_err(|error| Error::Request {
+        message: format!("the query of the address cannot be read: {error}"),
+        hint: "`?format=json`, `?q=SELECT+1`".to_owned(),
+    })?;
+    Ok(query)
+}
+
+async fn respond(state: &AppState, statement: Statement, format: Format, query: &Query) -> Result<Response, Error> {
+    let statement = Statement { shape: format.shape(), ..statement };
+    let answer = state.gateway.run(statement).await?;
+    let snapshot = value::snapshot(answer.snapshot_us);
+    let keep = query.dictionaries.as_deref() == Some("keep");
+    let (renderer, head) = Renderer::begin(format, keep, answer.head(&snapshot))?;
+    let id = HeaderValue::from_str(&answer.query_id).expect("a ULID is ASCII");
+    let snapshot = HeaderValue::from_str(&snapshot).expect("a time is ASCII");
+    let mut response = Response::new(Body::from_stream(pieces(answer, renderer, head)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(QUERY_ID, id);
+    headers.insert(SNAPSHOT, snapshot);
+    Ok(response)
+}
+
+enum Step {
+    Head(Vec<u8>, Box<Answer>, Renderer),
+    Rows(Box<Answer>, Renderer),
+    Broken(query::Error),
+    Done,
+}
+
+/// The body, piece by piece; dropping it stops the statement.
+fn pieces(answer: Answer, renderer: Renderer, head: Vec<u8>) -> impl Stream<Item = Result<Bytes, query::Error>> {
+    futures::stream::unfold(Step::Head(head, Box::new(answer), renderer), |step| async move {
+        match step {
+            Step::Head(head, answer, renderer) => Some((Ok(Bytes::from(head)), Step::Rows(answer, renderer))),
+            Step::Rows(answer, renderer) => Some(piece(answer, renderer).await),
+            Step::Broken(error) => Some((Err(error), Step::Done)),
+            Step::Done => None,
+        }
+    })
+}
+
+async fn piece(mut answer: Box<Answer>, mut renderer: Renderer) -> (Result<Bytes, query::Error>, Step) {
+    let written = match answer.next().await {
+        Ok(Some(batch)) => renderer.rows(&batch).map(Some),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let end = |answer: &Answer, renderer: Renderer| {
+        renderer.end(answer.stats(), answer.truncated, &answer.notices).map(Bytes::from)
+    };
+    match written {
+        Ok(Some(bytes)) if renderer.is_full() => match end(&answer, renderer) {
+            Ok(tail) => (Ok([bytes.as_slice(), &tail].concat().into()), Step::Done),
+            Err(error) => (Err(error), Step::Done),
+        },
+        Ok(Some(bytes)) => (Ok(bytes.into()), Step::Rows(answer, renderer)),
+        Ok(None) => (end(&answer, renderer), Step::Done),
+        Err(error) => {
+            let error = error.of(&answer.query_id);
+            tracing::warn!(query_id = answer.query_id, code = error.code.as_str(), %error, "an answer broke off");
+            (Ok(renderer.failed(&error).into()), Step::Broken(error))
+        }
+    }
+}

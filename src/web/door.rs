@@ -1,0 +1,58 @@
+//! What every request passes first.
+//!
+//! Duty: `Host`, origin and token, in this order. Guarantee: no handler runs for a foreign host, a page of another site
+//! or a caller without identity. Left to others: the rules (`access`).
+
+use std::net::SocketAddr;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::{AppState, Error};
+use crate::access::is_cross_site;
+
+/// The address of ours that the connection of a request came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Local(pub SocketAddr);
+
+pub(super) async fn check(State(state): State<AppState>, mut request: Request, next: Next) -> Result<Response, Error> {
+    let local = request.extensions().get::<Local>().copied();
+    let Some(Local(local)) = local else {
+        return Err(Error::Host { host: "unknown".to_owned() });
+    };
+    // HTTP/2 has the host in the request's target.
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let host = match text(request.headers(), header::HOST) {
+        Some(host) => host.to_owned(),
+        None => authority.unwrap_or_default(),
+    };
+    if !state.hosts.allows(&host, local) {
+        return Err(Error::Host { host: host.chars().take(100).collect() });
+    }
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let headers = request.headers();
+    if changes && is_cross_site(text(headers, header::ORIGIN), text(headers, SITE), &host) {
+        return Err(Error::CrossSite);
+    }
+    let loopback = local.ip().to_canonical().is_loopback();
+    let authorization = match request.headers().get(header::AUTHORIZATION) {
+        // One that is no text is not taken for absent.
+        Some(value) => Some(value.to_str().unwrap_or("unreadable")),
+        None => None,
+    };
+    let identity = state.access.identify(authorization, loopback)?;
+    request.extensions_mut().insert(identity);
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    // A header that is no text is foreign, not absent.
+    headers.get(name).map(|value| value.to_str().unwrap_or("unreadable header"))
+}

@@ -1,0 +1,132 @@
+//! Why a request was not answered.
+//!
+//! Duty: one error for the API, those of statements and of access within it. Guarantee: each has a code, a class, a
+//! text and a next move. Left to others: its status (`status`).
+
+use std::net::SocketAddr;
+
+use crate::access;
+use crate::error::Class;
+use crate::query;
+
+/// Why a request was not answered, or the API did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The statement failed.
+    #[error(transparent)]
+    Query(#[from] query::Error),
+    /// The caller may not.
+    #[error(transparent)]
+    Access(#[from] access::Error),
+    /// `Host` is not one of ours.
+    #[error("the host `{host}` is not served here")]
+    Host {
+        /// The header's value.
+        host: String,
+    },
+    /// A page of another site sent it.
+    #[error("a page of another site sent this request")]
+    CrossSite,
+    /// The body is too long.
+    #[error("the body is longer than {limit} bytes")]
+    TooLarge {
+        /// Bytes that a body may have.
+        limit: usize,
+    },
+    /// The body or the query is not what this path takes.
+    #[error("{message}")]
+    Request {
+        /// What is wrong.
+        message: String,
+        /// The next move.
+        hint: String,
+    },
+    /// No such path.
+    #[error("there is nothing at this path")]
+    NotFound,
+    /// The path does not take this method.
+    #[error("this path does not take this method")]
+    Method,
+    /// The endpoint is no address.
+    #[error(
+        "web::endpoint: cannot resolve `{endpoint}`: {detail}; write host:port, e.g. `--set web::endpoint=localhost:8080`"
+    )]
+    Resolve {
+        /// The setting's value.
+        endpoint: String,
+        /// The system's words.
+        detail: String,
+    },
+    /// The port is taken, or may not be bound.
+    #[error(
+        "web::endpoint: cannot listen on port {} of {}: {detail}; `--set web::endpoint=localhost:PORT` moves the API \
+         (0 = any free port)",
+        address.port(), address.ip()
+    )]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// The system's words.
+        detail: String,
+    },
+}
+
+impl Error {
+    /// What the caller can do about it.
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Query(error) => error.class(),
+            Self::Access(error) => error.class(),
+            Self::Host { .. } | Self::CrossSite => Class::Denied,
+            Self::TooLarge { .. } => Class::TooLarge,
+            Self::Request { .. } | Self::Method | Self::Resolve { .. } => Class::Invalid,
+            Self::NotFound => Class::NotFound,
+            Self::Bind { .. } => Class::Unavailable,
+        }
+    }
+
+    /// The word for programs.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Query(error) => error.code.as_str(),
+            Self::Access(access::Error::Unauthenticated { .. }) => query::Code::Unauthenticated.as_str(),
+            Self::Access(_) => query::Code::Denied.as_str(),
+            Self::Host { .. } => "web.host",
+            Self::CrossSite => "web.cross_site",
+            Self::TooLarge { .. } => "web.too_large",
+            Self::Request { .. } => query::Code::Argument.as_str(),
+            Self::NotFound => "web.not_found",
+            Self::Method => "web.method",
+            Self::Resolve { .. } | Self::Bind { .. } => "web.listen",
+        }
+    }
+
+    fn hint(&self) -> Option<&str> {
+        Some(match self {
+            Self::Query(error) => return error.hint.as_deref(),
+            Self::Request { hint, .. } => hint,
+            Self::Host { .. } => "use a loopback name or the bound address, or add the name to `web::allowed_hosts`",
+            Self::CrossSite => "send it from a page of this address, or from a program",
+            Self::TooLarge { .. } => "a statement has at most 64 KiB; send fewer parameters",
+            Self::NotFound => "`/` lists what there is",
+            Self::Method => "`POST /api/v1/sql` runs a statement, `GET /api/v1/sql?q=` too",
+            Self::Access(_) | Self::Resolve { .. } | Self::Bind { .. } => return None,
+        })
+    }
+
+    /// `{"error": {…}}`, as sql.md 10 has it.
+    pub fn to_json(&self) -> serde_json::Value {
+        let error = match self {
+            Self::Query(error) => error.to_json(),
+            _ => serde_json::json!({
+                "code": self.code(),
+                "class": self.class().as_str(),
+                "message": self.to_string(),
+                "position": null,
+                "hint": self.hint(),
+                "query_id": null,
+            }),
+        };
+        serde_json::json!({ "error": error })
+    }
+}

@@ -1,0 +1,53 @@
+//! `/api/v1/schema`.
+//!
+//! Duty: tables with their columns, types and units, and functions, as one JSON object. Guarantee: it names what a
+//! statement can name, since it asks `information_schema`. Left to others: attribute keys (the catalogue).
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::{DataType, Field};
+use axum::Json;
+use axum::extract::State;
+
+use super::{AppState, Error};
+use crate::query::render::value::text;
+use crate::query::units::unit;
+use crate::query::{Code, Statement};
+
+const COLUMNS: &str = "SELECT table_name, column_name, data_type FROM information_schema.columns \
+                       ORDER BY table_name, ordinal_position";
+const FUNCTIONS: &str = "SELECT DISTINCT routine_name, function_type FROM information_schema.routines ORDER BY 1";
+
+pub(super) async fn schema(State(state): State<AppState>) -> Result<Json<serde_json::Value>, Error> {
+    let mut tables: BTreeMap<String, Vec<serde_json::Value>> = BTreeMap::new();
+    for row in rows(&state, COLUMNS).await? {
+        let [table, name, of] = <[String; 3]>::try_from(row).map_err(|_| internal())?;
+        // A unit is in a number's name.
+        let number = matches!(of.as_str(), "BIGINT" | "DOUBLE");
+        let field = Field::new(&name, if number { DataType::Int64 } else { DataType::Utf8 }, true);
+        let column = serde_json::json!({"name": name, "type": of, "unit": unit(&field)});
+        tables.entry(table).or_default().push(column);
+    }
+    let tables: Vec<_> =
+        tables.iter().map(|(name, columns)| serde_json::json!({"name": name, "columns": columns})).collect();
+    let functions = rows(&state, FUNCTIONS)
+        .await?
+        .into_iter()
+        .map(|row| serde_json::json!({"name": row.first(), "kind": row.get(1).map(|kind| kind.to_lowercase())}));
+    Ok(Json(serde_json::json!({"tables": tables, "functions": functions.collect::<Vec<_>>()})))
+}
+
+async fn rows(state: &AppState, sql: &str) -> Result<Vec<Vec<String>>, Error> {
+    let mut rows = Vec::new();
+    for batch in state.gateway.run(Statement::new(sql)).await?.collect().await? {
+        for row in 0..batch.num_rows() {
+            let cells = batch.columns().iter().map(|column| text(column, row).map(Option::unwrap_or_default));
+            rows.push(cells.collect::<Result<_, _>>().map_err(|_| internal())?);
+        }
+    }
+    Ok(rows)
+}
+
+fn internal() -> Error {
+    crate::query::Error::new(Code::Internal, "the schema cannot be listed").into()
+}
