@@ -187,6 +187,7 @@ fn span(
 ) -> Result<(), Undecodable> {
     let mut fields = SpanFields { wire_bytes: at.rest().len(), ..SpanFields::default() };
     builder.begin_span();
+    builder.span_size(limits, fields.wire_bytes);
     while let Some((field, wire_type)) = at.field()? {
         match field {
             1 => fields.trace_id = length(&mut at, wire_type, "traceId")?.rest(),

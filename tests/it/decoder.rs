@@ -154,3 +154,53 @@ fn a_million_distinct_keys_and_values_over_requests_are_cut_and_lose_no_row() {
         assert!(span_numbers(&decoded).into_iter().eq(range.start + 1..=range.end));
     }
 }
+
+/// A request of one span whose body is `piece` repeated.
+fn hostile(piece: &[u8], times: usize) -> Vec<u8> {
+    let head = request_of(vec![good_span(0, 0)]);
+    let good = decode(&head, &Limits::default(), &mut SpanBuilder::new()).unwrap();
+    assert_eq!(good.batches[0].rows(), 1);
+    let mut span = good_span(0, 0).encode_to_vec();
+    span.extend(piece.repeat(times));
+    let framed = |tag: u8, body: Vec<u8>| {
+        let mut out = vec![tag];
+        prost::encoding::encode_varint(body.len() as u64, &mut out);
+        out.extend(body);
+        out
+    };
+    framed(0x0a, framed(0x12, framed(0x12, span)))
+}
+
+#[test]
+fn what_is_above_a_limit_is_counted_and_not_kept() {
+    use weavergen::otlp::Reason;
+    for (piece, reason, limit) in [
+        (b"\x4a\x00".as_slice(), Reason::TooManyAttributes, 1024),
+        (b"\x5a\x00", Reason::TooManyEvents, 8192),
+        (b"\x5a\x02\x1a\x00", Reason::TooManyEvents, 8192),
+        (b"\x6a\x00", Reason::TooManyLinks, 8192),
+        (b"\x5a\x00", Reason::SpanTooLarge, 4 << 20),
+    ] {
+        let mut builder = SpanBuilder::new();
+        let decoded = decode(&hostile(piece, limit + 1), &Limits::default(), &mut builder).unwrap();
+        assert_eq!(decoded.rejected.iter().map(|r| r.reason).collect::<Vec<_>>(), [reason]);
+        assert!(decoded.batches.is_empty());
+        let fine = decode(&hostile(piece, limit.min(8192)), &Limits::default(), &mut builder).unwrap();
+        assert_eq!((fine.rejected.len(), fine.batches[0].rows()), (0, 1), "the builder goes on as before");
+    }
+}
+
+#[test]
+fn a_million_empty_spans_are_counted_and_a_bounded_number_is_listed() {
+    let spans = b"\x12\x00".repeat(1_000_000);
+    let mut body = Vec::new();
+    for (tag, inner) in [(0x12, spans.len()), (0x0a, spans.len() + 4)] {
+        let mut head = vec![tag];
+        prost::encoding::encode_varint(inner as u64, &mut head);
+        body.splice(0..0, head);
+    }
+    body.extend(spans);
+    let decoded = decode(&body, &Limits::default(), &mut SpanBuilder::new()).unwrap();
+    assert_eq!((decoded.spans, decoded.rejected_spans(), decoded.rejected.len()), (1_000_000, 1_000_000, 65_536));
+    assert!(decoded.rejected[99].path.ends_with("spans[99]") && decoded.rejected[100].path.is_empty());
+}
