@@ -17,17 +17,21 @@ use anyhow::Context as _;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Access, Hosts, Tokens};
+use crate::access::{self, Access, Hosts};
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::graph::Graph;
 use crate::query::Gateway;
+use crate::query::gateway::Resources;
 use crate::receive::{OnSetAside, Receiver, SetAside, Wiring};
 use crate::store::{Ledger, Store, ledger};
 use crate::{export, telemetry, web};
 use run_file::RunFile;
+
+/// Temporary files of queries at most.
+const SPILL_BYTES: u64 = 10 << 30;
 
 /// Runs the daemon until `stop` is cancelled; the error says what kept it from starting or stopping well.
 pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
@@ -45,7 +49,11 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     for receiver in &config.receivers {
         receivers.push(bind_receiver(receiver, &config, &graph, &store, &budget, &registry, &clock).await?);
     }
-    let gateway = Gateway::try_new(store.reader(), config.query.clone(), clock.clone(), budget.query_bytes())
+    let resources = Resources {
+        memory_bytes: usize::try_from(budget.query_bytes()).unwrap_or(usize::MAX),
+        spill: Some((config.store.path.join("spill"), SPILL_BYTES)),
+    };
+    let gateway = Gateway::with(store.reader(), config.query.clone(), resources, Vec::new(), clock.clone(), &registry)
         .context("cannot start the query threads")?;
     let side = Side::bind(&config, &gateway, &registry, &store, &clock).await?;
 
@@ -183,28 +191,26 @@ impl Side {
         }
         let mut api = Vec::new();
         if config.web.enabled {
-            let listeners = telemetry::bind(&config.web.endpoint, "the API", "web::endpoint=localhost:0").await?;
+            let listeners = web::bind(&config.web.endpoint).await?;
             api = telemetry::addresses(&listeners);
-            let tokens = match &config.access.tokens_file {
-                None => Tokens::default(),
-                Some(path) => {
-                    let (tokens, made) = Tokens::load(path, clock)?;
-                    if let Some(token) = made {
-                        let mut out = std::io::stderr();
-                        // Shown once, on the terminal only: log files must not hold it.
-                        let _ = writeln!(out, "made {} with one admin token: {token}", path.display());
-                    }
-                    tokens
-                }
+            let loopback = api.iter().all(|address| address.ip().is_loopback());
+            access::check_listener(&config.access, "web::endpoint", &config.web.endpoint, loopback)?;
+            let access = Access::open(config.access.clone(), clock)?;
+            if let Some(token) = access.fresh_token() {
+                // Shown once, on the terminal only: log files must not hold it.
+                let _ = writeln!(std::io::stderr(), "made a tokens file with one admin token: {token}");
+            }
+            let link = |address: Option<&SocketAddr>, path: &str| address.map(|a| format!("http://{a}{path}"));
+            let state = web::AppState {
+                gateway: gateway.clone(),
+                access: Arc::new(access),
+                hosts: Arc::new(Hosts::new(&config.web.allowed_hosts)),
+                links: Arc::new(web::Links {
+                    metrics: link(metrics.first(), "/metrics"),
+                    health: link(health.first(), "/"),
+                }),
             };
-            let access = Access::try_new(&config.access, tokens, &api)?;
-            let links = web::Links { metrics: metrics.first().copied(), health: health.first().copied() };
-            let hosts = Hosts::new(&api, &config.web.allowed_hosts);
-            telemetry::serve(
-                listeners,
-                &web::router(web::Api { gateway: gateway.clone(), access, hosts, links }),
-                &stop,
-            );
+            tokio::spawn(web::serve(listeners, state, stop.clone()));
         }
         Ok(Self { api, metrics, health, draining, stop })
     }

@@ -355,7 +355,7 @@ fn validate_answers_by_its_exit_code() {
     use weavergen::cli::exit::Exit;
     let run = |file: &str| {
         let cli = Cli::try_parse_from(["weavergen", "validate", "--config", file]).unwrap();
-        weavergen::cli::dispatch(cli).map_or_else(|error| Exit::of(&error), |exit| exit)
+        weavergen::cli::dispatch(cli).unwrap_or_else(|error| Exit::of(&error))
     };
     assert_eq!(run("docker/weavergen.yaml"), Exit::Good);
     assert_eq!(run("tests/data/config/0014_processor_twice.yaml"), Exit::Bad);
