@@ -283,7 +283,7 @@ fn the_machine_form_has_the_place_in_fields() {
     assert_eq!((&typo["file"], &typo["line"]), (&"--set web.endpont".into(), &serde_json::Value::Null));
     assert_eq!(typo["help"], "did you mean \"endpoint\"?");
     let unused = json.iter().find(|problem| problem["code"] == "WG-CFG-0105").unwrap();
-    assert_eq!((&unused["severity"], &unused["line"], &unused["column"]), (&"warning".into(), &4.into(), &25.into()));
+    assert_eq!((&unused["severity"], &unused["line"], &unused["column"]), (&"warning".into(), &4.into(), &26.into()));
 }
 
 #[test]
@@ -360,4 +360,30 @@ fn validate_answers_by_its_exit_code() {
     assert_eq!(run("docker/weavergen.yaml"), Exit::Good);
     assert_eq!(run("tests/data/config/0014_processor_twice.yaml"), Exit::Bad);
     assert_eq!(run("/no/such.yaml"), Exit::Io);
+}
+
+#[tokio::test]
+async fn health_asks_ready_and_answers_by_its_exit_code() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use weavergen::cli::exit::Exit;
+    use weavergen::cli::health::{Args, run};
+
+    for (status, want) in [("200 OK", Exit::Good), ("503 Service Unavailable", Exit::Unavailable)] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let run_json = format!(r#"{{"pid": 1, "health": ["{}"]}}"#, listener.local_addr().unwrap());
+        std::fs::write(data.path().join("run.json"), run_json).unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            let n = stream.read(&mut head).await.unwrap();
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&head[..n]).lines().next().unwrap().to_owned()
+        });
+        let got = run(&Args { url: None, data: Some(data.path().to_owned()) }).await.unwrap();
+        assert_eq!((got, server.await.unwrap().as_str()), (want, "GET /ready HTTP/1.1"));
+    }
+    let nobody = run(&Args { url: Some("127.0.0.1:9".to_owned()), data: None }).await.unwrap_err();
+    assert_eq!(Exit::of(&nobody), Exit::Unavailable, "{nobody:#}");
 }
