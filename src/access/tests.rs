@@ -1,3 +1,5 @@
+//! Tokens, roles and the loopback rule, case by case.
+
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -3,6 +3,7 @@
 //! Duty: the tree of commands (collector_config.md 5) and their dispatch, one file a command. Guarantee: stdout carries
 //! data only; usage errors end with 2. Left to others: what commands do (their files).
 
+pub mod demo;
 pub mod exit;
 pub mod health;
 pub mod loadgen;
@@ -42,6 +43,8 @@ pub enum Command {
     Sql(sql::Args),
     /// Ask the daemon whether it is ready
     Health(health::Args),
+    /// Show the main job on an embedded store: nothing to install
+    Demo(demo::Args),
     /// Send seeded traces to an OTLP endpoint and report what became of them
     Loadgen(loadgen::Args),
 }
@@ -60,6 +63,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             ran.map(|()| Exit::Good).map_err(|failure| exit::Failure::from(failure).into())
         }
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
+        Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),
         Some(Command::Loadgen(args)) => runtime()?.block_on(loadgen::run(args, &Clock::os())),
     }
 }

@@ -1,3 +1,5 @@
+//! Every coding: round trips, truncation, garbage, bombs.
+
 use std::io::Write;
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
