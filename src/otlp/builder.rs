@@ -5,32 +5,18 @@
 //! also for spans that are set aside: those are marked and taken out when a batch ends. Left to others: the wire
 //! (`decode`, `json`).
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, DictionaryArray, FixedSizeBinaryArray, Int32Array, Int64Array,
-    RecordBatch, StringViewBuilder, TimestampNanosecondArray, UInt16Array, UInt32Array, UInt64Array,
-};
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
-use arrow::compute::filter_record_batch;
-
-use super::columns::{Attrs, Words, list, utf8};
+use super::columns::{Attrs, Words, utf8};
 use super::owned::{OwnedList, needs_escape, resource_key};
+use super::rows::{Rows, SpanState, append, fixed, push_as_is};
 use super::value::Value;
 use super::{Decoded, Limits, Reason, Rejected};
-use crate::span::SpanBatch;
-use crate::span::schema::{self, anomaly, reserved};
+use crate::span::schema::{anomaly, reserved};
 
-const MAX_ROWS: usize = 32_768;
-const MAX_BYTES: usize = 64 << 20;
-const MAX_DISTINCT: usize = 262_144;
 /// Spans set aside that are described one by one; the drop ledger has one row a reason beyond it (P4).
 const MAX_DESCRIBED: usize = 100;
 /// Spans set aside that are listed at all; beyond it they are only counted.
 const MAX_LISTED: usize = 65_536;
 const SPAN_TYPE_ATTRIBUTE: &[u8] = b"otel.span.type";
-
 /// The scalar fields of a span, as the wire has them; absent ones are empty or zero.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs, reason = "the names are OTLP's")]
@@ -79,85 +65,6 @@ struct Shared {
     anomalies: u16,
     /// Why every span under it is set aside.
     fault: Option<(Reason, String)>,
-}
-
-/// The span that is open.
-#[derive(Debug, Default)]
-struct SpanState {
-    anomalies: u16,
-    fault: Option<(Reason, String)>,
-    attributes: usize,
-    span_type: Option<String>,
-    events: usize,
-    links: usize,
-    /// The span is above its size limit: its grammar is still read, its content no longer kept.
-    oversized: bool,
-}
-
-impl SpanState {
-    /// Whether one more of what there are `count` of is only counted: two bytes on the wire can become forty in
-    /// columns, so what is set aside anyway must not grow them.
-    fn keeps(&self, count: usize, limit: usize) -> bool {
-        !self.oversized && count <= limit
-    }
-
-    /// Keeps the reason that stands first in the table at P2.
-    fn fault(&mut self, reason: Reason, detail: impl FnOnce() -> String) {
-        if self.fault.as_ref().is_none_or(|(first, _)| reason < *first) {
-            self.fault = Some((reason, detail()));
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Rows {
-    count: usize,
-    bytes: usize,
-    trace_id: Vec<u8>,
-    span_id: Vec<u8>,
-    parent: Vec<u8>,
-    has_parent: Vec<bool>,
-    start: Vec<i64>,
-    duration: Vec<i64>,
-    service: Words,
-    name: Words,
-    kind: Words,
-    status: Words,
-    status_message: StringViewBuilder,
-    trace_state: StringViewBuilder,
-    scope_name: Words,
-    scope_version: Words,
-    span_type: Words,
-    flags: Vec<u32>,
-    dropped: [Vec<u32>; 3],
-    resource_key: Vec<u64>,
-    attributes: Attrs,
-    resources: Interned,
-    scopes: Interned,
-    event_time: Vec<i64>,
-    event_name: StringViewBuilder,
-    event_attributes: Attrs,
-    event_dropped: Vec<u32>,
-    event_ends: Vec<i32>,
-    link_trace: Vec<u8>,
-    link_span: Vec<u8>,
-    link_state: StringViewBuilder,
-    link_attributes: Attrs,
-    link_dropped: Vec<u32>,
-    link_flags: Vec<u32>,
-    link_ends: Vec<i32>,
-    is_entry: Vec<bool>,
-    anomalies: Vec<u16>,
-    /// Rows that were set aside.
-    rejected: Vec<usize>,
-}
-
-#[derive(Debug, Default)]
-struct Interned {
-    /// By canonical bytes: the index, and the anomalies of the list.
-    known: HashMap<Vec<u8>, (i32, u16)>,
-    lists: Attrs,
-    keys: Vec<i32>,
 }
 
 impl SpanBuilder {
@@ -545,35 +452,10 @@ fn push_escaped(attrs: &mut Attrs, key: &[u8], value: Value<'_>) -> u16 {
     if needs_escape(key) { push_as_is(attrs, &[b"_", key].concat(), value) } else { push_as_is(attrs, key, value) }
 }
 
-#[inline]
-fn push_as_is(attrs: &mut Attrs, key: &[u8], value: Value<'_>) -> u16 {
-    let (key, bad_key) = utf8(key);
-    let pushed = attrs.push(&key, value);
-    let mut anomalies = if pushed.repeated { anomaly::DUPLICATE_KEY } else { 0 };
-    if bad_key || pushed.repaired {
-        anomalies |= anomaly::INVALID_UTF8;
-    }
-    anomalies
-}
-
 fn word(words: &mut Words, bytes: &[u8], span: &mut SpanState) {
     let (text, bad) = utf8(bytes);
     span.anomalies |= if bad { anomaly::INVALID_UTF8 } else { 0 };
     words.push(&text);
-}
-
-fn append(column: &mut StringViewBuilder, bytes: &[u8], span: &mut SpanState) {
-    if bytes.is_empty() {
-        return column.append_null();
-    }
-    let (text, bad) = utf8(bytes);
-    span.anomalies |= if bad { anomaly::INVALID_UTF8 } else { 0 };
-    column.append_value(text);
-}
-
-/// `bytes` in `N` bytes, zeros where the length is another: such a span is set aside, or the id was left out.
-fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    bytes.try_into().unwrap_or([0; N])
 }
 
 fn kind_word(kind: i32) -> std::borrow::Cow<'static, str> {
@@ -595,190 +477,6 @@ fn status_word(code: i32) -> std::borrow::Cow<'static, str> {
         2 => "error".into(),
         other => format!("status_{other}").into(),
     }
-}
-
-/// Whether a span enters its service from outside (storage.md 2, `is_entry`).
-fn is_entry(has_parent: bool, flags: u32, kind: i32) -> bool {
-    const HAS_IS_REMOTE: u32 = 1 << 8;
-    const IS_REMOTE: u32 = 1 << 9;
-    !has_parent || (if flags & HAS_IS_REMOTE != 0 { flags & IS_REMOTE != 0 } else { matches!(kind, 2 | 5) })
-}
-
-impl Interned {
-    /// Index and anomalies of `list`, and the bytes it added.
-    fn intern(&mut self, list: &OwnedList, canonical: &mut Vec<u8>) -> (i32, u16, usize) {
-        list.canonical(canonical);
-        if let Some(known) = self.known.get(canonical.as_slice()) {
-            return (known.0, known.1, 0);
-        }
-        let mut anomalies = 0;
-        for (key, value) in list.iter() {
-            anomalies |= push_as_is(&mut self.lists, key, value);
-        }
-        self.lists.end_list();
-        let index = i32::try_from(self.known.len()).expect("a batch has at most 32,768 rows");
-        self.known.insert(canonical.clone(), (index, anomalies));
-        (index, anomalies, canonical.len())
-    }
-
-    fn finish(&mut self) -> ArrayRef {
-        self.known.clear();
-        let keys = Int32Array::from(std::mem::take(&mut self.keys));
-        Arc::new(DictionaryArray::new(keys, self.lists.finish()))
-    }
-}
-
-impl Rows {
-    fn is_full(&self) -> bool {
-        let distinct = [
-            &self.name,
-            &self.service,
-            &self.kind,
-            &self.status,
-            &self.scope_name,
-            &self.scope_version,
-            &self.span_type,
-        ];
-        self.count >= MAX_ROWS
-            || self.bytes >= MAX_BYTES
-            || distinct.iter().any(|words| words.distinct() >= MAX_DISTINCT)
-            || [
-                &self.attributes,
-                &self.event_attributes,
-                &self.link_attributes,
-                &self.resources.lists,
-                &self.scopes.lists,
-            ]
-            .iter()
-            .any(|attrs| attrs.distinct() >= MAX_DISTINCT)
-    }
-
-    fn push_ids(&mut self, fields: &SpanFields<'_>) {
-        self.trace_id.extend_from_slice(&fixed::<16>(fields.trace_id));
-        self.span_id.extend_from_slice(&fixed::<8>(fields.span_id));
-        let parent = fixed::<8>(fields.parent_span_id);
-        let has_parent = parent != [0; 8];
-        self.parent.extend_from_slice(&parent);
-        self.has_parent.push(has_parent);
-        self.is_entry.push(is_entry(has_parent, fields.flags, fields.kind));
-    }
-
-    /// Y1 to Y3: field 17 wins over the attribute.
-    fn push_span_type(&mut self, fields: &SpanFields<'_>, span: &mut SpanState, done: &mut Decoded) {
-        let attribute = span.span_type.take().unwrap_or_default();
-        let (sent, bad) = utf8(fields.span_type);
-        span.anomalies |= if bad { anomaly::INVALID_UTF8 } else { 0 };
-        let mut advise = |kind| *done.advisories.entry(kind).or_default() += 1;
-        if !sent.is_empty() {
-            self.attributes.push(reserved::SPAN_TYPE, Value::Text(fields.span_type));
-            if !attribute.is_empty() && attribute != sent {
-                advise("span_type_conflict");
-            }
-        }
-        let chosen = if sent.is_empty() { attribute.as_str() } else { &sent };
-        if !chosen.is_empty() && !is_span_type(chosen) {
-            advise("span_type_form");
-        }
-        self.span_type.push_or_null(chosen);
-    }
-
-    /// The open batch without the rows set aside; `None` if no row is left.
-    fn finish(&mut self) -> Option<SpanBatch> {
-        let rows = std::mem::take(&mut self.count);
-        self.bytes = 0;
-        let rejected = std::mem::take(&mut self.rejected);
-        if rows == 0 {
-            self.clear_interned();
-            return None;
-        }
-        let has_parent = std::mem::take(&mut self.has_parent);
-        let parents = NullBuffer::new(BooleanBuffer::collect_bool(rows, |row| has_parent[row]));
-        let is_entry = std::mem::take(&mut self.is_entry);
-        let [dropped_attributes, dropped_events, dropped_links] = self.dropped.each_mut().map(std::mem::take);
-        let columns: Vec<ArrayRef> = vec![
-            ids(16, &mut self.trace_id, None),
-            ids(8, &mut self.span_id, None),
-            ids(8, &mut self.parent, Some(parents)),
-            Arc::new(TimestampNanosecondArray::from(std::mem::take(&mut self.start)).with_timezone("UTC")),
-            Arc::new(Int64Array::from(std::mem::take(&mut self.duration))),
-            self.service.finish(),
-            self.name.finish(),
-            self.kind.finish(),
-            self.status.finish(),
-            Arc::new(self.status_message.finish()),
-            Arc::new(self.trace_state.finish()),
-            self.scope_name.finish(),
-            self.scope_version.finish(),
-            self.span_type.finish(),
-            Arc::new(UInt32Array::from(std::mem::take(&mut self.flags))),
-            Arc::new(UInt32Array::from(dropped_attributes)),
-            Arc::new(UInt32Array::from(dropped_events)),
-            Arc::new(UInt32Array::from(dropped_links)),
-            Arc::new(UInt64Array::from(std::mem::take(&mut self.resource_key))),
-            self.attributes.finish(),
-            self.resources.finish(),
-            self.scopes.finish(),
-            self.finish_events(),
-            self.finish_links(),
-            Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(rows, |row| is_entry[row]), None)),
-            arrow::array::new_null_array(&schema::word(), rows),
-            Arc::new(UInt16Array::from(std::mem::take(&mut self.anomalies))),
-        ];
-        let batch = RecordBatch::try_new(schema::incoming().clone(), columns)
-            .expect("the builder makes the columns of the schema, one value a row");
-        let batch = if rejected.is_empty() { batch } else { without(&batch, &rejected) };
-        (batch.num_rows() > 0).then(|| SpanBatch::try_new(batch).expect("the schema is the one asked for"))
-    }
-
-    /// A resource without spans may have been interned.
-    fn clear_interned(&mut self) {
-        for interned in [&mut self.resources, &mut self.scopes] {
-            interned.known.clear();
-            interned.lists.clear();
-            interned.keys.clear();
-        }
-    }
-
-    fn finish_events(&mut self) -> ArrayRef {
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(TimestampNanosecondArray::from(std::mem::take(&mut self.event_time)).with_timezone("UTC")),
-            Arc::new(self.event_name.finish()),
-            self.event_attributes.finish(),
-            Arc::new(UInt32Array::from(std::mem::take(&mut self.event_dropped))),
-        ];
-        list(schema::event_fields(), columns, &mut self.event_ends)
-    }
-
-    fn finish_links(&mut self) -> ArrayRef {
-        let columns: Vec<ArrayRef> = vec![
-            ids(16, &mut self.link_trace, None),
-            ids(8, &mut self.link_span, None),
-            Arc::new(self.link_state.finish()),
-            self.link_attributes.finish(),
-            Arc::new(UInt32Array::from(std::mem::take(&mut self.link_dropped))),
-            Arc::new(UInt32Array::from(std::mem::take(&mut self.link_flags))),
-        ];
-        list(schema::link_fields(), columns, &mut self.link_ends)
-    }
-}
-
-fn ids(size: i32, bytes: &mut Vec<u8>, nulls: Option<NullBuffer>) -> ArrayRef {
-    Arc::new(FixedSizeBinaryArray::new(size, Buffer::from_vec(std::mem::take(bytes)), nulls))
-}
-
-fn without(batch: &RecordBatch, rejected: &[usize]) -> RecordBatch {
-    let mut keep = BooleanBufferBuilder::new(batch.num_rows());
-    keep.append_n(batch.num_rows(), true);
-    rejected.iter().for_each(|row| keep.set_bit(*row, false));
-    filter_record_batch(batch, &BooleanArray::new(keep.finish(), None)).expect("the mask has one bit a row")
-}
-
-/// Y3: a letter, then letters, digits, `_ . - /`, at most 255 in all.
-fn is_span_type(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.len() <= 255
-        && bytes.first().is_some_and(u8::is_ascii_alphabetic)
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'/'))
 }
 
 /// The path of a span in messages.

@@ -11,6 +11,7 @@ mod columns;
 mod decode;
 mod json;
 mod owned;
+mod rows;
 mod value;
 mod wire;
 pub mod compress;
