@@ -43,4 +43,8 @@ fi
 
 export WEAVERGEN_TEST_PYTHON="$python/bin/python"
 export WEAVERGEN_TEST_NODE_MODULES="$node/node_modules"
-cargo test --locked --all-targets "$@"
+if [ $# -gt 0 ]; then
+    cargo test --locked "$@"
+else
+    cargo test --locked --all-targets --no-fail-fast
+fi

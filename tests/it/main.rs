@@ -9,4 +9,5 @@ mod crash;
 mod daemon;
 mod decoder;
 mod docker;
+mod readme;
 mod receive;
