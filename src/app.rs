@@ -1,1 +1,242 @@
-//! stub
+//! The daemon: builds the parts in data order, binds, serves, drains.
+//!
+//! Duty: the only wiring (design.md, the way of the data). Guarantee: nothing is served before everything is bound;
+//! `run.json` exists exactly while it is; a stop drains receivers before the store closes. Left to others: everything
+//! else.
+
+mod decode;
+mod own_spans;
+mod run_file;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{self, Access, Hosts};
+use crate::budget::Budget;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::graph::Graph;
+use crate::query::Gateway;
+use crate::query::gateway::Resources;
+use crate::receive::{OnSetAside, Receiver, SetAside, Wiring};
+use crate::store::{Ledger, Store, ledger};
+use crate::{export, telemetry, web};
+use run_file::RunFile;
+
+/// Temporary files of queries at most.
+const SPILL_BYTES: u64 = 10 << 30;
+
+/// Runs the daemon until `stop` is cancelled; the error says what kept it from starting or stopping well.
+pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
+    let registry = Registry::new();
+    let (layer, own) = telemetry::own_spans::collect(clock.clone(), &registry)?;
+    telemetry::logs::install(&config.telemetry, config.telemetry.own_spans.then_some(layer));
+    telemetry::metrics::Process::register(&registry, clock.clone())?;
+
+    let budget = Budget::try_new(config.memory_limit_bytes)?;
+    let store = Store::open(config.store.clone(), Disk::Os, clock.clone(), &budget, &registry).await?;
+    let into_store = export::weavergen::next(store.clone());
+    let graph = Graph::build(&config.graph, &into_store);
+
+    let mut receivers = Vec::new();
+    for receiver in &config.receivers {
+        receivers.push(bind_receiver(receiver, &config, &graph, &store, &budget, &registry, &clock).await?);
+    }
+    let resources = Resources {
+        memory_bytes: usize::try_from(budget.query_bytes()).unwrap_or(usize::MAX),
+        spill: Some((config.store.path.join("spill"), SPILL_BYTES)),
+    };
+    let gateway = Gateway::with(store.reader(), config.query.clone(), resources, Vec::new(), clock.clone(), &registry)
+        .context("cannot start the query threads")?;
+    let side = Side::bind(&config, &gateway, &registry, &store, &clock).await?;
+
+    let run_file = RunFile::write(
+        &config.store.path,
+        &run_file::Endpoints {
+            grpc: receivers.iter().flat_map(|r| r.addresses().grpc.clone()).collect(),
+            http: receivers.iter().flat_map(|r| r.addresses().http.clone()).collect(),
+            api: side.api.clone(),
+            metrics: side.metrics.clone(),
+            health: side.health.clone(),
+            started_ns: clock.now_ns(),
+        },
+    )?;
+    let (data, version) = (config.store.path.display(), env!("CARGO_PKG_VERSION"));
+    tracing::info!(%data, version, durability = config.store.durability.as_str(), "ready");
+
+    let drain = CancellationToken::new();
+    let mut serving = tokio::task::JoinSet::new();
+    for receiver in receivers {
+        let (receiver, drain) = (Arc::new(receiver), drain.clone());
+        let timeout = config.shutdown_timeout;
+        serving.spawn(async move { receiver.serve(drain, timeout).await });
+    }
+    let own_stop = CancellationToken::new();
+    let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store)));
+
+    stop.cancelled().await;
+    tracing::info!("draining");
+    side.draining.store(true, std::sync::atomic::Ordering::Release);
+    drain.cancel();
+    while serving.join_next().await.is_some() {}
+    own_stop.cancel();
+    drop(own.await);
+    let closed = tokio::time::timeout(config.shutdown_timeout, store.close()).await;
+    side.stop.cancel();
+    run_file.remove();
+    match closed {
+        Ok(closed) => closed.context("the store closed with an error; what was acknowledged is in the log")?,
+        Err(_) => tracing::warn!("the store did not close in time; the next start replays the log"),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind_receiver(
+    receiver: &crate::receive::Config,
+    config: &Config,
+    graph: &Graph,
+    store: &Store,
+    budget: &Budget,
+    registry: &Registry,
+    clock: &Clock,
+) -> anyhow::Result<Receiver> {
+    let next = graph.entry(&receiver.id).with_context(|| format!("no pipeline uses the receiver {}", receiver.id))?;
+    let wiring = Wiring {
+        next,
+        decode: decode::otlp(),
+        set_aside: keep_in(store.ledger()),
+        identity_seed: identity_seed(&receiver.id, config),
+        clock: clock.clone(),
+    };
+    Ok(Receiver::bind(receiver.clone(), wiring, budget, registry).await?)
+}
+
+/// XXH3-64 of (dataset id, pipeline id, exporter id) (storage.md 4.2), each as design.md hashes parts.
+fn identity_seed(receiver: &str, config: &Config) -> u64 {
+    let pipeline = config.graph.pipelines.iter().find(|pipeline| pipeline.receivers.iter().any(|id| id == receiver));
+    let exporter = pipeline.and_then(|p| p.exporters.iter().find(|id| id.split('/').next() == Some("weavergen")));
+    let mut bytes = 0_u64.to_le_bytes().to_vec();
+    for part in [pipeline.map_or("", |p| p.id.as_str()), exporter.map_or("", String::as_str)] {
+        bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    twox_hash::XxHash3_64::oneshot(&bytes)
+}
+
+fn keep_in(ledger: Ledger) -> OnSetAside {
+    OnSetAside::new(move |rows: Vec<SetAside>| {
+        for row in rows {
+            ledger.record(ledger::Drop {
+                stage: "receive".to_owned(),
+                component: row.component,
+                transport: row.transport.as_str().to_owned(),
+                peer: row.peer.to_string(),
+                reason: row.reason.to_owned(),
+                path: row.path,
+                trace_id: row.trace_id,
+                span_id: row.span_id,
+                spans: row.spans,
+                bytes: row.bytes,
+            });
+        }
+    })
+}
+
+/// The endpoints beside OTLP: API, metrics, health.
+struct Side {
+    api: Vec<SocketAddr>,
+    metrics: Vec<SocketAddr>,
+    health: Vec<SocketAddr>,
+    draining: Arc<std::sync::atomic::AtomicBool>,
+    stop: CancellationToken,
+}
+
+impl Side {
+    async fn bind(
+        config: &Config,
+        gateway: &Gateway,
+        registry: &Registry,
+        store: &Store,
+        clock: &Clock,
+    ) -> anyhow::Result<Self> {
+        let stop = CancellationToken::new();
+        let draining = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let mut metrics = Vec::new();
+        if let Some(endpoint) = &config.telemetry.metrics_endpoint {
+            let setting = "service::telemetry::metrics::readers=[{pull: {exporter: {prometheus: {port: 0}}}}]";
+            let listeners = telemetry::bind(endpoint, "metrics", setting).await?;
+            metrics = telemetry::addresses(&listeners);
+            telemetry::serve(listeners, &telemetry::metrics::router(registry.clone()), &stop);
+        }
+        let mut health = Vec::new();
+        for check in &config.health {
+            let listeners =
+                telemetry::bind(&check.endpoint, "health", "extensions::health_check::endpoint=localhost:0").await?;
+            health.extend(telemetry::addresses(&listeners));
+            let (store, draining) = (store.clone(), draining.clone());
+            let ready = move || !draining.load(std::sync::atomic::Ordering::Acquire) && store.health().ready;
+            telemetry::serve(
+                listeners,
+                &telemetry::health::router(check.clone(), Arc::new(ready), clock.clone()),
+                &stop,
+            );
+        }
+        let mut api = Vec::new();
+        if config.web.enabled {
+            let listeners = web::bind(&config.web.endpoint).await?;
+            api = telemetry::addresses(&listeners);
+            let loopback = api.iter().all(|address| address.ip().is_loopback());
+            access::check_listener(&config.access, "web::endpoint", &config.web.endpoint, loopback)?;
+            let access = Access::open(config.access.clone(), clock)?;
+            if let Some(token) = access.fresh_token() {
+                // Shown once, on the terminal only: log files must not hold it.
+                let _ = writeln!(std::io::stderr(), "made a tokens file with one admin token: {token}");
+            }
+            let link = |address: Option<&SocketAddr>, path: &str| address.map(|a| format!("http://{a}{path}"));
+            let state = web::AppState {
+                gateway: gateway.clone(),
+                access: Arc::new(access),
+                hosts: Arc::new(Hosts::new(&config.web.allowed_hosts)),
+                links: Arc::new(web::Links {
+                    metrics: link(metrics.first(), "/metrics"),
+                    health: link(health.first(), "/"),
+                }),
+            };
+            tokio::spawn(web::serve(listeners, state, stop.clone()));
+        }
+        Ok(Self { api, metrics, health, draining, stop })
+    }
+}
+
+/// Cancelled by the first SIGTERM or SIGINT; the second ends the process with 130.
+pub fn signals() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let first = stop.clone();
+    tokio::spawn(async move {
+        let mut count = 0;
+        loop {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            count += 1;
+            if count > 1 {
+                std::process::exit(130);
+            }
+            first.cancel();
+            // A signal handler that returned at once would take one key press for two.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    Ok(stop)
+}

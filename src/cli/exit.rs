@@ -37,9 +37,28 @@ impl Exit {
         }
         let of_cause = |cause: &(dyn std::error::Error + 'static)| {
             let failure = cause.downcast_ref::<Failure>().map(|failure| failure.exit);
-            failure.or_else(|| cause.downcast_ref::<crate::config::Error>().map(Self::of_config))
+            failure
+                .or_else(|| cause.downcast_ref::<crate::config::Error>().map(Self::of_config))
+                .or_else(|| Self::of_start(cause))
         };
         error.chain().find_map(of_cause).unwrap_or(Self::Bad)
+    }
+
+    /// The code of what keeps the daemon from starting: a setting (78), an address or lock in use (69), data (74).
+    fn of_start(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        if let Some(error) = cause.downcast_ref::<crate::store::Error>() {
+            return Some(if error.class() == Class::Conflict { Self::Unavailable } else { Self::Io });
+        }
+        if cause.is::<crate::budget::LimitTooSmall>() {
+            return Some(Self::Config);
+        }
+        if let Some(error) = cause.downcast_ref::<crate::access::Error>() {
+            return Some(if error.class() == Class::Invalid { Self::Config } else { Self::Io });
+        }
+        let unavailable = cause.is::<crate::telemetry::BindError>()
+            || cause.is::<crate::receive::Error>()
+            || cause.is::<crate::web::Error>();
+        unavailable.then_some(Self::Unavailable)
     }
 
     /// The code of a configuration that could not be loaded.

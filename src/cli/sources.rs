@@ -9,6 +9,8 @@ use crate::config::{Assignment, Environment, Error, Loaded, Request, Unsupported
 
 /// Where the configuration is.
 #[derive(Clone, Debug, Default, clap::Args)]
+// its group would bear the name of the struct that flattens it
+#[group(skip)]
 pub struct Args {
     /// Configuration file, Collector YAML; repeat to merge from left to right
     #[arg(long, value_name = "FILE")]

@@ -39,6 +39,9 @@ struct Written {
     path: String,
     mark: Mark,
     runs: bool,
+    /// Whether the lists have items, be they wrong: those have been reported.
+    has_receivers: bool,
+    has_exporters: bool,
     receivers: Vec<Named>,
     processors: Vec<Named>,
     exporters: Vec<Named>,
@@ -112,8 +115,9 @@ fn pipelines(service: &Section<'_>, problems: &Problems) -> Vec<Written> {
             problem(problems, Code::SignalNotRun, block.path(), text, &entry.mark, None);
         }
         let [receivers, processors, exporters] = list_keys(&block, problems);
+        let (has_receivers, has_exporters) = (block.has_items("receivers"), block.has_items("exporters"));
         let (path, mark) = (block.path().to_owned(), entry.mark.clone());
-        found.push(Written { id, path, mark, runs, receivers, processors, exporters });
+        found.push(Written { id, path, mark, runs, has_receivers, has_exporters, receivers, processors, exporters });
     }
     found
 }
@@ -186,8 +190,8 @@ impl<'a> Check<'_, 'a> {
             problem(self.problems, Code::NoPipelines, "", text, pipelines.mark(), help.map(str::to_owned));
         }
         for pipeline in self.pipelines {
-            for (list, word) in [(&pipeline.receivers, "receiver"), (&pipeline.exporters, "exporter")] {
-                if list.is_empty() {
+            for (given, word) in [(pipeline.has_receivers, "receiver"), (pipeline.has_exporters, "exporter")] {
+                if !given {
                     let text = format!("must have at least one {word}");
                     problem(self.problems, Code::PipelineLacks, &pipeline.path, text, &pipeline.mark, None);
                 }

@@ -80,11 +80,12 @@ pub(super) fn merged(request: &Request, problems: &Problems) -> Result<Option<Me
     let built_in_graph = !trees.iter().any(is_collectors);
     let sets_something = trees.iter().any(|tree| tree.as_map().is_some_and(|map| !map.is_empty()));
 
-    let mut tree = Node::empty_map(Mark::of_source(0, "built-in configuration"));
-    if built_in_graph {
-        tree = parse(BUILT_IN, &Mark::of_source(0, "built-in configuration")).expect("a test reads it");
-    }
     let first_mark = trees.first().map(|tree| tree.mark.clone());
+    let built_in = Mark::of_source(0, "built-in configuration");
+    let mut tree = match &first_mark {
+        Some(mark) if !built_in_graph => Node::empty_map(mark.clone()),
+        _ => parse(BUILT_IN, &built_in).expect("a test reads it"),
+    };
     for source in trees {
         merge(&mut tree, source);
     }

@@ -25,6 +25,10 @@ use crate::span::schema::{self, anomaly, reserved};
 const MAX_ROWS: usize = 32_768;
 const MAX_BYTES: usize = 64 << 20;
 const MAX_DISTINCT: usize = 262_144;
+/// Spans set aside that are described one by one; the drop ledger has one row a reason beyond it (P4).
+const MAX_DESCRIBED: usize = 100;
+/// Spans set aside that are listed at all; beyond it they are only counted.
+const MAX_LISTED: usize = 65_536;
 const SPAN_TYPE_ATTRIBUTE: &[u8] = b"otel.span.type";
 
 /// The scalar fields of a span, as the wire has them; absent ones are empty or zero.
@@ -84,11 +88,19 @@ struct SpanState {
     fault: Option<(Reason, String)>,
     attributes: usize,
     span_type: Option<String>,
-    events: i32,
-    links: i32,
+    events: usize,
+    links: usize,
+    /// The span is above its size limit: its grammar is still read, its content no longer kept.
+    oversized: bool,
 }
 
 impl SpanState {
+    /// Whether one more of what there are `count` of is only counted: two bytes on the wire can become forty in
+    /// columns, so what is set aside anyway must not grow them.
+    fn keeps(&self, count: usize, limit: usize) -> bool {
+        !self.oversized && count <= limit
+    }
+
     /// Keeps the reason that stands first in the table at P2.
     fn fault(&mut self, reason: Reason, detail: impl FnOnce() -> String) {
         if self.fault.as_ref().is_none_or(|(first, _)| reason < *first) {
@@ -249,7 +261,8 @@ impl SpanBuilder {
         let (key_list, other) = (&mut self.resource, &mut self.scope);
         for (shared, interned) in [(key_list, &mut self.rows.resources), (other, &mut self.rows.scopes)] {
             if shared.index.is_none() {
-                let (index, anomalies) = interned.intern(&shared.list, &mut self.canonical);
+                let (index, anomalies, bytes) = interned.intern(&shared.list, &mut self.canonical);
+                self.rows.bytes += bytes;
                 shared.index = Some(index);
                 shared.anomalies |= anomalies;
             }
@@ -262,6 +275,11 @@ impl SpanBuilder {
         }
     }
 
+    /// Says early how many bytes the open span has, where that is known before its end.
+    pub fn span_size(&mut self, limits: &Limits, wire_bytes: usize) {
+        self.span.oversized = wire_bytes > limits.max_span_bytes;
+    }
+
     /// Adds an attribute to the open span.
     #[inline]
     pub fn attribute(&mut self, limits: &Limits, key: &[u8], value: Value<'_>, too_deep: bool) {
@@ -272,47 +290,64 @@ impl SpanBuilder {
             self.span.span_type = Some(utf8(text).0.into_owned());
         }
         self.span.attributes += 1;
+        if !self.span.keeps(self.span.attributes, limits.max_attributes) {
+            return;
+        }
         push(&mut self.rows.attributes, &mut self.span, limits, key, value, too_deep);
     }
 
     /// Adds an attribute to the event that [`SpanBuilder::event`] will complete.
     pub fn event_attribute(&mut self, limits: &Limits, key: &[u8], value: Value<'_>, too_deep: bool) {
+        let sent = self.rows.event_attributes.open_len();
+        if !self.span.keeps(self.span.events + 1, limits.max_events) || sent > limits.max_attributes {
+            return;
+        }
         push(&mut self.rows.event_attributes, &mut self.span, limits, key, value, too_deep);
     }
 
     /// Adds an attribute to the link that [`SpanBuilder::link`] will complete.
     pub fn link_attribute(&mut self, limits: &Limits, key: &[u8], value: Value<'_>, too_deep: bool) {
+        let sent = self.rows.link_attributes.open_len();
+        if !self.span.keeps(self.span.links + 1, limits.max_links) || sent > limits.max_attributes {
+            return;
+        }
         push(&mut self.rows.link_attributes, &mut self.span, limits, key, value, too_deep);
     }
 
     /// Completes an event of the open span.
     pub fn event(&mut self, limits: &Limits, time_ns: u64, name: &[u8], dropped: u32) {
         let rows = &mut self.rows;
+        self.span.events += 1;
+        if !self.span.keeps(self.span.events, limits.max_events) {
+            return;
+        }
         count_attributes(&mut self.span, rows.event_attributes.end_list(), limits, "an event");
         rows.event_time.push(time(&mut self.span, time_ns, "an event's time"));
         let (name, bad) = utf8(name);
         self.span.anomalies |= if bad { anomaly::INVALID_UTF8 } else { 0 };
         rows.event_name.append_value(name);
         rows.event_dropped.push(dropped);
-        self.span.events += 1;
     }
 
     /// Completes a link of the open span.
     pub fn link(&mut self, limits: &Limits, trace_id: &[u8], span_id: &[u8], state: &[u8], dropped: u32, flags: u32) {
         let rows = &mut self.rows;
-        count_attributes(&mut self.span, rows.link_attributes.end_list(), limits, "a link");
+        self.span.links += 1;
         let lengths = (trace_id.len(), span_id.len());
         if !matches!(lengths.0, 0 | 16) || !matches!(lengths.1, 0 | 8) {
             self.span.fault(Reason::InvalidLinkId, || {
                 format!("a link's ids have {} and {} bytes, want 16 and 8 (or none)", lengths.0, lengths.1)
             });
         }
+        if !self.span.keeps(self.span.links, limits.max_links) {
+            return;
+        }
+        count_attributes(&mut self.span, rows.link_attributes.end_list(), limits, "a link");
         rows.link_trace.extend_from_slice(&fixed::<16>(trace_id));
         rows.link_span.extend_from_slice(&fixed::<8>(span_id));
         append(&mut rows.link_state, state, &mut self.span);
         rows.link_dropped.push(dropped);
         rows.link_flags.push(flags);
-        self.span.links += 1;
     }
 
     /// Completes the open span: a row of the batch, or one more of [`Decoded::rejected`].
@@ -359,7 +394,7 @@ impl SpanBuilder {
         self.done.spans += 1;
         if let Some((reason, detail)) = span.fault.take() {
             rows.rejected.push(rows.count);
-            self.done.rejected.push(Rejected {
+            self.done.reject(reason, fields.wire_bytes, || Rejected {
                 reason,
                 path: path(),
                 detail,
@@ -399,11 +434,11 @@ impl SpanBuilder {
         time(span, fields.end_ns, "the end time");
         let attributes = span.attributes;
         count_attributes(span, attributes, limits, "the span");
-        if span.events.cast_unsigned() as usize > limits.max_events {
+        if span.events > limits.max_events {
             let events = span.events;
             span.fault(Reason::TooManyEvents, || format!("{events} events, the limit is {}", limits.max_events));
         }
-        if span.links.cast_unsigned() as usize > limits.max_links {
+        if span.links > limits.max_links {
             let links = span.links;
             span.fault(Reason::TooManyLinks, || format!("{links} links, the limit is {}", limits.max_links));
         }
@@ -438,6 +473,19 @@ impl SpanBuilder {
     pub fn finish(&mut self) -> Decoded {
         self.cut();
         std::mem::take(&mut self.done)
+    }
+}
+
+impl Decoded {
+    /// Counts a span that is set aside, and describes the first ones: a bad span can be two bytes long.
+    fn reject(&mut self, reason: Reason, bytes: usize, describe: impl FnOnce() -> Rejected) {
+        *self.rejected_by_reason.entry(reason).or_default() += 1;
+        if self.rejected.len() < MAX_DESCRIBED {
+            self.rejected.push(describe());
+        } else if self.rejected.len() < MAX_LISTED {
+            let (path, detail, trace_id, span_id) = Default::default();
+            self.rejected.push(Rejected { reason, path, detail, trace_id, span_id, bytes });
+        }
     }
 }
 
@@ -557,10 +605,11 @@ fn is_entry(has_parent: bool, flags: u32, kind: i32) -> bool {
 }
 
 impl Interned {
-    fn intern(&mut self, list: &OwnedList, canonical: &mut Vec<u8>) -> (i32, u16) {
+    /// Index and anomalies of `list`, and the bytes it added.
+    fn intern(&mut self, list: &OwnedList, canonical: &mut Vec<u8>) -> (i32, u16, usize) {
         list.canonical(canonical);
         if let Some(known) = self.known.get(canonical.as_slice()) {
-            return *known;
+            return (known.0, known.1, 0);
         }
         let mut anomalies = 0;
         for (key, value) in list.iter() {
@@ -569,7 +618,7 @@ impl Interned {
         self.lists.end_list();
         let index = i32::try_from(self.known.len()).expect("a batch has at most 32,768 rows");
         self.known.insert(canonical.clone(), (index, anomalies));
-        (index, anomalies)
+        (index, anomalies, canonical.len())
     }
 
     fn finish(&mut self) -> ArrayRef {

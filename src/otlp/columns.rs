@@ -195,6 +195,12 @@ impl Attrs {
         (end - before).cast_unsigned() as usize
     }
 
+    /// Attributes in the list that is open.
+    #[inline]
+    pub(super) fn open_len(&self) -> usize {
+        self.types.len() - self.list_ends.last().map_or(0, |end| end.cast_unsigned() as usize)
+    }
+
     pub(super) fn distinct(&self) -> usize {
         self.keys.distinct()
     }

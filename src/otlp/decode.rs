@@ -187,6 +187,7 @@ fn span(
 ) -> Result<(), Undecodable> {
     let mut fields = SpanFields { wire_bytes: at.rest().len(), ..SpanFields::default() };
     builder.begin_span();
+    builder.span_size(limits, fields.wire_bytes);
     while let Some((field, wire_type)) = at.field()? {
         match field {
             1 => fields.trace_id = length(&mut at, wire_type, "traceId")?.rest(),
@@ -301,7 +302,8 @@ impl<'a> KeyValue<'a> {
 impl Undecodable {
     /// The error seen from one level further out.
     pub(super) fn under(mut self, parent: &str) -> Self {
-        self.path = if self.path.is_empty() { parent.to_owned() } else { format!("{parent}.{}", self.path) };
+        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        self.path = format!("{parent}{dot}{}", self.path);
         self
     }
 }

@@ -9,6 +9,7 @@ mod any;
 mod builder;
 mod columns;
 mod decode;
+mod json;
 mod owned;
 mod value;
 mod wire;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 pub use builder::{SpanBuilder, SpanFields, span_path};
 pub use decode::decode;
+pub use json::decode_json;
 pub use owned::OwnedList;
 pub use value::Value;
 
@@ -75,12 +77,22 @@ pub struct Decoded {
     pub batches: Vec<SpanBatch>,
     /// All spans of the request, rejected ones included.
     pub spans: usize,
-    /// The spans set aside.
+    /// The spans set aside, in the order sent: the first 100 described, the next ones with reason and size only, and
+    /// at most 65,536 in all. [`Decoded::rejected_spans`] counts every one.
     pub rejected: Vec<Rejected>,
+    /// How many spans were set aside for each reason, all of them.
+    pub rejected_by_reason: BTreeMap<Reason, usize>,
     /// What was odd but stored (otlp.md P2, L17, W5, W14, Y2, Y3, J2, J15), counted by kind.
     pub advisories: BTreeMap<&'static str, u64>,
     /// Unknown fields skipped, counted by message name (W5).
     pub unknown_fields: BTreeMap<&'static str, u64>,
+}
+
+impl Decoded {
+    /// Number of spans that were set aside.
+    pub fn rejected_spans(&self) -> usize {
+        self.rejected_by_reason.values().sum()
+    }
 }
 
 /// One span that was set aside.

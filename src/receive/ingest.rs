@@ -19,7 +19,7 @@ use twox_hash::XxHash3_128;
 
 use crate::budget::Reservation;
 use crate::error::Class;
-use crate::otlp::{Decoded, Rejected, Undecodable};
+use crate::otlp::{Decoded, Reason, Rejected, Undecodable};
 use crate::span::hex;
 use crate::span::{Delivery, Next, Origin, RequestBody};
 
@@ -149,7 +149,7 @@ impl Ingest {
         }
         Metrics::of(&self.metrics.decoded_spans, transport).inc_by(decoded.spans as u64);
         let success = self.success(&decoded);
-        let Decoded { batches, spans, rejected, .. } = decoded;
+        let Decoded { batches, spans, rejected, rejected_by_reason, .. } = decoded;
         let delivery = Delivery { batches, body, identity, origin: Origin::Received };
         let ingest = self.clone();
         // A task of its own: a client that goes away must not cancel a commit in progress, nor its counting.
@@ -162,7 +162,7 @@ impl Ingest {
                 Ok(()) => {
                     counted.end(&ingest.metrics.accepted_spans);
                     ingest.metrics.acks(transport).observe(started.elapsed().as_secs_f64());
-                    ingest.record(transport, peer, &rejected);
+                    ingest.record(transport, peer, &rejected, &rejected_by_reason);
                     Ok(())
                 }
                 Err(refusal) => {
@@ -238,7 +238,7 @@ impl Ingest {
 
     fn success(&self, decoded: &Decoded) -> Success {
         if !decoded.rejected.is_empty() {
-            return Success { rejected_spans: decoded.rejected.len() as u64, message: describe(decoded) };
+            return Success { rejected_spans: decoded.rejected_spans() as u64, message: describe(decoded) };
         }
         if self.config.partial_success_warnings && !decoded.advisories.is_empty() {
             let kinds: Vec<_> = decoded.advisories.iter().map(|(kind, n)| format!("{kind}={n}")).collect();
@@ -247,12 +247,18 @@ impl Ingest {
         Success::default()
     }
 
-    fn record(&self, transport: Transport, peer: SocketAddr, rejected: &[Rejected]) {
+    fn record(
+        &self,
+        transport: Transport,
+        peer: SocketAddr,
+        rejected: &[Rejected],
+        by_reason: &BTreeMap<Reason, usize>,
+    ) {
         if rejected.is_empty() {
             return;
         }
-        for (reason, n) in by_reason(rejected) {
-            self.metrics.rejected_spans.with_label_values(&[transport.as_str(), reason]).inc_by(n);
+        for (reason, n) in by_reason {
+            self.metrics.rejected_spans.with_label_values(&[transport.as_str(), reason.as_str()]).inc_by(*n as u64);
         }
         let blank = SetAside {
             component: self.config.id.clone(),
@@ -281,8 +287,12 @@ impl Ingest {
             for one in rejected {
                 let reason = one.reason.as_str();
                 let row = rows.entry(reason).or_insert_with(|| SetAside { reason, ..blank.clone() });
-                row.spans += 1;
                 row.bytes += one.bytes as u64;
+            }
+            for (reason, n) in by_reason {
+                // The decoder keeps details of some, the counts of all.
+                let reason = reason.as_str();
+                rows.entry(reason).or_insert_with(|| SetAside { reason, ..blank.clone() }).spans = *n as u64;
             }
             rows.into_values().collect()
         };
@@ -313,18 +323,11 @@ impl Drop for Counted<'_> {
     }
 }
 
-fn by_reason(rejected: &[Rejected]) -> BTreeMap<&'static str, u64> {
-    let mut counts = BTreeMap::new();
-    for one in rejected {
-        *counts.entry(one.reason.as_str()).or_default() += 1;
-    }
-    counts
-}
-
 /// P3: `rejected 3 of 10 spans: invalid_trace_id=2, span_too_large=1; first: PATH: DETAIL`.
 fn describe(decoded: &Decoded) -> String {
-    let counts: Vec<_> = by_reason(&decoded.rejected).iter().map(|(reason, n)| format!("{reason}={n}")).collect();
-    let mut text = format!("rejected {} of {} spans: {}", decoded.rejected.len(), decoded.spans, counts.join(", "));
+    let counts: Vec<_> =
+        decoded.rejected_by_reason.iter().map(|(reason, n)| format!("{}={n}", reason.as_str())).collect();
+    let mut text = format!("rejected {} of {} spans: {}", decoded.rejected_spans(), decoded.spans, counts.join(", "));
     if let Some(first) = decoded.rejected.first() {
         text.push_str(&format!("; first: {}: {}", first.path, first.detail));
     }

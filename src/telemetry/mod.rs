@@ -13,3 +13,4 @@ pub mod own_spans;
 mod serve;
 
 pub use config::{Config, HealthCheck};
+pub use serve::{BindError, addresses, bind, serve};

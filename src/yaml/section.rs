@@ -219,6 +219,15 @@ impl<'a> Section<'a> {
         self.located_texts(key).map(|texts| texts.into_iter().map(|(text, _)| text).collect())
     }
 
+    /// Whether the list at `key` has items, readable or not.
+    pub fn has_items(&self, key: &'static str) -> bool {
+        self.entry(key).is_some_and(|entry| match &entry.value.value {
+            Value::Null => false,
+            Value::List(items) => !items.is_empty(),
+            _ => true,
+        })
+    }
+
     /// As [`Section::texts`], with the place of each.
     pub fn located_texts(&self, key: &'static str) -> Option<Vec<(String, Mark)>> {
         let node = self.value(key)?;

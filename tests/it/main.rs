@@ -3,4 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod architecture;
+mod clients;
+mod config;
+mod crash;
+mod daemon;
+mod decoder;
+mod docker;
 mod receive;

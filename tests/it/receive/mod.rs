@@ -86,7 +86,10 @@ fn scripted(message: &[u8]) -> Result<Decoded, Undecodable> {
         bytes: 10,
     });
     let batches = if spans > bad { vec![batch(spans - bad)] } else { Vec::new() };
-    Ok(Decoded { batches, spans, rejected: rejected.collect(), ..Decoded::default() })
+    let rejected: Vec<_> = rejected.collect();
+    let mut rejected_by_reason = std::collections::BTreeMap::new();
+    rejected.iter().for_each(|one: &Rejected| *rejected_by_reason.entry(one.reason).or_default() += 1);
+    Ok(Decoded { batches, spans, rejected, rejected_by_reason, ..Decoded::default() })
 }
 
 impl Running {

@@ -1,0 +1,65 @@
+//! `run.json`: where the daemon listens (design.md, the data folder).
+//!
+//! Duty: write it when all is bound, remove it at a clean stop, read it for other commands. Guarantee: it is replaced
+//! as a whole, so a reader sees the old or the new one. Left to others: what a stale file means to a command.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde_json::json;
+
+/// The file's name in the data folder.
+pub const NAME: &str = "run.json";
+
+/// Addresses that are bound.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    /// OTLP/gRPC.
+    pub grpc: Vec<SocketAddr>,
+    /// OTLP/HTTP.
+    pub http: Vec<SocketAddr>,
+    /// The API.
+    pub api: Vec<SocketAddr>,
+    /// `/metrics`
+    pub metrics: Vec<SocketAddr>,
+    /// Health.
+    pub health: Vec<SocketAddr>,
+    /// ns since 1970.
+    pub started_ns: i64,
+}
+
+/// The written file.
+#[derive(Debug)]
+pub struct RunFile {
+    path: PathBuf,
+}
+
+impl RunFile {
+    /// Writes the file into `folder`.
+    pub fn write(folder: &Path, endpoints: &Endpoints) -> anyhow::Result<Self> {
+        let text = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let started = jiff::Timestamp::from_nanosecond(i128::from(endpoints.started_ns)).unwrap_or_default();
+        let content = json!({
+            "pid": std::process::id(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "started": started.to_string(),
+            "receivers": { "otlp": { "grpc": text(&endpoints.grpc), "http": text(&endpoints.http) } },
+            "api": text(&endpoints.api),
+            "metrics": text(&endpoints.metrics),
+            "health": text(&endpoints.health),
+        });
+        let path = folder.join(NAME);
+        let written = folder.join("tmp").join(NAME);
+        let bytes = serde_json::to_string_pretty(&content).context("addresses are plain data")? + "\n";
+        std::fs::write(&written, bytes)
+            .and_then(|()| std::fs::rename(&written, &path))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    /// Removes it; a file that is gone already is fine.
+    pub fn remove(self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
