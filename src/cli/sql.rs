@@ -260,3 +260,6 @@ fn time(text: &str) -> Result<Duration, Failure> {
     ns.map(Duration::from_nanos)
         .ok_or_else(|| Failure::Usage(format!("--timeout {text}: it is no duration; write e.g. 500ms, 10s, 2m")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 mod cut;
 mod run;
 mod stats;
+mod yielding;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -448,3 +449,6 @@ impl Granted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use super::error::{Code, Error, Position};
 use super::nearest::nearest;
 use super::params::Params;
-use super::translate::translate;
+use super::translate::{place_of, translate};
 
 /// Longest text of a statement, in bytes.
 pub const MAX_TEXT: usize = 64 << 10;
@@ -55,7 +55,10 @@ pub fn check(sql: &str, params: &Params) -> Result<Checked, Error> {
         Parsed::Explain(explain) => {
             let inner = match explain.statement.as_mut() {
                 Parsed::Statement(inner) if matches!(**inner, ast::Statement::Query(_)) => inner,
-                other => return Err(not_allowed(&format!("EXPLAIN {}", kind_of(other)))),
+                other => {
+                    let kind = kind_of(other);
+                    return Err(not_allowed(&format!("EXPLAIN {kind}")).at(place_of_keyword(&kind, sql)));
+                }
             };
             read_only(inner, sql)?;
             params.bind(inner, sql)?;
@@ -220,19 +223,19 @@ fn read_only(statement: &ast::Statement, sql: &str) -> Result<(), Error> {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => walk.within_caps(),
     };
-    // Places are known to the tokens only; the tree does not carry them for every kind of node.
+    // The tree does not carry the places of every kind of node.
     outcome.map_err(|error| match error.code {
         Code::NotAllowed => {
-            let word = error.message.split('`').nth(1).unwrap_or_default().split(' ').next().unwrap_or_default();
-            let at = sql.to_ascii_uppercase().find(word).and_then(|at| {
-                let line = sql[..at].matches('\n').count() as u64 + 1;
-                let column = sql[..at].rsplit('\n').next().unwrap_or_default().chars().count() as u64 + 1;
-                Position::at(sql, line, column)
-            });
+            let at = place_of_keyword(error.message.split('`').nth(1).unwrap_or_default(), sql);
             error.at(at)
         }
         _ => error,
     })
+}
+
+/// Where the first word of `kind` stands in `sql`.
+fn place_of_keyword(kind: &str, sql: &str) -> Option<Position> {
+    place_of(kind.split(' ').next().unwrap_or_default(), sql)
 }
 
 #[derive(Default)]

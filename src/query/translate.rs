@@ -37,7 +37,10 @@ pub fn translate(error: &DataFusionError, sql: &str, context: Option<&SessionCon
         DataFusionError::ArrowError(inner, _) => arrow(inner),
         DataFusionError::ParquetError(inner) => corrupt(&inner.to_string()),
         DataFusionError::External(inner) => match inner.downcast_ref::<ArgumentError>() {
-            Some(argument) => Error::new(Code::Argument, argument.message.clone()),
+            Some(argument) => {
+                let named = argument.message.split('`').nth(1).unwrap_or_default();
+                Error::new(Code::Argument, argument.message.clone()).at(place_of(named, sql))
+            }
             None => match inner.downcast_ref::<Error>() {
                 Some(own) => own.clone(),
                 None => internal(error),
@@ -109,6 +112,10 @@ fn unknown_column(field: &Column, valid: &[Column], sql: &str) -> Error {
         .or_else(|| place_of(&field.name, sql)));
     // `http.route` is read as column `route` of table `http`.
     let key = written.replace('"', "");
+    let error = match place_of(&key, sql) {
+        Some(whole) if field.relation.is_some() => Error { position: Some(whole), ..error },
+        _ => error,
+    };
     if pinned::type_of(&key).is_some() || (field.relation.is_some() && key.matches('.').count() >= 2) {
         return Error { message: format!("there is no column `{key}`"), ..error }
             .hint(format!("an attribute is written `attributes['{key}']`"));
@@ -167,7 +174,12 @@ fn plan(text: &str, sql: &str, context: Option<&SessionContext>) -> Error {
         return Error::new(Code::Type, clean(text)).hint("convert one side: `x::bigint`, `x::double`, `x::text`");
     }
     if lower.contains("group by") {
-        return Error::new(Code::Syntax, clean(text)).hint("name the column in GROUP BY, or wrap it in an aggregate");
+        let named = text.split_once("column \"").and_then(|(_, rest)| rest.split('"').next());
+        let message = match named.filter(|_| text.contains("must appear in the GROUP BY")) {
+            Some(column) => format!("the column `{column}` is neither in GROUP BY nor in an aggregate"),
+            None => clean(text),
+        };
+        return Error::new(Code::Syntax, message).hint("name the column in GROUP BY, or wrap it in an aggregate");
     }
     Error::new(Code::Syntax, clean(text)).hint("`DESCRIBE spans` lists columns, `SHOW FUNCTIONS` functions")
 }
@@ -253,7 +265,7 @@ fn internal(error: &DataFusionError) -> Error {
 }
 
 /// Where `name` stands in `sql` as a whole word, if at one place only; case does not count.
-fn place_of(name: &str, sql: &str) -> Option<Position> {
+pub fn place_of(name: &str, sql: &str) -> Option<Position> {
     if name.is_empty() {
         return None;
     }
@@ -283,7 +295,7 @@ fn clean(text: &str) -> String {
     let text = text.split("\n\nbacktrace").next().unwrap_or_default();
     let lines = text.lines().filter(|line| !line.contains("datafusion.") && !line.contains("Arrow error:"));
     let mut cleaned = lines.collect::<Vec<_>>().join(" ");
-    cleaned = cleaned.replace("DataFusion", "the engine");
+    cleaned = with_sql_types(&cleaned.replace("DataFusion", "the engine"));
     if cleaned.trim().is_empty() {
         return "the statement cannot be run".to_owned();
     }
@@ -292,4 +304,35 @@ fn clean(text: &str) -> String {
         cleaned.push('…');
     }
     cleaned
+}
+
+/// `text` with the engine's names of types as SQL writes them.
+fn with_sql_types(text: &str) -> String {
+    const WHOLE: [(&str, &str); 8] = [
+        ("Dictionary(Int32, Utf8)", "TEXT"),
+        ("Timestamp(ns, \"UTC\")", "TIMESTAMP(9)"),
+        ("Timestamp(µs, \"UTC\")", "TIMESTAMP(6)"),
+        ("Timestamp(ns)", "TIMESTAMP(9)"),
+        ("Timestamp(µs)", "TIMESTAMP(6)"),
+        ("FixedSizeBinary(16)", "BINARY(16)"),
+        ("FixedSizeBinary(8)", "BINARY(8)"),
+        ("Date32", "DATE"),
+    ];
+    let text = WHOLE.iter().fold(text.to_owned(), |text, (engine, sql)| text.replace(engine, sql));
+    let mut out = String::with_capacity(text.len());
+    // Words and what lies between them, in turn.
+    for piece in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let word = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let sql = match word {
+            "Utf8" | "LargeUtf8" | "Utf8View" => "TEXT",
+            "Int8" | "Int16" | "Int32" | "Int64" | "UInt8" | "UInt16" | "UInt32" | "UInt64" => "BIGINT",
+            "Float16" | "Float32" | "Float64" => "DOUBLE",
+            "Boolean" => "BOOLEAN",
+            "Binary" | "BinaryView" => "BINARY",
+            other => other,
+        };
+        out.push_str(sql);
+        out.push_str(&piece[word.len()..]);
+    }
+    out
 }

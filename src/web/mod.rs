@@ -54,3 +54,6 @@ fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), door::check))
         .with_state(state)
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::cut::Cut;
 use super::stats::Stats;
+use super::yielding::yielding;
 use crate::query::config::Config;
 use crate::query::error::{Code, Error};
 use crate::query::params::Params;

@@ -183,3 +183,6 @@ fn unwritable(error: ::arrow::error::ArrowError) -> Error {
     tracing::error!(%error, "an answer cannot be written");
     Error::new(Code::Internal, "a value of the answer cannot be written").hint("report it with the query id")
 }
+
+#[cfg(test)]
+mod tests;

@@ -378,3 +378,23 @@ pub async fn explain(view: &View, sql: &str) -> String {
     let rows = ask(view, &format!("EXPLAIN ANALYZE {sql}")).await;
     rows.iter().map(|row| row.join(" ")).collect::<Vec<_>>().join("\n")
 }
+
+/// A reader of what `view` holds, for those who take views themselves.
+pub fn reader(view: &View) -> crate::store::Reader {
+    let active = crate::store::Gen::new(0);
+    active.push(view.memory.iter().cloned());
+    let snapshot = crate::store::Snapshot {
+        manifest_version: view.manifest_version,
+        parts: view.parts.clone(),
+        frozen: vec![],
+        active: Arc::new(active),
+    };
+    crate::store::Reader::new(Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)), view.objects.clone())
+}
+
+/// A gateway over `spans` in memory, whose statements begin at [`NOW`].
+pub fn gateway(spans: &[Span], config: Config) -> crate::query::Gateway {
+    let reader = reader(&Fill::new().memory(spans).view());
+    let clock = crate::clock::Clock::manual(NOW, 7);
+    crate::query::Gateway::new(reader, config, clock, &prometheus::Registry::new()).unwrap()
+}
