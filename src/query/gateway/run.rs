@@ -76,7 +76,8 @@ async fn steps(job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> {
         true => limited(plan, job.rows).map_err(failed)?,
         false => plan,
     };
-    let physical: Arc<dyn ExecutionPlan> = Box::pin(state.create_physical_plan(&plan)).await.map_err(failed)?;
+    let physical: Arc<dyn ExecutionPlan> =
+        Box::pin(state.create_physical_plan(&plan)).await.and_then(yielding).map_err(failed)?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
     let mut stream = execute_stream(physical.clone(), context.task_ctx()).map_err(failed)?;
     let schema = if stream.schema().fields().len() == schema.fields().len() { stream.schema() } else { schema };
