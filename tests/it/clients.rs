@@ -107,10 +107,12 @@ fn found_exactly_as_sent(run: impl Fn(&Daemon) -> Vec<Value>) {
     check(&daemon, &sent, "in memory");
     daemon.kill();
     let daemon = Daemon::start(&data);
+    daemon.wait_ready();
     check(&daemon, &sent, "after kill -9");
     assert_eq!(daemon.stop(), 0);
     let daemon = Daemon::start(&data);
     assert!(std::fs::read_dir(data.join("spans")).unwrap().next().is_some(), "a stop flushes to parts");
+    daemon.wait_ready();
     check(&daemon, &sent, "from parts");
 }
 

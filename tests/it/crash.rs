@@ -164,14 +164,8 @@ fn a_kill_loses_nothing_acknowledged_and_invents_nothing() {
 }
 
 fn check_when_ready(daemon: &Daemon, sent: &Sent) {
-    let ready = daemon.url("health", "/ready");
-    for _ in 0..600 {
-        if block_on(async { reqwest::get(&ready).await.unwrap().status().as_u16() }) == 200 {
-            return check(daemon, &sent.lock().unwrap());
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("replay did not end in 30 s");
+    daemon.wait_ready();
+    check(daemon, &sent.lock().unwrap());
 }
 
 #[test]

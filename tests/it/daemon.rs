@@ -87,6 +87,18 @@ impl Daemon {
         format!("http://{}{path}", self.address(&format!("/{what}")))
     }
 
+    /// Waits until replay has ended: answers before that are flagged incomplete.
+    pub fn wait_ready(&self) {
+        let ready = self.url("health", "/ready");
+        for _ in 0..600 {
+            if block_on(async { reqwest::get(&ready).await.unwrap().status().as_u16() }) == 200 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("replay did not end in 30 s");
+    }
+
     /// SIGKILL, as the kernel does it.
     pub fn kill(mut self) -> PathBuf {
         self.child.kill().unwrap();
