@@ -7,12 +7,15 @@
 
 pub mod builder;
 pub mod counts;
+mod decode;
+mod wire;
 
 use std::collections::BTreeMap;
 
 use crate::span::SpanBatch;
 
 pub use builder::SpanBuilder;
+pub use decode::decode;
 
 /// The limits of otlp.md 4 that one span is judged by (L11, L13 to L16).
 #[derive(Clone, Debug, PartialEq, Eq)]

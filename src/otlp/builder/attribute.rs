@@ -50,7 +50,7 @@ impl SpanBuilder {
     }
 
     /// Counts texts that were repaired in a list of `level`, and flags the rows that it belongs to.
-    pub(super) fn note_repaired(&mut self, level: Level, texts: usize) {
+    pub(in crate::otlp) fn note_repaired(&mut self, level: Level, texts: usize) {
         for _ in 0..texts {
             self.advise(Advisory::InvalidUtf8);
         }
