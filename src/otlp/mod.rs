@@ -8,6 +8,7 @@
 pub mod builder;
 pub mod counts;
 mod decode;
+mod encode;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::span::SpanBatch;
 
 pub use builder::SpanBuilder;
 pub use decode::decode;
+pub use encode::encode;
 
 /// The limits of otlp.md 4 that one span is judged by (L11, L13 to L16).
 #[derive(Clone, Debug, PartialEq, Eq)]

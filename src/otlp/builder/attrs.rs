@@ -137,12 +137,6 @@ impl AttrLists {
         self.list += 1;
     }
 
-    /// Attributes in the open list.
-    #[cfg(test)]
-    pub(super) fn open_len(&self) -> usize {
-        self.entries.len() - self.open
-    }
-
     /// Lists closed so far.
     pub(super) fn lists(&self) -> usize {
         self.ends.len()
@@ -151,11 +145,6 @@ impl AttrLists {
     /// Distinct keys so far.
     pub(super) fn distinct(&self) -> usize {
         self.keys.len()
-    }
-
-    /// A key by its index.
-    pub(super) fn key(&self, id: u32) -> &[u8] {
-        self.keys.get(id)
     }
 
     pub(super) fn mark(&self) -> Mark {

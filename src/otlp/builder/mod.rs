@@ -25,6 +25,7 @@ mod tests;
 
 pub use attrs::Value;
 pub use shared::Envelope;
+pub(in crate::otlp) use span::{KINDS, STATUS_CODES};
 pub use span::{LinkFields, SpanFields};
 
 use super::counts::{Advisories, Advisory, Message, UnknownFields};

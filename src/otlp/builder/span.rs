@@ -17,8 +17,8 @@ const HAS_IS_REMOTE: u32 = 1 << 8;
 const IS_REMOTE: u32 = 1 << 9;
 const SERVER: i32 = 2;
 const CONSUMER: i32 = 5;
-const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
-const STATUS_CODES: [&str; 3] = ["unset", "ok", "error"];
+pub(in crate::otlp) const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
+pub(in crate::otlp) const STATUS_CODES: [&str; 3] = ["unset", "ok", "error"];
 
 /// What a span says once. Text need not be UTF-8; absent is empty or 0.
 #[derive(Clone, Copy, Debug, Default)]

@@ -47,7 +47,7 @@ impl<'a> Walk<'_, 'a> {
                 VALUE => {
                     let part = reader.message().map_err(|broken| broken.within("value"))?;
                     if value.replace(part).is_some() {
-                        return self.merged_key_value(level, message);
+                        return self.merged_key_value(level, message, part.range().0);
                     }
                 }
                 tag => self.other_of_key_value(&mut reader, tag)?,
@@ -84,9 +84,10 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    /// A KeyValue whose value occurs again: the parts are checked each, then read as one (W9).
+    /// A KeyValue whose value occurs again: the parts are checked each, then read as one (W9). What is unknown before
+    /// `seen` was counted already.
     #[cold]
-    fn merged_key_value(&mut self, level: Level, mut reader: Reader<'a>) -> Result<(), Broken> {
+    fn merged_key_value(&mut self, level: Level, mut reader: Reader<'a>, seen: usize) -> Result<(), Broken> {
         let (mut key, mut merged): (&[u8], Vec<u8>) = (&[], Vec::new());
         let (mut found, mut deepest) = (Found::default(), 0);
         while !reader.is_empty() {
@@ -100,6 +101,7 @@ impl<'a> Walk<'_, 'a> {
                     }
                     merged.extend_from_slice(part.rest());
                 }
+                tag if reader.range().0 < seen => reader.skip(tag, |_| false)?,
                 tag => self.other_of_key_value(&mut reader, tag)?,
             }
         }
