@@ -5,11 +5,20 @@
 //! either decodes whole or is [`Undecodable`]; a span that is not acceptable is set aside with its reason and the rest
 //! is kept. Left to others: sockets and status codes (`receive`), durability (`store`).
 
+pub mod builder;
 pub mod compress;
+pub mod counts;
+mod decode;
+mod encode;
+mod wire;
 
 use std::collections::BTreeMap;
 
 use crate::span::SpanBatch;
+
+pub use builder::SpanBuilder;
+pub use decode::decode;
+pub use encode::encode;
 
 /// The limits of otlp.md 4 that one span is judged by (L11, L13 to L16).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,12 +72,21 @@ pub struct Decoded {
     pub batches: Vec<SpanBatch>,
     /// All spans of the request, rejected ones included.
     pub spans: usize,
-    /// The spans set aside.
+    /// The spans set aside, in order; the first 10,000 of them.
     pub rejected: Vec<Rejected>,
+    /// All spans set aside, counted by reason.
+    pub rejections: BTreeMap<Reason, u64>,
     /// What was odd but stored (otlp.md P2, L17, W5, W14, Y2, Y3, J2, J15), counted by kind.
     pub advisories: BTreeMap<&'static str, u64>,
     /// Unknown fields skipped, counted by message name (W5).
     pub unknown_fields: BTreeMap<&'static str, u64>,
+}
+
+impl Decoded {
+    /// Number of all spans set aside.
+    pub fn rejected_spans(&self) -> u64 {
+        self.rejections.values().sum()
+    }
 }
 
 /// One span that was set aside.

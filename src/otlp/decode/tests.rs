@@ -1,0 +1,1 @@
+//! Claims about single rules of the wire.
