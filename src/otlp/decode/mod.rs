@@ -14,6 +14,7 @@ use super::builder::{Envelope, Level, SpanBuilder};
 use super::counts::Message;
 use super::wire::{Broken, Reader, length_tag, varint_tag};
 use super::{Decoded, Limits, Undecodable};
+use normalize::Normal;
 
 /// Reads an `ExportTraceServiceRequest`; `builder` is reused from request to request and empty afterwards.
 ///
@@ -21,7 +22,7 @@ use super::{Decoded, Limits, Undecodable};
 /// bytes are no such message; then nothing of them is kept.
 pub fn decode(body: &[u8], limits: &Limits, builder: &mut SpanBuilder) -> Result<Decoded, Undecodable> {
     builder.begin(limits);
-    let mut walk = Walk { body, builder, ranges: Ranges::default(), normal: Vec::new() };
+    let mut walk = Walk { body, builder, ranges: Ranges::default() };
     match walk.request() {
         Ok(()) => Ok(builder.finish()),
         Err(broken) => {
@@ -36,8 +37,6 @@ struct Walk<'b, 'a> {
     body: &'a [u8],
     builder: &'b mut SpanBuilder,
     ranges: Ranges,
-    /// A value that had to be written anew.
-    normal: Vec<u8>,
 }
 
 /// Where the lists' elements stand in the request.
@@ -172,10 +171,7 @@ impl<'a> Walk<'_, 'a> {
         while !reader.is_empty() {
             let tag = reader.tag()?;
             if matches!(tag >> 3, 1..=4) && tag == length_tag(tag >> 3) {
-                if simdutf8::basic::from_utf8(reader.bytes()?).is_err() {
-                    entities.repaired += 1;
-                    is_clean = false;
-                }
+                is_clean &= simdutf8::basic::from_utf8(reader.bytes()?).is_ok();
             } else {
                 reader.skip(tag, |field| field <= 4)?;
                 self.builder.unknown_field(Message::EntityRef);
@@ -187,7 +183,11 @@ impl<'a> Walk<'_, 'a> {
             entities.written.extend_from_slice(written);
             return Ok(());
         }
-        normalize::entity_ref(message, &mut entities.written)
+        let mut normal = Normal::new(0);
+        normal.entity_ref(message)?;
+        entities.written.extend_from_slice(&normal.out);
+        entities.repaired += normal.repaired;
+        Ok(())
     }
 
     fn scope_spans(&mut self, index: usize, mut reader: Reader<'a>) -> Result<(), Broken> {

@@ -1,10 +1,11 @@
 //! KeyValue and AnyValue messages.
 //!
 //! Duty: one attribute into the builder; arrays and key-value lists are checked to their bottom and kept as the bytes
-//! that came. Guarantee: the recursion ends at the limit of L11; what lies deeper is not looked at, for the span is set
-//! aside. Left to others: writing anew what is not kept as it came (`normalize`).
+//! that came. Guarantee: the recursion ends at 32 levels; what lies deeper is not looked at, for the span is set aside.
+//! Left to others: writing anew what is not kept as it came (`normalize`).
 
-use super::{Walk, normalize};
+use super::Walk;
+use super::normalize::Normal;
 use crate::otlp::builder::{Level, Value};
 use crate::otlp::counts::{Advisory, Message};
 use crate::otlp::wire::{Broken, Reader, fixed64_tag, length_tag, varint_tag};
@@ -23,17 +24,9 @@ pub(super) const STRINDEX: u32 = varint_tag(8);
 /// Field of both lists.
 pub(super) const VALUES: u32 = length_tag(1);
 
-/// L11, whatever the configuration says: the depth to which the call stack is used.
+/// The depth to which values are checked, and the call stack used, whatever L11 is set to: what undecodable is does not
+/// depend on the configuration.
 const MAX_DEPTH: usize = 32;
-
-/// What was found within a value beside the value.
-#[derive(Clone, Copy, Debug, Default)]
-struct Found {
-    /// The bytes that came say more, or say it in another way, than what is kept.
-    is_unclean: bool,
-    /// Texts within lists that are not UTF-8.
-    broken_texts: usize,
-}
 
 impl<'a> Walk<'_, 'a> {
     /// Reads one attribute of `level`.
@@ -57,23 +50,17 @@ impl<'a> Walk<'_, 'a> {
             self.builder.attribute(level, key, Value::Empty);
             return Ok(());
         };
-        let mut found = Found::default();
-        let value = self.any_value(message, 0, &mut found).map_err(|broken| broken.within("value"))?;
-        match value {
-            Value::Array { levels, .. } | Value::Kvlist { levels, .. }
-                if found.is_unclean && levels <= self.max_depth() =>
-            {
-                self.normalized(level, key, message, found.broken_texts)
-            }
-            _ => {
-                self.builder.attribute(level, key, value);
-                Ok(())
-            }
+        let mut is_clean = true;
+        let value = self.any_value(message, 0, &mut is_clean).map_err(|broken| broken.within("value"))?;
+        if !is_clean && matches!(value, Value::Array { .. } | Value::Kvlist { .. }) {
+            return self.normalized(level, key, message);
         }
+        self.builder.attribute(level, key, value);
+        Ok(())
     }
 
     #[cold]
-    fn other_of_key_value(&mut self, reader: &mut Reader<'a>, tag: u32) -> Result<(), Broken> {
+    fn other_of_key_value(&mut self, reader: &mut Reader<'_>, tag: u32) -> Result<(), Broken> {
         if tag == KEY_STRINDEX {
             reader.varint().map_err(|broken| broken.within("keyStrindex"))?;
             self.builder.advise(Advisory::KeyStrindex);
@@ -89,42 +76,33 @@ impl<'a> Walk<'_, 'a> {
     #[cold]
     fn merged_key_value(&mut self, level: Level, mut reader: Reader<'a>, seen: usize) -> Result<(), Broken> {
         let (mut key, mut merged): (&[u8], Vec<u8>) = (&[], Vec::new());
-        let (mut found, mut deepest) = (Found::default(), 0);
         while !reader.is_empty() {
             match reader.tag()? {
                 KEY => key = reader.bytes().map_err(|broken| broken.within("key"))?,
                 VALUE => {
                     let part = reader.message().map_err(|broken| broken.within("value"))?;
-                    let value = self.any_value(part, 0, &mut found).map_err(|broken| broken.within("value"))?;
-                    if let Value::Array { levels, .. } | Value::Kvlist { levels, .. } = value {
-                        deepest = deepest.max(levels);
-                    }
+                    self.any_value(part, 0, &mut true).map_err(|broken| broken.within("value"))?;
                     merged.extend_from_slice(part.rest());
                 }
                 tag if reader.range().0 < seen => reader.skip(tag, |_| false)?,
                 tag => self.other_of_key_value(&mut reader, tag)?,
             }
         }
-        if deepest > self.max_depth() {
-            self.builder.attribute(level, key, Value::Array { proto: &[], levels: deepest });
-            return Ok(());
-        }
-        self.normalized(level, key, Reader::new(&merged), found.broken_texts)
+        self.normalized(level, key, Reader::new(&merged))
     }
 
     /// Appends what is left of a checked `message` once the merge rules are applied and texts are repaired.
     #[cold]
-    fn normalized(&mut self, level: Level, key: &[u8], message: Reader<'_>, broken: usize) -> Result<(), Broken> {
-        let mut normal = std::mem::take(&mut self.normal);
-        normal.clear();
-        normalize::any_value(message, &mut normal)?;
-        let mut walk = Walk { body: &normal, builder: self.builder, ranges: Default::default(), normal: Vec::new() };
-        let value = walk.any_value(Reader::new(&normal), 0, &mut Found::default())?;
-        walk.builder.attribute(level, key, value);
-        if matches!(value, Value::Array { .. } | Value::Kvlist { .. }) {
-            walk.builder.note_repaired(level, broken);
+    fn normalized(&mut self, level: Level, key: &[u8], message: Reader<'_>) -> Result<(), Broken> {
+        let mut normal = Normal::new(self.max_depth());
+        let levels = normal.any_value(message, 0)?;
+        if levels > self.max_depth() {
+            self.builder.attribute(level, key, Value::Array { proto: &[], levels });
+            return Ok(());
         }
-        self.normal = normal;
+        let value = self.any_value(Reader::new(&normal.out), 0, &mut true)?;
+        self.builder.attribute(level, key, value);
+        self.builder.note_repaired(level, normal.repaired);
         Ok(())
     }
 
@@ -132,9 +110,15 @@ impl<'a> Walk<'_, 'a> {
         self.builder.limits().max_value_depth.min(MAX_DEPTH)
     }
 
-    /// W10: the value of the last variant. `depth` lists stand around it.
+    /// W10: the value of the last variant; `depth` lists stand around it. `is_clean` becomes false if the bytes say more,
+    /// or say it in another way, than what is kept.
     #[inline]
-    fn any_value(&mut self, mut reader: Reader<'a>, depth: usize, found: &mut Found) -> Result<Value<'a>, Broken> {
+    fn any_value<'v>(
+        &mut self,
+        mut reader: Reader<'v>,
+        depth: usize,
+        is_clean: &mut bool,
+    ) -> Result<Value<'v>, Broken> {
         let proto = reader.rest();
         let mut value = Value::Empty;
         let mut variants = 0;
@@ -150,31 +134,31 @@ impl<'a> Walk<'_, 'a> {
                 BYTES => Value::Bytes(reader.bytes().map_err(|broken| broken.within("bytesValue"))?),
                 ARRAY => {
                     let part = reader.message().map_err(|broken| broken.within("arrayValue"))?;
-                    let levels = self.list(part, depth + 1, false, found)?;
+                    let levels = self.list(part, depth + 1, false, is_clean)?;
                     let before = if let Value::Array { levels, .. } = value { levels } else { 0 };
                     Value::Array { proto, levels: levels.max(before) }
                 }
                 KVLIST => {
                     let part = reader.message().map_err(|broken| broken.within("kvlistValue"))?;
-                    let levels = self.list(part, depth + 1, true, found)?;
+                    let levels = self.list(part, depth + 1, true, is_clean)?;
                     let before = if let Value::Kvlist { levels, .. } = value { levels } else { 0 };
                     Value::Kvlist { proto, levels: levels.max(before) }
                 }
                 STRINDEX => {
                     reader.varint().map_err(|broken| broken.within("stringValueStrindex"))?;
                     self.builder.advise(Advisory::ValueStrindex);
-                    found.is_unclean = true;
+                    *is_clean = false;
                     Value::Empty
                 }
                 tag => {
                     reader.skip(tag, |field| field <= 8)?;
                     self.builder.unknown_field(Message::AnyValue);
-                    found.is_unclean = true;
+                    *is_clean = false;
                     value
                 }
             };
         }
-        found.is_unclean |= variants > 1;
+        *is_clean &= variants <= 1;
         Ok(value)
     }
 
@@ -182,13 +166,13 @@ impl<'a> Walk<'_, 'a> {
     #[inline(never)]
     fn list(
         &mut self,
-        mut reader: Reader<'a>,
+        mut reader: Reader<'_>,
         depth: usize,
         of_pairs: bool,
-        found: &mut Found,
+        is_clean: &mut bool,
     ) -> Result<usize, Broken> {
         let mut deepest = depth;
-        if depth > self.max_depth() {
+        if depth > MAX_DEPTH {
             return Ok(deepest);
         }
         let (name, message) = if of_pairs {
@@ -202,14 +186,14 @@ impl<'a> Walk<'_, 'a> {
             if tag != VALUES {
                 reader.skip(tag, |field| field == 1)?;
                 self.builder.unknown_field(message);
-                found.is_unclean = true;
+                *is_clean = false;
                 continue;
             }
             let element = reader.message().map_err(|broken| broken.at(name, at))?;
             let levels = if of_pairs {
-                self.pair(element, depth, found).map_err(|broken| broken.at(name, at))?
+                self.pair(element, depth, is_clean).map_err(|broken| broken.at(name, at))?
             } else {
-                self.element(element, depth, found).map_err(|broken| broken.at(name, at))?
+                self.element(element, depth, is_clean).map_err(|broken| broken.at(name, at))?
             };
             deepest = deepest.max(levels);
             at += 1;
@@ -218,11 +202,11 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// A value within a list.
-    fn element(&mut self, reader: Reader<'a>, depth: usize, found: &mut Found) -> Result<usize, Broken> {
-        Ok(match self.any_value(reader, depth, found)? {
+    fn element(&mut self, reader: Reader<'_>, depth: usize, is_clean: &mut bool) -> Result<usize, Broken> {
+        Ok(match self.any_value(reader, depth, is_clean)? {
             Value::Array { levels, .. } | Value::Kvlist { levels, .. } => levels,
             Value::Text(text) => {
-                note_text(text, found);
+                note_text(text, is_clean);
                 depth
             }
             _ => depth,
@@ -230,33 +214,31 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// A key with its value within a list.
-    fn pair(&mut self, mut reader: Reader<'a>, depth: usize, found: &mut Found) -> Result<usize, Broken> {
+    fn pair(&mut self, mut reader: Reader<'_>, depth: usize, is_clean: &mut bool) -> Result<usize, Broken> {
         let (mut deepest, mut keys, mut values) = (depth, 0, 0);
         while !reader.is_empty() {
             match reader.tag()? {
                 KEY => {
-                    note_text(reader.bytes().map_err(|broken| broken.within("key"))?, found);
+                    note_text(reader.bytes().map_err(|broken| broken.within("key"))?, is_clean);
                     keys += 1;
                 }
                 VALUE => {
                     let part = reader.message().map_err(|broken| broken.within("value"))?;
-                    deepest = deepest.max(self.element(part, depth, found).map_err(|broken| broken.within("value"))?);
+                    deepest =
+                        deepest.max(self.element(part, depth, is_clean).map_err(|broken| broken.within("value"))?);
                     values += 1;
                 }
                 tag => {
                     self.other_of_key_value(&mut reader, tag)?;
-                    found.is_unclean = true;
+                    *is_clean = false;
                 }
             }
         }
-        found.is_unclean |= keys > 1 || values > 1;
+        *is_clean &= keys <= 1 && values <= 1;
         Ok(deepest)
     }
 }
 
-fn note_text(text: &[u8], found: &mut Found) {
-    if simdutf8::basic::from_utf8(text).is_err() {
-        found.broken_texts += 1;
-        found.is_unclean = true;
-    }
+fn note_text(text: &[u8], is_clean: &mut bool) {
+    *is_clean &= simdutf8::basic::from_utf8(text).is_ok();
 }
