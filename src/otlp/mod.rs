@@ -10,6 +10,7 @@ pub mod compress;
 pub mod counts;
 mod decode;
 mod encode;
+mod json;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::span::SpanBatch;
 pub use builder::SpanBuilder;
 pub use decode::decode;
 pub use encode::encode;
+pub use json::decode_json;
 
 /// The limits of otlp.md 4 that one span is judged by (L11, L13 to L16).
 #[derive(Clone, Debug, PartialEq, Eq)]

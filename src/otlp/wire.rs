@@ -52,7 +52,7 @@ struct Place {
 
 impl Broken {
     #[cold]
-    fn new(offset: usize, kind: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(offset: usize, kind: &'static str, detail: impl Into<String>) -> Self {
         Self(Box::new(Place { offset, kind, detail: detail.into(), path: Vec::new() }))
     }
 
@@ -63,7 +63,7 @@ impl Broken {
         self
     }
 
-    /// Adds the element of a repeated field around what is broken.
+    /// Adds the element of a repeated field around what is broken; an empty name if the field itself is added next.
     #[cold]
     pub(super) fn at(mut self, field: &'static str, index: usize) -> Self {
         self.0.path.push((field, Some(index)));
@@ -75,7 +75,7 @@ impl From<Broken> for Undecodable {
     fn from(Broken(place): Broken) -> Self {
         let mut path = String::new();
         for (field, index) in place.path.iter().rev() {
-            let dot = if path.is_empty() { "" } else { "." };
+            let dot = if path.is_empty() || field.is_empty() { "" } else { "." };
             let _ = match index {
                 Some(index) => write!(path, "{dot}{field}[{index}]"),
                 None => write!(path, "{dot}{field}"),

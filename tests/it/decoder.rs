@@ -1,7 +1,7 @@
 //! The protobuf decoder against prost (otlp.md W18), and rule by rule.
 //!
 //! Duty: [`random_and_mutated_requests_read_as_prost_reads_them`]; hand-built bytes for W1 to W17 (`rules`), for the P
-//! and L rows (`acceptance`) and for the columns that follow from a span (`columns`). Left to others: JSON.
+//! and L rows (`acceptance`) and for the columns that follow from a span (`columns`). JSON against protobuf (`json`).
 
 mod acceptance;
 mod bytes;
@@ -9,6 +9,7 @@ mod chance;
 mod columns;
 mod expected;
 mod generate;
+mod json;
 mod mutate;
 mod rows;
 mod rules;
