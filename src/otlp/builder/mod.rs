@@ -20,8 +20,6 @@ mod rows;
 mod shared;
 mod span;
 mod text;
-#[cfg(test)]
-mod tests;
 
 pub use attrs::Value;
 pub use shared::Envelope;

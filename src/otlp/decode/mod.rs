@@ -7,8 +7,6 @@
 mod normalize;
 mod span;
 mod value;
-#[cfg(test)]
-mod tests;
 
 use super::builder::{Envelope, Level, SpanBuilder};
 use super::counts::Message;

@@ -1,1 +1,0 @@
-//! Claims about single rules of the wire.
