@@ -135,8 +135,8 @@ impl<'a> Walk<'_, 'a> {
                 let start = reader;
                 match reader.tag()? {
                     ATTRIBUTES => {
-                        let attribute = reader.message().map_err(|broken| broken.at("attributes", count))?;
-                        self.key_value(Level::Resource, attribute).map_err(|broken| broken.at("attributes", count))?;
+                        self.key_value(Level::Resource, &mut reader)
+                            .map_err(|broken| broken.at("attributes", count))?;
                         count += 1;
                     }
                     DROPPED => dropped = reader.varint32().map_err(|broken| broken.within("droppedAttributesCount"))?,
@@ -232,8 +232,7 @@ impl<'a> Walk<'_, 'a> {
                     NAME => name = reader.bytes().map_err(|broken| broken.within("name"))?,
                     VERSION => version = reader.bytes().map_err(|broken| broken.within("version"))?,
                     ATTRIBUTES => {
-                        let attribute = reader.message().map_err(|broken| broken.at("attributes", count))?;
-                        self.key_value(Level::Scope, attribute).map_err(|broken| broken.at("attributes", count))?;
+                        self.key_value(Level::Scope, &mut reader).map_err(|broken| broken.at("attributes", count))?;
                         count += 1;
                     }
                     DROPPED => dropped = reader.varint32().map_err(|broken| broken.within("droppedAttributesCount"))?,
