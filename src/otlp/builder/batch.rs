@@ -32,7 +32,7 @@ impl SpanBuilder {
             batches: std::mem::take(&mut self.batches),
             spans: std::mem::take(&mut self.spans),
             rejected: std::mem::take(&mut self.rejections.detailed),
-            rejections: std::mem::take(&mut self.rejections.counts),
+            rejected_by_reason: std::mem::take(&mut self.rejections.counts),
             advisories: self.advisories.by_label(),
             unknown_fields: self.unknown_fields.by_label(),
         };
