@@ -77,7 +77,7 @@ pub struct Decoded {
     /// The spans set aside, in order; the first 10,000 of them.
     pub rejected: Vec<Rejected>,
     /// All spans set aside, counted by reason.
-    pub rejections: BTreeMap<Reason, u64>,
+    pub rejected_by_reason: BTreeMap<Reason, usize>,
     /// What was odd but stored (otlp.md P2, L17, W5, W14, Y2, Y3, J2, J15), counted by kind.
     pub advisories: BTreeMap<&'static str, u64>,
     /// Unknown fields skipped, counted by message name (W5).
@@ -86,8 +86,8 @@ pub struct Decoded {
 
 impl Decoded {
     /// Number of all spans set aside.
-    pub fn rejected_spans(&self) -> u64 {
-        self.rejections.values().sum()
+    pub fn rejected_spans(&self) -> usize {
+        self.rejected_by_reason.values().sum()
     }
 }
 

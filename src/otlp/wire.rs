@@ -218,6 +218,11 @@ impl<'a> Reader<'a> {
         Ok(Self { rest, end: self.offset(), before_tag: rest.len() })
     }
 
+    /// A reader of `bytes`, which were read last.
+    pub(super) fn last(&self, bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, end: self.offset(), before_tag: bytes.len() }
+    }
+
     /// The field whose tag was read last, from its tag to where the reader stands; `start` is a copy of the reader made
     /// before the tag.
     pub(super) fn since(&self, start: &Self) -> &'a [u8] {

@@ -4,12 +4,12 @@
 //! already, so what a rejected span costs is bounded by the limits. Left to others: storage of the lists (`attrs`,
 //! `shared`).
 
-use super::attrs::{Pushed, Value};
+use super::attrs::{AttrLists, Pushed, Value};
 use super::fault::Fault;
 use super::{Level, SpanBuilder};
 use crate::otlp::Reason;
 use crate::otlp::counts::Advisory;
-use crate::span::schema::{anomaly, reserved};
+use crate::span::schema::{anomaly, attr_type, reserved};
 
 /// L17: advisory marks.
 const MANY_ATTRIBUTES: usize = 128;
@@ -21,25 +21,57 @@ const SPAN_TYPE_KEY: &[u8] = b"otel.span.type";
 
 impl SpanBuilder {
     /// Appends one attribute to the list at hand of `level`.
-    #[inline]
     pub fn attribute(&mut self, level: Level, key: &[u8], value: Value<'_>) {
+        match value {
+            Value::Empty => {
+                self.advise(Advisory::MissingValue);
+                self.scalar_attribute(level, key, attr_type::EMPTY, 0);
+            }
+            Value::Text(text) => self.slice_attribute(level, key, attr_type::STRING, text),
+            Value::Bool(bool) => self.scalar_attribute(level, key, attr_type::BOOL, u64::from(bool)),
+            Value::Int(int) => self.scalar_attribute(level, key, attr_type::INT, int.cast_unsigned()),
+            Value::Double(double) => self.scalar_attribute(level, key, attr_type::DOUBLE, double.to_bits()),
+            Value::Bytes(bytes) => self.slice_attribute(level, key, attr_type::BYTES, bytes),
+            Value::Array { proto, levels } => {
+                self.judge_depth(level, levels);
+                self.slice_attribute(level, key, attr_type::ARRAY, proto);
+            }
+            Value::Kvlist { proto, levels } => {
+                self.judge_depth(level, levels);
+                self.slice_attribute(level, key, attr_type::KVLIST, proto);
+            }
+        }
+    }
+
+    /// As [`SpanBuilder::attribute`] for a value of type `of` that is text or bytes.
+    #[inline]
+    pub(in crate::otlp) fn slice_attribute(&mut self, level: Level, key: &[u8], of: u8, slice: &[u8]) {
+        if slice.len() > LONG_VALUE {
+            self.advise(Advisory::LongValue);
+        }
+        if self.admits(level, key) {
+            self.store(level, key, |lists, key| lists.push_slice(key, of, slice));
+        }
+    }
+
+    /// As [`SpanBuilder::attribute`] for a value of type `of` that is a number, given by its bits.
+    #[inline]
+    pub(in crate::otlp) fn scalar_attribute(&mut self, level: Level, key: &[u8], of: u8, bits: u64) {
+        if self.admits(level, key) {
+            self.store(level, key, |lists, key| lists.push_scalar(key, of, bits));
+        }
+    }
+
+    /// Counts an attribute; whether it is kept.
+    #[inline]
+    fn admits(&mut self, level: Level, key: &[u8]) -> bool {
         let count = if level == Level::Span { &mut self.span.attribute_count } else { &mut self.span.nested_count };
         *count += 1;
         let count = *count;
         if count > self.limits.max_attributes || key.len() > self.limits.max_key_bytes {
             self.judge_key(level, count, key.len());
         }
-        match value {
-            Value::Text(slice) | Value::Bytes(slice) if slice.len() > LONG_VALUE => self.advise(Advisory::LongValue),
-            Value::Array { proto, levels } | Value::Kvlist { proto, levels } => {
-                self.judge_nested(level, proto.len(), levels);
-            }
-            Value::Empty => self.advise(Advisory::MissingValue),
-            _ => {}
-        }
-        if self.fault_of(level).is_none() {
-            self.push_attribute(level, key, value);
-        }
+        self.fault_of(level).is_none()
     }
 
     /// Notes the end of a list of `count` attributes.
@@ -66,34 +98,29 @@ impl SpanBuilder {
     }
 
     #[inline]
-    fn push_attribute(&mut self, level: Level, key: &[u8], value: Value<'_>) {
+    fn store(&mut self, level: Level, key: &[u8], push: impl FnOnce(&mut AttrLists, &[u8]) -> Pushed) {
         // storage.md 2: reserved keys start with `wg.`; a sender's `^_*wg\.` gets one more leading `_`
-        if matches!(key.first(), Some(b'w' | b'_')) && is_reserved(key) {
-            let mut escaped = Vec::with_capacity(key.len() + 1);
-            escaped.push(b'_');
-            escaped.extend_from_slice(key);
-            return self.push_stored(level, &escaped, value);
+        let pushed = if matches!(key.first(), Some(b'w' | b'_')) && is_reserved(key) {
+            push(self.lists_of(level), &[b"_", key].concat())
+        } else {
+            push(self.lists_of(level), key)
+        };
+        if level == Level::Span && key.len() == SPAN_TYPE_KEY.len() && key == SPAN_TYPE_KEY {
+            self.span.type_key = Some(pushed.key);
         }
-        self.push_stored(level, key, value);
+        if pushed.repeated || pushed.repaired || key.is_empty() {
+            self.note_odd_key(level, pushed, key.is_empty());
+        }
     }
 
     #[inline]
-    fn push_stored(&mut self, level: Level, key: &[u8], value: Value<'_>) {
-        let pushed = match level {
-            Level::Span => {
-                let pushed = self.attributes.push(key, value);
-                if key.len() == SPAN_TYPE_KEY.len() && key == SPAN_TYPE_KEY {
-                    self.span.type_key = Some(pushed.key);
-                }
-                pushed
-            }
-            Level::Event => self.events.attributes.push(key, value),
-            Level::Link => self.links.attributes.push(key, value),
-            Level::Resource => self.resource.lists.push(key, value),
-            Level::Scope => self.scope.lists.push(key, value),
-        };
-        if pushed.repeated || pushed.repaired || key.is_empty() {
-            self.note_odd_key(level, pushed, key.is_empty());
+    fn lists_of(&mut self, level: Level) -> &mut AttrLists {
+        match level {
+            Level::Span => &mut self.attributes,
+            Level::Event => &mut self.events.attributes,
+            Level::Link => &mut self.links.attributes,
+            Level::Resource => self.resource.lists.current(),
+            Level::Scope => self.scope.lists.current(),
         }
     }
 
@@ -127,7 +154,7 @@ impl SpanBuilder {
         }
     }
 
-    fn judge_nested(&mut self, level: Level, bytes: usize, levels: usize) {
+    fn judge_depth(&mut self, level: Level, levels: usize) {
         let max_depth = self.limits.max_value_depth;
         if levels > max_depth {
             Fault::note(self.fault_of(level), Reason::ValueTooDeep, || {
@@ -135,9 +162,6 @@ impl SpanBuilder {
             });
         } else if levels > DEEP_VALUE {
             self.advise(Advisory::DeepValue);
-        }
-        if bytes > LONG_VALUE {
-            self.advise(Advisory::LongValue);
         }
     }
 

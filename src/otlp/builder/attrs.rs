@@ -103,30 +103,33 @@ impl AttrLists {
     }
 
     /// Appends one attribute to the open list.
-    #[inline]
     pub(super) fn push(&mut self, key: &[u8], value: Value<'_>) -> Pushed {
-        let Interned { id, repaired } = self.keys.intern_at(self.entries.len() - self.open, key);
-        let repeated = self.keys.is_repeated(id, self.list);
-        let (of, num) = match value {
-            Value::Text(text) => {
-                self.text.extend_from_slice(text);
-                (attr_type::STRING, text.len() as u64)
-            }
-            Value::Int(int) => (attr_type::INT, int.cast_unsigned()),
-            Value::Bool(bool) => (attr_type::BOOL, u64::from(bool)),
-            Value::Double(double) => (attr_type::DOUBLE, double.to_bits()),
-            Value::Empty => (attr_type::EMPTY, 0),
-            Value::Bytes(bytes) => self.push_bytes(attr_type::BYTES, bytes),
-            Value::Array { proto, .. } => self.push_bytes(attr_type::ARRAY, proto),
-            Value::Kvlist { proto, .. } => self.push_bytes(attr_type::KVLIST, proto),
-        };
-        self.entries.push(Entry { key: id, of, num });
-        Pushed { key: id, repeated, repaired }
+        match value {
+            Value::Empty => self.push_scalar(key, attr_type::EMPTY, 0),
+            Value::Text(text) => self.push_slice(key, attr_type::STRING, text),
+            Value::Bool(bool) => self.push_scalar(key, attr_type::BOOL, u64::from(bool)),
+            Value::Int(int) => self.push_scalar(key, attr_type::INT, int.cast_unsigned()),
+            Value::Double(double) => self.push_scalar(key, attr_type::DOUBLE, double.to_bits()),
+            Value::Bytes(bytes) => self.push_slice(key, attr_type::BYTES, bytes),
+            Value::Array { proto, .. } => self.push_slice(key, attr_type::ARRAY, proto),
+            Value::Kvlist { proto, .. } => self.push_slice(key, attr_type::KVLIST, proto),
+        }
     }
 
-    fn push_bytes(&mut self, of: u8, bytes: &[u8]) -> (u8, u64) {
-        self.bytes.extend_from_slice(bytes);
-        (of, bytes.len() as u64)
+    /// Appends an attribute of type `of` that is a number, given by its bits.
+    #[inline]
+    pub(super) fn push_scalar(&mut self, key: &[u8], of: u8, bits: u64) -> Pushed {
+        let Interned { id, repaired } = self.keys.intern_at(self.entries.len() - self.open, key);
+        self.entries.push(Entry { key: id, of, num: bits });
+        Pushed { key: id, repeated: self.keys.is_repeated(id, self.list), repaired }
+    }
+
+    /// Appends an attribute of type `of` that is text or bytes.
+    #[inline]
+    pub(super) fn push_slice(&mut self, key: &[u8], of: u8, slice: &[u8]) -> Pushed {
+        let bytes = if of == attr_type::STRING { &mut self.text } else { &mut self.bytes };
+        bytes.extend_from_slice(slice);
+        self.push_scalar(key, of, slice.len() as u64)
     }
 
     /// Ends the open list and opens the next.

@@ -19,6 +19,8 @@ pub(super) const MAX_ROWS: usize = 32_768;
 pub(super) const MAX_RAW_BYTES: usize = 64 << 20;
 /// or so many distinct values in any dictionary.
 pub(super) const MAX_DISTINCT: usize = 262_144;
+/// Bytes of the wire, of rejected spans too, whose keys may stand in the dictionaries of one batch.
+const MAX_SEEN_BYTES: usize = 512 << 20;
 /// Bytes of the wire that a distinct attribute key takes at the least: tags and lengths alone are four.
 const MIN_KEY_BYTES: usize = 4;
 
@@ -30,7 +32,7 @@ impl SpanBuilder {
             batches: std::mem::take(&mut self.batches),
             spans: std::mem::take(&mut self.spans),
             rejected: std::mem::take(&mut self.rejections.detailed),
-            rejections: std::mem::take(&mut self.rejections.counts),
+            rejected_by_reason: std::mem::take(&mut self.rejections.counts),
             advisories: self.advisories.by_label(),
             unknown_fields: self.unknown_fields.by_label(),
         };
@@ -52,7 +54,8 @@ impl SpanBuilder {
     pub(super) fn cut_before(&mut self, bytes: usize) {
         let raw = self.raw_bytes.saturating_add(bytes).saturating_add(self.pending_bytes());
         let is_full = self.rows.len() >= MAX_ROWS || (raw > MAX_RAW_BYTES && self.rows.len() > 0);
-        if is_full || self.has_full_dictionary(bytes) {
+        let has_seen_enough = self.seen_bytes.saturating_add(bytes) > MAX_SEEN_BYTES;
+        if is_full || has_seen_enough || self.has_full_dictionary(bytes) {
             self.end_batch();
         }
     }

@@ -34,7 +34,7 @@ impl Fault {
 #[derive(Debug, Default)]
 pub(super) struct Rejections {
     pub(super) detailed: Vec<Rejected>,
-    pub(super) counts: BTreeMap<Reason, u64>,
+    pub(super) counts: BTreeMap<Reason, usize>,
 }
 
 impl Rejections {

@@ -36,8 +36,18 @@ pub(super) struct Interner {
     bytes: Vec<u8>,
     table: HashTable<Entry>,
     hasher: DefaultHashBuilder,
-    remembered: [u32; REMEMBERED],
+    remembered: [Remembered; REMEMBERED],
 }
+
+/// A text by its place in the list, with what is needed to compare it; a length of `u32::MAX` is none.
+#[derive(Clone, Copy, Debug)]
+struct Remembered {
+    id: u32,
+    start: u32,
+    len: u32,
+}
+
+const NOTHING: Remembered = Remembered { id: 0, start: 0, len: u32::MAX };
 
 /// Where a text stands in the dictionary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +64,7 @@ impl Interner {
             bytes: Vec::new(),
             table: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
-            remembered: [0; REMEMBERED],
+            remembered: [NOTHING; REMEMBERED],
         }
     }
 
@@ -84,11 +94,17 @@ impl Interner {
     pub(super) fn intern_at(&mut self, place: usize, text: &[u8]) -> Interned {
         let place = place % REMEMBERED;
         let guess = self.remembered[place];
-        if (guess as usize) < self.slots.len() && self.is(guess, text) {
-            return Interned { id: guess, repaired: false };
+        if guess.len as usize == text.len() {
+            let start = guess.start as usize;
+            if is_same(&self.bytes[start..start + text.len()], text) {
+                return Interned { id: guess.id, repaired: false };
+            }
         }
         let interned = self.intern(text);
-        self.remembered[place] = interned.id;
+        if !interned.repaired {
+            let Slot { start, len, .. } = self.slots[interned.id as usize];
+            self.remembered[place] = Remembered { id: interned.id, start, len };
+        }
         interned
     }
 
@@ -114,6 +130,7 @@ impl Interner {
         let used = self.slots.len().max(KEPT_ENTRIES);
         self.slots.clear();
         self.bytes.clear();
+        self.remembered = [NOTHING; REMEMBERED];
         if self.table.capacity() / 8 > used {
             self.table = HashTable::new();
         } else {
@@ -151,6 +168,23 @@ impl Interner {
     }
 }
 
+/// Equality of two slices of one length, without a call for those of up to 32 bytes.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let (eight, sixteen) = (|s: &[u8; 8]| u64::from_ne_bytes(*s), |s: &[u8; 16]| u128::from_ne_bytes(*s));
+    match a.len() {
+        16..=32 => {
+            a.first_chunk().map(sixteen) == b.first_chunk().map(sixteen)
+                && a.last_chunk().map(sixteen) == b.last_chunk().map(sixteen)
+        }
+        8..16 => {
+            a.first_chunk().map(eight) == b.first_chunk().map(eight)
+                && a.last_chunk().map(eight) == b.last_chunk().map(eight)
+        }
+        _ => a == b,
+    }
+}
+
 /// The 64 bits that the table places an entry by, from the 32 that it keeps.
 #[inline]
 fn spread(hash: u32) -> u64 {
@@ -185,6 +219,19 @@ mod tests {
         let again = words.intern(b"a\xffb");
         assert_eq!((first, again), (Interned { id: 0, repaired: true }, Interned { id: 0, repaired: true }));
         assert_eq!(words.get(0), "a\u{fffd}b".as_bytes());
+    }
+
+    #[test]
+    fn texts_of_every_length_are_told_apart_by_each_byte() {
+        for len in 0..70usize {
+            let a: Vec<u8> = (0..len).map(|at| b'a' + u8::try_from(at % 26).unwrap()).collect();
+            assert!(is_same(&a, &a.clone()), "{len}");
+            for at in 0..len {
+                let mut b = a.clone();
+                b[at] = b'!';
+                assert!(!is_same(&a, &b), "{at} of {len}");
+            }
+        }
     }
 
     #[test]

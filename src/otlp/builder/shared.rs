@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 use std::sync::Arc;
 use twox_hash::XxHash3_64;
 
-use super::attrs::{AttrLists, Mark, Pushed, Value};
+use super::attrs::{AttrLists, Mark, Value};
 use super::intern::offset;
 use crate::span::schema::{attr_type, reserved};
 
@@ -62,8 +62,10 @@ impl SharedLists {
         self.index = None;
     }
 
-    pub(super) fn push(&mut self, key: &[u8], value: Value<'_>) -> Pushed {
-        self.current.push(key, value)
+    /// The list at hand, to append to.
+    #[inline]
+    pub(super) fn current(&mut self) -> &mut AttrLists {
+        &mut self.current
     }
 
     /// Completes the list with its reserved keys; how many texts had to be repaired.
@@ -204,7 +206,7 @@ mod tests {
     fn list(lists: &mut SharedLists, attributes: &[(&str, Value<'_>)], dropped: u32) -> (u64, u32) {
         lists.begin();
         for (key, value) in attributes {
-            lists.push(key.as_bytes(), *value);
+            lists.current().push(key.as_bytes(), *value);
         }
         lists.complete(Envelope { dropped, ..Envelope::default() });
         (lists.key(), lists.index())

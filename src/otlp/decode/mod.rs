@@ -20,7 +20,7 @@ use normalize::Normal;
 /// bytes are no such message; then nothing of them is kept.
 pub fn decode(body: &[u8], limits: &Limits, builder: &mut SpanBuilder) -> Result<Decoded, Undecodable> {
     builder.begin(limits);
-    let mut walk = Walk { body, builder, ranges: Ranges::default() };
+    let mut walk = Walk { body, builder };
     match walk.request() {
         Ok(()) => Ok(builder.finish()),
         Err(broken) => {
@@ -34,14 +34,6 @@ pub fn decode(body: &[u8], limits: &Limits, builder: &mut SpanBuilder) -> Result
 struct Walk<'b, 'a> {
     body: &'a [u8],
     builder: &'b mut SpanBuilder,
-    ranges: Ranges,
-}
-
-/// Where the lists' elements stand in the request.
-#[derive(Debug, Default)]
-struct Ranges {
-    scopes: Vec<(usize, usize)>,
-    spans: Vec<(usize, usize)>,
 }
 
 /// A singular message that may occur again and is then merged (W9): reading its parts in order does that.
@@ -96,14 +88,14 @@ impl<'a> Walk<'_, 'a> {
         const SCHEMA_URL: u32 = length_tag(3);
         let mut resource = Parts::default();
         let mut schema_url: &[u8] = &[];
-        self.ranges.scopes.clear();
+        self.builder.ranges.scopes.clear();
         while !reader.is_empty() {
             match reader.tag()? {
                 RESOURCE => resource.push(reader.message().map_err(|broken| broken.within("resource"))?),
                 SCOPE_SPANS => {
-                    let at = self.ranges.scopes.len();
+                    let at = self.builder.ranges.scopes.len();
                     let part = reader.message().map_err(|broken| broken.at("scopeSpans", at))?;
-                    self.ranges.scopes.push(part.range());
+                    self.builder.ranges.scopes.push(part.range());
                 }
                 SCHEMA_URL => schema_url = reader.bytes().map_err(|broken| broken.within("schemaUrl"))?,
                 tag => {
@@ -113,8 +105,8 @@ impl<'a> Walk<'_, 'a> {
             }
         }
         self.resource(index, &resource, schema_url).map_err(|broken| broken.within("resource"))?;
-        for at in 0..self.ranges.scopes.len() {
-            let part = Reader::of(self.body, self.ranges.scopes[at]);
+        for at in 0..self.builder.ranges.scopes.len() {
+            let part = Reader::of(self.body, self.builder.ranges.scopes[at]);
             self.scope_spans(at, part).map_err(|broken| broken.at("scopeSpans", at))?;
         }
         Ok(())
@@ -135,8 +127,8 @@ impl<'a> Walk<'_, 'a> {
                 let start = reader;
                 match reader.tag()? {
                     ATTRIBUTES => {
-                        let attribute = reader.message().map_err(|broken| broken.at("attributes", count))?;
-                        self.key_value(Level::Resource, attribute).map_err(|broken| broken.at("attributes", count))?;
+                        self.key_value(Level::Resource, &mut reader)
+                            .map_err(|broken| broken.at("attributes", count))?;
                         count += 1;
                     }
                     DROPPED => dropped = reader.varint32().map_err(|broken| broken.within("droppedAttributesCount"))?,
@@ -194,13 +186,13 @@ impl<'a> Walk<'_, 'a> {
         const SCHEMA_URL: u32 = length_tag(3);
         let mut scope = Parts::default();
         let mut schema_url: &[u8] = &[];
-        self.ranges.spans.clear();
+        self.builder.ranges.spans.clear();
         while !reader.is_empty() {
             match reader.tag()? {
                 SPANS => {
-                    let at = self.ranges.spans.len();
+                    let at = self.builder.ranges.spans.len();
                     let part = reader.message().map_err(|broken| broken.at("spans", at))?;
-                    self.ranges.spans.push(part.range());
+                    self.builder.ranges.spans.push(part.range());
                 }
                 SCOPE => scope.push(reader.message().map_err(|broken| broken.within("scope"))?),
                 SCHEMA_URL => schema_url = reader.bytes().map_err(|broken| broken.within("schemaUrl"))?,
@@ -211,8 +203,8 @@ impl<'a> Walk<'_, 'a> {
             }
         }
         self.scope(index, &scope, schema_url).map_err(|broken| broken.within("scope"))?;
-        for at in 0..self.ranges.spans.len() {
-            let part = Reader::of(self.body, self.ranges.spans[at]);
+        for at in 0..self.builder.ranges.spans.len() {
+            let part = Reader::of(self.body, self.builder.ranges.spans[at]);
             self.span(at, part).map_err(|broken| broken.at("spans", at))?;
         }
         Ok(())
@@ -232,8 +224,7 @@ impl<'a> Walk<'_, 'a> {
                     NAME => name = reader.bytes().map_err(|broken| broken.within("name"))?,
                     VERSION => version = reader.bytes().map_err(|broken| broken.within("version"))?,
                     ATTRIBUTES => {
-                        let attribute = reader.message().map_err(|broken| broken.at("attributes", count))?;
-                        self.key_value(Level::Scope, attribute).map_err(|broken| broken.at("attributes", count))?;
+                        self.key_value(Level::Scope, &mut reader).map_err(|broken| broken.at("attributes", count))?;
                         count += 1;
                     }
                     DROPPED => dropped = reader.varint32().map_err(|broken| broken.within("droppedAttributesCount"))?,

@@ -33,8 +33,7 @@ impl<'a> Walk<'_, 'a> {
         while !reader.is_empty() {
             match reader.tag()? {
                 ATTRIBUTES => {
-                    let part = reader.message().map_err(|broken| broken.at("attributes", attributes))?;
-                    self.key_value(Level::Span, part).map_err(|broken| broken.at("attributes", attributes))?;
+                    self.key_value(Level::Span, &mut reader).map_err(|broken| broken.at("attributes", attributes))?;
                     attributes += 1;
                 }
                 TRACE_ID => span.trace_id = reader.bytes().map_err(|broken| broken.within("traceId"))?,
@@ -103,8 +102,7 @@ impl<'a> Walk<'_, 'a> {
                 TIME => time = reader.fixed64().map_err(|broken| broken.within("timeUnixNano"))?,
                 NAME => name = reader.bytes().map_err(|broken| broken.within("name"))?,
                 ATTRIBUTES => {
-                    let part = reader.message().map_err(|broken| broken.at("attributes", attributes))?;
-                    self.key_value(Level::Event, part).map_err(|broken| broken.at("attributes", attributes))?;
+                    self.key_value(Level::Event, &mut reader).map_err(|broken| broken.at("attributes", attributes))?;
                     attributes += 1;
                 }
                 DROPPED => dropped = reader.varint32().map_err(|broken| broken.within("droppedAttributesCount"))?,
@@ -133,8 +131,7 @@ impl<'a> Walk<'_, 'a> {
                 SPAN_ID => link.span_id = reader.bytes().map_err(|broken| broken.within("spanId"))?,
                 TRACE_STATE => link.trace_state = reader.bytes().map_err(|broken| broken.within("traceState"))?,
                 ATTRIBUTES => {
-                    let part = reader.message().map_err(|broken| broken.at("attributes", attributes))?;
-                    self.key_value(Level::Link, part).map_err(|broken| broken.at("attributes", attributes))?;
+                    self.key_value(Level::Link, &mut reader).map_err(|broken| broken.at("attributes", attributes))?;
                     attributes += 1;
                 }
                 DROPPED => {

@@ -9,6 +9,7 @@ use super::normalize::Normal;
 use crate::otlp::builder::{Level, Value};
 use crate::otlp::counts::{Advisory, Message};
 use crate::otlp::wire::{Broken, Reader, fixed64_tag, length_tag, varint_tag};
+use crate::span::schema::attr_type;
 
 pub(super) const KEY: u32 = length_tag(1);
 pub(super) const VALUE: u32 = length_tag(2);
@@ -24,14 +25,63 @@ pub(super) const STRINDEX: u32 = varint_tag(8);
 /// Field of both lists.
 pub(super) const VALUES: u32 = length_tag(1);
 
+// the tags that fit a byte, as bytes
+const SHORT_KEY: u8 = byte(KEY);
+const SHORT_VALUE: u8 = byte(VALUE);
+const SHORT_STRING: u8 = byte(STRING);
+const SHORT_BOOL: u8 = byte(BOOL);
+const SHORT_INT: u8 = byte(INT);
+const SHORT_DOUBLE: u8 = byte(DOUBLE);
+
+const fn byte(tag: u32) -> u8 {
+    assert!(tag < 0x80);
+    tag.to_le_bytes()[0]
+}
+
 /// The depth to which values are checked, and the call stack used, whatever L11 is set to: what undecodable is does not
 /// depend on the configuration.
 const MAX_DEPTH: usize = 32;
 
 impl<'a> Walk<'_, 'a> {
-    /// Reads one attribute of `level`.
+    /// Reads one attribute of `level`, the message at which `reader` stands.
+    ///
+    /// What nearly every attribute looks like (key, then value, each said once and short, of a scalar type) is read
+    /// without results that go through memory; all else goes the general way.
     #[inline]
-    pub(super) fn key_value(&mut self, level: Level, mut reader: Reader<'a>) -> Result<(), Broken> {
+    pub(super) fn key_value(&mut self, level: Level, reader: &mut Reader<'a>) -> Result<(), Broken> {
+        let bytes = reader.bytes()?;
+        if let Some((key, value)) = short_pair(bytes) {
+            match *value {
+                [SHORT_STRING, len, ref text @ ..] if usize::from(len) == text.len() && len < 0x80 => {
+                    self.builder.slice_attribute(level, key, attr_type::STRING, text);
+                    return Ok(());
+                }
+                [SHORT_INT, int @ 0..0x80] => {
+                    self.builder.scalar_attribute(level, key, attr_type::INT, u64::from(int));
+                    return Ok(());
+                }
+                [SHORT_INT, low @ 0x80..=0xff, high @ 0..0x80] => {
+                    let int = u64::from(low & 0x7f) | u64::from(high) << 7;
+                    self.builder.scalar_attribute(level, key, attr_type::INT, int);
+                    return Ok(());
+                }
+                [SHORT_BOOL, bool @ 0..0x80] => {
+                    self.builder.scalar_attribute(level, key, attr_type::BOOL, u64::from(bool != 0));
+                    return Ok(());
+                }
+                [SHORT_DOUBLE, a, b, c, d, e, f, g, h] => {
+                    let bits = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+                    self.builder.scalar_attribute(level, key, attr_type::DOUBLE, bits);
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        self.any_key_value(level, reader.last(bytes))
+    }
+
+    #[inline(never)]
+    fn any_key_value(&mut self, level: Level, mut reader: Reader<'a>) -> Result<(), Broken> {
         let message = reader;
         let (mut key, mut value): (&[u8], Option<Reader<'a>>) = (&[], None);
         while !reader.is_empty() {
@@ -236,6 +286,17 @@ impl<'a> Walk<'_, 'a> {
         }
         *is_clean &= keys <= 1 && values <= 1;
         Ok(deepest)
+    }
+}
+
+/// Key and value of a KeyValue that is nothing but these two in this order, each shorter than 128 bytes.
+#[inline]
+fn short_pair(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [SHORT_KEY, len @ 0..0x80, rest @ ..] = bytes else { return None };
+    let (key, rest) = rest.split_at_checked(usize::from(*len))?;
+    match rest {
+        [SHORT_VALUE, len @ 0..0x80, value @ ..] if usize::from(*len) == value.len() => Some((key, value)),
+        _ => None,
     }
 }
 

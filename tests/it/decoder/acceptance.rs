@@ -175,7 +175,7 @@ fn a_million_bad_spans_are_counted_and_the_first_ten_thousand_described() {
     let body = request(&vec![vec![]; 1_000_000]);
     let decoded = read(&body);
     assert_eq!((decoded.spans, decoded.batches.len(), decoded.rejected.len()), (1_000_000, 0, 10_000));
-    assert_eq!(decoded.rejections[&Reason::InvalidTraceId], 1_000_000);
+    assert_eq!(decoded.rejected_by_reason[&Reason::InvalidTraceId], 1_000_000);
 }
 
 #[test]
