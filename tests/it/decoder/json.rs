@@ -39,7 +39,7 @@ fn a_random_request_gives_the_same_columns_through_protobuf_and_json() {
             decoded.rejected.iter().map(|r| (r.reason, r.path.clone(), r.trace_id.clone(), r.span_id.clone())).collect()
         };
         assert_eq!(told(&got), told(&want), "seed {seed}");
-        assert_eq!((got.spans, &got.rejections), (want.spans, &want.rejections), "seed {seed}");
+        assert_eq!((got.spans, &got.rejected_by_reason), (want.spans, &want.rejected_by_reason), "seed {seed}");
         assert!(got.batches == want.batches, "seed {seed}:\n{:?}\n{:?}", got.batches, want.batches);
         let mut advisories = got.advisories.clone();
         let forms = [advisories.remove("snake_case"), advisories.remove("enum_name")];
