@@ -5,26 +5,22 @@
 //! either decodes whole or is [`Undecodable`]; a span that is not acceptable is set aside with its reason and the rest
 //! is kept. Left to others: sockets and status codes (`receive`), durability (`store`).
 
-mod any;
-mod builder;
-mod columns;
-mod decode;
-mod json;
-mod owned;
-mod rows;
-mod value;
-mod wire;
+pub mod builder;
 pub mod compress;
+pub mod counts;
+mod decode;
+mod encode;
+mod json;
+mod wire;
 
 use std::collections::BTreeMap;
 
-pub use builder::{SpanBuilder, SpanFields, span_path};
-pub use decode::decode;
-pub use json::decode_json;
-pub use owned::OwnedList;
-pub use value::Value;
-
 use crate::span::SpanBatch;
+
+pub use builder::SpanBuilder;
+pub use decode::decode;
+pub use encode::encode;
+pub use json::decode_json;
 
 /// The limits of otlp.md 4 that one span is judged by (L11, L13 to L16).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,10 +74,9 @@ pub struct Decoded {
     pub batches: Vec<SpanBatch>,
     /// All spans of the request, rejected ones included.
     pub spans: usize,
-    /// The spans set aside, in the order sent: the first 100 described, the next ones with reason and size only, and
-    /// at most 65,536 in all. [`Decoded::rejected_spans`] counts every one.
+    /// The spans set aside, in order; the first 10,000 of them.
     pub rejected: Vec<Rejected>,
-    /// How many spans were set aside for each reason, all of them.
+    /// All spans set aside, counted by reason.
     pub rejected_by_reason: BTreeMap<Reason, usize>,
     /// What was odd but stored (otlp.md P2, L17, W5, W14, Y2, Y3, J2, J15), counted by kind.
     pub advisories: BTreeMap<&'static str, u64>,
@@ -90,7 +85,7 @@ pub struct Decoded {
 }
 
 impl Decoded {
-    /// Number of spans that were set aside.
+    /// Number of all spans set aside.
     pub fn rejected_spans(&self) -> usize {
         self.rejected_by_reason.values().sum()
     }

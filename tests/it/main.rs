@@ -9,5 +9,6 @@ mod crash;
 mod daemon;
 mod decoder;
 mod docker;
+mod proto;
 mod readme;
 mod receive;

@@ -1,133 +1,145 @@
 //! OTLP/JSON trace requests to columns (otlp.md 11).
 //!
 //! Duty: read a request of `application/json` into the [`SpanBuilder`] that protobuf fills too. Guarantee: one request
-//! gives the same columns in both encodings; no input recurses deeper than a value of 32 levels. Left to others: judging
-//! spans and making columns (`otlp::builder`).
+//! gives the same columns in both encodings; the call stack is used for values of up to 32 levels and for nothing
+//! deeper; what a request costs beside its columns is its largest value. Left to others: what is acceptable (`builder`).
 
 mod number;
 mod pull;
+mod request;
 mod span;
-#[cfg(test)]
-mod tests;
 mod text;
 mod value;
-mod walk;
+#[cfg(test)]
+mod tests;
 
-use std::borrow::Cow;
+use super::builder::SpanBuilder;
+use super::counts::{Advisory, Message};
+use super::wire::Broken;
+use super::{Decoded, Limits, Undecodable};
+use pull::{Kind, Reader};
 
-use self::pull::{Kind, Reader};
-use super::{Decoded, Limits, SpanBuilder, Undecodable};
-
-/// Reads one JSON request message.
+/// Reads an `ExportTraceServiceRequest` in JSON; `builder` is reused from request to request and empty afterwards.
 ///
-/// `strict` is `json_strict`: snake_case names are unknown (J2) and enum names are errors (J15).
-/// Errors: [`Undecodable`] with JSON path and byte offset; the builder is then empty again, as it is after success.
+/// `strict` is `json_strict`: snake_case names are unknown (J2), and names of enum numbers are errors (J15). Spans that
+/// are not acceptable are set aside and told in the result. Errors: the bytes are no such message, with JSON path and
+/// byte offset; then nothing of them is kept.
 pub fn decode_json(
     body: &[u8],
     limits: &Limits,
     strict: bool,
     builder: &mut SpanBuilder,
 ) -> Result<Decoded, Undecodable> {
+    builder.begin(limits);
     let mut at = Reader::new(body);
-    let mut cx = Context { limits, strict, builder: &mut *builder };
-    match walk::request(&mut cx, &mut at).and_then(|()| at.end()) {
+    let mut walk = Walk { builder, strict };
+    match walk.request(&mut at).and_then(|()| at.end()) {
         Ok(()) => Ok(builder.finish()),
-        Err(error) => {
+        Err(broken) => {
             builder.reset();
-            Err(error)
+            Err(broken.into())
         }
     }
 }
 
-/// What every level of the walk needs.
-#[derive(Debug)]
-struct Context<'c> {
-    limits: &'c Limits,
+/// The walk over one request.
+struct Walk<'b> {
+    builder: &'b mut SpanBuilder,
     strict: bool,
-    builder: &'c mut SpanBuilder,
 }
 
-/// Hands every member of the object that stands here to `read`, by its lowerCamelCase name.
-///
-/// `read` gives false for a name it does not know; the member is then skipped and counted for `message`. `null` is an
-/// empty object, and a member that is `null` is as good as absent (J5).
-fn members<'a>(
-    cx: &mut Context<'_>,
-    at: &mut Reader<'a>,
-    message: &'static str,
-    mut read: impl FnMut(&mut Context<'_>, &mut Reader<'a>, &[u8]) -> Result<bool, Undecodable>,
-) -> Result<(), Undecodable> {
-    if at.null()? {
-        return Ok(());
-    }
-    at.expect(Kind::Object)?;
-    at.enter()?;
-    if at.close(b'}') {
-        return Ok(());
-    }
-    loop {
-        let key = at.key()?;
-        if !at.null()? {
-            let camel = if cx.strict { None } else { camel_case(&key) };
-            let name = camel.as_deref().unwrap_or(&key);
-            let known = read(cx, at, name).map_err(|e| e.under(&String::from_utf8_lossy(name)))?;
-            if !known {
-                cx.builder.unknown_field(message);
-                at.skip()?;
-            } else if camel.is_some() {
-                cx.builder.advise("snake_case");
-            }
+/// A message of the protocol, and the JSON names of its members.
+struct Members {
+    of: Message,
+    names: &'static [&'static str],
+}
+
+impl Walk<'_> {
+    /// Hands every known member of the object that stands here to `read`, by its lowerCamelCase name.
+    ///
+    /// Unknown ones are passed over and counted (J3). `null` is an empty object, and a member that is `null` is as good
+    /// as absent (J5).
+    #[inline]
+    fn members<'a>(
+        &mut self,
+        at: &mut Reader<'a>,
+        members: &'static Members,
+        mut read: impl FnMut(&mut Self, &mut Reader<'a>, &'static str) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        if at.null()? {
+            return Ok(());
         }
+        at.expect(Kind::Object)?;
+        at.enter()?;
         if at.close(b'}') {
             return Ok(());
         }
-        at.comma()?;
+        loop {
+            let key = at.key()?;
+            match self.known(members, &key) {
+                Some(name) => {
+                    if !at.null().map_err(|broken| broken.within(name))? {
+                        read(self, at, name).map_err(|broken| broken.within(name))?;
+                    }
+                }
+                None => {
+                    self.builder.unknown_field(members.of);
+                    at.skip()?;
+                }
+            }
+            if at.close(b'}') {
+                return Ok(());
+            }
+            at.comma()?;
+        }
     }
-}
 
-/// Hands every element of the list that stands here to `read`, with its index; `index` goes on over several lists.
-fn elements<'a>(
-    cx: &mut Context<'_>,
-    at: &mut Reader<'a>,
-    index: &mut usize,
-    mut read: impl FnMut(&mut Context<'_>, &mut Reader<'a>, usize) -> Result<(), Undecodable>,
-) -> Result<(), Undecodable> {
-    at.expect(Kind::List)?;
-    at.enter()?;
-    if at.close(b']') {
-        return Ok(());
+    /// The member that `key` names (J1, J2).
+    #[inline]
+    fn known(&mut self, members: &'static Members, key: &[u8]) -> Option<&'static str> {
+        let exact = members.names.iter().find(|name| name.as_bytes() == key);
+        if exact.is_some() || self.strict || !key.contains(&b'_') {
+            return exact.copied();
+        }
+        let snake = members.names.iter().find(|name| is_snake_case_of(key, name.as_bytes()));
+        if snake.is_some() {
+            self.builder.advise(Advisory::SnakeCase);
+        }
+        snake.copied()
     }
-    loop {
-        read(cx, at, *index).map_err(|e| e.under(&format!("[{index}]")))?;
-        *index += 1;
+
+    /// Hands every element of the list that stands here to `read`, with its index; `index` goes on over several lists.
+    #[inline]
+    fn elements<'a>(
+        &mut self,
+        at: &mut Reader<'a>,
+        index: &mut usize,
+        mut read: impl FnMut(&mut Self, &mut Reader<'a>, usize) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        at.expect(Kind::List)?;
+        at.enter()?;
         if at.close(b']') {
             return Ok(());
         }
-        at.comma()?;
-    }
-}
-
-/// J2: `trace_id` as `traceId`; `None` if the name is not snake_case.
-fn camel_case(name: &[u8]) -> Option<Vec<u8>> {
-    // No name of the protocol is longer.
-    if name.len() > 32 || !name.contains(&b'_') {
-        return None;
-    }
-    let mut camel = Vec::with_capacity(name.len());
-    let mut bytes = name.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'_' => {
-                camel.push(bytes.next().filter(|b| b.is_ascii_lowercase() && !camel.is_empty())?.to_ascii_uppercase())
+        loop {
+            read(self, at, *index).map_err(|broken| broken.at("", *index))?;
+            *index += 1;
+            if at.close(b']') {
+                return Ok(());
             }
-            b'a'..=b'z' => camel.push(*byte),
-            _ => return None,
+            at.comma()?;
         }
     }
-    Some(camel)
 }
 
-/// A string that may be `null` as the element of a list.
-fn text_or_null<'a>(at: &mut Reader<'a>) -> Result<Cow<'a, [u8]>, Undecodable> {
-    if at.null()? { Ok(Cow::Borrowed(&[])) } else { at.text() }
+/// Whether `key` is `trace_id` for `traceId`.
+fn is_snake_case_of(key: &[u8], camel: &[u8]) -> bool {
+    let mut key = key.iter();
+    camel.iter().all(|byte| {
+        if byte.is_ascii_uppercase() {
+            key.next() == Some(&b'_') && key.next() == Some(&byte.to_ascii_lowercase())
+        } else {
+            key.next() == Some(byte)
+        }
+    }) && key.next().is_none()
 }

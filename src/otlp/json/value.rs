@@ -1,21 +1,39 @@
 //! Attributes of OTLP/JSON: `KeyValue` and `AnyValue`.
 //!
-//! Duty: one [`Value`] from one or more value objects (J4, J19 to J24). Guarantee: arrays and lists become the same
-//! `AnyValue` bytes that protobuf has for them. Left to others: limits (`builder`).
+//! Duty: one value from one or more value objects (J4, J19 to J24). Guarantee: arrays and lists become the `AnyValue`
+//! bytes that protobuf has for them; the recursion ends at the limit of L11, what lies deeper is only passed over, for
+//! the span is set aside. Left to others: limits (`builder`).
 
 use std::borrow::Cow;
 
 use super::pull::Reader;
 use super::text::base64;
-use super::{Context, elements, members, number};
-use crate::otlp::columns::utf8;
-use crate::otlp::decode::put_varint;
-use crate::otlp::{Undecodable, Value};
+use super::{Members, Walk, number};
+use crate::otlp::builder::{Level, Value};
+use crate::otlp::counts::{Advisory, Message};
+use crate::otlp::wire::{Broken, put_bytes, put_fixed64, put_varint_field};
 
-/// Levels of array or key-value list that are read; a deeper value is set aside whatever the limits say (L11).
-const FIXED_DEPTH: usize = 32;
+/// L11, whatever the configuration says: the depth to which the call stack is used.
+const MAX_DEPTH: usize = 32;
 
-/// A variant of the oneof; arrays and lists are the bytes of `ArrayValue` or `KeyValueList`.
+const KEY_VALUE: Members = Members { of: Message::KeyValue, names: &["key", "value", "keyStrindex"] };
+const ANY_VALUE: Members = Members {
+    of: Message::AnyValue,
+    names: &[
+        "stringValue",
+        "intValue",
+        "boolValue",
+        "doubleValue",
+        "arrayValue",
+        "kvlistValue",
+        "bytesValue",
+        "stringValueStrindex",
+    ],
+};
+const ARRAY: Members = Members { of: Message::ArrayValue, names: &["values"] };
+const KVLIST: Members = Members { of: Message::KeyValueList, names: &["values"] };
+
+/// A variant of the oneof; arrays and lists are the content of `ArrayValue` or `KeyValueList`.
 #[derive(Debug, Default)]
 enum Variant<'a> {
     #[default]
@@ -26,196 +44,178 @@ enum Variant<'a> {
     Double(f64),
     Bytes(Vec<u8>),
     Array(Vec<u8>),
-    KvList(Vec<u8>),
+    Kvlist(Vec<u8>),
 }
 
-/// The value so far, and the levels of its deepest array or list.
+/// A value as far as it was read.
 #[derive(Debug, Default)]
 struct AnyValue<'a> {
     last: Variant<'a>,
+    /// Levels of array and kvlist of the deepest list that was met, with what is around it.
     levels: usize,
+    /// Texts within lists that had to be repaired.
+    repaired: usize,
 }
 
-impl<'a> AnyValue<'a> {
-    fn merge(&mut self, cx: &mut Context<'_>, at: &mut Reader<'a>, level: usize) -> Result<(), Undecodable> {
-        self.levels = self.levels.max(level);
-        members(cx, at, "AnyValue", |cx, at, name| {
-            self.last = match name {
-                b"stringValue" => Variant::Text(at.text()?),
-                b"boolValue" => Variant::Bool(at.boolean()?),
-                b"intValue" => Variant::Int(number::i64(at)?),
-                b"doubleValue" => Variant::Double(number::double(at)?),
-                b"bytesValue" => Variant::Bytes(base64(at)?),
-                b"arrayValue" => {
-                    // J4: a second array is appended to the first, unless another variant stood between (W10).
-                    let mut values =
-                        if let Variant::Array(values) = &mut self.last { std::mem::take(values) } else { Vec::new() };
-                    self.levels = self.levels.max(array(cx, at, level + 1, &mut values)?);
-                    Variant::Array(values)
-                }
-                b"kvlistValue" => {
-                    let mut pairs =
-                        if let Variant::KvList(pairs) = &mut self.last { std::mem::take(pairs) } else { Vec::new() };
-                    self.levels = self.levels.max(kvlist(cx, at, level + 1, &mut pairs)?);
-                    Variant::KvList(pairs)
-                }
-                b"stringValueStrindex" => {
-                    number::i32(at)?;
-                    cx.builder.advise("strindex");
-                    Variant::Empty
-                }
-                _ => return Ok(false),
-            };
-            Ok(true)
-        })
-    }
-
-    /// Writes the message as protobuf.
-    fn encode(&self, out: &mut Vec<u8>) {
-        match &self.last {
-            Variant::Empty => {}
-            Variant::Text(text) => put(out, 0x0a, utf8(text).0.as_bytes()),
-            Variant::Bool(value) => out.extend_from_slice(&[0x10, u8::from(*value)]),
-            Variant::Int(value) => {
-                out.push(0x18);
-                put_varint(out, value.cast_unsigned());
-            }
-            Variant::Double(value) => {
-                out.push(0x21);
-                out.extend_from_slice(&value.to_bits().to_le_bytes());
-            }
-            Variant::Array(values) => put(out, 0x2a, values),
-            Variant::KvList(pairs) => put(out, 0x32, pairs),
-            Variant::Bytes(bytes) => put(out, 0x3a, bytes),
-        }
-    }
-}
-
-/// One length-delimited field.
-pub(super) fn put(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    out.push(tag);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// Appends the elements of an `ArrayValue`; gives the deepest level reached.
-fn array(cx: &mut Context<'_>, at: &mut Reader<'_>, level: usize, out: &mut Vec<u8>) -> Result<usize, Undecodable> {
-    let mut deepest = level;
-    if level > FIXED_DEPTH {
-        return at.skip().map(|()| deepest);
-    }
-    let (mut index, mut message) = (0, Vec::new());
-    members(cx, at, "ArrayValue", |cx, at, name| {
-        if name != b"values" {
-            return Ok(false);
-        }
-        elements(cx, at, &mut index, |cx, at, _| {
-            let mut value = AnyValue::default();
-            value.merge(cx, at, level)?;
-            deepest = deepest.max(value.levels);
-            message.clear();
-            value.encode(&mut message);
-            put(out, 0x0a, &message);
-            Ok(())
-        })?;
-        Ok(true)
-    })?;
-    Ok(deepest)
-}
-
-/// Appends the pairs of a `KeyValueList`; gives the deepest level reached.
-fn kvlist(cx: &mut Context<'_>, at: &mut Reader<'_>, level: usize, out: &mut Vec<u8>) -> Result<usize, Undecodable> {
-    let mut deepest = level;
-    if level > FIXED_DEPTH {
-        return at.skip().map(|()| deepest);
-    }
-    let (mut index, mut message) = (0, Vec::new());
-    members(cx, at, "KeyValueList", |cx, at, name| {
-        if name != b"values" {
-            return Ok(false);
-        }
-        elements(cx, at, &mut index, |cx, at, _| {
-            let pair = pair(cx, at, level)?;
-            deepest = deepest.max(pair.value.levels);
-            message.clear();
-            pair.encode(&mut message);
-            put(out, 0x0a, &message);
-            Ok(())
-        })?;
-        Ok(true)
-    })?;
-    Ok(deepest)
-}
-
+/// An attribute, or an element of a key-value list.
 #[derive(Debug, Default)]
 struct Pair<'a> {
     key: Cow<'a, [u8]>,
-    value: AnyValue<'a>,
-    /// Whether there was a value object, even an empty one.
-    has_value: bool,
+    /// Absent and empty are two things on the wire.
+    value: Option<AnyValue<'a>>,
 }
 
-impl Pair<'_> {
-    fn encode(&self, out: &mut Vec<u8>) {
-        if !self.key.is_empty() {
-            put(out, 0x0a, utf8(&self.key).0.as_bytes());
+impl Walk<'_> {
+    /// Reads a list of attributes into the list at hand of `level`; `count` goes on over several lists.
+    pub(super) fn attributes(&mut self, at: &mut Reader<'_>, level: Level, count: &mut usize) -> Result<(), Broken> {
+        self.elements(at, count, |walk, at, _| {
+            let pair = walk.pair(at, 0)?;
+            let value = pair.value.unwrap_or_default();
+            let levels = value.levels;
+            let mut proto = Vec::new();
+            let (handed, repaired) = match &value.last {
+                Variant::Empty => (Value::Empty, 0),
+                Variant::Text(text) => (Value::Text(text), 0),
+                Variant::Bool(bool) => (Value::Bool(*bool), 0),
+                Variant::Int(int) => (Value::Int(*int), 0),
+                Variant::Double(double) => (Value::Double(*double), 0),
+                Variant::Bytes(bytes) => (Value::Bytes(bytes), 0),
+                Variant::Array(_) => {
+                    value.write(&mut proto, &mut 0);
+                    (Value::Array { proto: &proto, levels }, value.repaired)
+                }
+                Variant::Kvlist(_) => {
+                    value.write(&mut proto, &mut 0);
+                    (Value::Kvlist { proto: &proto, levels }, value.repaired)
+                }
+            };
+            walk.builder.attribute(level, &pair.key, handed);
+            walk.builder.note_repaired(level, repaired);
+            Ok(())
+        })
+    }
+
+    /// A key with its value; `depth` lists stand around it.
+    fn pair<'a>(&mut self, at: &mut Reader<'a>, depth: usize) -> Result<Pair<'a>, Broken> {
+        let mut pair = Pair::default();
+        self.members(at, &KEY_VALUE, |walk, at, name| {
+            match name {
+                "key" => pair.key = at.text()?,
+                "value" => walk.any_value(at, depth, pair.value.get_or_insert_default())?,
+                _ => {
+                    number::i32(at)?;
+                    walk.builder.advise(Advisory::KeyStrindex);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(pair)
+    }
+
+    /// Merges the object that stands here into `value`: the last variant wins, lists of the same kind are one (W10).
+    fn any_value<'a>(&mut self, at: &mut Reader<'a>, depth: usize, value: &mut AnyValue<'a>) -> Result<(), Broken> {
+        self.members(at, &ANY_VALUE, |walk, at, name| {
+            let last = match name {
+                "stringValue" => Variant::Text(at.text()?),
+                "intValue" => Variant::Int(number::i64(at)?),
+                "boolValue" => Variant::Bool(at.boolean()?),
+                "doubleValue" => Variant::Double(number::double(at)?),
+                "bytesValue" => Variant::Bytes(base64(at)?),
+                "arrayValue" => {
+                    let before =
+                        if let Variant::Array(list) = &mut value.last { std::mem::take(list) } else { Vec::new() };
+                    Variant::Array(walk.list(at, depth + 1, before, value, false)?)
+                }
+                "kvlistValue" => {
+                    let before =
+                        if let Variant::Kvlist(list) = &mut value.last { std::mem::take(list) } else { Vec::new() };
+                    Variant::Kvlist(walk.list(at, depth + 1, before, value, true)?)
+                }
+                _ => {
+                    number::i32(at)?;
+                    walk.builder.advise(Advisory::ValueStrindex);
+                    Variant::Empty
+                }
+            };
+            value.last = last;
+            Ok(())
+        })
+    }
+
+    /// Appends the elements of the list object that stands here to `content`; `depth` counts this list too.
+    #[inline(never)]
+    fn list<'a>(
+        &mut self,
+        at: &mut Reader<'a>,
+        depth: usize,
+        mut content: Vec<u8>,
+        around: &mut AnyValue<'_>,
+        of_pairs: bool,
+    ) -> Result<Vec<u8>, Broken> {
+        around.levels = around.levels.max(depth);
+        if depth > self.builder.limits().max_value_depth.min(MAX_DEPTH) {
+            at.skip()?;
+            return Ok(content);
         }
-        if self.has_value {
-            let mut message = Vec::new();
-            self.value.encode(&mut message);
-            put(out, 0x12, &message);
+        let (mut index, mut element) = (0, Vec::new());
+        self.members(at, if of_pairs { &KVLIST } else { &ARRAY }, |walk, at, _| {
+            walk.elements(at, &mut index, |walk, at, _| {
+                element.clear();
+                let value = if of_pairs {
+                    let pair = walk.pair(at, depth)?;
+                    pair.write(&mut element, &mut around.repaired);
+                    pair.value.unwrap_or_default()
+                } else {
+                    let mut value = AnyValue::default();
+                    walk.any_value(at, depth, &mut value)?;
+                    value.write(&mut element, &mut around.repaired);
+                    value
+                };
+                around.levels = around.levels.max(value.levels);
+                around.repaired += value.repaired;
+                put_bytes(&mut content, 1, &element);
+                Ok(())
+            })
+        })?;
+        Ok(content)
+    }
+}
+
+impl AnyValue<'_> {
+    /// Writes the message in protobuf; counts a text that is not UTF-8.
+    fn write(&self, out: &mut Vec<u8>, repaired: &mut usize) {
+        match &self.last {
+            Variant::Empty => {}
+            Variant::Text(text) => put_text(out, 1, text, repaired),
+            Variant::Bool(bool) => put_varint_field(out, 2, u64::from(*bool)),
+            Variant::Int(int) => put_varint_field(out, 3, int.cast_unsigned()),
+            Variant::Double(double) => put_fixed64(out, 4, double.to_bits()),
+            Variant::Array(content) => put_bytes(out, 5, content),
+            Variant::Kvlist(content) => put_bytes(out, 6, content),
+            Variant::Bytes(bytes) => put_bytes(out, 7, bytes),
         }
     }
 }
 
-fn pair<'a>(cx: &mut Context<'_>, at: &mut Reader<'a>, level: usize) -> Result<Pair<'a>, Undecodable> {
-    let mut pair = Pair::default();
-    members(cx, at, "KeyValue", |cx, at, name| {
-        match name {
-            b"key" => pair.key = at.text()?,
-            b"value" => {
-                pair.has_value = true;
-                pair.value.merge(cx, at, level)?;
-            }
-            b"keyStrindex" => {
-                number::i32(at)?;
-                cx.builder.advise("strindex");
-            }
-            _ => return Ok(false),
+impl Pair<'_> {
+    fn write(&self, out: &mut Vec<u8>, repaired: &mut usize) {
+        if !self.key.is_empty() {
+            put_text(out, 1, &self.key, repaired);
         }
-        Ok(true)
-    })?;
-    Ok(pair)
+        if let Some(value) = &self.value {
+            let mut message = Vec::new();
+            value.write(&mut message, repaired);
+            put_bytes(out, 2, &message);
+        }
+    }
 }
 
-/// Reads a list of attributes; `keep` gets each with its key, and whether its value is nested too deep.
-pub(super) fn attributes(
-    cx: &mut Context<'_>,
-    at: &mut Reader<'_>,
-    mut keep: impl FnMut(&mut Context<'_>, &[u8], Value<'_>, bool),
-) -> Result<(), Undecodable> {
-    let mut message = Vec::new();
-    elements(cx, at, &mut 0, |cx, at, _| {
-        let pair = pair(cx, at, 0)?;
-        message.clear();
-        let value = match &pair.value.last {
-            Variant::Empty => Value::Empty,
-            Variant::Text(text) => Value::Text(text),
-            Variant::Bool(value) => Value::Bool(*value),
-            Variant::Int(value) => Value::Int(*value),
-            Variant::Double(value) => Value::Double(*value),
-            Variant::Bytes(bytes) => Value::Bytes(bytes),
-            Variant::Array(_) => {
-                pair.value.encode(&mut message);
-                Value::Array(&message)
-            }
-            Variant::KvList(_) => {
-                pair.value.encode(&mut message);
-                Value::KvList(&message)
-            }
-        };
-        let too_deep = pair.value.levels > cx.limits.max_value_depth;
-        keep(cx, &pair.key, value, too_deep);
-        Ok(())
-    })
+/// Appends a text field, repaired if it is not UTF-8, which is counted (W14).
+pub(super) fn put_text(out: &mut Vec<u8>, field: u32, text: &[u8], repaired: &mut usize) {
+    if simdutf8::basic::from_utf8(text).is_ok() {
+        put_bytes(out, field, text);
+    } else {
+        *repaired += 1;
+        put_bytes(out, field, String::from_utf8_lossy(text).as_bytes());
+    }
 }

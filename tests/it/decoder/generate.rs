@@ -1,171 +1,224 @@
-//! Random requests over every field of otlp.md 9.2 and 9.3.
+//! Random requests over every field, odd ones included.
 
-use rand_chacha::rand_core::RngCore;
+use weavergen::otlp::Limits;
 
-use super::proto::opentelemetry::proto;
-use proto::collector::trace::v1::ExportTraceServiceRequest;
-use proto::common::v1::{AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList, any_value};
-use proto::resource::v1::Resource;
-use proto::trace::v1::span::{Event, Link};
-use proto::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use super::chance::Chance;
+use crate::proto::lossless::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
+use crate::proto::lossless::opentelemetry::proto::common::v1::any_value::Value;
+use crate::proto::lossless::opentelemetry::proto::common::v1::{
+    AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList,
+};
+use crate::proto::lossless::opentelemetry::proto::resource::v1::Resource;
+use crate::proto::lossless::opentelemetry::proto::trace::v1::span::{Event, Link};
+use crate::proto::lossless::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 
-/// A number below `end`.
-pub fn below(rng: &mut impl RngCore, end: usize) -> usize {
-    usize::try_from(rng.next_u64() % end as u64).unwrap()
-}
+const KEYS: [&str; 14] = [
+    "",
+    "a",
+    "http.request.method",
+    "otel.span.type",
+    "service.name",
+    "wg.end_time",
+    "_wg.span_type",
+    "__wg.x",
+    "_x",
+    "key of more than twelve bytes",
+    "ключ",
+    "wg",
+    "wg.",
+    "b",
+];
+const TEXTS: [&str; 8] =
+    ["", "GET", "exactly12byt", "thirteen byte", "db.query/SELECT", "naïve – длинный текст", "checkout", "with space"];
 
-fn chance(rng: &mut impl RngCore, one_in: usize) -> bool {
-    below(rng, one_in) == 0
-}
-
-fn pick<T: Clone>(rng: &mut impl RngCore, of: &[T]) -> T {
-    of[below(rng, of.len())].clone()
-}
-
-fn many<R: RngCore, T>(rng: &mut R, most: usize, mut make: impl FnMut(&mut R) -> T) -> Vec<T> {
-    (0..below(rng, most + 1)).map(|_| make(rng)).collect()
-}
-
-fn text(rng: &mut impl RngCore) -> String {
-    let words = ["", "a", "GET /cart", "a name longer than twelve bytes", "größe 😀", "\"\\\n\u{1}/", "wg.x", "\u{0}"];
-    pick(rng, &words).to_owned()
-}
-
-fn key(rng: &mut impl RngCore) -> String {
-    let keys = ["", "k", "http.route", "service.name", "otel.span.type", "wg.end_time", "__wg.k", "ключ"];
-    pick(rng, &keys).to_owned()
-}
-
-fn u32(rng: &mut impl RngCore) -> u32 {
-    if chance(rng, 2) { 0 } else { pick(rng, &[1, 256, 768, u32::MAX]) }
-}
-
-fn bytes(rng: &mut impl RngCore, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    rng.fill_bytes(&mut bytes);
-    bytes
-}
-
-/// Mostly an id of the right length.
-fn id(rng: &mut impl RngCore, length: usize) -> Vec<u8> {
-    match below(rng, 40) {
-        0 => Vec::new(),
-        1 => vec![0; length],
-        2 => bytes(rng, length - 1),
-        _ => bytes(rng, length),
+/// Limits that random requests meet.
+pub fn small_limits() -> Limits {
+    Limits {
+        max_value_depth: 3,
+        max_span_bytes: 600,
+        max_attributes: 4,
+        max_events: 3,
+        max_links: 3,
+        max_key_bytes: 20,
     }
 }
 
-fn time(rng: &mut impl RngCore) -> u64 {
-    let day = 1_700_000_000_000_000_000;
-    match below(rng, 30) {
-        0 => u64::MAX,
-        1 => i64::MAX.cast_unsigned(),
-        2 => 0,
-        _ => day + rng.next_u64() % 1_000_000,
+pub fn request(chance: &mut Chance) -> ExportTraceServiceRequest {
+    let count = chance.below(4);
+    // resources repeat, so that interning is met
+    let resources: Vec<_> = (0..2).map(|_| resource(chance)).collect();
+    ExportTraceServiceRequest { resource_spans: (0..count).map(|_| resource_spans(chance, &resources)).collect() }
+}
+
+fn resource_spans(chance: &mut Chance, resources: &[Resource]) -> ResourceSpans {
+    let count = chance.below(3);
+    let resource = if chance.one_in(8) { None } else { Some(resources[chance.below(resources.len())].clone()) };
+    ResourceSpans {
+        resource,
+        scope_spans: (0..count).map(|_| scope_spans(chance)).collect(),
+        schema_url: if chance.one_in(3) { text(chance) } else { Vec::new() },
     }
 }
 
-fn value(rng: &mut impl RngCore, depth: usize) -> AnyValue {
-    use any_value::Value;
-    let value = match below(rng, if depth > 3 { 6 } else { 8 }) {
-        0 => return AnyValue { value: None },
-        1 => Value::StringValue(text(rng)),
-        2 => Value::BoolValue(chance(rng, 2)),
-        3 => Value::IntValue(pick(rng, &[0, 1, -1, i64::MIN, i64::MAX, 300])),
-        4 => {
-            Value::DoubleValue(pick(rng, &[0.0, -0.0, 0.1, 1e300, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 5e-324]))
-        }
-        5 => {
-            let length = below(rng, 6);
-            Value::BytesValue(bytes(rng, length))
-        }
-        6 => Value::ArrayValue(ArrayValue { values: many(rng, 3, |rng| self::value(rng, depth + 1)) }),
-        _ => Value::KvlistValue(KeyValueList { values: many(rng, 3, |rng| pair(rng, depth + 1)) }),
+fn resource(chance: &mut Chance) -> Resource {
+    let entities = if chance.one_in(4) { chance.below(3) } else { 0 };
+    Resource {
+        attributes: attributes(chance, 5),
+        dropped_attributes_count: small(chance),
+        entity_refs: (0..entities)
+            .map(|_| EntityRef {
+                schema_url: text(chance),
+                r#type: text(chance),
+                id_keys: (0..chance.below(3)).map(|_| text(chance)).collect(),
+                description_keys: (0..chance.below(2)).map(|_| text(chance)).collect(),
+            })
+            .collect(),
+    }
+}
+
+fn scope_spans(chance: &mut Chance) -> ScopeSpans {
+    let count = chance.below(5);
+    let scope = InstrumentationScope {
+        name: text(chance),
+        version: text(chance),
+        attributes: if chance.one_in(3) { attributes(chance, 2) } else { Vec::new() },
+        dropped_attributes_count: small(chance),
     };
-    AnyValue { value: Some(value) }
-}
-
-fn pair(rng: &mut impl RngCore, depth: usize) -> KeyValue {
-    let value = (!chance(rng, 10)).then(|| value(rng, depth));
-    KeyValue { key: key(rng), value, key_strindex: 0 }
-}
-
-fn attributes(rng: &mut impl RngCore) -> Vec<KeyValue> {
-    many(rng, 4, |rng| pair(rng, 0))
-}
-
-fn event(rng: &mut impl RngCore) -> Event {
-    Event {
-        time_unix_nano: time(rng),
-        name: text(rng),
-        attributes: attributes(rng),
-        dropped_attributes_count: u32(rng),
+    ScopeSpans {
+        scope: if chance.one_in(6) { None } else { Some(scope) },
+        spans: (0..count).map(|_| span(chance)).collect(),
+        schema_url: if chance.one_in(4) { text(chance) } else { Vec::new() },
     }
 }
 
-fn link(rng: &mut impl RngCore) -> Link {
-    Link {
-        trace_id: id(rng, 16),
-        span_id: id(rng, 8),
-        trace_state: text(rng),
-        attributes: attributes(rng),
-        dropped_attributes_count: u32(rng),
-        flags: u32(rng),
-    }
-}
-
-fn span(rng: &mut impl RngCore) -> Span {
+fn span(chance: &mut Chance) -> Span {
+    let start = time(chance);
+    let (events, links) = (chance.below(5), chance.below(4));
+    let span_id = id(chance, 8);
     Span {
-        trace_id: id(rng, 16),
-        span_id: id(rng, 8),
-        trace_state: text(rng),
-        parent_span_id: if chance(rng, 2) { Vec::new() } else { id(rng, 8) },
-        name: text(rng),
-        kind: pick(rng, &[0, 1, 2, 3, 4, 5, 9, -1]),
-        start_time_unix_nano: time(rng),
-        end_time_unix_nano: time(rng),
-        attributes: attributes(rng),
-        dropped_attributes_count: u32(rng),
-        events: many(rng, 2, event),
-        dropped_events_count: u32(rng),
-        links: many(rng, 2, link),
-        dropped_links_count: u32(rng),
-        status: (!chance(rng, 3)).then(|| Status { message: text(rng), code: pick(rng, &[0, 1, 2, 7, -5]) }),
-        flags: u32(rng),
-        r#type: text(rng),
+        trace_id: id(chance, 16),
+        parent_span_id: match chance.below(20) {
+            0 => vec![0; 8],
+            1 => span_id.clone(),
+            2..9 => Vec::new(),
+            _ => id(chance, 8),
+        },
+        span_id,
+        trace_state: if chance.one_in(5) { text(chance) } else { Vec::new() },
+        name: text(chance),
+        kind: if chance.one_in(10) { number(chance) } else { i32::try_from(chance.below(6)).unwrap() },
+        start_time_unix_nano: start,
+        end_time_unix_nano: if chance.one_in(5) { time(chance) } else { start.saturating_add(chance.word() >> 34) },
+        attributes: attributes(chance, 7),
+        dropped_attributes_count: small(chance),
+        events: (0..events)
+            .map(|_| Event {
+                time_unix_nano: time(chance),
+                name: text(chance),
+                attributes: attributes(chance, 2),
+                dropped_attributes_count: small(chance),
+            })
+            .collect(),
+        dropped_events_count: small(chance),
+        links: (0..links)
+            .map(|_| Link {
+                trace_id: if chance.one_in(10) { Vec::new() } else { id(chance, 16) },
+                span_id: if chance.one_in(10) { Vec::new() } else { id(chance, 8) },
+                trace_state: text(chance),
+                attributes: attributes(chance, 2),
+                dropped_attributes_count: small(chance),
+                flags: u32::try_from(chance.below(1024)).unwrap(),
+            })
+            .collect(),
+        dropped_links_count: small(chance),
+        status: match chance.below(3) {
+            0 => None,
+            1 => Some(Status { message: text(chance), code: number(chance) }),
+            _ => Some(Status { message: text(chance), code: i32::try_from(chance.below(3)).unwrap() }),
+        },
+        flags: if chance.one_in(9) { u32::MAX } else { u32::try_from(chance.below(1024)).unwrap() },
+        r#type: if chance.one_in(4) { text(chance) } else { Vec::new() },
     }
 }
 
-fn scope_spans(rng: &mut impl RngCore) -> ScopeSpans {
-    let scope = (!chance(rng, 4)).then(|| InstrumentationScope {
-        name: text(rng),
-        version: text(rng),
-        attributes: attributes(rng),
-        dropped_attributes_count: u32(rng),
-    });
-    ScopeSpans { scope, spans: many(rng, 4, span), schema_url: text(rng) }
+fn attributes(chance: &mut Chance, up_to: usize) -> Vec<KeyValue> {
+    (0..chance.below(up_to + 1)).map(|_| key_value(chance, 0)).collect()
 }
 
-fn entity_ref(rng: &mut impl RngCore) -> EntityRef {
-    EntityRef {
-        schema_url: text(rng),
-        r#type: text(rng),
-        id_keys: many(rng, 2, |rng| text(rng)),
-        description_keys: many(rng, 2, |rng| text(rng)),
+fn key_value(chance: &mut Chance, depth: usize) -> KeyValue {
+    KeyValue {
+        key: if chance.one_in(40) { broken_text(chance) } else { chance.pick(&KEYS).as_bytes().to_vec() },
+        value: if chance.one_in(12) { None } else { Some(any_value(chance, depth)) },
+        key_strindex: if chance.one_in(60) { number(chance) } else { 0 },
     }
 }
 
-/// A request that any reader must accept.
-pub fn request(rng: &mut impl RngCore) -> ExportTraceServiceRequest {
-    let resource_spans = many(rng, 3, |rng| ResourceSpans {
-        resource: (!chance(rng, 4)).then(|| Resource {
-            attributes: attributes(rng),
-            dropped_attributes_count: u32(rng),
-            entity_refs: many(rng, 2, entity_ref),
-        }),
-        scope_spans: many(rng, 2, scope_spans),
-        schema_url: text(rng),
-    });
-    ExportTraceServiceRequest { resource_spans }
+fn any_value(chance: &mut Chance, depth: usize) -> AnyValue {
+    let variant = if depth > 4 { chance.below(8) } else { chance.below(14) };
+    let value = match variant {
+        0 => None,
+        1 => Some(Value::BoolValue(chance.one_in(2))),
+        2 => Some(Value::IntValue(chance.word().cast_signed())),
+        3 => Some(Value::DoubleValue(f64::from_bits(chance.word()))),
+        4 => {
+            let len = chance.below(30);
+            Some(Value::BytesValue(chance.bytes(len)))
+        }
+        5 if chance.one_in(6) => Some(Value::StringValueStrindex(number(chance))),
+        8 => {
+            let count = chance.below(4);
+            let values = (0..count).map(|_| any_value(chance, depth + 1)).collect();
+            Some(Value::ArrayValue(ArrayValue { values }))
+        }
+        9 => {
+            let count = chance.below(4);
+            let values = (0..count).map(|_| key_value(chance, depth + 1)).collect();
+            Some(Value::KvlistValue(KeyValueList { values }))
+        }
+        10 if depth == 0 && chance.one_in(12) => {
+            let levels = 28 + chance.below(7);
+            return (0..levels).fold(AnyValue { value: None }, |inner, _| AnyValue {
+                value: Some(Value::ArrayValue(ArrayValue { values: vec![inner] })),
+            });
+        }
+        _ => Some(Value::StringValue(text(chance))),
+    };
+    AnyValue { value }
+}
+
+fn text(chance: &mut Chance) -> Vec<u8> {
+    if chance.one_in(40) { broken_text(chance) } else { chance.pick(&TEXTS).as_bytes().to_vec() }
+}
+
+fn broken_text(chance: &mut Chance) -> Vec<u8> {
+    let broken: [&[u8]; 6] = [b"\xff", b"a\xffb", b"\xc3", b"\xa9", b"long enough text \xe2\x82 cut", b"\xed\xa0\x80"];
+    chance.pick(&broken).to_vec()
+}
+
+fn id(chance: &mut Chance, len: usize) -> Vec<u8> {
+    match chance.below(60) {
+        0 => vec![0; len],
+        1 => {
+            let len = chance.below(20);
+            chance.bytes(len)
+        }
+        _ => chance.bytes(len),
+    }
+}
+
+fn time(chance: &mut Chance) -> u64 {
+    match chance.below(40) {
+        0 => 0,
+        1 => chance.word(),
+        2 => u64::MAX >> 1,
+        _ => 1_700_000_000_000_000_000 + (chance.word() >> 30),
+    }
+}
+
+fn small(chance: &mut Chance) -> u32 {
+    if chance.one_in(4) { u32::try_from(chance.word() >> 32).unwrap() } else { 0 }
+}
+
+fn number(chance: &mut Chance) -> i32 {
+    [9, -1, i32::MAX, i32::MIN, 6, 3][chance.below(6)]
 }

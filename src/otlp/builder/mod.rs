@@ -1,0 +1,322 @@
+//! Spans into columns: what the walkers over protobuf and over JSON append to.
+//!
+//! Duty: validation (otlp.md P2, L11 to L17), reserved keys, words, anomalies, interning and the cuts of storage.md 3;
+//! the result is a [`Decoded`](super::Decoded). Guarantee: a span that is set aside leaves no row and no list element behind; batches
+//! are cut so that no offset leaves 31 bits; buffers are kept from request to request, so a span costs no allocation.
+//! Left to others: the grammar of the encodings and what makes a whole request undecodable (`decode`, `json`).
+//!
+//! A walker calls, per resource, [`SpanBuilder::begin_resource`], [`SpanBuilder::attribute`] for its attributes and
+//! [`SpanBuilder::end_resource`]; the same for each scope below it; and for each span [`SpanBuilder::begin_span`], its
+//! attributes, events and links in any order, and [`SpanBuilder::end_span`] with everything that has one value.
+//! [`SpanBuilder::finish`] ends the request; after an error the walker calls [`SpanBuilder::reset`].
+
+mod attribute;
+mod attrs;
+mod batch;
+mod fault;
+mod intern;
+mod nested;
+mod rows;
+mod shared;
+mod span;
+mod text;
+
+pub use attrs::Value;
+pub use shared::Envelope;
+pub(in crate::otlp) use span::{KINDS, STATUS_CODES};
+pub use span::{LinkFields, SpanFields};
+
+use super::counts::{Advisories, Advisory, Message, UnknownFields};
+use super::{Limits, Reason};
+use crate::span::SpanBatch;
+use attrs::AttrLists;
+use fault::{Fault, Rejections};
+use nested::{Events, Links};
+use rows::Rows;
+use shared::SharedLists;
+
+/// What a span, a resource or a scope may have whatever the limits say: with repairs (three bytes for one) on top, a
+/// batch that holds one of each stays under 2 GiB.
+const CEILING_BYTES: usize = 256 << 20;
+/// Whose attribute it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Level {
+    Resource,
+    Scope,
+    Span,
+    Event,
+    Link,
+}
+
+impl Level {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resource => "resource",
+            Self::Scope => "scope",
+            Self::Span => "span",
+            Self::Event => "event",
+            Self::Link => "link",
+        }
+    }
+}
+
+/// Builds the batches of one request after the other; one per decoding thread, reused.
+#[derive(Debug)]
+pub struct SpanBuilder {
+    limits: Limits,
+    place: Place,
+    resource: Resource,
+    scope: Scope,
+    span: Open,
+    attributes: AttrLists,
+    events: Events,
+    links: Links,
+    rows: Rows,
+    /// Bytes of the wire in the batch at hand: of accepted spans with their resources, and of all spans.
+    raw_bytes: usize,
+    seen_bytes: usize,
+    batches: Vec<SpanBatch>,
+    spans: usize,
+    rejections: Rejections,
+    advisories: Advisories,
+    unknown_fields: UnknownFields,
+    /// Buffers of the protobuf walker, kept with ours.
+    pub(in crate::otlp) ranges: Ranges,
+}
+
+/// Where the elements of the list at hand stand in the request: scope spans of a resource, spans of a scope.
+#[derive(Debug, Default)]
+pub(in crate::otlp) struct Ranges {
+    pub(in crate::otlp) scopes: Vec<(usize, usize)>,
+    pub(in crate::otlp) spans: Vec<(usize, usize)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    resource_spans: usize,
+    scope_spans: usize,
+    span: usize,
+}
+
+/// The resource at hand.
+#[derive(Debug)]
+struct Resource {
+    lists: SharedLists,
+    fault: Option<Fault>,
+    anomalies: u16,
+    bytes: usize,
+    service_name: Vec<u8>,
+    /// Index of the name in the batch at hand.
+    service: Option<u32>,
+    /// The bytes that it was read from, if reading them again would say nothing new.
+    source: Vec<u8>,
+    counted: (Advisories, UnknownFields),
+}
+
+/// The scope at hand.
+#[derive(Debug)]
+struct Scope {
+    lists: SharedLists,
+    fault: Option<Fault>,
+    anomalies: u16,
+    bytes: usize,
+    name: Vec<u8>,
+    version: Vec<u8>,
+    /// Indices of name and version in the batch at hand, once known.
+    words: Option<(Option<u32>, Option<u32>)>,
+}
+
+/// The span at hand.
+#[derive(Debug, Default)]
+struct Open {
+    bytes: usize,
+    fault: Option<Fault>,
+    anomalies: u16,
+    attributes: attrs::Mark,
+    events: nested::Mark,
+    links: nested::Mark,
+    event_count: usize,
+    link_count: usize,
+    /// Attributes of the open list of the span, and of the event or link at hand.
+    attribute_count: usize,
+    nested_count: usize,
+    /// Key of `otel.span.type`, if the span has it.
+    type_key: Option<u32>,
+    advisories: Advisories,
+}
+
+impl Default for SpanBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SpanBuilder {
+    /// An empty builder; buffers grow with the first requests.
+    pub fn new() -> Self {
+        Self {
+            limits: Limits::default(),
+            place: Place::default(),
+            resource: Resource {
+                lists: SharedLists::new(),
+                fault: None,
+                anomalies: 0,
+                bytes: 0,
+                service_name: Vec::new(),
+                service: None,
+                source: Vec::new(),
+                counted: (Advisories::default(), UnknownFields::default()),
+            },
+            scope: Scope {
+                lists: SharedLists::new(),
+                fault: None,
+                anomalies: 0,
+                bytes: 0,
+                name: Vec::new(),
+                version: Vec::new(),
+                words: None,
+            },
+            span: Open::default(),
+            attributes: AttrLists::new(),
+            events: Events::new(),
+            links: Links::new(),
+            rows: Rows::new(),
+            raw_bytes: 0,
+            seen_bytes: 0,
+            batches: Vec::new(),
+            spans: 0,
+            rejections: Rejections::default(),
+            advisories: Advisories::default(),
+            unknown_fields: UnknownFields::default(),
+            ranges: Ranges::default(),
+        }
+    }
+
+    /// Begins a request whose spans are judged by `limits`.
+    pub fn begin(&mut self, limits: &Limits) {
+        if self.limits != *limits {
+            self.limits = limits.clone();
+            self.resource.source.clear();
+        }
+    }
+
+    /// The limits of the request at hand.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Counts something odd that is stored all the same. Within a span it is forgotten if the span is set aside.
+    pub fn advise(&mut self, kind: Advisory) {
+        self.advisories.add(kind);
+    }
+
+    /// Counts a field that `message` does not have (W5).
+    pub fn unknown_field(&mut self, message: Message) {
+        self.unknown_fields.add(message);
+    }
+
+    /// Begins `resourceSpans[index]`, whose resource with schema URL takes `bytes` in the request.
+    pub fn begin_resource(&mut self, index: usize, bytes: usize) {
+        self.place.resource_spans = index;
+        let resource = &mut self.resource;
+        resource.lists.begin();
+        (resource.fault, resource.anomalies, resource.bytes, resource.service) = (None, 0, bytes, None);
+        resource.source.clear();
+        resource.counted = (self.advisories, self.unknown_fields);
+        self.span.nested_count = 0;
+        if bytes > CEILING_BYTES {
+            Fault::note(&mut resource.fault, Reason::SpanTooLarge, || too_large("resource", bytes, CEILING_BYTES));
+        }
+    }
+
+    /// Ends the resource after its attributes.
+    pub fn end_resource(&mut self, envelope: Envelope<'_>) {
+        self.judge_list(self.span.nested_count);
+        let resource = &mut self.resource;
+        let repaired = resource.lists.complete(envelope);
+        resource.service_name.clear();
+        write_service_name(&mut resource.service_name, resource.lists.first(b"service.name"));
+        self.note_repaired(Level::Resource, repaired);
+    }
+
+    /// Whether `source` is what the resource at hand was read from, so that it need not be read again; then
+    /// `resourceSpans[index]` has begun with it.
+    pub(super) fn resume_resource(&mut self, index: usize, source: [&[u8]; 2]) -> bool {
+        let stored = &self.resource.source;
+        let same = source_len(source) == stored.len()
+            && stored.starts_with(&source[0].len().to_le_bytes())
+            && stored[size_of::<usize>()..].starts_with(source[0])
+            && stored.ends_with(source[1]);
+        self.place.resource_spans = if same { index } else { self.place.resource_spans };
+        same
+    }
+
+    /// Keeps `source` for [`SpanBuilder::resume_resource`], unless reading it counted something or found a fault.
+    pub(super) fn keep_resource_source(&mut self, source: [&[u8]; 2]) {
+        let is_clean = self.resource.counted == (self.advisories, self.unknown_fields);
+        if is_clean && self.resource.fault.is_none() && self.resource.anomalies == 0 {
+            let stored = &mut self.resource.source;
+            stored.clear();
+            stored.extend_from_slice(&source[0].len().to_le_bytes());
+            stored.extend_from_slice(source[0]);
+            stored.extend_from_slice(source[1]);
+        }
+    }
+
+    /// Begins `scopeSpans[index]` of the resource at hand, whose scope with schema URL takes `bytes` in the request.
+    pub fn begin_scope(&mut self, index: usize, bytes: usize) {
+        self.place.scope_spans = index;
+        let scope = &mut self.scope;
+        scope.lists.begin();
+        (scope.fault, scope.anomalies, scope.bytes, scope.words) = (None, 0, bytes, None);
+        self.span.nested_count = 0;
+        if bytes > CEILING_BYTES {
+            Fault::note(&mut scope.fault, Reason::SpanTooLarge, || too_large("scope", bytes, CEILING_BYTES));
+        }
+    }
+
+    /// Ends the scope after its attributes.
+    pub fn end_scope(&mut self, name: &[u8], version: &[u8], envelope: Envelope<'_>) {
+        self.judge_list(self.span.nested_count);
+        let scope = &mut self.scope;
+        let mut repaired = scope.lists.complete(Envelope { entity_refs: &[], ..envelope });
+        repaired += usize::from(write_text(&mut scope.name, name));
+        repaired += usize::from(write_text(&mut scope.version, version));
+        self.note_repaired(Level::Scope, repaired);
+    }
+}
+
+fn too_large(what: &str, bytes: usize, limit: usize) -> String {
+    format!("{what} has {bytes} bytes, want at most {limit}")
+}
+
+fn source_len(source: [&[u8]; 2]) -> usize {
+    size_of::<usize>() + source[0].len() + source[1].len()
+}
+
+/// storage.md 2: the resource's `service.name` as text, `unknown_service` if absent or empty.
+fn write_service_name(name: &mut Vec<u8>, value: Option<Value<'_>>) {
+    match value {
+        Some(Value::Text(text)) => name.extend_from_slice(text),
+        Some(Value::Bool(bool)) => name.extend_from_slice(bool.to_string().as_bytes()),
+        Some(Value::Int(int)) => name.extend_from_slice(int.to_string().as_bytes()),
+        Some(Value::Double(double)) => name.extend_from_slice(double.to_string().as_bytes()),
+        Some(Value::Empty | Value::Bytes(_) | Value::Array { .. } | Value::Kvlist { .. }) | None => {}
+    }
+    if name.is_empty() {
+        name.extend_from_slice(b"unknown_service");
+    }
+}
+
+/// Makes `kept` a copy of `text`; `true` if it had to be repaired (W14).
+fn write_text(kept: &mut Vec<u8>, text: &[u8]) -> bool {
+    kept.clear();
+    let is_utf8 = simdutf8::basic::from_utf8(text).is_ok();
+    if is_utf8 {
+        kept.extend_from_slice(text);
+    } else {
+        kept.extend_from_slice(String::from_utf8_lossy(text).as_bytes());
+    }
+    !is_utf8
+}
