@@ -12,10 +12,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
 use crate::daemon::{Daemon, block_on};
-use crate::decoder::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
-use crate::decoder::proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value};
-use crate::decoder::proto::opentelemetry::proto::resource::v1::Resource;
-use crate::decoder::proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use crate::proto::plain::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
+use crate::proto::plain::opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value};
+use crate::proto::plain::opentelemetry::proto::resource::v1::Resource;
+use crate::proto::plain::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
 
 const SPANS: u64 = 20;
 
