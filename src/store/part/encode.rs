@@ -69,7 +69,8 @@ fn groups(batches: &[RecordBatch], config: &Config) -> Vec<Vec<RecordBatch>> {
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
     let by_bytes = GROUP_BYTES / bytes.div_ceil(rows.max(1)).max(1);
-    let most = config.row_group_rows.min(by_bytes.next_multiple_of(ZONE_ROWS)).max(1);
+    // Slices of one batch count its buffers each: an estimate that high still gets a zone.
+    let most = config.row_group_rows.min(by_bytes.next_multiple_of(ZONE_ROWS).max(ZONE_ROWS)).max(1);
     let mut groups: Vec<Vec<RecordBatch>> = Vec::new();
     let mut room = 0;
     for batch in batches {
@@ -242,4 +243,46 @@ fn row_hash(trace: &[u8], span: &[u8], start: i64, duration: i64) -> u64 {
     bytes[32..40].copy_from_slice(&start.to_le_bytes());
     bytes[40..].copy_from_slice(&duration.to_le_bytes());
     XxHash3_64::oneshot(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringViewArray};
+
+    use super::*;
+    use crate::store::samples;
+
+    /// Rows of one request whose text lies in one buffer of 80 MiB, which every slice holds whole.
+    fn shared_buffer(rows: usize) -> RecordBatch {
+        let batch = samples::batch(1, rows).with_ingest_time(1);
+        let mut texts = vec!["short".to_owned(); rows];
+        texts[0] = "x".repeat(80 << 20);
+        let at = batch.schema_ref().index_of("status_message").unwrap();
+        let mut columns = batch.columns().to_vec();
+        columns[at] = Arc::new(StringViewArray::from_iter_values(&texts)) as ArrayRef;
+        RecordBatch::try_new(batch.schema(), columns).unwrap()
+    }
+
+    #[test]
+    fn slices_that_share_a_buffer_do_not_make_tiny_row_groups() {
+        let whole = shared_buffer(64);
+        let slices: Vec<_> = (0..64).map(|row| whole.slice(row, 1)).collect();
+        let groups = groups(&slices, &Config::at("unused"));
+        assert_eq!(groups.len(), 1, "64 rows are less than a zone");
+        assert_eq!(groups[0].len(), 64);
+    }
+
+    #[test]
+    fn a_group_is_whole_zones_and_rows_keep_their_order() {
+        let config = Config { row_group_rows: 2 * ZONE_ROWS, ..Config::at("unused") };
+        let batches: Vec<_> = (0..5).map(|n| samples::batch(n, 10_000).with_ingest_time(1)).collect();
+        let groups = groups(&batches, &config);
+        let sizes: Vec<usize> = groups.iter().map(|g| g.iter().map(RecordBatch::num_rows).sum()).collect();
+        assert_eq!(sizes, [2 * ZONE_ROWS, 50_000 - 2 * ZONE_ROWS]);
+        let ids: Vec<u64> = groups.iter().flatten().flat_map(samples::span_ids).collect();
+        let sent: Vec<u64> = batches.iter().flat_map(samples::span_ids).collect();
+        assert_eq!(ids, sent);
+    }
 }
