@@ -201,3 +201,6 @@ impl Part {
         serde_json::from_str(text).map_err(|e| Error::corrupt(path, format!("`wg.keys`: {e}")))
     }
 }
+
+#[cfg(test)]
+mod tests;
