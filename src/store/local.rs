@@ -34,12 +34,10 @@ pub struct SyncedLocal {
 }
 
 impl SyncedLocal {
-    /// Objects below `root`, which is made (with its `tmp/`) if it does not exist.
-    pub fn open(root: impl Into<PathBuf>, disk: Disk, clock: Clock) -> io::Result<Self> {
-        let root = root.into();
-        disk.create_dir_all(&root.join(TMP))?;
-        disk.sync_dir(&root)?;
-        Ok(Self { root, disk, clock })
+    /// Objects below `root`. Nothing is touched until the first put, which makes `root` and its `tmp/` if they are absent:
+    /// readers use folders that they may not write.
+    pub fn new(root: impl Into<PathBuf>, disk: Disk, clock: Clock) -> Self {
+        Self { root: root.into(), disk, clock }
     }
 
     fn file(&self, location: &Path) -> PathBuf {
@@ -61,6 +59,7 @@ impl SyncedLocal {
     fn write(&self, to: &FsPath, payload: &PutPayload, replace: bool) -> io::Result<()> {
         let dir = to.parent().expect("a location has a name below the root");
         self.make_dirs(dir)?;
+        self.make_dirs(&self.root.join(TMP))?;
         let temporary = self.root.join(TMP).join(format!("{}.put", self.clock.ulid()));
         let written = self
             .write_temporary(&temporary, payload)
@@ -290,7 +289,7 @@ mod tests {
     use crate::disk::{Op, faults::Faults};
 
     fn store(dir: &FsPath, disk: Disk) -> SyncedLocal {
-        SyncedLocal::open(dir, disk, Clock::manual(1, 1)).unwrap()
+        SyncedLocal::new(dir, disk, Clock::manual(1, 1))
     }
 
     #[tokio::test]

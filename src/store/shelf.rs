@@ -32,8 +32,7 @@ pub struct Shelf {
 impl Shelf {
     /// Reads the manifest of `folder`; changes nothing.
     pub async fn open(folder: &Folder, disk: &Disk, clock: &Clock, config: &Config) -> Result<Self, Error> {
-        let local = SyncedLocal::open(&folder.root, disk.clone(), clock.clone())
-            .map_err(|e| Error::io("open", &folder.root, &e))?;
+        let local = SyncedLocal::new(&folder.root, disk.clone(), clock.clone());
         let objects: Arc<dyn ObjectStore> = Arc::new(local);
         let manifest = Manifest::load(objects.clone()).await.map_err(|e| parts_error(&e))?;
         let reads = PartStore::new(objects.clone());
