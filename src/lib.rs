@@ -24,6 +24,8 @@ pub mod export;
 pub mod graph;
 pub mod store;
 pub mod query;
+pub mod gate;
+pub mod engine;
 pub mod telemetry;
 pub mod web;
 pub mod config;

@@ -1,0 +1,246 @@
+//! A gate as the rest of the house sees it: checked, with units converted.
+//!
+//! Duty: the types that a loaded gate file becomes. Guarantee: a [`Gate`] passed every check of gates.md 1.5, so
+//! readers judge without checking again. Left to others: reading files (`file`), judging (`verdict`), time (`window`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A set of numbers: what a comparison of gates.md 1.3 satisfies. NaN is in none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// As written, e.g. `> 95%`.
+    pub text: String,
+    /// What it asks.
+    pub test: Test,
+}
+
+/// What a comparison asks of a number, literals already in the gate's unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Test {
+    /// `>`
+    Above(f64),
+    /// `>=`
+    AtLeast(f64),
+    /// `<`
+    Below(f64),
+    /// `<=`
+    AtMost(f64),
+    /// `==`
+    Is(f64),
+    /// `!=`
+    IsNot(f64),
+    /// `in [a, b]`, both ends included
+    In(f64, f64),
+    /// `not in [a, b]`
+    NotIn(f64, f64),
+}
+
+impl Test {
+    /// Whether `value` is in the set.
+    pub fn holds(self, value: f64) -> bool {
+        match self {
+            Self::Above(x) => value > x,
+            Self::AtLeast(x) => value >= x,
+            Self::Below(x) => value < x,
+            Self::AtMost(x) => value <= x,
+            Self::Is(x) => value == x,
+            Self::IsNot(x) => value != x && !value.is_nan(),
+            Self::In(low, high) => (low..=high).contains(&value),
+            Self::NotIn(low, high) => value < low || value > high,
+        }
+    }
+}
+
+/// Converts literals and formats text, nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// No unit.
+    #[default]
+    None,
+    /// 0 to 1.
+    Ratio,
+    /// 0 to 100.
+    Percent,
+    /// A number of things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+    /// Microseconds.
+    Microseconds,
+    /// Nanoseconds.
+    Nanoseconds,
+}
+
+/// Which time of a span is its event time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventTime {
+    /// `end_time`.
+    #[default]
+    End,
+    /// `start_time`.
+    Start,
+}
+
+/// How a group of gates is evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Label `gate_group`.
+    pub name: String,
+    /// The file it stands in, as shown to people: a path or `builtin:founding`.
+    pub file: String,
+    /// The grid.
+    pub interval: Duration,
+    /// How far M must be past a tick before it closes.
+    pub query_offset: Duration,
+    /// On every alert of the group.
+    pub labels: BTreeMap<String, String>,
+    /// In evaluation order.
+    pub gates: Vec<Gate>,
+}
+
+/// What to do with an outcome that is neither pass, warn nor fail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Nothing changes.
+    #[default]
+    Hold,
+    /// Counts as a pass that clears (`no_data: ok`, `insufficient: pass`).
+    Pass,
+    /// Holds, and a health alert fires.
+    Alert,
+    /// Counts as a fail.
+    Fail,
+}
+
+/// When a key that is missing while others are there is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleAfter {
+    /// Never.
+    Never,
+    /// After so many evaluations.
+    Evaluations(u32),
+    /// After so much event time.
+    Time(Duration),
+}
+
+/// Label `severity`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Severities {
+    /// At level warn.
+    pub warn: String,
+    /// At level fail.
+    pub fail: String,
+}
+
+/// Whether effects leave the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Sent and started.
+    #[default]
+    Enforce,
+    /// Computed and recorded only.
+    DryRun,
+}
+
+/// `on_fail`: the pipeline that an episode starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OnFail {
+    /// BPMN process id.
+    pub pipeline: String,
+    /// Templates by variable name.
+    pub input: BTreeMap<String, String>,
+    /// Also at level warn.
+    pub on_warn: bool,
+    /// Between starts of one alert id.
+    pub cooldown: Duration,
+    /// At most so many starts …
+    pub max_runs: u32,
+    /// … in so long, sliding.
+    pub max_runs_in: Duration,
+}
+
+/// The SQL of a gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// One statement.
+    pub sql: String,
+    /// The `sql_file`, as shown to people; `None` = inline.
+    pub path: Option<PathBuf>,
+    /// Where inline SQL begins in its YAML file, from 1; 0 for a file.
+    pub line: u32,
+    /// The query names `$window_start` or `$window_end` and bounds itself (gates.md 2).
+    pub explicit_window: bool,
+}
+
+/// One gate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gate {
+    /// Label `alertname`.
+    pub name: String,
+    /// `description`, `owner`, `runbook_url` as given.
+    pub about: BTreeMap<String, String>,
+    /// Its SQL.
+    pub source: Source,
+    /// Result columns that form the key, in file order.
+    pub by: Vec<String>,
+    /// Column judged.
+    pub value_column: String,
+    /// Column of the sample count.
+    pub n_column: String,
+    /// Unit of the value.
+    pub unit: Unit,
+    /// Length of the window.
+    pub window: Duration,
+    /// Which time counts.
+    pub time: EventTime,
+    /// Good.
+    pub pass: Comparison,
+    /// Weaker: holds while `pass` does not.
+    pub warn: Option<Comparison>,
+    /// Must hold to leave an episode.
+    pub clear: Comparison,
+    /// Below it the outcome is insufficient.
+    pub min_samples: u64,
+    /// Then: `Hold`, `Pass` or `Fail`.
+    pub insufficient: Policy,
+    /// Column and comparison without which a verdict is inconclusive.
+    pub conclusive_when: Option<(String, Comparison)>,
+    /// Then: `Hold`, `Alert` or `Fail`.
+    pub inconclusive: Policy,
+    /// Event time a breach must last.
+    pub hold_for: Duration,
+    /// Event time `clear` must hold before the episode ends.
+    pub keep_firing_for: Duration,
+    /// Result empty or value not a number.
+    pub no_data: Policy,
+    /// When a missing key is gone.
+    pub stale_after: StaleAfter,
+    /// Errors in a row before `GateError` fires; `None` = `on_error: hold`.
+    pub error_limit: Option<u32>,
+    /// Of one evaluation.
+    pub timeout: Duration,
+    /// Label `severity`.
+    pub severity: Severities,
+    /// Templates.
+    pub labels: BTreeMap<String, String>,
+    /// Templates.
+    pub annotations: BTreeMap<String, String>,
+    /// Most keys.
+    pub limit: usize,
+    /// Whether effects leave the journal.
+    pub mode: Mode,
+    /// Also spans made by pipelines.
+    pub include_pipeline_spans: bool,
+    /// Also spans of this daemon about itself.
+    pub include_own_spans: bool,
+    /// The pipeline that an episode starts.
+    pub on_fail: Option<OnFail>,
+    /// Receivers; `None` = `notify.default`.
+    pub notify: Option<Vec<String>>,
+}
