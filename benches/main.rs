@@ -5,6 +5,8 @@
 //! measured, a module a subject.
 
 mod decode;
+mod load;
+mod store;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -29,6 +31,7 @@ fn main() {
     let filters: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let bench = Bench { filters };
     decode::run(&bench);
+    store::run(&bench);
 }
 
 /// Which rows are wanted.

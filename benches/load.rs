@@ -1,0 +1,130 @@
+//! Requests as an SDK of a web shop sends them, equal in every run.
+//!
+//! Duty: the load of the other rows. Guarantee: seeded, so two runs measure the same bytes. Left to others: measuring.
+
+use prost::Message;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+#[allow(clippy::all, dead_code, missing_docs, reason = "generated")]
+mod proto {
+    include!(concat!(env!("OUT_DIR"), "/proto/all.rs"));
+}
+pub use proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
+use proto::opentelemetry::proto::common::v1::any_value::Value;
+use proto::opentelemetry::proto::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use proto::opentelemetry::proto::resource::v1::Resource;
+use proto::opentelemetry::proto::trace::v1::span::Event;
+use proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+
+/// The bytes of a request of `spans` spans with `attributes` attributes each; `seed` decides ids and values.
+pub fn body(seed: u64, spans: usize, attributes: usize) -> Vec<u8> {
+    request(seed, spans, attributes).encode_to_vec()
+}
+
+const KEYS: [&str; 20] = [
+    "http.request.method",
+    "http.response.status_code",
+    "url.path",
+    "server.address",
+    "server.port",
+    "user_agent.original",
+    "network.protocol.version",
+    "client.address",
+    "http.route",
+    "url.scheme",
+    "app.user.id",
+    "app.session.id",
+    "app.cart.total",
+    "app.cart.items",
+    "app.is_premium",
+    "thread.id",
+    "thread.name",
+    "code.function.name",
+    "code.file.path",
+    "code.line.number",
+];
+
+/// A request as an SDK of a web shop sends it: one resource, two scopes, ids at random, values of each kind.
+fn request(seed: u64, spans: usize, attributes: usize) -> ExportTraceServiceRequest {
+    let mut chance = ChaCha8Rng::seed_from_u64(seed);
+    let text = |key: &str, value: &str| KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(Value::StringValue(value.to_owned())) }),
+        ..KeyValue::default()
+    };
+    let resource = Resource {
+        attributes: vec![
+            text("service.name", "checkout"),
+            text("service.version", "2.14.0"),
+            text("service.instance.id", "627cc493-f310-47de-96bd-71410b7dec09"),
+            text("deployment.environment.name", "production"),
+            text("k8s.pod.name", "checkout-6c54bd8f7-x9qzl"),
+            text("telemetry.sdk.language", "java"),
+        ],
+        ..Resource::default()
+    };
+    let scopes = ["io.opentelemetry.netty-4.1", "io.opentelemetry.jdbc"].map(|name| {
+        let spans = (0..spans / 2).map(|at| span(&mut chance, at, attributes)).collect();
+        let scope = InstrumentationScope {
+            name: name.to_owned(),
+            version: "2.9.0-alpha".to_owned(),
+            ..InstrumentationScope::default()
+        };
+        ScopeSpans { scope: Some(scope), spans, schema_url: String::new() }
+    });
+    let resource_spans =
+        vec![ResourceSpans { resource: Some(resource), scope_spans: scopes.to_vec(), schema_url: String::new() }];
+    ExportTraceServiceRequest { resource_spans }
+}
+
+fn span(chance: &mut ChaCha8Rng, at: usize, attributes: usize) -> Span {
+    let mut id = |len: usize| {
+        let mut id = vec![0; len];
+        chance.fill_bytes(&mut id);
+        id
+    };
+    let (trace_id, span_id, parent_span_id) = (id(16), id(8), id(8));
+    let start = 1_760_000_000_000_000_000 + chance.next_u64() % 1_000_000_000;
+    let attributes = KEYS[..attributes].iter().map(|key| attribute(chance, key)).collect();
+    let event = Event {
+        time_unix_nano: start + 5,
+        name: "exception".to_owned(),
+        attributes: ["exception.type", "exception.message"].iter().map(|key| attribute(chance, key)).collect(),
+        dropped_attributes_count: 0,
+    };
+    Span {
+        trace_id,
+        span_id,
+        parent_span_id,
+        name: format!("GET /api/products/{{id}}/{}", at % 50),
+        kind: 2 + i32::try_from(at % 2).expect("it is 0 or 1"),
+        start_time_unix_nano: start,
+        end_time_unix_nano: start + chance.next_u64() % 50_000_000,
+        attributes,
+        events: if at.is_multiple_of(10) { vec![event] } else { Vec::new() },
+        status: if at.is_multiple_of(20) { Some(Status { code: 2, message: "timed out".to_owned() }) } else { None },
+        flags: 0x101,
+        ..Span::default()
+    }
+}
+
+fn attribute(chance: &mut ChaCha8Rng, key: &str) -> KeyValue {
+    let number = chance.next_u64();
+    let value = match key {
+        "http.response.status_code" => Value::IntValue(200),
+        "server.port" | "thread.id" | "app.cart.items" | "code.line.number" => {
+            Value::IntValue((number % 9000).cast_signed())
+        }
+        "app.cart.total" => Value::DoubleValue(f64::from(u32::try_from(number >> 40).expect("24 bits")) / 100.0),
+        "app.is_premium" => Value::BoolValue(number.is_multiple_of(2)),
+        "http.request.method" => Value::StringValue("GET".to_owned()),
+        "url.scheme" => Value::StringValue("https".to_owned()),
+        "network.protocol.version" => Value::StringValue("1.1".to_owned()),
+        "url.path" => Value::StringValue(format!("/api/products/{}/reviews", number % 100_000)),
+        "user_agent.original" => Value::StringValue("Mozilla/5.0 (X11; Linux x86_64; rv:141.0) Gecko".to_owned()),
+        "app.session.id" => Value::StringValue(format!("{number:032x}")),
+        _ => Value::StringValue(format!("value-{}", number % 1000)),
+    };
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
