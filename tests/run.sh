@@ -43,8 +43,13 @@ fi
 
 export WEAVERGEN_TEST_PYTHON="$python/bin/python"
 export WEAVERGEN_TEST_NODE_MODULES="$node/node_modules"
+said="$work/said.txt"
+status=0
 if [ $# -gt 0 ]; then
-    cargo test --locked "$@"
+    cargo test --locked "$@" 2> >(tee "$said" >&2) || status=$?
 else
-    cargo test --locked --all-targets --no-fail-fast
+    cargo test --locked --all-targets --no-fail-fast 2> >(tee "$said" >&2) || status=$?
 fi
+skipped=$(grep -c '^skipped: ' "$said" || true)
+echo "$skipped tests skipped"
+exit "$status"

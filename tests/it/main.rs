@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod abuse;
 mod architecture;
 mod clients;
 mod config;
@@ -9,6 +10,8 @@ mod crash;
 mod daemon;
 mod decoder;
 mod docker;
+mod given;
 mod proto;
 mod readme;
 mod receive;
+mod rust_sdk;
