@@ -20,6 +20,8 @@ use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tracing::Span;
+use tracing::field::Empty;
 
 pub use stats::Stats;
 
@@ -191,11 +193,18 @@ impl Gateway {
     /// Errors: every code of sql.md 10 but those of access; they carry the statement's id.
     pub async fn run(&self, statement: Statement) -> Result<Answer, Error> {
         let query_id = self.inner.clock.ulid().to_string();
+        let span = tracing::info_span!(
+            target: "weavergen::own", "query/statement", query_id = query_id.as_str(), rows = Empty, error = Empty,
+        );
         let outcome = self.start(&query_id, statement).await.map_err(|error| error.of(&query_id));
-        if let Err(error) = &outcome {
-            self.count(error.code.as_str());
+        match outcome {
+            Ok(answer) => Ok(Answer { span, ..answer }),
+            Err(error) => {
+                span.record("error", error.code.as_str());
+                self.count(error.code.as_str());
+                Err(error)
+            }
         }
-        outcome
     }
 
     async fn start(&self, query_id: &str, statement: Statement) -> Result<Answer, Error> {
@@ -246,6 +255,7 @@ impl Gateway {
             time: limits.time,
             started,
             ended: false,
+            span: Span::none(),
             gateway: self.clone(),
         };
         let head = match tokio::time::timeout_at(planned_by, answer.events.recv()).await {
@@ -314,6 +324,8 @@ pub struct Answer {
     time: Duration,
     started: Instant,
     ended: bool,
+    /// Ends with the answer: an own span covers what the caller takes.
+    span: Span,
     gateway: Gateway,
 }
 
@@ -326,6 +338,7 @@ impl Answer {
             Some(batch) => Some(batch),
             None => self.receive().await.map_err(|error| {
                 self.gateway.count(error.code.as_str());
+                self.span.record("error", error.code.as_str());
                 error.of(&self.query_id)
             })?,
         };
@@ -360,6 +373,7 @@ impl Answer {
                 self.ended = true;
                 self.truncated = truncated;
                 self.stats = Stats { rows: self.stats.rows, elapsed_ms: self.elapsed_ms(), ..stats };
+                self.span.record("rows", self.stats.rows);
                 self.gateway.count("ok");
                 Ok(None)
             }

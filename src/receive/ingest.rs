@@ -15,6 +15,8 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 use twox_hash::XxHash3_128;
 
 use crate::budget::Reservation;
@@ -126,8 +128,21 @@ impl Ingest {
         }
     }
 
-    /// The whole way of one request.
+    /// The whole way of one request, as an own span of the name that a Collector gives it.
     pub(super) async fn take(self: &Arc<Self>, arrived: Arrived) -> Result<Success, Failure> {
+        let span = tracing::info_span!(
+            target: "weavergen::own", "receiver/otlp/TraceDataReceived", otel.kind = "server", receiver = self.config.id.as_str(),
+            transport = arrived.transport.as_str(), bytes = arrived.wire.len() as u64, error = Empty,
+            accepted_spans = Empty, rejected_spans = Empty,
+        );
+        let outcome = self.taken(arrived, &span).instrument(span.clone()).await;
+        if let Err(failure) = &outcome {
+            span.record("error", failure.message.as_str());
+        }
+        outcome
+    }
+
+    async fn taken(self: &Arc<Self>, arrived: Arrived, span: &Span) -> Result<Success, Failure> {
         let (transport, peer, started) = (arrived.transport, arrived.peer, arrived.started);
         let wire_bytes = arrived.wire.len() as u64;
         let Message { decoded, body, identity, reservation } = self.read(arrived).await?;
@@ -149,6 +164,10 @@ impl Ingest {
         }
         Metrics::of(&self.metrics.decoded_spans, transport).inc_by(decoded.spans as u64);
         let success = self.success(&decoded);
+        span.record("accepted_spans", decoded.spans as u64 - success.rejected_spans);
+        if success.rejected_spans > 0 {
+            span.record("rejected_spans", success.rejected_spans);
+        }
         let Decoded { batches, spans, rejected, rejected_by_reason, .. } = decoded;
         let delivery = Delivery { batches, body, identity, origin: Origin::Received };
         let ingest = self.clone();

@@ -53,6 +53,12 @@ struct Attempt {
     written: Vec<PartEntry>,
 }
 
+impl Attempt {
+    fn rows(&self) -> usize {
+        self.sets.iter().flat_map(|set| &set.batches).map(arrow::array::RecordBatch::num_rows).sum()
+    }
+}
+
 impl Flusher {
     /// Runs until the memtable is stopped.
     pub fn run(mut self) {
@@ -74,12 +80,20 @@ impl Flusher {
             let mut pause = FIRST_PAUSE;
             loop {
                 let began = Instant::now();
-                match runtime.block_on(self.flush(&mut attempt)) {
+                let span = tracing::info_span!(
+                    target: "weavergen::own", "store/flush", parts = attempt.sets.len() as u64,
+                    rows = attempt.rows() as u64, error = tracing::field::Empty,
+                );
+                let outcome = span.in_scope(|| runtime.block_on(self.flush(&mut attempt)));
+                match outcome {
                     Ok(()) => {
                         self.metrics.flush_seconds.observe(began.elapsed().as_secs_f64());
                         break;
                     }
-                    Err(error) => self.failed(error),
+                    Err(error) => {
+                        span.record("error", error.to_string());
+                        self.failed(error);
+                    }
                 }
                 if !self.memtable.pause(pause) {
                     return;

@@ -11,6 +11,7 @@ mod daemon;
 mod decoder;
 mod docker;
 mod given;
+mod own_spans;
 mod proto;
 mod readme;
 mod receive;
