@@ -5,10 +5,10 @@
 
 mod acceptance;
 mod bytes;
-mod chance;
+pub mod chance;
 mod columns;
 mod expected;
-mod generate;
+pub mod generate;
 mod json;
 mod mutate;
 mod rows;

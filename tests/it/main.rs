@@ -15,4 +15,5 @@ mod own_spans;
 mod proto;
 mod readme;
 mod receive;
+mod round_trip;
 mod rust_sdk;
