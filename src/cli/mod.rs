@@ -4,6 +4,7 @@
 //! data only; usage errors end with 2. Left to others: what commands do (their files).
 
 pub mod demo;
+pub mod demo_service;
 pub mod exit;
 pub mod health;
 pub mod loadgen;
@@ -45,6 +46,9 @@ pub enum Command {
     Health(health::Args),
     /// Show the main job on an embedded store: nothing to install
     Demo(demo::Args),
+    /// One service of the demo's shop
+    #[command(hide = true)]
+    DemoService(demo_service::Args),
     /// Send seeded traces to an OTLP endpoint and report what became of them
     Loadgen(loadgen::Args),
 }
@@ -64,6 +68,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         }
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),
+        Some(Command::DemoService(args)) => runtime()?.block_on(demo_service::run(args, &Clock::os())),
         Some(Command::Loadgen(args)) => runtime()?.block_on(loadgen::run(args, &Clock::os())),
     }
 }

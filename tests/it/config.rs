@@ -12,7 +12,7 @@ use weavergen::config::{Environment, Error, Format, Loaded, Request, Unsupported
 use weavergen::store::config::Durability;
 
 fn environment() -> Environment {
-    Environment { xdg_data_home: Some("/xdg".into()), home: None }
+    Environment { xdg_data_home: Some("/xdg".into()), ..Environment::default() }
 }
 
 fn request(files: &[&Path], sets: &[&str]) -> Request {

@@ -27,7 +27,7 @@ fn the_shipped_configuration_loads_and_listens_where_the_image_exposes() {
     }
     assert!(dockerfile.contains(&format!("VOLUME {}\n", config.store.path.display())));
     // `weavergen health` in the image looks for run.json where the daemon writes it.
-    let environment = Environment { xdg_data_home: Some("/var/lib".into()), home: None };
+    let environment = Environment { xdg_data_home: Some("/var/lib".into()), ..Environment::default() };
     assert!(dockerfile.contains("ENV XDG_DATA_HOME=/var/lib\n"));
     assert_eq!(environment.data_folder(), Path::new(&config.store.path));
 }

@@ -117,8 +117,12 @@ impl Recipe {
     /// Trace number `index` of a load that begins at `start_ns`. `error_share` (0 to 1) is the share of failed spans;
     /// `None` takes the recipe's own.
     pub fn trace(self, seed: u64, index: u64, start_ns: u64, error_share: Option<f64>) -> Trace {
+        self.trace_at(seed, index, start_ns + index * self.trace_distance_ns(), error_share)
+    }
+
+    /// Trace number `index`, whose root starts at `at` (ns since 1970).
+    pub fn trace_at(self, seed: u64, index: u64, at: u64, error_share: Option<f64>) -> Trace {
         let mut chance = Chance::new(seed, index);
-        let at = start_ns + index * self.trace_distance_ns();
         match self {
             Self::Shop => shop::trace(&mut chance, at, error_share.unwrap_or(shop::ERROR_SHARE)),
             Self::Std => standard::trace(&mut chance, at, error_share.unwrap_or(standard::ERROR_SHARE)),
