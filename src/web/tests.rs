@@ -21,6 +21,7 @@ async fn server(config: access::Config, query: crate::query::Config) -> Server {
     let spans: Vec<Span> = (1..=3).map(|id| Span::new(1, id).with("http.route", "/cart")).collect();
     let state = AppState {
         gateway: fixture::gateway(&spans, query),
+        store: None,
         access: Arc::new(Access::open(config, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::new(&["spans.example".to_owned()])),
         links: Arc::new(Links { health: Some("http://localhost:13133/".to_owned()), metrics: None }),

@@ -38,8 +38,11 @@ async fn corruption_is_named_and_kept_or_refused_as_configured() {
     let refusing = Config { on_corruption: config::OnCorruption::Refuse, ..config(crashed.path()) };
     let error = try_open(refusing, Disk::Os, clock()).await.unwrap_err();
     assert!(matches!(&error, Error::Corrupt { detail } if detail.contains("records 3 to 3")), "{error}");
-    let told = offline::damaged_log(crashed.path(), Disk::Os, clock()).await.unwrap();
-    assert!(told[0].contains("records 3 to 3"), "{told:?}");
+    let report = verify::verify(crashed.path(), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
+    let told: Vec<_> = report.findings.iter().map(|f| (f.file.as_str(), f.place.as_deref().unwrap_or("-"))).collect();
+    let segment = "wal/00000000000000000001.wal";
+    assert_eq!(told, [(segment, "records 3 to 3"), (segment, "bytes 4256 to 4336")]);
+    assert!(!report.is_whole());
     assert_eq!(Disk::Os.list(&crashed.path().join("quarantine")).unwrap().len(), 0, "so far it was only looked at");
     let store = open_at(crashed.path()).await;
     assert_eq!(ids(&store.reader()).await, once(&[(1, 1), (2, 1), (4, 1), (5, 1)]));
