@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, TimestampNanosecondArray, UInt64Array,
+    ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::streaming::StreamingTable;
@@ -73,7 +73,8 @@ impl Relation {
 
     fn schema(self) -> SchemaRef {
         let text = |name| Field::new(name, DataType::Utf8, false);
-        let number = |name| Field::new(name, DataType::UInt64, false);
+        // Signed, so that sums and differences of them stay BIGINT.
+        let number = |name| Field::new(name, DataType::Int64, false);
         let ns = |name| Field::new(name, timestamp(TimeUnit::Nanosecond), false);
         let us = |name| Field::new(name, timestamp(TimeUnit::Microsecond), false);
         let fields = match self {
@@ -165,7 +166,11 @@ fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
 }
 
 fn numbers(values: impl Iterator<Item = u64>) -> ArrayRef {
-    Arc::new(UInt64Array::from_iter_values(values))
+    Arc::new(Int64Array::from_iter_values(values.map(signed)))
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn ns(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
@@ -228,7 +233,7 @@ async fn part_columns(view: &View) -> Result<Vec<ArrayRef>> {
 
 async fn wal_segments(view: &View) -> Result<Vec<ArrayRef>> {
     let all = with_files(view, |files| files.segments()).await?;
-    let last = UInt64Array::from_iter(all.iter().map(|segment| segment.last_lsn));
+    let last = Int64Array::from_iter(all.iter().map(|segment| segment.last_lsn.map(signed)));
     Ok(vec![
         texts(all.iter().map(|segment| segment.path.as_str())),
         numbers(all.iter().map(|segment| segment.first_lsn)),
@@ -249,7 +254,7 @@ fn memory(view: &View) -> Vec<ArrayRef> {
     }
     let (first, last) = (rows.first(), rows.last());
     let lsn = |of: Option<&Arc<crate::store::Rows>>| -> ArrayRef {
-        Arc::new(UInt64Array::from(vec![of.map(|rows| rows.lsn)]))
+        Arc::new(Int64Array::from(vec![of.map(|rows| signed(rows.lsn))]))
     };
     vec![
         numbers(std::iter::once(rows.iter().map(|rows| rows.batch.rows() as u64).sum())),

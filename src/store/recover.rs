@@ -57,7 +57,7 @@ pub struct Survey {
     pub lost: Vec<Range<Lsn>>,
     /// What is damaged.
     pub damage: Vec<Damage>,
-    /// What is damaged in segments all of whose records are in parts: nothing is lost by it.
+    /// What is damaged where all records are in parts: nothing is lost by it.
     pub past: Vec<Damage>,
 }
 
@@ -233,7 +233,12 @@ impl Survey {
         for lost in &scan.lost {
             self.lose(lost.clone(), flushed, &file.path, "are lost: the segment is damaged there");
         }
-        self.damage.extend(scan.damaged.iter().map(|region| bytes_of(region, &file.path)));
+        let regions = scan.damaged.iter().map(|region| bytes_of(region, &file.path));
+        // All that is missing is in parts: nothing is lost.
+        match !scan.lost.is_empty() && scan.lost.iter().all(|lost| lost.end <= flushed.saturating_add(1)) {
+            true => self.past.extend(regions),
+            false => self.damage.extend(regions),
+        }
     }
 
     /// A segment whose header is not good: its lsns reach from its name to its successor's `prev_lsn`; those of the last

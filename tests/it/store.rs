@@ -127,7 +127,9 @@ fn the_daemon_and_its_folder_tell_the_same() {
     assert!(columns.iter().any(|row| row["name"] == "attr.http.route"), "{columns:?}");
     let bytes = |rows: &[&Value]| rows.iter().map(|row| row["bytes"].as_u64().unwrap()).sum::<u64>();
     assert!(bytes(&columns) < bytes(&parts) && bytes(&columns) > bytes(&parts) / 4, "footers are the rest");
-    assert!(of("total")["compression"].as_f64().unwrap() > 1.0, "{}", of("total"));
+    let unpacked = columns.iter().map(|row| row["uncompressed_bytes"].as_u64().unwrap()).sum::<u64>();
+    let ratio = (unpacked as f64 / bytes(&columns) as f64 * 100.0).round() / 100.0;
+    assert_eq!((&of("total")["uncompressed_bytes"], &of("total")["compression"]), (&unpacked.into(), &ratio.into()));
 
     // While it runs, and by itself.
     assert_eq!(found(0, &data, &[]), []);
@@ -181,13 +183,14 @@ fn the_schema_system_is_listed_and_described() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let daemon = daemon(&data);
-    let names = |sql: &str| -> Vec<String> {
-        daemon.rows(sql).iter().map(|row| row[0].as_str().unwrap().to_owned()).collect()
-    };
-    let parts = ["path", "level", "hour", "rows", "bytes", "min_start", "max_start", "max_end", "min_ingest", "max_ingest"];
+    let names =
+        |sql: &str| -> Vec<String> { daemon.rows(sql).iter().map(|row| row[0].as_str().unwrap().to_owned()).collect() };
+    let parts =
+        ["path", "level", "hour", "rows", "bytes", "min_start", "max_start", "max_end", "min_ingest", "max_ingest"];
     assert_eq!(names("DESCRIBE system.parts"), parts);
     assert_eq!(names("DESCRIBE system.wal_segments"), ["path", "first_lsn", "last_lsn", "bytes", "spans"]);
-    let drops = ["time", "stage", "component", "transport", "peer", "reason", "path", "trace_id", "span_id", "spans", "bytes"];
+    let drops =
+        ["time", "stage", "component", "transport", "peer", "reason", "path", "trace_id", "span_id", "spans", "bytes"];
     assert_eq!(names("DESCRIBE drop_ledger"), drops);
     assert_eq!(names("DESCRIBE system.drops"), drops);
     let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'system' ORDER BY 1";
@@ -236,7 +239,10 @@ fn a_flipped_byte_of_a_part_is_found_and_the_statement_names_the_part() {
     let (status, answer) = daemon.ask("SELECT sum(duration_ns), min(name) FROM spans");
     assert_eq!((status, &answer["error"]["code"]), (500, &"sql.part_corrupt".into()), "{answer}");
     assert!(answer["error"]["message"].as_str().unwrap().contains(&name), "{answer}");
-    assert_eq!(rows(0, &["store", "ls", "--url", &daemon.url("api", "")]).len(), rows(0, &["store", "ls", "--data", folder]).len());
+    assert_eq!(
+        rows(0, &["store", "ls", "--url", &daemon.url("api", "")]).len(),
+        rows(0, &["store", "ls", "--data", folder]).len()
+    );
     let told = rows(1, &["store", "verify", "--url", &daemon.url("api", "")]);
     assert_eq!((told.len(), &told[0]["file"]), (1, &name.into()), "the part is small: its footer lies in the block");
 }
@@ -299,7 +305,7 @@ fn a_torn_log_is_noted_and_a_corrupt_one_is_damage() {
     let whole = std::fs::read(&segment).unwrap();
     assert_eq!(found(0, &data, &["--deep"]), []);
     let records: Vec<usize> = whole.windows(4).enumerate().filter(|(_, w)| *w == b"WGRC").map(|(at, _)| at).collect();
-    assert!(records.len() > 4, "{records:?}");
+    assert!(records.len() >= 4, "{records:?}");
     let listed = |data: &Path| rows(0, &["store", "ls", "--data", data.to_str().unwrap()]).remove(0);
     let all = listed(&data);
 
