@@ -28,7 +28,7 @@ WITH columns AS (
   SELECT 4, 'log', 'segments', count(*), coalesce(sum(spans), 0), coalesce(sum(bytes), 0), NULL, NULL, NULL, NULL
   FROM system.wal_segments
   UNION ALL
-  SELECT 5, 'column', column_name, files, NULL, bytes, uncompressed_bytes, bytes, NULL, NULL FROM columns
+  SELECT 5, 'column', column_name, files, NULL, bytes, uncompressed_bytes, bytes AS compressed_bytes, NULL, NULL FROM columns
 )
 SELECT what, name, files, rows, bytes, uncompressed_bytes,
        round(CAST(uncompressed_bytes AS DOUBLE) / nullif(compressed_bytes, 0), 2) AS compression, min_start, max_start
