@@ -261,7 +261,7 @@ fn arrow(error: &arrow::error::ArrowError) -> Error {
 fn corrupt(error: &(dyn std::error::Error + 'static)) -> Error {
     tracing::error!(%error, "a part cannot be read");
     let message = damaged_part(error).unwrap_or_else(|| "a part of the store cannot be read".to_owned());
-    Error::new(Code::PartCorrupt, message).hint("`weavergen store verify` tells where it is damaged")
+    Error::new(Code::PartCorrupt, message).hint("`weavergen store verify --deep` tells where it is damaged")
 }
 
 /// What the store said of a part, somewhere among the causes of `error`: only the store's own sentence is passed on.
