@@ -203,6 +203,7 @@ impl Side {
             let link = |address: Option<&SocketAddr>, path: &str| address.map(|a| format!("http://{a}{path}"));
             let state = web::AppState {
                 gateway: gateway.clone(),
+                store: Some(store.clone()),
                 access: Arc::new(access),
                 hosts: Arc::new(Hosts::new(&config.web.allowed_hosts)),
                 links: Arc::new(web::Links {

@@ -12,6 +12,7 @@ pub mod output;
 pub mod run;
 pub mod sources;
 pub mod sql;
+pub mod store;
 pub mod validate;
 
 use clap::{Parser, Subcommand};
@@ -42,6 +43,8 @@ pub enum Command {
     Validate(validate::Args),
     /// Run one SQL statement, by the daemon or over a data folder
     Sql(sql::Args),
+    /// List, sum up, check or flush the stored spans
+    Store(store::Args),
     /// Ask the daemon whether it is ready
     Health(health::Args),
     /// Show the main job on an embedded store: nothing to install
@@ -65,6 +68,11 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             let data = crate::config::Environment::of_process().data_folder();
             let ran = runtime()?.block_on(sql::run(args, data, Clock::os()));
             ran.map(|()| Exit::Good).map_err(|failure| exit::Failure::from(failure).into())
+        }
+        Some(Command::Store(args)) => {
+            let data = crate::config::Environment::of_process().data_folder();
+            let ran = runtime()?.block_on(store::run(args, data, Clock::os()));
+            ran.map_err(|failure| exit::Failure::from(failure).into())
         }
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),

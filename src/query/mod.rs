@@ -22,6 +22,7 @@ pub mod render;
 pub mod scan;
 pub mod session;
 pub mod sql_type;
+mod system;
 pub mod table;
 mod traces;
 mod translate;

@@ -11,6 +11,7 @@
 pub mod config;
 mod decode;
 mod error;
+pub mod files;
 mod flush;
 mod folder;
 pub mod ledger;
@@ -31,6 +32,7 @@ mod snapshot;
 mod split;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod wal;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +42,7 @@ use std::time::Duration;
 
 pub use config::Config;
 pub use error::Error;
+pub use files::Files;
 pub use ledger::Ledger;
 pub use snapshot::{Gen, PartSet, Reader, Rows, Snapshot, View};
 use tokio::sync::watch;
@@ -174,12 +177,14 @@ impl Store {
         if let Some(error) = &inner.door.lock().off {
             reasons.push(error.to_string());
         }
-        if let Some(error) = &inner.flushed.borrow().error {
+        if let Some(error) = &inner.flushed.borrow().error
+            && !matches!(error, Error::Superseded { .. })
+        {
             reasons.push(format!("flush: {error}"));
         }
         // storage.md 4.6: readiness turns 503 after the third failure.
         let durable = inner.progress.failed_recoveries.load(Ordering::Relaxed) < 3;
-        Health { ready: self.is_ready() && durable, reasons }
+        Health { ready: self.is_ready() && durable && inner.superseded().is_none(), reasons }
     }
 
     /// Writes all rows in memory to parts; returns when they are durable and in the manifest.
@@ -193,8 +198,9 @@ impl Store {
         while inner.memtable.snapshot().load().frozen.iter().any(|g| g.from <= target) {
             {
                 let progress = flushed.borrow_and_update();
-                if progress.failures > failures
-                    && let Some(error) = &progress.error
+                // After a takeover nothing is tried again.
+                if let Some(error) = &progress.error
+                    && (progress.failures > failures || matches!(error, Error::Superseded { .. }))
                 {
                     return Err(error.clone());
                 }
@@ -271,8 +277,17 @@ impl Inner {
         packed.map_err(|e| Error::Internal { detail: format!("packing a record failed: {e}") })?
     }
 
-    /// Why no append may start, if so (storage.md 12.2, 14).
+    /// Set once another process has become the writer of the store.
+    fn superseded(&self) -> Option<Error> {
+        self.flushed.borrow().error.clone().filter(|error| matches!(error, Error::Superseded { .. }))
+    }
+
+    /// Why no append may start, if so (storage.md 8, 12.2, 14).
     fn refusal(&self) -> Option<Error> {
+        // The new writer has read the log: what would be added to it now it never learns of.
+        if let Some(error) = self.superseded() {
+            return Some(error);
+        }
         if let Some(error) = self.next.as_ref().and_then(Next::refusal) {
             return Some(error);
         }

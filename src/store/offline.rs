@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::files::Files;
 use super::folder::Folder;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
@@ -40,6 +41,7 @@ pub(super) async fn open_with(data_dir: &Path, disk: Disk, clock: Clock, decode:
     };
     let shelf = Shelf::open(&folder, &disk, &clock, &Config::at(data_dir)).await?;
     let flushed = shelf.flushed();
+    let files = Files::of_folder(folder, disk, clock);
     let decoded = tokio::task::spawn_blocking(move || {
         let mut rows = Vec::new();
         for (bytes, records) in &segments {
@@ -53,16 +55,7 @@ pub(super) async fn open_with(data_dir: &Path, disk: Disk, clock: Clock, decode:
         .map_err(|e| Error::Internal { detail: format!("metrics of a reader: {e}") })?;
     let memtable = Memtable::new(shelf.version(), shelf.parts(), flushed + 1, metrics);
     memtable.push(rows, 0);
-    Ok(Reader::new(Arc::clone(memtable.snapshot()), shelf.reads()))
-}
-
-/// What is damaged in the log of `data_dir`, one sentence each, as far as its rows are not in parts: what a start with
-/// `wal.on_corruption: quarantine` would do without. Changes nothing; payloads are checked by their hash.
-pub async fn damaged_log(data_dir: &Path, disk: Disk, clock: Clock) -> Result<Vec<String>, Error> {
-    let folder = Folder::read(&disk, data_dir)?;
-    let flushed = Shelf::open(&folder, &disk, &clock, &Config::at(data_dir)).await?.flushed();
-    let read = tokio::task::spawn_blocking(move || recover::inspect(&disk, &folder, flushed, 0)).await;
-    Ok(read.map_err(|e| Error::Internal { detail: format!("reading the log: {e}") })??.0.damage)
+    Ok(Reader::new(Arc::clone(memtable.snapshot()), shelf.reads()).with_files(Arc::new(files)))
 }
 
 /// The bytes of a segment file and the records that count in it.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::config::Durability;
+use super::files::Files;
 use super::flush::{Flushed, Flusher};
 use super::folder::Folder;
 use super::ledger::Ledger;
@@ -99,18 +100,17 @@ fn start(
     let flushed = shelf.flushed();
     let status = Arc::new(Status {
         complete: Arc::new(AtomicBool::new(survey.segments.is_empty())),
-        damage: Mutex::new(survey.damage.clone()),
+        damage: Mutex::new(survey.damage.iter().map(ToString::to_string).collect()),
     });
     let degraded = i64::from(!survey.damage.is_empty());
     metrics.degraded.with_label_values(&["wal_corrupt"]).set(degraded);
     count_quarantine(&disk, &folder, &metrics);
     for damage in &survey.damage {
-        tracing::error!(damage, "the log is damaged");
+        tracing::error!(%damage, "the log is damaged");
     }
 
     let parts = shelf.parts();
     let memtable = Arc::new(Memtable::new(shelf.version(), parts.clone(), survey.next_lsn, metrics.clone()));
-    let reader = Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone());
     let segments = Segments::new(&folder.wal(), survey.first_lsns.clone());
     let limits = Limits {
         flush_bytes: config.flush_bytes.min(budget.memtable_bytes() / 4),
@@ -131,6 +131,9 @@ fn start(
     });
     let ledger = Ledger::open(folder.ledger(), disk.clone(), clock.clone())
         .map_err(|e| Error::io("open", &folder.ledger(), &e))?;
+    let files = Files::of_store(folder.clone(), disk.clone(), clock.clone(), ledger.clone());
+    let reader =
+        Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone()).with_files(Arc::new(files));
 
     let mut threads = Vec::new();
     let next = if config.durability == Durability::Memory {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 
+use super::files::Files;
 use super::part::Part;
 use super::{Lsn, outlier};
 use crate::span::SpanBatch;
@@ -131,6 +132,7 @@ pub struct Reader {
     objects: Arc<dyn object_store::ObjectStore>,
     /// Whether replay of the log has ended.
     complete: Arc<AtomicBool>,
+    files: Option<Arc<Files>>,
 }
 
 /// The rows that one statement works on.
@@ -149,12 +151,20 @@ pub struct View {
     /// Whether all acknowledged rows are in it; `false` while the log is still being replayed, and answers are to be
     /// flagged `incomplete` (storage.md 4.5).
     pub complete: bool,
+    /// The files behind it; `None` where the rows are in no data folder.
+    pub files: Option<Arc<Files>>,
 }
 
 impl Reader {
     /// A reader of `current`, whose parts are read from `objects`.
     pub fn new(current: Arc<ArcSwap<Snapshot>>, objects: Arc<dyn object_store::ObjectStore>) -> Self {
-        Self { current, objects, complete: Arc::new(AtomicBool::new(true)) }
+        Self { current, objects, complete: Arc::new(AtomicBool::new(true)), files: None }
+    }
+
+    /// The same, with the files that the rows come from.
+    #[must_use]
+    pub(super) fn with_files(self, files: Arc<Files>) -> Self {
+        Self { files: Some(files), ..self }
     }
 
     /// A reader whose views are incomplete until `complete` is set.
@@ -163,7 +173,7 @@ impl Reader {
         objects: Arc<dyn object_store::ObjectStore>,
         complete: Arc<AtomicBool>,
     ) -> Self {
-        Self { current, objects, complete }
+        Self { current, objects, complete, files: None }
     }
 
     /// The view of this moment. Every append that was acknowledged before the call is in it.
@@ -182,6 +192,7 @@ impl Reader {
             objects: self.objects.clone(),
             visible_us: in_parts.max(in_memory),
             complete,
+            files: self.files.clone(),
         }
     }
 }

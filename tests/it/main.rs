@@ -18,3 +18,4 @@ mod readme;
 mod receive;
 mod round_trip;
 mod rust_sdk;
+mod store;

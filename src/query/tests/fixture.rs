@@ -312,6 +312,7 @@ impl Fill {
             objects: self.objects,
             visible_us: self.ingest_us,
             complete: true,
+            files: None,
         }
     }
 }
