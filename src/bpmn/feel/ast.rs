@@ -35,6 +35,34 @@ pub(super) enum Node {
     Call(&'static Builtin, Vec<Argument>),
 }
 
+impl Node {
+    /// The nodes right below it, in the order of the text.
+    pub(super) fn children(&self) -> Vec<&Node> {
+        match self {
+            Node::Literal(_) | Node::Name(_) | Node::Input => Vec::new(),
+            Node::List(items) | Node::Or(items) | Node::And(items) => items.iter().collect(),
+            Node::Context(entries) => entries.iter().map(|(_, value)| value).collect(),
+            Node::Compare(_, sides) => sides.iter().collect(),
+            Node::Between(parts) | Node::If(parts) => parts.iter().collect(),
+            Node::In(value, tests) => {
+                std::iter::once(value.as_ref()).chain(tests.iter().flat_map(Test::nodes)).collect()
+            }
+            Node::InstanceOf(value, _) | Node::Negate(value) => vec![value],
+            Node::Arithmetic(first, rest) => {
+                std::iter::once(first.as_ref()).chain(rest.iter().map(|(_, node)| node)).collect()
+            }
+            Node::Path(base, steps) => {
+                std::iter::once(base.as_ref()).chain(steps.iter().filter_map(Step::filter)).collect()
+            }
+            Node::For(iterations, body) | Node::Some(iterations, body) | Node::Every(iterations, body) => {
+                let domains = iterations.iter().flat_map(|i| std::iter::once(&i.from).chain(&i.to));
+                domains.chain(std::iter::once(body.as_ref())).collect()
+            }
+            Node::Call(_, arguments) => arguments.iter().filter_map(Argument::node).collect(),
+        }
+    }
+}
+
 /// What stands for one parameter of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Argument {
@@ -44,11 +72,30 @@ pub(super) enum Argument {
     Function(Vec<String>, Box<Node>),
 }
 
+impl Argument {
+    fn node(&self) -> Option<&Node> {
+        match self {
+            Argument::Absent => None,
+            Argument::Value(node) => Some(node),
+            Argument::Function(_, body) => Some(body),
+        }
+    }
+}
+
 /// What follows a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
     Key(String),
     Filter(Node),
+}
+
+impl Step {
+    fn filter(&self) -> Option<&Node> {
+        match self {
+            Step::Key(_) => None,
+            Step::Filter(filter) => Some(filter),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +161,17 @@ pub(super) enum Test {
     Range(Range),
     /// The node, and whether `?` stands in it: then its own truth decides.
     Value(Node, bool),
+}
+
+impl Test {
+    fn nodes(&self) -> Vec<&Node> {
+        match self {
+            Test::Any => Vec::new(),
+            Test::Not(tests) => tests.iter().flat_map(Test::nodes).collect(),
+            Test::Relation(_, node) | Test::Value(node, _) => vec![node],
+            Test::Range(range) => vec![&range.from, &range.to],
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

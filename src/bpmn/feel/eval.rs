@@ -7,10 +7,10 @@
 use std::borrow::Cow;
 
 use super::ast::{Argument, Kind, Node, Operator, Range, Relation, Test};
-use super::builtins::{Closure, Failure, Run};
+use super::builtins::{Arguments, Closure, Failure, Pattern, Run};
 use super::compare::{all, any, order, relate};
 use super::scope::{Bind, Scope};
-use super::value::{Context, Type, Value};
+use super::value::{Context, Value};
 use super::{Budget, Warning, number};
 
 /// Operations of one evaluation.
@@ -24,6 +24,8 @@ const MAX_WARNINGS: usize = 100;
 
 /// One evaluation: what it used and what it noticed.
 pub(super) struct Machine {
+    /// The pattern used last, compiled.
+    pub(super) pattern: Option<Pattern>,
     operations: u64,
     bytes: u64,
     pub(super) warnings: Vec<Warning>,
@@ -35,7 +37,7 @@ pub(super) type Eval<'s> = Result<Cow<'s, Value>, Budget>;
 
 impl Machine {
     pub(super) fn new() -> Machine {
-        Machine { operations: 0, bytes: 0, warnings: Vec::new(), quiet: 0 }
+        Machine { pattern: None, operations: 0, bytes: 0, warnings: Vec::new(), quiet: 0 }
     }
 
     /// Counts operations.
@@ -345,11 +347,12 @@ impl Machine {
                 }
             };
             self.quiet -= quiet;
-            values.push(self.own(value?)?);
+            values.push(value?);
         }
+        let values = Arguments(values);
         let result = match builtin.run {
-            Run::Plain(run) => run(self, values),
-            Run::WithFunction(run) => run(self, values, closure),
+            Run::Plain(run) => run(self, &values),
+            Run::WithFunction(run) => run(self, &values, closure),
         };
         match result {
             Ok(value) => Ok(Cow::Owned(value)),
@@ -389,30 +392,5 @@ fn is_instance(value: &Value, kind: &Kind) -> bool {
         (Kind::Of(kind), value) => value.kind() == *kind,
         (Kind::ListOf(inner), Value::List(items)) => items.iter().all(|item| is_instance(item, inner)),
         (Kind::ListOf(_), _) => false,
-    }
-}
-
-/// The type of every result that is not null, if it is known from the text alone.
-pub(super) fn provable_type(node: &Node) -> Option<Type> {
-    match node {
-        Node::Literal(value) => Some(value.kind()),
-        Node::List(_) | Node::For(..) => Some(Type::List),
-        Node::Context(_) => Some(Type::Context),
-        Node::Or(_)
-        | Node::And(_)
-        | Node::Compare(..)
-        | Node::Between(_)
-        | Node::In(..)
-        | Node::InstanceOf(..)
-        | Node::Some(..)
-        | Node::Every(..) => Some(Type::Boolean),
-        Node::Negate(_) => Some(Type::Number),
-        Node::Arithmetic(first, rest) => match rest.iter().all(|(operator, _)| *operator == Operator::Add) {
-            true => std::iter::once(first.as_ref()).chain(rest.iter().map(|(_, node)| node)).find_map(provable_type),
-            false => Some(Type::Number),
-        },
-        Node::If(parts) => provable_type(&parts[1]).filter(|then| provable_type(&parts[2]) == Some(*then)),
-        Node::Call(builtin, _) => builtin.gives,
-        Node::Name(_) | Node::Input | Node::Path(..) => None,
     }
 }

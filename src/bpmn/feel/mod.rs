@@ -13,22 +13,27 @@ mod compare;
 mod eval;
 mod iterate;
 mod json;
+mod json_read;
 mod lex;
 mod number;
 mod parse;
 mod parse_call;
+mod parse_test;
 mod path;
 mod power;
 mod print;
+mod provable;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod transcendental;
 mod value;
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
+pub use json_read::JsonError;
 pub use value::{Context, Type, Value};
 
 use ast::Node;
@@ -139,7 +144,12 @@ impl Expr {
     ///
     /// `Some` of anything but [`Type::Boolean`] in a condition is `condition-type`; the literal `null` is [`Type::Null`].
     pub fn provable_type(&self) -> Option<Type> {
-        eval::provable_type(&self.root)
+        provable::provable_type(&self.root)
+    }
+
+    /// The types of the first comparison whose sides differ in type whatever the variables are; it is always null.
+    pub fn mismatch(&self) -> Option<(Type, Type)> {
+        provable::mismatch(&self.root)
     }
 }
 

@@ -4,36 +4,35 @@
 //! neither reading nor evaluating can exhaust the stack; no part of a text is read twice. Left to others: names and
 //! literals (`lex`), calls (`parse_call`), what a tree gives (`eval`).
 
-use super::ast::{Iteration, Kind, Node, Operator, Range, Relation, Step, Test};
+use super::ast::{Iteration, Node, Operator, Relation, Step};
 use super::lex::{Lexer, normal_name, starts_name};
-use super::value::{Type, Value};
+use super::parse_test::Bracket;
+use super::value::Value;
 use super::{Error, ErrorKind, Names};
 
 /// How deep brackets, signs and the parts of `if`, `for`, `some`, `every` may stand in each other.
 pub(super) const NESTING: usize = 128;
+/// How many right sides of operators may be open at one place: one in every bracket of the deepest nesting.
+const OPERANDS: usize = NESTING;
 
 /// The parser. `names` collects what the expression reads.
 pub(super) struct Parser<'n> {
     pub(super) lex: Lexer,
     known: &'n Names,
-    depth: usize,
+    pub(super) depth: usize,
+    operands: usize,
     /// Loop variables, parameters and keys of enclosing contexts.
     pub(super) locals: Vec<String>,
     /// Filters around this place: a name in one may be a key of the element.
-    filters: usize,
+    pub(super) filters: usize,
     /// Tests around this place, each with whether `?` stands in it.
-    inputs: Vec<bool>,
+    pub(super) inputs: Vec<bool>,
     /// In the upper end of a range, where `[` may close it.
-    range_end: bool,
+    pub(super) range_end: bool,
     /// Names that may be read from the context.
     pub(super) reads: Names,
     /// Names that are read from the context for sure.
     pub(super) needs: Names,
-}
-
-enum Bracket {
-    Node(Node),
-    Range(Range),
 }
 
 impl<'n> Parser<'n> {
@@ -42,6 +41,7 @@ impl<'n> Parser<'n> {
             lex: Lexer::new(text, known),
             known,
             depth: 0,
+            operands: 0,
             locals: Vec::new(),
             filters: 0,
             inputs: Vec::new(),
@@ -79,13 +79,14 @@ impl<'n> Parser<'n> {
         self.lex.error_at(self.lex.at, message)
     }
 
-    fn enter(&mut self) -> Result<(), Error> {
+    pub(super) fn enter(&mut self) -> Result<(), Error> {
         self.depth += 1;
-        if self.depth > NESTING {
-            let message = format!("nested deeper than {NESTING}; give parts names in a context or an earlier mapping");
-            return Err(self.lex.error_of(ErrorKind::Limit, self.lex.at, message));
-        }
-        Ok(())
+        if self.depth > NESTING { Err(self.too_deep()) } else { Ok(()) }
+    }
+
+    fn too_deep(&self) -> Error {
+        let message = format!("nested deeper than {NESTING}; give parts names in a context or an earlier mapping");
+        self.lex.error_of(ErrorKind::Limit, self.lex.at, message)
     }
 
     pub(super) fn expr(&mut self) -> Result<Node, Error> {
@@ -97,7 +98,10 @@ impl<'n> Parser<'n> {
             Some("for") => self.for_return()?,
             Some("some") => self.quantified("some")?,
             Some("every") => self.quantified("every")?,
-            _ => self.binary(0)?,
+            _ => {
+                let left = self.unary()?;
+                self.binary_from(left, 0)?
+            }
         };
         self.range_end = range_end;
         self.depth -= 1;
@@ -108,7 +112,7 @@ impl<'n> Parser<'n> {
         if self.lex.eat(symbol) { Ok(()) } else { Err(self.lex.expected(&format!("`{symbol}`"))) }
     }
 
-    fn expect_word(&mut self, word: &str) -> Result<(), Error> {
+    pub(super) fn expect_word(&mut self, word: &str) -> Result<(), Error> {
         if self.lex.eat_word(word) { Ok(()) } else { Err(self.lex.expected(&format!("`{word}`"))) }
     }
 
@@ -184,34 +188,19 @@ impl<'n> Parser<'n> {
         }
     }
 
-    fn domain(&mut self) -> Result<(Node, Option<Node>), Error> {
-        self.lex.skip();
-        if self.lex.peek() == Some('[') {
-            self.enter()?;
-            let at = self.lex.at;
-            let bracket = self.list_or_range()?;
-            self.depth -= 1;
-            return match bracket {
-                Bracket::Range(Range { from, from_included: true, to, to_included: true }) => Ok((from, Some(to))),
-                Bracket::Range(_) => Err(self.lex.error_at(at, "a range to go through includes both ends: `a..b`")),
-                Bracket::Node(list) => {
-                    let list = self.steps(list)?;
-                    Ok((self.binary_from(list, 0)?, None))
-                }
-            };
+    /// The right side of an operator: operators of precedence `least` and more.
+    pub(super) fn binary(&mut self, least: u8) -> Result<Node, Error> {
+        self.operands += 1;
+        if self.operands > OPERANDS {
+            return Err(self.too_deep());
         }
-        let from = self.expr()?;
-        let to = if self.lex.eat("..") { Some(self.expr()?) } else { None };
-        Ok((from, to))
-    }
-
-    /// Operators of precedence `least` and more.
-    fn binary(&mut self, least: u8) -> Result<Node, Error> {
         let left = self.unary()?;
-        self.binary_from(left, least)
+        let node = self.binary_from(left, least)?;
+        self.operands -= 1;
+        Ok(node)
     }
 
-    fn binary_from(&mut self, left: Node, least: u8) -> Result<Node, Error> {
+    pub(super) fn binary_from(&mut self, left: Node, least: u8) -> Result<Node, Error> {
         let mut left = left;
         let mut compared = false;
         loop {
@@ -277,7 +266,7 @@ impl<'n> Parser<'n> {
     }
 
     /// The comparison that stands here; `==` is none.
-    fn relation(&self) -> Option<Relation> {
+    pub(super) fn relation(&self) -> Option<Relation> {
         match (self.lex.peek()?, self.lex.peek_at(1)) {
             ('=', Some('=')) => None,
             ('=', _) => Some(Relation::Equal),
@@ -290,7 +279,7 @@ impl<'n> Parser<'n> {
         }
     }
 
-    fn arithmetic(&mut self, left: Node, precedence: u8) -> Result<Node, Error> {
+    pub(super) fn arithmetic(&mut self, left: Node, precedence: u8) -> Result<Node, Error> {
         let mut rest = Vec::new();
         loop {
             self.lex.skip();
@@ -304,197 +293,7 @@ impl<'n> Parser<'n> {
         }
     }
 
-    fn comparison(&mut self, left: Node, word: &str) -> Result<Node, Error> {
-        self.expect_word(word)?;
-        match word {
-            "between" => {
-                let from = self.binary(4)?;
-                self.expect_word("and")?;
-                Ok(Node::Between(Box::new([left, from, self.binary(4)?])))
-            }
-            "instance" => {
-                self.expect_word("of")?;
-                Ok(Node::InstanceOf(Box::new(left), self.kind()?))
-            }
-            _ => Ok(Node::In(Box::new(left), self.tests()?)),
-        }
-    }
-
-    fn kind(&mut self) -> Result<Kind, Error> {
-        self.enter()?;
-        self.lex.skip();
-        let at = self.lex.at;
-        let word = self.lex.word().unwrap_or_default();
-        self.lex.at += word.chars().count();
-        let kind = match word.as_str() {
-            "Any" => Kind::Any,
-            "boolean" => Kind::Of(Type::Boolean),
-            "number" => Kind::Of(Type::Number),
-            "string" => Kind::Of(Type::String),
-            "context" => Kind::Of(Type::Context),
-            "list" if self.lex.eat("<") => {
-                let inner = self.kind()?;
-                self.expect(">")?;
-                Kind::ListOf(Box::new(inner))
-            }
-            "list" => Kind::Of(Type::List),
-            "date" | "time" | "days" | "years" | "range" | "function" => {
-                return Err(self.lex.error_of(ErrorKind::NotBuilt, at, format!("the type `{word}` is not built yet")));
-            }
-            _ => {
-                let message = "expected one of `Any` `boolean` `number` `string` `list` `list<…>` `context`";
-                return Err(self.lex.error_at(at, message));
-            }
-        };
-        self.depth -= 1;
-        Ok(kind)
-    }
-
-    /// What follows `in`: one test, or several in brackets.
-    fn tests(&mut self) -> Result<Vec<Test>, Error> {
-        if !self.lex.eat("(") {
-            return Ok(vec![self.test(4)?]);
-        }
-        self.enter()?;
-        let first = self.test(0)?;
-        let tests = match first {
-            Test::Value(from, _) if self.lex.eat("..") => vec![Test::Range(self.range(from, false)?)],
-            first => {
-                let mut tests = vec![first];
-                while self.lex.eat(",") {
-                    tests.push(self.test(0)?);
-                }
-                self.expect(")")?;
-                tests
-            }
-        };
-        self.depth -= 1;
-        // one value in brackets may only be the beginning of a longer one
-        match <[Test; 1]>::try_from(tests) {
-            Ok([Test::Value(node, input)]) => {
-                let node = self.steps(node)?;
-                Ok(vec![Test::Value(self.binary_from(node, 4)?, input)])
-            }
-            Ok([test]) => Ok(vec![test]),
-            Err(tests) => Ok(tests),
-        }
-    }
-
-    fn test(&mut self, least: u8) -> Result<Test, Error> {
-        self.enter()?;
-        self.lex.skip();
-        let test = if let Some(relation) = self.relation() {
-            self.lex.at += relation.text().len();
-            Test::Relation(relation, self.binary(4)?)
-        } else if self.lex.peek() == Some('-') && self.ends_after(1) {
-            self.lex.at += 1;
-            Test::Any
-        } else if self.lex.matches(&['n', 'o', 't']).is_some_and(|n| self.opens_after(n)) {
-            self.expect_word("not")?;
-            self.expect("(")?;
-            let mut tests = vec![self.test(0)?];
-            while self.lex.eat(",") {
-                tests.push(self.test(0)?);
-            }
-            self.expect(")")?;
-            Test::Not(tests)
-        } else {
-            self.inputs.push(false);
-            let bracket = match self.lex.peek() {
-                Some('[' | ']') => self.list_or_range()?,
-                Some('(') => self.group_or_range()?,
-                _ if least == 0 => Bracket::Node(self.expr()?),
-                _ => Bracket::Node(self.unary()?),
-            };
-            let test = match bracket {
-                Bracket::Range(range) => Test::Range(range),
-                Bracket::Node(node) => {
-                    let node = self.steps(node)?;
-                    let node = self.binary_from(node, least)?;
-                    Test::Value(node, self.inputs.last() == Some(&true))
-                }
-            };
-            self.inputs.pop();
-            test
-        };
-        self.depth -= 1;
-        Ok(test)
-    }
-
-    /// Whether a test ends `ahead` characters from here.
-    fn ends_after(&mut self, ahead: usize) -> bool {
-        let at = self.lex.at;
-        self.lex.at += ahead;
-        self.lex.skip();
-        let ends = matches!(self.lex.peek(), None | Some(')' | ',' | ']' | '}'))
-            || matches!(self.lex.word().as_deref(), Some("and" | "or" | "then" | "else" | "return" | "satisfies"));
-        self.lex.at = at;
-        ends
-    }
-
-    /// Whether `(` stands `ahead` characters from here.
-    pub(super) fn opens_after(&mut self, ahead: usize) -> bool {
-        let at = self.lex.at;
-        self.lex.at += ahead;
-        self.lex.skip();
-        let opens = self.lex.peek() == Some('(');
-        self.lex.at = at;
-        opens
-    }
-
-    /// The rest of a range, after `..`.
-    fn range(&mut self, from: Node, from_included: bool) -> Result<Range, Error> {
-        let outer = std::mem::replace(&mut self.range_end, true);
-        let to = self.binary(4)?;
-        self.range_end = outer;
-        let to_included = match () {
-            () if self.lex.eat("]") => true,
-            () if self.lex.eat(")") || self.lex.eat("[") => false,
-            () => return Err(self.lex.expected("`]`, `)` or `[` after the end of a range")),
-        };
-        Ok(Range { from, from_included, to, to_included })
-    }
-
-    /// `[…]`, `[a..b]` or `]a..b]`.
-    fn list_or_range(&mut self) -> Result<Bracket, Error> {
-        if self.lex.eat("]") {
-            let from = self.expr()?;
-            self.expect("..")?;
-            return Ok(Bracket::Range(self.range(from, false)?));
-        }
-        self.expect("[")?;
-        let mut items = Vec::new();
-        if self.lex.eat("]") {
-            return Ok(Bracket::Node(Node::List(items)));
-        }
-        loop {
-            let item = self.expr()?;
-            if items.is_empty() && self.lex.eat("..") {
-                return Ok(Bracket::Range(self.range(item, true)?));
-            }
-            items.push(item);
-            if !self.lex.eat(",") {
-                break;
-            }
-        }
-        if !self.lex.eat("]") {
-            return Err(self.lex.expected("`,` or `]`"));
-        }
-        Ok(Bracket::Node(Node::List(items)))
-    }
-
-    /// `(…)` or `(a..b]`.
-    fn group_or_range(&mut self) -> Result<Bracket, Error> {
-        self.expect("(")?;
-        let inner = self.expr()?;
-        if self.lex.eat("..") {
-            return Ok(Bracket::Range(self.range(inner, false)?));
-        }
-        self.expect(")")?;
-        Ok(Bracket::Node(inner))
-    }
-
-    fn unary(&mut self) -> Result<Node, Error> {
+    pub(super) fn unary(&mut self) -> Result<Node, Error> {
         self.lex.skip();
         if self.lex.peek() == Some('-') {
             self.enter()?;
@@ -508,7 +307,7 @@ impl<'n> Parser<'n> {
     }
 
     /// `.name` and `[filter]` after a value.
-    fn steps(&mut self, base: Node) -> Result<Node, Error> {
+    pub(super) fn steps(&mut self, base: Node) -> Result<Node, Error> {
         let mut steps = Vec::new();
         loop {
             self.lex.skip();
@@ -578,11 +377,6 @@ impl<'n> Parser<'n> {
         }
     }
 
-    fn stray_range(&self, at: usize) -> Error {
-        let message = "a range as a value is not built yet; it stands after `in`, and as `a..b` in `for`";
-        self.lex.error_of(ErrorKind::NotBuilt, at, message)
-    }
-
     /// A word that is a literal, a call or a name.
     fn named(&mut self) -> Result<Node, Error> {
         let at = self.lex.at;
@@ -631,7 +425,7 @@ impl<'n> Parser<'n> {
         self.reads.insert(name.to_owned());
     }
 
-    fn context(&mut self) -> Result<Node, Error> {
+    pub(super) fn context(&mut self) -> Result<Node, Error> {
         self.expect("{")?;
         let (locals, scoped) = (self.locals.len(), self.lex.scoped.len());
         let mut entries: Vec<(String, Node)> = Vec::new();
@@ -659,7 +453,7 @@ impl<'n> Parser<'n> {
     }
 
     /// A string, a name in backquotes, or everything up to `:` that a name may hold.
-    fn key(&mut self) -> Result<String, Error> {
+    pub(super) fn key(&mut self) -> Result<String, Error> {
         match self.lex.peek() {
             Some('"') => return self.lex.string(),
             Some('`') => return self.lex.name(false)?.ok_or_else(|| self.lex.expected("a key")),

@@ -5,7 +5,7 @@
 //! others: everything else of the grammar (`parse`).
 
 use super::ast::{Argument, Node};
-use super::builtins::{self, Builtin, NONDETERMINISTIC, NOT_BUILT};
+use super::builtins::{self, ALIASES, Builtin, NONDETERMINISTIC, NOT_BUILT};
 use super::lex::{RESERVED, continues_name, normal_name, starts_name};
 use super::parse::Parser;
 use super::{Error, ErrorKind};
@@ -107,7 +107,9 @@ impl Parser<'_> {
     }
 
     fn parameter(&self, builtin: &Builtin, name: &str, place: usize) -> Result<usize, Error> {
-        builtin.parameters.iter().position(|p| *p == name).ok_or_else(|| {
+        let alias = ALIASES.iter().find(|(function, other, _)| *function == builtin.name && *other == name);
+        let wanted = alias.map_or(name, |(_, _, parameter)| parameter);
+        builtin.parameters.iter().position(|p| *p == wanted).ok_or_else(|| {
             let message =
                 format!("`{}` has no parameter `{name}`; it is called as {}", builtin.name, builtin.signature());
             self.lex.error_at(place, message)

@@ -1,11 +1,12 @@
 //! Powers.
 //!
-//! Duty: `**`. Guarantee: whole powers are exact, then rounded. Left to others: the four operations (`number`).
+//! Duty: `**`. Guarantee: whole powers are exact, then rounded; others are those of `transcendental`. Left to others: the four operations (`number`).
 
 use bigdecimal::num_bigint::BigInt;
 use bigdecimal::{BigDecimal, One, Zero};
 
 use super::number::{self, MAX_EXPONENT, Parts, digits, parts, pow10};
+use super::transcendental::real_power;
 
 /// Digits carried while a power is too long to be written out.
 const WORKING: i64 = 120;
@@ -16,7 +17,9 @@ const EXACT: i64 = 4000;
 pub(super) fn power(base: &BigDecimal, exponent: &BigDecimal) -> Option<BigDecimal> {
     match number::whole_i128(exponent) {
         Some(n) => whole_power(&parts(base), n),
-        None => None,
+        // whole, but so large that it is even
+        None if parts(exponent).exponent > 0 => real_power(&base.abs(), exponent),
+        None => real_power(base, exponent),
     }
 }
 

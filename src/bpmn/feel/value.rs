@@ -213,7 +213,7 @@ mod number_text {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use crate::feel::number;
+    use super::super::number;
 
     pub(super) fn serialize<S: Serializer>(number: &BigDecimal, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&number::text(number))

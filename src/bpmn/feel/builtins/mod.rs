@@ -3,13 +3,28 @@
 //! Duty: their table: names, parameters, what they give. Guarantee: a function is a total function of its arguments;
 //! wrong types give null and a warning. Left to others: calls (`parse_call`, `eval`).
 
+mod aggregate;
+mod contexts;
 mod convert;
+mod lists;
+mod numbers;
+mod order;
+mod patterns;
+mod texts;
+
+pub(super) use patterns::Pattern;
+
+use std::borrow::Cow;
+
+use bigdecimal::BigDecimal;
 
 use super::Budget;
 use super::ast::Node;
-use super::eval::{Machine, single};
+use super::compare::equal;
+use super::eval::{Machine, elements, single};
+use super::number;
 use super::scope::Scope;
-use super::value::{Type, Value};
+use super::value::{Context, Type, Value};
 
 /// One function.
 pub(super) struct Builtin {
@@ -31,8 +46,8 @@ pub(super) struct Builtin {
 /// How it is called; absent arguments are null, absent last ones are left out.
 #[derive(Clone, Copy)]
 pub(super) enum Run {
-    Plain(fn(&mut Machine, Vec<Value>) -> Given),
-    WithFunction(fn(&mut Machine, Vec<Value>, Option<Closure<'_>>) -> Given),
+    Plain(fn(&mut Machine, &Arguments<'_>) -> Given),
+    WithFunction(fn(&mut Machine, &Arguments<'_>, Option<Closure<'_>>) -> Given),
 }
 
 pub(super) type Given = Result<Value, Failure>;
@@ -106,12 +121,30 @@ impl PartialEq for Builtin {
 
 /// Every function that is built.
 pub(super) fn all() -> impl Iterator<Item = &'static Builtin> {
-    [convert::TABLE].into_iter().flatten()
+    let tables = [
+        convert::TABLE,
+        texts::TABLE,
+        patterns::TABLE,
+        lists::TABLE,
+        order::TABLE,
+        aggregate::TABLE,
+        numbers::TABLE,
+        contexts::TABLE,
+    ];
+    tables.into_iter().flatten()
 }
 
 pub(super) fn find(name: &str) -> Option<&'static Builtin> {
     all().find(|builtin| builtin.name == name)
 }
+
+/// Other names of parameters: function, other name, parameter.
+pub(super) const ALIASES: &[(&str, &str, &str)] = &[
+    ("context put", "keys", "key"),
+    ("get value", "keys", "key"),
+    ("list replace", "match", "position"),
+    ("abs", "n", "number"),
+];
 
 /// Functions whose result is chance.
 pub(super) const NONDETERMINISTIC: &[&str] = &["random number", "uuid"];
@@ -151,25 +184,104 @@ fn wrong(value: &Value, wanted: &str) -> Failure {
     Failure::Null(format!("expected a {wanted}, found {}", value.kind()))
 }
 
-fn argument(arguments: &[Value], index: usize) -> &Value {
-    arguments.get(index).unwrap_or(&Value::Null)
-}
+/// The arguments of a call, by parameter.
+pub(super) struct Arguments<'a>(pub(super) Vec<Cow<'a, Value>>);
 
-fn text(arguments: &[Value], index: usize) -> Result<&str, Failure> {
-    match single(argument(arguments, index)) {
-        Value::String(text) => Ok(text),
-        other => Err(wrong(other, "string")),
+impl Arguments<'_> {
+    /// Null for an absent one.
+    fn value(&self, index: usize) -> &Value {
+        self.0.get(index).map_or(&Value::Null, |value| value.as_ref())
+    }
+
+    fn absent(&self, index: usize) -> bool {
+        *self.value(index) == Value::Null
+    }
+
+    fn text(&self, index: usize) -> Result<&str, Failure> {
+        match single(self.value(index)) {
+            Value::String(text) => Ok(text),
+            other => Err(wrong(other, "string")),
+        }
+    }
+
+    fn optional_text(&self, index: usize) -> Result<Option<&str>, Failure> {
+        if self.absent(index) { Ok(None) } else { self.text(index).map(Some) }
+    }
+
+    fn boolean(&self, index: usize) -> Result<bool, Failure> {
+        match single(self.value(index)) {
+            Value::Bool(value) => Ok(*value),
+            other => Err(wrong(other, "boolean")),
+        }
+    }
+
+    fn number(&self, index: usize) -> Result<&BigDecimal, Failure> {
+        match single(self.value(index)) {
+            Value::Number(value) => Ok(value),
+            other => Err(wrong(other, "number")),
+        }
+    }
+
+    fn whole(&self, index: usize) -> Result<i64, Failure> {
+        let number = self.number(index)?;
+        number::whole(number)
+            .ok_or_else(|| Failure::Null(format!("expected a whole number, found {}", number::text(number))))
+    }
+
+    /// A list; another value is a list of itself, null is none.
+    fn list(&self, index: usize) -> Result<&[Value], Failure> {
+        match self.value(index) {
+            Value::List(items) => Ok(items),
+            Value::Null => Err(wrong(&Value::Null, "list")),
+            single => Ok(std::slice::from_ref(single)),
+        }
+    }
+
+    fn context(&self, index: usize) -> Result<&Context, Failure> {
+        match single(self.value(index)) {
+            Value::Context(entries) => Ok(entries),
+            other => Err(wrong(other, "context")),
+        }
+    }
+
+    /// All arguments from `first` on, each of which is a value.
+    fn rest(&self, first: usize) -> impl Iterator<Item = &Value> {
+        self.0.iter().skip(first).map(Cow::as_ref)
+    }
+
+    /// What an aggregate goes over: its only argument as a list, or its arguments.
+    fn all(&self) -> Result<Vec<&Value>, Failure> {
+        if self.0.len() == 1 { Ok(self.list(0)?.iter().collect()) } else { Ok(self.rest(0).collect()) }
     }
 }
 
-/// The text there, or `None` for an absent one.
-fn optional_text(arguments: &[Value], index: usize) -> Result<Option<&str>, Failure> {
-    if *argument(arguments, index) == Value::Null { Ok(None) } else { text(arguments, index).map(Some) }
+impl Machine {
+    /// A copy, counted.
+    fn copy(&mut self, value: &Value) -> Result<Value, Budget> {
+        self.own(Cow::Borrowed(value))
+    }
+
+    /// Copies as a list, counted.
+    fn copies<'v>(&mut self, values: impl IntoIterator<Item = &'v Value>) -> Given {
+        self.spend(16)?;
+        let copies = values.into_iter().map(|value| self.copy(value)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Value::List(copies))
+    }
+
+    /// A string, counted.
+    fn string(&mut self, text: String) -> Given {
+        self.spend(16 + text.len() as u64)?;
+        Ok(Value::String(text))
+    }
+
+    /// Whether `a = b` is true.
+    fn same(&mut self, a: &Value, b: &Value) -> Result<bool, Budget> {
+        self.work(1 + elements(a).min(elements(b)))?;
+        Ok(equal(a, b) == Some(true))
+    }
 }
 
-fn boolean(arguments: &[Value], index: usize) -> Result<bool, Failure> {
-    match single(argument(arguments, index)) {
-        Value::Bool(value) => Ok(*value),
-        other => Err(wrong(other, "boolean")),
-    }
+/// A number, or null for one beyond the exponents.
+fn numeric(number: Option<BigDecimal>, why: &str) -> Given {
+    number.map(Value::Number).ok_or_else(|| Failure::Null(why.to_owned()))
 }

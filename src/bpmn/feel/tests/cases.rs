@@ -344,12 +344,39 @@ fn a_type_is_proven_from_the_text_alone() {
 }
 
 #[test]
+fn a_comparison_of_different_types_is_found_wherever_it_stands() {
+    for (text, expected) in [
+        ("a = 1", None),
+        ("a = null", None),
+        ("1 = null", None),
+        ("1 = \"1\"", Some((Type::Number, Type::String))),
+        ("a - 1 > \"1\" or yes", Some((Type::Number, Type::String))),
+        ("if yes then [count(list) = true] else []", Some((Type::Number, Type::Boolean))),
+        ("list[string(item) < 3]", Some((Type::String, Type::Number))),
+        ("string(a) in [1..2]", Some((Type::String, Type::Number))),
+        ("1 between a and \"x\"", Some((Type::Number, Type::String))),
+        ("[1] < 2", None),
+    ] {
+        assert_eq!(compile(text, &known()).unwrap().mismatch(), expected, "{text}");
+    }
+}
+
+#[test]
 fn json_passes_in_and_out_exactly_where_it_fits() {
     for text in ["0", "1", "-7", "9007199254740993", "18446744073709551615", "0.1", "1.5e300", "[1,{\"a\":null}]"] {
         let json: serde_json::Value = serde_json::from_str(text).unwrap();
         assert_eq!(Value::from_json(&json).to_json(), json, "{text}");
     }
     assert_eq!(Value::from_json(&serde_json::json!(1.0)).to_json().to_string(), "1");
+    for text in ["1e400", "-0.1234567890123456789012345678901234", "{\"a\":[true,\"\\n\\u0001😀\"]}"] {
+        assert_eq!(Value::from_json_text(&format!(" {text} ")).unwrap().to_json_text(), text);
+    }
+    for (text, offset) in
+        [("", 0), ("[1", 2), ("01", 2), ("\"\\ud800\"", 7), ("1 2", 2), ("{a:1}", 1), ("\"\n\"", 1), ("1.", 2)]
+    {
+        assert_eq!(Value::from_json_text(text).unwrap_err().offset, offset, "{text}");
+    }
+    assert!(Value::from_json_text(&"[".repeat(100_000)).unwrap_err().message.contains("128"));
     let third = result("1 / 3").unwrap().0;
     assert_eq!(third.to_json().to_string(), "0.3333333333333333");
     assert_eq!(third.to_json_text(), "0.3333333333333333333333333333333333");

@@ -1,4 +1,4 @@
-//! What is too long, too deep or too much ends in an error, on a stack of 2 MiB.
+//! What is too long, too deep or too much ends in an error, on less than the 2 MiB of a thread.
 
 use super::super::{Context, ErrorKind, MAX_TEXT, Names, Value, compile};
 use super::refused;
@@ -39,28 +39,43 @@ fn nesting_beyond_128_is_refused_wherever_it_comes_from() {
         let fits = compile(&text(30), &Names::new()).unwrap_or_else(|e| panic!("{open}: {e}"));
         assert!(fits.eval(&Context::new(), 0).is_ok(), "{open}");
     }
-    assert!(compile(&format!("{}1{}", "(".repeat(127), ")".repeat(127)), &Names::new()).is_ok());
+    for (open, close) in [("(", ")"), ("[", "]"), ("1 + (", ")"), ("-", "")] {
+        let text = |n: usize| format!("{}1{}", open.repeat(n), close.repeat(n));
+        assert!(compile(&text(127), &Names::new()).is_ok(), "{open}");
+        assert_eq!(refused(&text(129)).kind, ErrorKind::Limit, "{open}");
+    }
 }
 
 #[test]
-fn the_deepest_tree_evaluates_prints_and_drops_on_a_small_stack() {
-    let open = "false or true and 1 = 1 + 1 * 1 ** -[";
-    let close = "][1]";
+fn the_deepest_trees_evaluate_print_and_drop_on_a_small_stack() {
     let run = move || {
-        let mut deepest = 0;
-        for n in 1..=128 {
-            let text = format!("{}1{}", open.repeat(n), close.repeat(n));
-            if let Ok(expr) = compile(&text, &Names::new()) {
-                deepest = n;
-                expr.eval(&Context::new(), 0).unwrap();
-                assert!(!expr.clone().to_string().is_empty());
-                assert_eq!(expr, expr.clone());
-            }
+        for (open, close) in [
+            ("[", "][1]"),
+            ("a[", "]"),
+            ("{a: ", "}.a"),
+            ("(if true then ", " else 1)"),
+            ("(for x in [1] return ", ")[1]"),
+            ("(for x in 1..1, y in [1] return ", ")[1]"),
+            ("(some x in [1] satisfies ", ")"),
+            ("sort([1, 2], function(x, y) ", ")[1]"),
+            ("abs(", ")"),
+            ("(1 in (", "))"),
+            ("(1 in not(1, ", "))"),
+        ] {
+            // every precedence around every bracket
+            let open = format!("false or true and 1 = 1 + 1 * 1 ** {open}");
+            let text = |n: usize| format!("{}1{}", open.repeat(n), close.repeat(n));
+            let deepest = (1..=128).rev().find_map(|n| Some((n, compile(&text(n), &Names::new()).ok()?)));
+            let (n, expr) = deepest.unwrap();
+            assert!(n >= 16, "{open}: {n}");
+            drop(expr.eval(&Context::from([("a".to_owned(), Value::from(1))]), 0));
+            assert!(!expr.clone().to_string().is_empty());
+            assert_eq!(expr, expr.clone());
+            assert!(!format!("{expr:?}").is_empty());
+            assert_eq!(expr.mismatch().is_some(), expr.mismatch().is_some());
         }
-        deepest
     };
-    let deepest = std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
-    assert!(deepest >= 30, "{deepest}");
+    std::thread::Builder::new().stack_size(1536 << 10).spawn(run).unwrap().join().unwrap();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is promised of FEEL, as cases and as properties.
 
 mod cases;
+mod functions;
 mod laws;
 mod limits;
 
