@@ -13,10 +13,14 @@ use crate::model::Definitions;
 pub struct Registry {
     /// Job type → its headers; empty = job types are not checked.
     pub jobs: BTreeMap<String, Vec<HeaderRule>>,
+    /// Job type → names of its result variables; a type that is missing here may write any name.
+    pub results: BTreeMap<String, Vec<String>>,
     /// Types whose workers come from outside.
     pub external: Vec<String>,
     /// Gates that exist, `None` = not checked.
     pub gates: Option<Vec<String>>,
+    /// Now, in ms since 1970 (UTC), for `timer-in-past`; `None` = not checked.
+    pub now_ms: Option<i64>,
 }
 
 /// One header of a job type.

@@ -33,8 +33,10 @@ pub struct Definitions {
     pub errors: Vec<ErrorDefinition>,
     /// Ids of elements that repeat nothing and lead nowhere executable (pools, artefacts, DI): kept for drawings.
     pub collaborations: Vec<Collaboration>,
-    /// Shapes and edges, as far as `export` needs them.
+    /// Whether there is a `BPMNDiagram`.
     pub has_diagram: bool,
+    /// What reading noticed and could live with, e.g. `flow-ref-mismatch`; `lint` hands it on.
+    pub findings: Vec<Diagnostic>,
 }
 
 impl Definitions {
@@ -92,6 +94,8 @@ pub struct Process {
     pub version_tag: Option<String>,
     /// `zeebe:properties`.
     pub properties: Vec<(String, String)>,
+    /// What it says directly and we do not do yet, by local name, e.g. `executionListeners`, `correlationSubscription`.
+    pub unsupported: BTreeMap<String, At>,
     /// What it contains.
     pub scope: Scope,
     /// Where.
@@ -170,8 +174,24 @@ pub struct Node {
     pub boundaries: Vec<NodeIx>,
     /// Extension elements of the `zeebe` namespace that we read.
     pub extensions: Extensions,
+    /// What a drawing shows of it beyond its kind.
+    pub drawing: Drawing,
     /// Where.
     pub at: At,
+}
+
+/// What a drawing shows of a node whatever its kind, built or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drawing {
+    /// Trigger or result of an event: local name of its definition without `EventDefinition`, e.g. `timer`;
+    /// `multiple` when it has several.
+    pub event: Option<String>,
+    /// The activity a boundary event sits on, when it is one of the same scope.
+    pub attached_to: Option<NodeIx>,
+    /// `cancelActivity` of a boundary event, `isInterrupting` of the start of an event subprocess.
+    pub interrupting: Option<bool>,
+    /// `parallel`, `sequential` (multi-instance) or `standard`.
+    pub repeats: Option<String>,
 }
 
 /// What a node is. Kinds that the machine does not run yet are `Unsupported`: `lint` refuses them by name.
