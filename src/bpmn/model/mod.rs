@@ -8,11 +8,43 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::{At, Diagnostic};
 
+mod build;
+mod census;
+mod chars;
+mod encoding;
+mod event;
+mod extensions;
+mod hash;
+mod mermaid;
+mod references;
+mod scope;
+#[cfg(test)]
+mod tests;
+mod xml;
+
+pub use census::census;
+pub use hash::{exec_hash, version_hash};
+pub use mermaid::{StateClass, mermaid, mermaid_of};
+
 /// Reads a file. Errors: everything that keeps it from being a model, all at once (bpmn.md 2, 16: `xml-*`,
-/// `namespace-unknown`, `duplicate-id`, `dangling-ref`, …); what can be judged on a model is left to `lint`.
+/// `namespace-unknown`, `duplicate-id`, `dangling-ref`, `flow-crosses-scope`); what can be judged on a model is left to
+/// `lint`.
 pub fn parse(source: &[u8]) -> Result<Definitions, Vec<Diagnostic>> {
-    let _ = source;
-    Err(Vec::new())
+    build::definitions(source)
+}
+
+/// The place of the `column`th character (from 1) of `text` in the file it came from; of the text itself when the file
+/// does not hold it there.
+pub fn place_in(definitions: &Definitions, text: &Text, column: u32) -> At {
+    let Ok(places) = encoding::decode(&definitions.source) else { return text.at };
+    let start = places.byte_of(text.at.offset);
+    let end = places.byte_of(text.at.offset.saturating_add(text.at.length));
+    if text.at.line == 0 || start >= end {
+        return text.at;
+    }
+    let byte = chars::walk(places.text(), start, end, column);
+    let length = places.text()[byte..].chars().next().map_or(0, char::len_utf8);
+    places.at(byte, (byte + length).min(end))
 }
 
 /// Index of a node in [`Scope::nodes`] of the scope it lies in.
@@ -145,12 +177,24 @@ pub struct Flow {
 /// A piece of text and where its first character is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    /// With references resolved, trimmed.
+    /// With references resolved; an element's content is trimmed, an attribute is as written.
     pub text: String,
     /// `language` of an expression, if it names one.
     pub language: Option<String>,
     /// Where the text begins.
     pub at: At,
+}
+
+impl Text {
+    /// The FEEL after a leading `=`; `None` when the text is a literal.
+    pub fn feel(&self) -> Option<&str> {
+        self.text.strip_prefix('=')
+    }
+
+    /// The FEEL of a place where only an expression is legal (a condition): a leading `=` is dropped.
+    pub fn expression(&self) -> &str {
+        self.feel().unwrap_or(&self.text)
+    }
 }
 
 /// A flow node.
