@@ -18,6 +18,7 @@ mod hash;
 mod mermaid;
 mod references;
 mod scope;
+pub mod timer;
 #[cfg(test)]
 mod tests;
 mod xml;
@@ -34,17 +35,33 @@ pub fn parse(source: &[u8]) -> Result<Definitions, Vec<Diagnostic>> {
 }
 
 /// The place of the `column`th character (from 1) of `text` in the file it came from; of the text itself when the file
-/// does not hold it there.
+/// does not hold it there. For many places of one file: [`Locator`].
 pub fn place_in(definitions: &Definitions, text: &Text, column: u32) -> At {
-    let Ok(places) = encoding::decode(&definitions.source) else { return text.at };
-    let start = places.byte_of(text.at.offset);
-    let end = places.byte_of(text.at.offset.saturating_add(text.at.length));
-    if text.at.line == 0 || start >= end {
-        return text.at;
+    Locator::new(definitions).place(text, column)
+}
+
+/// Finds places inside texts of one file.
+#[derive(Debug)]
+pub struct Locator<'d>(Option<encoding::Places<'d>>);
+
+impl<'d> Locator<'d> {
+    /// Reads the file's lines once.
+    pub fn new(definitions: &'d Definitions) -> Self {
+        Self(encoding::decode(&definitions.source).ok())
     }
-    let byte = chars::walk(places.text(), start, end, column);
-    let length = places.text()[byte..].chars().next().map_or(0, char::len_utf8);
-    places.at(byte, (byte + length).min(end))
+
+    /// As [`place_in`].
+    pub fn place(&self, text: &Text, column: u32) -> At {
+        let Some(places) = &self.0 else { return text.at };
+        let start = places.byte_of(text.at.offset);
+        let end = places.byte_of(text.at.offset.saturating_add(text.at.length));
+        if text.at.line == 0 || start >= end {
+            return text.at;
+        }
+        let byte = chars::walk(places.text(), start, end, column);
+        let length = places.text()[byte..].chars().next().map_or(0, char::len_utf8);
+        places.at(byte, (byte + length).min(end))
+    }
 }
 
 /// Index of a node in [`Scope::nodes`] of the scope it lies in.

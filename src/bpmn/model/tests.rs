@@ -187,7 +187,7 @@ fn broken_xml_is_refused_at_its_place() {
         ("xml-malformed 1:1", "<a>"),
         ("xml-malformed 1:5", "<a/><b/>"),
         ("xml-malformed 1:13", "<a x=\"1\" x=\"2\"/>"),
-        ("xml-malformed 1:7", "<a x=\"a<b\"/>"),
+        ("xml-malformed 1:8", "<a x=\"a<b\"/>"),
         ("xml-malformed 1:4", "<a>&nbsp;</a>"),
         ("xml-malformed 1:4", "<a>\u{1}</a>"),
         ("xml-malformed 1:1", "<x:a/>"),
