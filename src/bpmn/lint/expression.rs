@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::Check;
 use super::spelling::{closest, distance};
 use super::variables::{Known, Written};
-use crate::feel::{self, Expr};
+use crate::feel::{self, ErrorKind, Expr, Type};
 use crate::model::{BoundaryTrigger, Flow, NodeIx, NodeKind, Text, Timer};
 
 pub(super) fn check(check: &mut Check<'_>, written: &Written) {
@@ -22,6 +22,7 @@ pub(super) fn check(check: &mut Check<'_>, written: &Written) {
         language(check, flow, condition);
         let Some(expression) = compile(check, &flow.id, condition, written) else { continue };
         unknown(check, flow, condition, &expression, &known[&flow.source]);
+        kind(check, flow, condition, &expression);
     }
     for node in &scope.nodes {
         if matches!(node.kind, NodeKind::Unsupported { .. }) {
@@ -41,7 +42,12 @@ pub(super) fn check(check: &mut Check<'_>, written: &Written) {
                 Timer::Missing => None,
             });
         }
-        for text in texts.into_iter().filter(|text| text.feel().is_some_and(|feel| !feel.trim().is_empty())) {
+        texts.retain(|text| text.feel().is_some_and(|feel| !feel.trim().is_empty()));
+        // These two are always expressions.
+        let always = |key: &str| matches!(key, "resultExpression" | "errorExpression");
+        let expressions = extensions.headers.iter().filter(|header| always(&header.key)).map(|header| &header.value);
+        texts.extend(expressions.filter(|text| text.feel().is_none()));
+        for text in texts {
             compile(check, &node.id, text, written);
         }
         for mapping in extensions.inputs.iter().chain(&extensions.outputs) {
@@ -58,17 +64,45 @@ fn compile(check: &mut Check<'_>, element: &str, text: &Text, written: &Written)
     };
     let skipped = u32::from(text.feel().is_some());
     let at = check.place(text, error.column.saturating_add(skipped));
-    let rest: String = text.expression().chars().skip(error.column.saturating_sub(1) as usize).collect();
     let (message, column) = (&error.message, error.column);
-    if ["random number", "uuid"].iter().any(|chance| rest.starts_with(chance)) {
-        let message = format!("an expression of `{element}` reads chance, at its column {column}: {message}");
-        let fix = format!("let the caller of the process or a job pass the value to `{element}`");
-        check.error("feel-nondeterministic", at, element, message, fix);
-    } else {
-        let message = format!("an expression of `{element}` does not parse, at its column {column}: {message}");
-        check.error("condition-parse", at, element, message, format!("correct the FEEL of `{element}` at this place"));
-    }
+    let (rule, what, fix) = match error.kind {
+        ErrorKind::Nondeterministic => (
+            "feel-nondeterministic",
+            "reads chance",
+            format!("let the caller of the process or a job pass the value to `{element}`"),
+        ),
+        ErrorKind::NotBuilt => (
+            "unsupported:feel",
+            "needs FEEL that is not built yet",
+            format!("let a job compute the value that `{element}` needs"),
+        ),
+        ErrorKind::Syntax | ErrorKind::UnknownFunction | ErrorKind::Limit => {
+            ("condition-parse", "does not parse", format!("correct the FEEL of `{element}` at this place"))
+        }
+    };
+    let message = format!("an expression of `{element}` {what}, at its column {column}: {message}");
+    check.error(rule, at, element, message, fix);
     None
+}
+
+/// `condition-type`: no value of the variables can make it true or false.
+fn kind(check: &mut Check<'_>, flow: &Flow, condition: &Text, expression: &Expr) {
+    let id = &flow.id;
+    let constant = || {
+        let nothing_read = expression.reads().is_empty();
+        let value = nothing_read.then(|| expression.eval(&feel::Context::new(), 0).ok()).flatten();
+        value.map(|(value, _)| value.kind()).filter(|kind| *kind != Type::Boolean)
+    };
+    let proven = expression.provable_type().filter(|kind| *kind != Type::Boolean).or_else(constant);
+    let message = match proven {
+        None => return,
+        Some(Type::Null) => {
+            format!("the condition of `{id}` is always null: it compares different types, or is null itself")
+        }
+        Some(kind) => format!("the condition of `{id}` is a {kind}, never a boolean"),
+    };
+    let fix = format!("write a comparison of equal types in the condition of `{id}`");
+    check.warning("condition-type", condition.at, id, message, fix);
 }
 
 fn language(check: &mut Check<'_>, flow: &Flow, condition: &Text) {
@@ -90,13 +124,12 @@ fn language(check: &mut Check<'_>, flow: &Flow, condition: &Text) {
 
 fn unknown(check: &mut Check<'_>, flow: &Flow, condition: &Text, expression: &Expr, known: &Known) {
     let id = &flow.id;
-    for name in expression.reads() {
-        // `variables` is the context of everything visible (bpmn.md 7).
-        if matches!(name.as_str(), "run" | "variables") || known.names.contains(&name) {
-            continue;
-        }
-        let near = closest(&name, known.names.iter().map(String::as_str));
-        let slip = |near: &str| distance(&name, near) == 1 && name.chars().count() >= 4;
+    // `variables` is the context of everything visible (bpmn.md 7).
+    let given = |name: &String| matches!(name.as_str(), "run" | "variables") || known.names.contains(name);
+    // Ten names of one condition make the point; a hostile one holds thousands.
+    for name in expression.needs().iter().filter(|name| !given(name)).take(10) {
+        let near = closest(name, known.names.iter().map(String::as_str));
+        let slip = |near: &str| distance(name, near) == 1 && name.chars().count() >= 4;
         if known.open && !near.is_some_and(slip) {
             continue;
         }

@@ -22,9 +22,9 @@ fn one(check: &mut Check<'_>, node: &Node, mapping: &Mapping) {
     let target = mapping.target.text.as_str();
     let wrong = if target.is_empty() {
         Some((mapping.target.at, "has no target".to_owned()))
-    } else if !target.split('.').all(is_name) {
-        Some((mapping.target.at, format!("writes `{target}`, which is no name")))
-    } else if target.split('.').next() == Some("run") {
+    } else if target.split('.').any(|part| part.trim().is_empty()) {
+        Some((mapping.target.at, format!("writes `{target}`, which has an empty name between dots")))
+    } else if target.split('.').next().map(str::trim) == Some("run") {
         Some((mapping.target.at, "writes `run`, which is read-only".to_owned()))
     } else if mapping.source.feel().is_some_and(|source| source.trim().is_empty()) {
         Some((mapping.source.at, format!("of `{target}` has an empty source")))
@@ -35,10 +35,4 @@ fn one(check: &mut Check<'_>, node: &Node, mapping: &Mapping) {
         let fix = format!("give each mapping of `{id}` a source and a name such as `to.name` as target");
         check.error("mapping-invalid", at, id, format!("a mapping of `{id}` {what}"), fix);
     }
-}
-
-fn is_name(part: &str) -> bool {
-    let mut letters = part.chars();
-    let first = letters.next().is_some_and(|c| c.is_alphabetic() || c == '_');
-    first && letters.all(|c| c.is_alphanumeric() || c == '_')
 }

@@ -114,10 +114,10 @@ fn comparison<'t>(tokens: &'t [&'t str]) -> Option<(&'t [&'t str], &'t str, &'t 
     let is_operator = |token: &&str| matches!(*token, "=" | "!=" | "<" | "<=" | ">" | ">=");
     let looser =
         |token: &&str| matches!(*token, "and" | "or" | "if" | "for" | "some" | "every" | "between" | "in" | "function");
-    if tokens.iter().any(|token| looser(token)) || tokens.iter().filter(|token| is_operator(token)).count() != 1 {
+    if tokens.iter().any(looser) || tokens.iter().filter(|token| is_operator(token)).count() != 1 {
         return None;
     }
-    let at = tokens.iter().position(|token| is_operator(token))?;
+    let at = tokens.iter().position(is_operator)?;
     Some((&tokens[..at], tokens[at], &tokens[at + 1..]))
 }
 

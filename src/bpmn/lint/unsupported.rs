@@ -58,13 +58,8 @@ fn built(check: &mut Check<'_>, node: &Node) {
     for (what, at) in &node.extensions.unsupported {
         refuse(check, what, tier_of_part(what), *at, &node.id);
     }
-    if let NodeKind::Boundary { interrupting, trigger: BoundaryTrigger::Timer(timer), .. } = &node.kind {
-        if let Timer::Cycle(text) = timer {
-            refuse(check, "timeCycle", 1, text.at, &node.id);
-        }
-        if !interrupting {
-            refuse(check, "nonInterruptingBoundaryEvent", 1, node.at, &node.id);
-        }
+    if let NodeKind::Boundary { trigger: BoundaryTrigger::Timer(Timer::Cycle(text)), .. } = &node.kind {
+        refuse(check, "timeCycle", 1, text.at, &node.id);
     }
 }
 
@@ -100,7 +95,6 @@ fn replacement(what: &str) -> &'static str {
         }
         "eventSubProcess" => "use boundary events on the service tasks",
         "multiInstanceLoopCharacteristics" | "standardLoopCharacteristics" => "draw the loop with an exclusive gateway",
-        "nonInterruptingBoundaryEvent" => "use an interrupting boundary event",
         "timeCycle" => "use a timeDuration",
         "dataInputAssociation" | "dataOutputAssociation" => "use a zeebe:ioMapping",
         "isForCompensation" | "startQuantity" | "completionQuantity" => "draw the work as service tasks with flows",

@@ -27,7 +27,7 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(super) struct Written {
     by_node: Vec<Known>,
-    /// Every name that the process writes anywhere, and `run`.
+    /// Every name that the process writes anywhere, and those that the engine gives.
     pub(super) all: Names,
 }
 
@@ -38,7 +38,7 @@ impl Written {
         let mut all: Names = by_node.iter().flat_map(|known| known.names.iter().cloned()).collect();
         let inputs = scope.nodes.iter().flat_map(|node| &node.extensions.inputs);
         all.extend(inputs.filter_map(|mapping| top(&mapping.target.text)));
-        all.insert("run".to_owned());
+        all.extend(["run", "variables", "errorCode", "errorMessage"].map(str::to_owned));
         if scope.nodes.len() > BOUND {
             let id = &check.process.id;
             let message =
@@ -123,5 +123,5 @@ fn result(check: &Check<'_>, node: &Node) -> Option<Known> {
 
 /// The variable that a dotted target writes.
 fn top(target: &str) -> Option<String> {
-    target.split('.').next().filter(|name| !name.is_empty()).map(str::to_owned)
+    target.split('.').next().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)
 }

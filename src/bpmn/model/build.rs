@@ -27,7 +27,7 @@ pub(super) struct Build<'d> {
 }
 
 pub(super) fn definitions(source: &[u8]) -> Result<Definitions, Vec<Diagnostic>> {
-    let document = xml::read(source).map_err(|error| vec![error])?;
+    let document = xml::read(source).map_err(|error| vec![*error])?;
     let root = &document.elements[0];
     if !root.is("definitions") {
         let message = format!("the root element `{}` is no `definitions` of BPMN 20100524", root.local);

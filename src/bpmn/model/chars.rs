@@ -266,7 +266,7 @@ mod tests {
         let text = "a &lt; <!-- no -->b<![CDATA[ && c]]> d";
         let found = |column| &text[walk(text, 0, text.len(), column)..][..1];
         let read = "a < b && c d";
-        for (index, character) in read.chars().enumerate() {
+        for (index, character) in read.char_indices() {
             let expected = if character == '<' { "&" } else { &read[index..=index] };
             assert_eq!(found(index as u32 + 1), expected, "column {}", index + 1);
         }

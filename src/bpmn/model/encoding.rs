@@ -39,7 +39,7 @@ const WINDOWS_1252: [u32; 32] = [
 /// Decodes `source` by BOM and declaration; no declaration = UTF-8.
 ///
 /// Errors: `xml-encoding`, at the first byte that contradicts, or at the file's start.
-pub(crate) fn decode(source: &[u8]) -> Result<Places<'_>, Diagnostic> {
+pub(crate) fn decode(source: &[u8]) -> Result<Places<'_>, Box<Diagnostic>> {
     if let Some(rest) = source.strip_prefix(&[0xef, 0xbb, 0xbf]) {
         match declared(rest).as_deref() {
             None | Some("utf-8") => return utf8(rest, 3),
@@ -82,7 +82,7 @@ fn encoding_of(declaration: &str) -> Option<String> {
     value[1..].split_once(quote).map(|(name, _)| name.to_ascii_lowercase())
 }
 
-fn utf8(bytes: &[u8], bom: usize) -> Result<Places<'_>, Diagnostic> {
+fn utf8(bytes: &[u8], bom: usize) -> Result<Places<'_>, Box<Diagnostic>> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(Places::new(Cow::Borrowed(text), Width::Utf8, bom)),
         Err(error) => {
@@ -95,7 +95,11 @@ fn utf8(bytes: &[u8], bom: usize) -> Result<Places<'_>, Diagnostic> {
     }
 }
 
-fn single<'a>(bytes: &'a [u8], name: &str, char_of: impl Fn(u8) -> Option<char>) -> Result<Places<'a>, Diagnostic> {
+fn single<'a>(
+    bytes: &'a [u8],
+    name: &str,
+    char_of: impl Fn(u8) -> Option<char>,
+) -> Result<Places<'a>, Box<Diagnostic>> {
     let text: String = bytes.iter().copied().map_while(&char_of).collect();
     let places = Places::new(Cow::Owned(text), Width::Single, 0);
     // One character a byte: a shorter text stopped at the byte that stands for none.
@@ -109,14 +113,14 @@ fn single<'a>(bytes: &'a [u8], name: &str, char_of: impl Fn(u8) -> Option<char>)
     }
 }
 
-fn utf16(bytes: &[u8], big: bool) -> Result<Places<'_>, Diagnostic> {
+fn utf16(bytes: &[u8], big: bool) -> Result<Places<'_>, Box<Diagnostic>> {
     let read = |pair: &[u8]| match big {
         true => u16::from_be_bytes([pair[0], pair[1]]),
         false => u16::from_le_bytes([pair[0], pair[1]]),
     };
     let units = bytes.chunks_exact(2).map(read);
     let mut text = String::new();
-    let mut whole = bytes.len() % 2 == 0;
+    let mut whole = bytes.len().is_multiple_of(2);
     for character in char::decode_utf16(units) {
         match character {
             Ok(character) => text.push(character),
@@ -140,19 +144,14 @@ fn utf16(bytes: &[u8], big: bool) -> Result<Places<'_>, Diagnostic> {
     }
 }
 
-fn contradicted(declared: &str, found: &str) -> Diagnostic {
+fn contradicted(declared: &str, found: &str) -> Box<Diagnostic> {
     let at = At { offset: 0, length: 0, line: 1, column: 1 };
     refused(at, format!("the file declares `{declared}` but has {found}"))
 }
 
-fn refused(at: At, message: String) -> Diagnostic {
-    Diagnostic::new(
-        "xml-encoding",
-        Severity::Error,
-        at,
-        message,
-        "save the file as UTF-8 and declare `encoding=\"UTF-8\"`",
-    )
+fn refused(at: At, message: String) -> Box<Diagnostic> {
+    let fix = "save the file as UTF-8 and declare `encoding=\"UTF-8\"`";
+    Box::new(Diagnostic::new("xml-encoding", Severity::Error, at, message, fix))
 }
 
 impl<'a> Places<'a> {

@@ -20,7 +20,7 @@ mod references;
 mod scope;
 pub mod timer;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod xml;
 
 pub use census::census;

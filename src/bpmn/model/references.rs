@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use super::xml::{Document, Element, Ns};
 use crate::diagnostic::{Diagnostic, Severity};
 
+/// Errors of one kind that a refusal names; a file with more is not one that a person reads to the end.
+const MANY: usize = 1_000;
+
 /// Where a reference leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -43,6 +46,9 @@ impl Ids {
                 format!("auto:{}:{n}", element.local)
             });
             if let Some(first) = ids.by_id.get(&id) {
+                if errors.len() > MANY {
+                    continue;
+                }
                 let first = &document.elements[*first];
                 let place = element.attribute("id").map_or(element.at, |attribute| attribute.at);
                 let message = format!("the id `{id}` is used twice, by a {} and a {}", first.local, element.local);
@@ -187,7 +193,11 @@ pub(super) struct Wire {
 /// an error.
 pub(super) fn wires(document: &Document, ids: &Ids, errors: &mut Vec<Diagnostic>) -> BTreeMap<usize, Vec<Wire>> {
     let mut wires: BTreeMap<usize, Vec<Wire>> = BTreeMap::new();
+    let most = errors.len() + MANY;
     for (flow, element) in document.elements.iter().enumerate().filter(|(_, element)| element.is("sequenceFlow")) {
+        if errors.len() > most {
+            break;
+        }
         let mut end = |attribute: &str| {
             let id = ids.id(flow);
             let Some(found) = element.attribute(attribute) else {
@@ -243,7 +253,11 @@ const REFERENCES: [(&str, &str); 10] = [
 
 /// Reports every other reference that leads nowhere, or to something else than its name says.
 pub(super) fn check(document: &Document, ids: &Ids, errors: &mut Vec<Diagnostic>) {
+    let most = errors.len() + MANY;
     for (index, element) in document.elements.iter().enumerate().filter(|(_, element)| element.ns == Ns::Model) {
+        if errors.len() > most {
+            break;
+        }
         let mut follow = |name: &str, value: &str, at, wanted: &str| {
             let id = ids.id(index);
             let what = match ids.resolve(document, value) {

@@ -201,22 +201,24 @@ fn redundant(build: &mut Build<'_>, scope: &Scope, node: NodeIx, index: usize) {
         let children = || document.children(index).filter(|(_, child)| child.is(local)).map(|(_, child)| child);
         let Some(first) = children().next() else { continue };
         let actual: BTreeSet<&str> = flows.iter().map(|flow| scope.flows[*flow].id.as_str()).collect();
-        let mut said = BTreeSet::new();
         let id = &known.id;
-        let mut mismatch = |at, message| {
-            let fix = format!("delete the `{local}` children of `{id}` or correct them");
-            build.findings.push(Diagnostic::new("flow-ref-mismatch", Severity::Warning, at, message, fix).on(id));
-        };
+        let mut said = BTreeSet::new();
+        let mut wrong = None;
         for child in children() {
             let target =
                 build.ids.element(document, &child.text).map_or(child.text.as_str(), |flow| build.ids.id(flow));
             if !actual.contains(target) {
-                mismatch(child.at, format!("`{id}` lists `{target}` as {local}, which no sequence flow confirms"));
+                let message = || format!("`{id}` lists `{target}` as {local}, which no sequence flow confirms");
+                wrong.get_or_insert_with(|| (child.at, message()));
             }
             said.insert(target);
         }
-        for missing in actual.difference(&said) {
-            mismatch(first.at, format!("`{id}` does not list `{missing}` among its {local} flows"));
+        let missing = actual.difference(&said).next();
+        let unlisted = missing.map(|flow| (first.at, format!("`{id}` does not list `{flow}` among its {local} flows")));
+        // The first contradiction is enough: the fix is the same for all.
+        if let Some((at, message)) = wrong.or(unlisted) {
+            let fix = format!("delete the `{local}` children of `{id}` or correct them");
+            build.findings.push(Diagnostic::new("flow-ref-mismatch", Severity::Warning, at, message, fix).on(id));
         }
     }
 }

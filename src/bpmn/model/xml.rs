@@ -23,6 +23,9 @@ const MAX_ELEMENTS: usize = 200_000;
 /// Bytes of an attribute's value as written.
 const MAX_ATTRIBUTE: usize = 1 << 20;
 
+/// Bytes of an id (own): every finding repeats it.
+const MAX_ID: usize = 512;
+
 /// A namespace, by URI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ns {
@@ -103,11 +106,11 @@ impl Document {
 }
 
 /// Reads `source`. Errors: `xml-malformed`, `xml-encoding`, `xml-limit`, `xml-doctype`, at the first place.
-pub(crate) fn read(source: &[u8]) -> Result<Document, Diagnostic> {
+pub(crate) fn read(source: &[u8]) -> Result<Document, Box<Diagnostic>> {
     if source.len() > MAX_BYTES {
         let at = At { offset: 0, length: 0, line: 1, column: 1 };
         let message = format!("the file has {} bytes, more than {MAX_BYTES}", source.len());
-        return Err(Diagnostic::new("xml-limit", Severity::Error, at, message, "split the file"));
+        return Err(beyond(at, message, "split the file"));
     }
     let places = encoding::decode(source)?;
     if let Some(byte) = chars::forbidden(places.text()) {
@@ -116,8 +119,13 @@ pub(crate) fn read(source: &[u8]) -> Result<Document, Diagnostic> {
     Tree { places: &places, document: Document::default(), open: Vec::new(), scopes: BTreeMap::new() }.read()
 }
 
-fn malformed(at: At, message: impl Into<String>) -> Diagnostic {
-    Diagnostic::new("xml-malformed", Severity::Error, at, message, "escape or correct the markup at this place")
+fn malformed(at: At, message: impl Into<String>) -> Box<Diagnostic> {
+    let fix = "escape or correct the markup at this place";
+    Box::new(Diagnostic::new("xml-malformed", Severity::Error, at, message, fix))
+}
+
+fn beyond(at: At, message: String, fix: &str) -> Box<Diagnostic> {
+    Box::new(Diagnostic::new("xml-limit", Severity::Error, at, message, fix))
 }
 
 /// An element that has no end yet.
@@ -139,7 +147,7 @@ struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    fn read(mut self) -> Result<Document, Diagnostic> {
+    fn read(mut self) -> Result<Document, Box<Diagnostic>> {
         let text = self.places.text();
         let mut reader = Reader::from_str(text);
         reader.config_mut().check_comments = true;
@@ -167,7 +175,8 @@ impl<'a> Tree<'a> {
                 Event::DocType(_) => {
                     let fix = "delete the DOCTYPE; only the five named entities and character references exist";
                     let at = self.places.at(start, end);
-                    return Err(Diagnostic::new("xml-doctype", Severity::Error, at, "the file has a DOCTYPE", fix));
+                    let found = Diagnostic::new("xml-doctype", Severity::Error, at, "the file has a DOCTYPE", fix);
+                    return Err(Box::new(found));
                 }
                 Event::Comment(_) | Event::PI(_) | Event::Decl(_) => {}
                 Event::Eof => break,
@@ -184,12 +193,12 @@ impl<'a> Tree<'a> {
         }
     }
 
-    fn start(&mut self, start: usize, end: usize, empty: bool) -> Result<(), Diagnostic> {
+    fn start(&mut self, start: usize, end: usize, empty: bool) -> Result<(), Box<Diagnostic>> {
         let at = self.places.at(start, end);
         if self.open.is_empty() && !self.document.elements.is_empty() {
             return Err(malformed(at, "a second root element"));
         }
-        let limit = |message: String| Diagnostic::new("xml-limit", Severity::Error, at, message, "split the file");
+        let limit = |message: String| beyond(at, message, "split the file");
         if self.document.elements.len() == MAX_ELEMENTS {
             return Err(limit(format!("more than {MAX_ELEMENTS} elements")));
         }
@@ -201,7 +210,7 @@ impl<'a> Tree<'a> {
         if let Some(long) = tag.attributes.iter().find(|raw| raw.value.len() > MAX_ATTRIBUTE) {
             let at = self.places.at(long.value.start, long.value.end);
             let message = format!("the attribute `{}` has {} bytes, more than {MAX_ATTRIBUTE}", long.name, at.length);
-            return Err(Diagnostic::new("xml-limit", Severity::Error, at, message, "shorten the attribute"));
+            return Err(beyond(at, message, "shorten the attribute"));
         }
 
         let index = self.document.elements.len();
@@ -241,6 +250,13 @@ impl<'a> Tree<'a> {
             let at = self.places.at(raw.value.start, raw.value.end);
             // An attribute without prefix has no namespace, whatever the default is.
             let ns = if prefix.is_empty() { Ns::None } else { self.namespace(prefix, at)? };
+            if ns == Ns::None && local == "id" && value.len() > MAX_ID {
+                return Err(beyond(
+                    at,
+                    format!("an id has {} bytes, more than {MAX_ID}", value.len()),
+                    "shorten the id",
+                ));
+            }
             attributes.push(Attribute { ns, local: local.to_owned(), value, at });
         }
         let (prefix, local) = tag.name.split_once(':').unwrap_or(("", tag.name));
@@ -282,7 +298,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    fn characters(&mut self, start: usize, end: usize, literal: bool) -> Result<(), Diagnostic> {
+    fn characters(&mut self, start: usize, end: usize, literal: bool) -> Result<(), Box<Diagnostic>> {
         let raw = &self.places.text()[start..end];
         let Some(open) = self.open.last_mut() else {
             let blank = !literal && raw.chars().all(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
@@ -310,29 +326,28 @@ impl<'a> Tree<'a> {
         read.map_err(|fault| self.fault(Fault { byte: start + fault.byte, ..fault }))
     }
 
-    fn namespace(&self, prefix: &str, at: At) -> Result<Ns, Diagnostic> {
+    fn namespace(&self, prefix: &str, at: At) -> Result<Ns, Box<Diagnostic>> {
         match self.scopes.get(prefix).and_then(|spaces| spaces.last()) {
             Some(ns) => Ok(ns.clone()),
             None if prefix.is_empty() => Ok(Ns::None),
             None if prefix == "xml" => Ok(Ns::of("http://www.w3.org/XML/1998/namespace")),
-            None => Err(Diagnostic::new(
-                "xml-malformed",
-                Severity::Error,
-                at,
-                format!("the prefix `{prefix}` is not declared"),
-                format!("declare `xmlns:{prefix}` at the root element"),
-            )),
+            None => {
+                let fix = format!("declare `xmlns:{prefix}` at the root element");
+                let mut found = malformed(at, format!("the prefix `{prefix}` is not declared"));
+                found.fix = fix;
+                Err(found)
+            }
         }
     }
 
-    fn twice(&self, raw: &chars::RawAttribute<'_>) -> Diagnostic {
+    fn twice(&self, raw: &chars::RawAttribute<'_>) -> Box<Diagnostic> {
         malformed(
             self.places.at(raw.value.start, raw.value.end),
             format!("the attribute `{}` is given twice", raw.name),
         )
     }
 
-    fn fault(&self, fault: Fault) -> Diagnostic {
+    fn fault(&self, fault: Fault) -> Box<Diagnostic> {
         let byte = chars::floor(self.places.text(), fault.byte);
         malformed(self.places.at(byte, byte), fault.message)
     }
