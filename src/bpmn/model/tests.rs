@@ -220,6 +220,44 @@ fn files_beyond_a_limit_are_refused() {
 }
 
 #[test]
+fn scopes_as_deep_as_the_limit_allows_are_read_checked_and_drawn() {
+    let depth = 253;
+    let mut inner = "<task id='t'/>".to_owned();
+    for scope in 0..depth {
+        inner = format!("<subProcess id='n{scope}'>{inner}</subProcess>");
+    }
+    let it = good(&process(&inner));
+    assert_eq!(mermaid(&it).matches("subgraph").count(), depth + 1);
+    assert_eq!(census(&it)["counts"]["subProcess"], depth);
+    let found = crate::lint::check(&it, &crate::lint::Registry::default());
+    assert_eq!(found.iter().filter(|finding| finding.rule == "unsupported:subProcess").count(), depth);
+    assert_eq!(exec_hash(&it).len(), 64);
+}
+
+#[test]
+fn the_same_file_in_another_encoding_is_the_same_model() {
+    let text = REPAIR.replace("name=\"Render\"", "name=\"Rendu déjà\"");
+    let utf8 = good(&text);
+    let declared = |name: &str| text.replace("encoding=\"UTF-8\"", &format!("encoding=\"{name}\""));
+    let single = |name: &str| declared(name).chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect::<Vec<u8>>();
+    let wide = |big: bool| {
+        let units: Vec<u16> = std::iter::once(0xfeff).chain(declared("UTF-16").encode_utf16()).collect();
+        units.iter().flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect::<Vec<u8>>()
+    };
+    for bytes in [single("ISO-8859-1"), single("windows-1252"), wide(true), wide(false)] {
+        let it = parse(&bytes).unwrap();
+        assert_eq!(it.source(), bytes);
+        assert_eq!(exec_hash(&it), exec_hash(&utf8));
+        let nodes = it.processes[0].scope.nodes.iter().zip(&utf8.processes[0].scope.nodes);
+        for (node, expected) in nodes {
+            assert_eq!(node.name, expected.name);
+            assert_eq!((node.at.line, node.at.column), (expected.at.line, expected.at.column), "{}", node.id);
+        }
+        assert_eq!(census(&it), census(&utf8));
+    }
+}
+
+#[test]
 fn ids_and_references_are_refused_all_at_once_in_order() {
     let text = process(
         "<startEvent id='s'/>\n<task id='s'/>\n<task id='t' default='t'/>\n\

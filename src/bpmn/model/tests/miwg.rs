@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::model;
+use crate::{lint, model};
 use serde_json::Value;
 
 /// The folder of the reference files; `None` where the shared data is absent.
@@ -60,6 +60,34 @@ fn every_reference_file_holds_what_its_census_says() {
             panic!("{name}: census differs at {place}");
         }
     }
+}
+
+/// One line a finding: file, place, severity, rule, element.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a person asks for new expectations by the environment")]
+fn every_reference_file_gets_the_verdict_that_is_committed() {
+    let mut verdict = String::new();
+    for (name, bytes) in files("every_reference_file_gets_the_verdict_that_is_committed") {
+        let definitions = model::parse(&bytes).unwrap_or_else(|errors| panic!("{name}: {}", errors[0]));
+        assert!(model::mermaid(&definitions).ends_with('\n'), "{name}");
+        for finding in lint::check(&definitions, &lint::Registry::default()) {
+            let (at, element) = (finding.at, finding.element.as_deref().unwrap_or_default());
+            let line = format!("{name}:{}:{} {} {} [{element}]\n", at.line, at.column, finding.severity, finding.rule);
+            verdict.push_str(&line);
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/bpmn/miwg.check");
+    if verdict.is_empty() {
+        return;
+    }
+    if std::env::var_os("WEAVERGEN_BLESS").is_some() {
+        std::fs::write(&path, &verdict).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap();
+    for (committed, found) in committed.lines().zip(verdict.lines()) {
+        assert_eq!(committed, found);
+    }
+    assert_eq!(committed.lines().count(), verdict.lines().count());
 }
 
 /// The first path at which two values differ.
