@@ -215,6 +215,7 @@ impl<'a> Tree<'a> {
 
         let index = self.document.elements.len();
         let mut declares = Vec::new();
+        let mut seen = BTreeSet::new();
         let mut named = Vec::new();
         for raw in &tag.attributes {
             let value = chars::attribute(self.places.text(), raw.value.clone()).map_err(|fault| self.fault(fault))?;
@@ -231,7 +232,7 @@ impl<'a> Tree<'a> {
                 let message = format!("the prefix `{prefix}` is declared without a namespace");
                 return Err(malformed(self.places.at(raw.value.start, raw.value.end), message));
             }
-            if declares.iter().any(|known| known == prefix) {
+            if !seen.insert(raw.name) {
                 return Err(self.twice(raw));
             }
             if index == 0 {
@@ -241,7 +242,6 @@ impl<'a> Tree<'a> {
             declares.push(prefix.to_owned());
         }
         let mut attributes = Vec::with_capacity(named.len());
-        let mut seen = BTreeSet::new();
         for (raw, value) in named {
             if !seen.insert(raw.name) {
                 return Err(self.twice(raw));
