@@ -198,7 +198,7 @@ fn a_cycle_without_a_wait_is_stopped_and_a_resolve_grants_another_round() {
     assert_eq!(run.incident(&node).unwrap().1, "runaway-loop");
     assert_eq!(run.trace().len(), 10_000);
     run.resolve(&node);
-    assert_eq!(run.trace().len(), 20_000);
+    assert_eq!(run.trace().len(), 20_001, "the token that waited, and 10,000 arrivals");
     run.ask(Action::Cancel { instance, reason: None }).unwrap();
     assert_eq!(run.end().unwrap(), "cancelled");
 }
