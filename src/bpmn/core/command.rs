@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::Trigger;
-use super::json::Variables;
 use super::row::{HeaderValue, OnUnknown};
+use super::value::Variables;
 
 /// One thing asked.
 #[derive(Clone, Debug, PartialEq)]

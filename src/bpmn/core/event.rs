@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::json::{Json, Variables};
 use super::row::{Change, HeaderValue, Held, IncidentKind, Input, OnUnknown};
+use super::value::{Value, Variables};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ pub enum Body {
         instance: u64,
         scope: u64,
         name: String,
-        value: Json,
+        value: Value,
     },
     JobCreated {
         job: u64,

@@ -1,7 +1,7 @@
 //! Hashes over several parts, and effect keys.
 //!
-//! Duty: the one form of a hash: each part as its length (u32, little-endian) and its bytes, a number as 8 bytes.
-//! Guarantee: two different lists of parts never give the same bytes to hash. Left to others: what is hashed.
+//! Duty: the one form of a hash: each part as its length (u32, little-endian) and its bytes, a number as 8 bytes
+//! little-endian. Guarantee: lists of parts of one form never give the same bytes. Left to others: what is hashed.
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,7 +13,7 @@ pub fn part(hash: &mut Sha256, bytes: &[u8]) {
 
 /// Adds a number.
 pub fn number(hash: &mut Sha256, number: u64) {
-    part(hash, &number.to_le_bytes());
+    hash.update(number.to_le_bytes());
 }
 
 /// Lower-case hex.

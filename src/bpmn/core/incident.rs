@@ -6,9 +6,9 @@
 use super::command::{Answer, Rejection};
 use super::element;
 use super::event::{Body, Requeue};
-use super::json::Variables;
 use super::machine::{Machine, done};
 use super::row::{Element, Held, IncidentKind, JobStatus};
+use super::value::Variables;
 use super::variables;
 
 /// What went wrong, before it is an incident.

@@ -52,15 +52,11 @@ pub fn of_state(models: &Models, state: &State) -> Vec<String> {
                     ));
                 }
             }
-            (Key::Child(scope, element), _) => {
-                if view.element(*element).is_none_or(|row| row.scope != *scope) {
-                    broken.push(format!("I1: scope {scope} lists element {element}, which is not there"));
-                }
+            (Key::Child(scope, element), _) if view.element(*element).is_none_or(|row| row.scope != *scope) => {
+                broken.push(format!("I1: scope {scope} lists element {element}, which is not there"))
             }
-            (Key::Variable(scope, name), _) => {
-                if view.instance(*scope).is_none() && view.element(*scope).is_none() {
-                    broken.push(format!("I1: variable `{name}` belongs to the closed scope {scope}"));
-                }
+            (Key::Variable(scope, name), _) if view.instance(*scope).is_none() && view.element(*scope).is_none() => {
+                broken.push(format!("I1: variable `{name}` belongs to the closed scope {scope}"))
             }
             (Key::Job(job), Row::Job(row)) => {
                 if view.element(row.element).is_none_or(|element| element.job != Some(*job)) {
@@ -90,10 +86,10 @@ pub fn of_state(models: &Models, state: &State) -> Vec<String> {
                 }
                 timer_owner(models, view, *timer, row.element, row.node, &mut broken);
             }
-            (Key::TimerOf(element, timer), Row::Number(due)) => {
-                if view.element(*element).is_none() || view.get(&Key::Timer(*due, *timer)).is_none() {
-                    broken.push(format!("I3: element {element} owns timer {timer}, which is not there"));
-                }
+            (Key::TimerOf(element, timer), Row::Number(due))
+                if (view.element(*element).is_none() || view.get(&Key::Timer(*due, *timer)).is_none()) =>
+            {
+                broken.push(format!("I3: element {element} owns timer {timer}, which is not there"))
             }
             (Key::Incident(incident), Row::Incident(row)) => {
                 let held = view.element(row.element).and_then(|row| row.held).map(|(of, _)| of);
@@ -101,10 +97,10 @@ pub fn of_state(models: &Models, state: &State) -> Vec<String> {
                     broken.push(format!("I1: incident {incident} holds nothing"));
                 }
             }
-            (Key::KeyedStart(process, key), Row::Number(instance)) => {
-                if view.instance(instance.cast_unsigned()).is_none() {
-                    broken.push(format!("I7: `{key}` of `{process}` belongs to a run that has ended"));
-                }
+            (Key::KeyedStart(process, key), Row::Number(instance))
+                if view.instance(instance.cast_unsigned()).is_none() =>
+            {
+                broken.push(format!("I7: `{key}` of `{process}` belongs to a run that has ended"))
             }
             _ => {}
         }

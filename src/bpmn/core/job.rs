@@ -10,10 +10,10 @@ use super::element::{self, error as bpmn_error};
 use super::event::{Body, Requeue};
 use super::hash;
 use super::incident::Fault;
-use super::json::{Json, Variables};
 use super::machine::{Machine, done};
 use super::row::{HeaderValue, Held, IncidentKind, Job, JobStatus, OnUnknown};
 use super::state::{Key, Row};
+use super::value::{Value, Variables};
 use super::{time, variables};
 
 /// Header `timeout` when the task does not say.
@@ -23,15 +23,15 @@ const BACKOFF_MS: [i64; 3] = [1_000, 10_000, 60_000];
 
 /// How long an attempt may take, in ms: header `timeout`, default 10 minutes.
 pub fn timeout_ms(job: &Job) -> i64 {
-    job.header("timeout").and_then(Json::as_str).and_then(time::duration_ms).unwrap_or(TIMEOUT_MS)
+    job.header("timeout").and_then(Value::as_str).and_then(time::duration_ms).unwrap_or(TIMEOUT_MS)
 }
 
 /// Header `retryBackoff` in ms: a list, or texts between commas.
 fn backoffs(job: &Job) -> Option<Vec<i64>> {
     let all = match job.header("retryBackoff") {
         None => return Some(BACKOFF_MS.to_vec()),
-        Some(Json::String(text)) => text.split(',').map(|text| time::duration_ms(text.trim())).collect(),
-        Some(Json::List(items)) => items.iter().map(|item| item.as_str().and_then(time::duration_ms)).collect(),
+        Some(Value::String(text)) => text.split(',').map(|text| time::duration_ms(text.trim())).collect(),
+        Some(Value::List(items)) => items.iter().map(|item| item.as_str().and_then(time::duration_ms)).collect(),
         Some(_) => None,
     };
     all.filter(|all: &Vec<i64>| !all.is_empty() && all.iter().all(|ms| *ms >= 0))

@@ -64,7 +64,7 @@ pub(super) struct Arrival {
     pub node: usize,
     pub flow: Option<usize>,
     /// For a message start: what came with it.
-    pub payload: BTreeMap<String, super::json::Json>,
+    pub payload: BTreeMap<String, super::value::Value>,
 }
 
 /// The state of one step.

@@ -5,10 +5,10 @@
 
 use super::command::{Answer, Rejection};
 use super::event::{Body, Trigger};
-use super::json::Variables;
 use super::machine::Machine;
 use super::start::{self, Begin};
 use super::state::{Key, Row};
+use super::value::Variables;
 use super::variables;
 
 /// A message id is remembered this long.

@@ -17,7 +17,6 @@ mod element;
 mod event;
 mod incident;
 mod job;
-mod json;
 mod machine;
 mod message;
 mod program;
@@ -25,13 +24,13 @@ mod row;
 mod start;
 mod state;
 mod timer;
+mod value;
 mod variables;
 
 pub use apply::{apply, apply_to};
 pub use command::{Action, Answer, Command, DeployOutcome, Deployed, Effect, JobStart, Rejection};
 pub use event::{Body, Cause, DeployedVersion, Event, Requeue, Trigger};
 pub use job::timeout_ms;
-pub use json::{Json, Variables, variables_from_serde, variables_to_serde};
 pub use machine::{Step, step};
 pub use program::{Error, Flow, Kind, Mapping, Models, Node, Program, Source, Task};
 pub use row::{
@@ -39,6 +38,7 @@ pub use row::{
     OnUnknown, Timer, Version,
 };
 pub use state::{Key, Overlay, Row, State, StateMut, StateView};
+pub use value::{Value, Variables};
 
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
-use super::hash;
 use crate::feel::{self, Expr, Names};
 use crate::model::{
     BoundaryTrigger, Definitions, EndResult, Node as ModelNode, NodeKind, Process, StartTrigger, Text, Timer,
@@ -186,8 +183,7 @@ pub struct Flow {
 impl Program {
     /// Compiles one process.
     pub fn compile(definitions: &Definitions, process: &Process) -> Result<Self, Vec<Error>> {
-        let mut compiler =
-            Compiler { definitions, process, names: names(process), errors: Vec::new(), executed: Sha256::new() };
+        let mut compiler = Compiler { definitions, process, names: names(process), errors: Vec::new() };
         let nodes = process.scope.nodes.iter().map(|node| compiler.node(node)).collect::<Vec<_>>();
         let flows = process
             .scope
@@ -196,9 +192,6 @@ impl Program {
             .map(|flow| {
                 let condition =
                     flow.condition.as_ref().and_then(|text| compiler.expression(&flow.id, strip(&text.text), text));
-                compiler.execute(&["flow", &flow.id]);
-                hash::number(&mut compiler.executed, flow.source as u64);
-                hash::number(&mut compiler.executed, flow.target as u64);
                 Flow { id: flow.id.clone(), target: flow.target, condition }
             })
             .collect::<Vec<_>>();
@@ -207,7 +200,7 @@ impl Program {
         }
         Ok(Self {
             id: process.id.clone(),
-            exec_hash: hash::hex(&compiler.executed.finalize()),
+            exec_hash: crate::model::exec_hash(definitions),
             version_tag: process.version_tag.clone(),
             nodes: nodes.into_iter().flatten().collect(),
             flows,
@@ -253,7 +246,6 @@ struct Compiler<'a> {
     process: &'a Process,
     names: Names,
     errors: Vec<Error>,
-    executed: Sha256,
 }
 
 impl Compiler<'_> {
@@ -261,14 +253,7 @@ impl Compiler<'_> {
         self.errors.push(Error { process: self.process.id.clone(), element: element.to_owned(), line, message });
     }
 
-    fn execute(&mut self, parts: &[&str]) {
-        for part in parts {
-            hash::part(&mut self.executed, part.as_bytes());
-        }
-    }
-
     fn expression(&mut self, element: &str, text: &str, at: &Text) -> Option<Expr> {
-        self.execute(&[text]);
         match feel::compile(text, &self.names) {
             Ok(expression) => Some(expression),
             Err(error) => {
@@ -281,10 +266,7 @@ impl Compiler<'_> {
     fn source(&mut self, element: &str, text: &Text) -> Option<Source> {
         match text.text.strip_prefix('=') {
             Some(expression) => self.expression(element, expression, text).map(Source::Feel),
-            None => {
-                self.execute(&["literal", &text.text]);
-                Some(Source::Literal(text.text.clone()))
-            }
+            None => Some(Source::Literal(text.text.clone())),
         }
     }
 
@@ -293,7 +275,6 @@ impl Compiler<'_> {
             .iter()
             .filter_map(|mapping| {
                 let source = self.source(element, &mapping.source)?;
-                self.execute(&["to", &mapping.target.text]);
                 let target: Vec<_> = mapping.target.text.split('.').map(|name| name.trim().to_owned()).collect();
                 if target.iter().any(String::is_empty) {
                     let message =
@@ -307,11 +288,7 @@ impl Compiler<'_> {
     }
 
     fn node(&mut self, node: &ModelNode) -> Option<Node> {
-        self.execute(&["node", &node.id, &node.element]);
         let kind = self.kind(node);
-        for flow in node.incoming.iter().chain(&node.outgoing).chain(&node.default) {
-            hash::number(&mut self.executed, *flow as u64);
-        }
         Some(Node {
             id: node.id.clone(),
             name: node.name.clone(),
@@ -346,10 +323,7 @@ impl Compiler<'_> {
             NodeKind::Start(StartTrigger::Message { message }) => {
                 let name = message.and_then(|ix| self.definitions.messages.get(ix)).and_then(|m| m.name.clone());
                 match name.filter(|name| !name.is_empty()) {
-                    Some(name) => {
-                        self.execute(&["message", &name]);
-                        Some(Kind::Start { message: Some(name) })
-                    }
+                    Some(name) => Some(Kind::Start { message: Some(name) }),
                     None => self.unsupported(node, "a message start needs a message with a name"),
                 }
             }
@@ -369,7 +343,6 @@ impl Compiler<'_> {
                     Timer::Cycle(_) => return self.unsupported(node, "a cycle on a boundary event is not built yet"),
                     Timer::Missing => return self.unsupported(node, "it has no date and no duration"),
                 };
-                self.execute(&["timer", if date { "date" } else { "duration" }, if *interrupting { "i" } else { "n" }]);
                 let text = self.source(&node.id, text)?;
                 Some(Kind::TimerBoundary { interrupting: *interrupting, date, text })
             }
@@ -385,7 +358,6 @@ impl Compiler<'_> {
     }
 
     fn host(&mut self, node: &ModelNode, host: usize) -> Option<()> {
-        hash::number(&mut self.executed, host as u64);
         match self.process.scope.nodes.get(host) {
             Some(host) if matches!(host.kind, NodeKind::ServiceTask) => Some(()),
             _ => {
@@ -399,7 +371,6 @@ impl Compiler<'_> {
     fn code(&mut self, error: Option<usize>) -> Option<String> {
         let code = error.and_then(|ix| self.definitions.errors.get(ix)).and_then(|error| error.code.clone());
         let code = code.filter(|code| !code.is_empty());
-        self.execute(&["error", code.as_deref().unwrap_or("")]);
         code
     }
 
@@ -421,13 +392,11 @@ impl Compiler<'_> {
             result_variable: None,
         };
         for header in &node.extensions.headers {
-            self.execute(&["header", &header.key]);
             let text = &header.value.text;
             match header.key.as_str() {
                 "resultExpression" => task.result_expression = self.expression(&node.id, strip(text), &header.value),
                 "errorExpression" => task.error_expression = self.expression(&node.id, strip(text), &header.value),
                 "resultVariable" if !text.is_empty() => {
-                    self.execute(&[text]);
                     task.result_variable = Some(text.clone());
                 }
                 "resultVariable" => {}

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::json::{Json, Variables};
+use super::value::{Value, Variables};
 
 /// Counters of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ pub enum Held {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HeaderValue {
     /// Ready.
-    Value(Json),
+    Value(Value),
     /// Text with `{{ }}`, to be rendered with the job's variables before the first attempt.
     Template(String),
 }
@@ -124,16 +124,16 @@ pub struct Job {
 
 impl Job {
     /// A header that is ready.
-    pub fn header(&self, name: &str) -> Option<&Json> {
+    pub fn header(&self, name: &str) -> Option<&Value> {
         match self.input.headers.get(name) {
-            Some(HeaderValue::Value(value)) if *value != Json::Null => Some(value),
+            Some(HeaderValue::Value(value)) if *value != Value::Null => Some(value),
             _ => None,
         }
     }
 
     /// Header `concurrencyKey`.
     pub fn concurrency_key(&self) -> Option<String> {
-        self.header("concurrencyKey").and_then(Json::as_key).filter(|key| !key.is_empty())
+        self.header("concurrencyKey").and_then(Value::as_key).filter(|key| !key.is_empty())
     }
 }
 

@@ -6,9 +6,9 @@
 use super::command::{Answer, Rejection};
 use super::element;
 use super::event::{Body, Cause, Trigger};
-use super::json::Variables;
 use super::machine::{Arrival, Machine, done};
 use super::program::{Kind, Program};
+use super::value::Variables;
 use super::variables;
 
 /// A run to begin.

@@ -9,8 +9,8 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use super::json::Json;
 use super::row::{Definition, Element, Incident, Instance, Job, Meta, Timer, Version};
+use super::value::Value;
 
 /// Names one row. The order of variants and fields is the order of scans.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ pub enum Row {
     /// Of [`Key::Element`].
     Element(Element),
     /// Of [`Key::Variable`].
-    Variable(Json),
+    Variable(Value),
     /// Of [`Key::Job`].
     Job(Box<Job>),
     /// Of [`Key::Timer`].
@@ -238,7 +238,7 @@ typed! {
     /// An open incident.
     incident(key: u64) -> Incident = Key::Incident(key), Row::Incident(row) => *row;
     /// A variable of exactly this scope.
-    variable(scope: u64, name: &str) -> Json = Key::Variable(scope, name.to_owned()), Row::Variable(row) => row;
+    variable(scope: u64, name: &str) -> Value = Key::Variable(scope, name.to_owned()), Row::Variable(row) => row;
     /// What is in force of a process.
     definition(process: &str) -> Definition = Key::Definition(process.to_owned()), Row::Definition(row) => row;
     /// One version of a process.
@@ -266,7 +266,7 @@ impl dyn StateView + '_ {
     }
 
     /// Variables of exactly this scope.
-    pub fn variables(&self, scope: u64) -> BTreeMap<String, Json> {
+    pub fn variables(&self, scope: u64) -> BTreeMap<String, Value> {
         self.scan(
             &Key::Variable(scope, String::new()),
             &Key::Variable(scope.saturating_add(1), String::new()),

@@ -6,13 +6,13 @@
 use super::command::Rejection;
 use super::event::Body;
 use super::incident::Fault;
-use super::json::{Json, Variables};
 use super::machine::{At, Machine};
 use super::program::{Mapping, Source};
 use super::row::IncidentKind;
 use super::state::StateView;
 use super::time;
-use crate::feel::{Context, Expr};
+use super::value::{Value, Variables};
+use crate::feel::Expr;
 
 /// The name that only the engine gives.
 const RUN: &str = "run";
@@ -43,19 +43,19 @@ fn chain(view: &dyn StateView, scope: u64) -> Vec<u64> {
 }
 
 /// `run`: key, process, version and start of the root instance.
-fn run_context(view: &dyn StateView, scopes: &[u64]) -> Json {
+fn run_context(view: &dyn StateView, scopes: &[u64]) -> Value {
     let root = scopes.last().copied().unwrap_or(0);
-    let Some(row) = view.instance(root) else { return Json::Null };
-    Json::Context(Variables::from([
-        ("key".to_owned(), Json::from(root)),
-        ("process".to_owned(), Json::String(row.process)),
-        ("version".to_owned(), Json::from(u64::from(row.version))),
-        ("started".to_owned(), Json::String(time::instant_text(row.started_ms))),
+    let Some(row) = view.instance(root) else { return Value::Null };
+    Value::Context(Variables::from([
+        ("key".to_owned(), Value::count(root)),
+        ("process".to_owned(), Value::String(row.process)),
+        ("version".to_owned(), Value::count(u64::from(row.version))),
+        ("started".to_owned(), Value::String(time::instant_text(row.started_ms))),
     ]))
 }
 
 /// One variable as seen from `scope`.
-pub(super) fn read(view: &dyn StateView, scope: u64, name: &str) -> Option<Json> {
+pub(super) fn read(view: &dyn StateView, scope: u64, name: &str) -> Option<Value> {
     let scopes = chain(view, scope);
     if name == RUN {
         return Some(run_context(view, &scopes));
@@ -80,7 +80,7 @@ pub(super) fn evaluate(
     scope: u64,
     extra: &Variables,
     expression: &Expr,
-) -> Result<(Json, Variables), Fault> {
+) -> Result<(Value, Variables), Fault> {
     let view = machine.view();
     let mut reads = Variables::new();
     for name in expression.reads() {
@@ -89,15 +89,15 @@ pub(super) fn evaluate(
         } else if name == "variables" {
             let mut all = visible(view, scope);
             all.extend(extra.clone());
-            reads.insert(name, Json::Context(all));
+            reads.insert(name, Value::Context(all));
         } else if let Some(value) = read(view, scope, &name) {
             reads.insert(name, value);
         }
     }
-    let context: Context = reads.iter().map(|(name, value)| (name.clone(), value.to_feel())).collect();
+    let given = expression.eval(&reads, machine.now_ms);
     reads.remove("variables");
-    match expression.eval(&context, machine.now_ms) {
-        Ok((value, _)) => Ok((Json::from_feel(&value), reads)),
+    match given {
+        Ok((value, _)) => Ok((value, reads)),
         Err(budget) => Err(Fault {
             kind: IncidentKind::ExpressionBudget,
             message: budget.to_string(),
@@ -108,19 +108,19 @@ pub(super) fn evaluate(
 }
 
 /// A literal, or what its expression gives.
-pub(super) fn source(machine: &Machine<'_>, scope: u64, source: &Source) -> Result<Json, Fault> {
+pub(super) fn source(machine: &Machine<'_>, scope: u64, source: &Source) -> Result<Value, Fault> {
     match source {
-        Source::Literal(text) => Ok(Json::String(text.clone())),
+        Source::Literal(text) => Ok(Value::String(text.clone())),
         Source::Feel(expression) => Ok(evaluate(machine, scope, &Variables::new(), expression)?.0),
     }
 }
 
 /// `base` with `value` merged in below `path`.
-fn merged(base: Option<Json>, path: &[String], value: Json) -> Result<Json, Fault> {
+fn merged(base: Option<Value>, path: &[String], value: Value) -> Result<Value, Fault> {
     let Some((name, rest)) = path.split_first() else { return Ok(value) };
     let mut entries = match base {
-        None | Some(Json::Null) => Variables::new(),
-        Some(Json::Context(entries)) => entries,
+        None | Some(Value::Null) => Variables::new(),
+        Some(Value::Context(entries)) => entries,
         Some(_) => {
             let message = format!("`{name}` cannot be written into a value that is no context: map to another name");
             return Err(Fault::new(IncidentKind::MappingError, message));
@@ -128,7 +128,7 @@ fn merged(base: Option<Json>, path: &[String], value: Json) -> Result<Json, Faul
     };
     let inner = entries.remove(name);
     entries.insert(name.clone(), merged(inner, rest, value)?);
-    Ok(Json::Context(entries))
+    Ok(Value::Context(entries))
 }
 
 /// Runs input mappings in order in the local scope of `at`; each sees the earlier ones.
@@ -148,7 +148,7 @@ pub(super) fn map_out(machine: &mut Machine<'_>, at: &At, mappings: &[Mapping]) 
     let mut mapped = Variables::new();
     for mapping in mappings {
         let value = match &mapping.source {
-            Source::Literal(text) => Json::String(text.clone()),
+            Source::Literal(text) => Value::String(text.clone()),
             Source::Feel(expression) => evaluate(machine, at.key, &mapped, expression)?.0,
         };
         let (name, path) = split(&mapping.target)?;
@@ -163,7 +163,7 @@ pub(super) fn map_out(machine: &mut Machine<'_>, at: &At, mappings: &[Mapping]) 
 }
 
 /// Writes a result variable without mapping: to the nearest scope that has the name, beginning with the element's own.
-pub(super) fn give(machine: &mut Machine<'_>, element: u64, name: String, value: Json) {
+pub(super) fn give(machine: &mut Machine<'_>, element: u64, name: String, value: Value) {
     let scope = owner(machine.view(), element, &name);
     if let Some(row) = machine.view().element(element) {
         set(machine, row.instance, scope, name, value);
@@ -177,7 +177,7 @@ fn owner(view: &dyn StateView, from: u64, name: &str) -> u64 {
     scopes.into_iter().find(|scope| view.variable(*scope, name).is_some()).unwrap_or(root)
 }
 
-pub(super) fn set(machine: &mut Machine<'_>, instance: u64, scope: u64, name: String, value: Json) {
+pub(super) fn set(machine: &mut Machine<'_>, instance: u64, scope: u64, name: String, value: Value) {
     machine.emit(Body::VariableSet { instance, scope, name, value });
 }
 

@@ -5,10 +5,10 @@
 
 use super::super::event::{Body, Cause};
 use super::super::incident::Fault;
-use super::super::json::{Json, Variables};
 use super::super::machine::{Arrival, At, Machine};
 use super::super::program::Kind;
 use super::super::row::{Held, IncidentKind, Timer};
+use super::super::value::{Value, Variables};
 use super::super::{time, variables};
 use super::{activate, close, go_on};
 use crate::core::command::Effect;
@@ -24,7 +24,7 @@ pub(in super::super) fn arm(machine: &mut Machine<'_>, at: &At) -> Result<(), Fa
             value.as_str().and_then(|text| if *date { time::date(text) } else { time::after(machine.now_ms, text) });
         let Some(instant) = instant else {
             let shown = match &value {
-                Json::String(text) => format!("`{text}`"),
+                Value::String(text) => format!("`{text}`"),
                 _ => "what its expression gives".to_owned(),
             };
             let form = if *date { "a date such as 2025-01-01T00:00:00Z" } else { "a duration such as PT15M" };

@@ -5,10 +5,10 @@
 
 use super::super::event::{Body, Cause};
 use super::super::incident::Fault;
-use super::super::json::{Json, Variables};
 use super::super::machine::{At, Machine};
 use super::super::program::Kind;
 use super::super::row::{Held, IncidentKind};
+use super::super::value::{Value, Variables};
 use super::{boundary, close_all};
 
 /// A job, or the reading of its result, throws. `result` is what to read again when nobody catches.
@@ -32,8 +32,8 @@ pub(in super::super) fn of_task(
             code: code.clone(),
         });
         let locals = Variables::from([
-            ("errorCode".to_owned(), code.map_or(Json::Null, Json::String)),
-            ("errorMessage".to_owned(), Json::String(message)),
+            ("errorCode".to_owned(), code.map_or(Value::Null, Value::String)),
+            ("errorMessage".to_owned(), Value::String(message)),
         ]);
         return boundary::enter(machine, at, node, true, locals, thrown);
     }

@@ -12,10 +12,10 @@ pub(super) mod task;
 use super::event::{Body, Cause};
 use super::incident::Fault;
 use super::job;
-use super::json::Variables;
 use super::machine::{Arrival, At, Machine};
 use super::program::Kind;
 use super::row::{Held, IncidentKind};
+use super::value::Variables;
 use super::variables;
 
 /// A token enters a node.

@@ -4,10 +4,10 @@
 //! never evaluated. Left to others: taking them.
 
 use super::super::incident::Fault;
-use super::super::json::{Json, Variables};
 use super::super::machine::{At, Machine};
 use super::super::program::{Flow, Kind};
 use super::super::row::IncidentKind;
+use super::super::value::{Value, Variables};
 use super::super::variables;
 
 /// Indexes of the flows to take, in document order.
@@ -40,7 +40,7 @@ fn holds(machine: &Machine<'_>, at: &At, flow: &Flow, all: &mut Variables) -> Re
     let Some(condition) = &flow.condition else { return Ok(true) };
     let (value, reads) = variables::evaluate(machine, at.key, &Variables::new(), condition)?;
     match value {
-        Json::Bool(value) => {
+        Value::Bool(value) => {
             all.extend(reads);
             Ok(value)
         }
@@ -50,10 +50,10 @@ fn holds(machine: &Machine<'_>, at: &At, flow: &Flow, all: &mut Variables) -> Re
                 "the condition of flow `{}` gives {}, not true or false: set the variables it reads or change it",
                 flow.id,
                 match other {
-                    Json::Null => "null",
-                    Json::Number(_) => "a number",
-                    Json::String(_) => "text",
-                    Json::List(_) => "a list",
+                    Value::Null => "null",
+                    Value::Number(_) => "a number",
+                    Value::String(_) => "text",
+                    Value::List(_) => "a list",
                     _ => "a context",
                 }
             ),

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use super::super::event::Body;
 use super::super::hash;
 use super::super::incident::Fault;
-use super::super::json::{Json, Variables};
 use super::super::machine::{At, Machine};
 use super::super::program::{Kind, Source, Task};
 use super::super::row::{HeaderValue, Held, IncidentKind, Input};
+use super::super::value::{Value, Variables};
 use super::super::variables;
 use super::boundary;
 use crate::feel::Expr;
@@ -59,7 +59,7 @@ fn job_of(machine: &Machine<'_>, at: &At, group: u32) -> Result<(String, u32, In
         return Err(Fault::new(IncidentKind::Internal, format!("`{}` is no service task", at.node().id)));
     };
     let r#type = match variables::source(machine, at.key, &task.r#type)? {
-        Json::String(text) if !text.is_empty() => text,
+        Value::String(text) if !text.is_empty() => text,
         _ => return Err(unusable(at, "its job type is not a text", &task.r#type)),
     };
     let retries = match &task.retries {
@@ -135,14 +135,14 @@ pub(in super::super) fn interpret(
     }
     let mut given = Variables::new();
     if let Some(name) = &task.result_variable {
-        given.insert(name.clone(), Json::Context(result.clone()));
+        given.insert(name.clone(), Value::Context(result.clone()));
     }
     match &task.result_expression {
         Some(expression) => {
             let mut seen = result.clone();
             seen.extend(given.clone());
             match variables::evaluate(machine, at.key, &seen, expression)? {
-                (Json::Context(entries), _) => given.extend(entries),
+                (Value::Context(entries), _) => given.extend(entries),
                 (_, reads) => return Err(no_context(at, "resultExpression", "a context", expression, reads)),
             }
         }
@@ -159,13 +159,13 @@ fn error_of(
     result: &Variables,
 ) -> Result<Option<(String, String)>, Fault> {
     let (value, reads) = variables::evaluate(machine, at.key, result, expression)?;
-    let Json::Context(entries) = value else {
-        if value == Json::Null {
+    let Value::Context(entries) = value else {
+        if value == Value::Null {
             return Ok(None);
         }
         return Err(no_context(at, "errorExpression", "null or a context with `code`", expression, reads));
     };
-    let text = |name: &str| entries.get(name).and_then(Json::as_key);
+    let text = |name: &str| entries.get(name).and_then(Value::as_key);
     match text("code") {
         Some(code) => Ok(Some((code, text("message").unwrap_or_default()))),
         None => Err(no_context(at, "errorExpression", "null or a context with `code`", expression, reads)),

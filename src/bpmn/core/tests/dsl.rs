@@ -104,6 +104,7 @@ impl Build {
             default: None,
             boundaries: Vec::new(),
             extensions: Default::default(),
+            drawing: Default::default(),
             at: At::default(),
         });
         self.by_name.insert(id.to_owned(), node);
@@ -169,6 +170,7 @@ impl Build {
                 executable: Some(true),
                 version_tag: None,
                 properties: Vec::new(),
+                unsupported: Default::default(),
                 scope: self.scope,
                 at: At::default(),
             }],
@@ -176,6 +178,7 @@ impl Build {
             errors: self.errors,
             collaborations: Vec::new(),
             has_diagram: false,
+            findings: Vec::new(),
         }
     }
 }

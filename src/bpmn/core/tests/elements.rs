@@ -1,7 +1,7 @@
 //! Starts, splits, ends, boundary events.
 
 use super::run::{Run, number};
-use crate::core::{Action, Answer, Json, Rejection, Variables};
+use crate::core::{Action, Answer, Rejection, Value, Variables};
 
 #[test]
 fn a_run_goes_from_start_to_end_and_leaves_nothing_behind() {
@@ -49,11 +49,11 @@ fn a_token_stays_at_a_gateway_that_takes_no_flow_until_it_is_resolved() {
 #[test]
 fn a_condition_that_is_not_boolean_is_an_incident_with_the_values_it_read() {
     let mut run = Run::of("start -> gw; gw [x] -> a; gw [default] -> b");
-    run.start(&[("x", Json::from("yes"))]);
+    run.start(&[("x", Value::from("yes"))]);
     let (incident, kind, _) = run.incident("gw").unwrap();
     assert_eq!(kind, "condition-not-boolean");
     let row = run.view().incident(incident).unwrap();
-    assert_eq!((row.expression.as_deref(), row.reads.get("x")), (Some("x"), Some(&Json::from("yes"))));
+    assert_eq!((row.expression.as_deref(), row.reads.get("x")), (Some("x"), Some(&Value::from("yes"))));
     let mut run = Run::of("start -> gw; gw [missing] -> a; gw [default] -> b");
     run.start(&[]);
     assert_eq!(run.incident("gw").unwrap().1, "condition-not-boolean", "null is never silently false");
@@ -93,7 +93,7 @@ fn every_token_of_an_uncontrolled_merge_makes_its_own_activation() {
 #[test]
 fn an_error_end_ends_the_run_failed_and_closes_everything() {
     let mut run = Run::of("start -> t; t -> a; t -> gw; gw [ok] -> b; gw [default] -> fail_E7");
-    run.start(&[("ok", Json::from(false))]);
+    run.start(&[("ok", Value::from(false))]);
     run.complete("t", &[]);
     assert_eq!((run.end().unwrap().as_str(), run.waiting().len()), ("failed E7", 0));
 }
@@ -128,7 +128,7 @@ fn what_is_thrown_enters_at_the_boundary_event_with_code_and_message_for_its_map
     let mut run = Run::of("start -> t -> end; t !E1 -> h; t !E1.out seen := =errorCode + \":\" + errorMessage");
     let instance = run.start(&[]);
     run.throw("t", "E1", &[("n", number(4))]);
-    assert_eq!(run.root(instance, "seen"), Some(Json::from("E1:thrown")));
+    assert_eq!(run.root(instance, "seen"), Some(Value::from("E1:thrown")));
     assert_eq!(run.root(instance, "n"), None, "only mapped names leave");
     let mut run = Run::of("start -> t -> end; t !E1 -> h");
     let instance = run.start(&[]);
@@ -184,7 +184,7 @@ fn due_timers_fire_in_due_order_and_an_overdue_one_once() {
 #[test]
 fn a_timer_that_cannot_be_read_is_an_incident_before_any_is_armed() {
     let mut run = Run::of("start -> t; t @PT5S -> a; t @=x -> b");
-    run.start(&[("x", Json::from("soon"))]);
+    run.start(&[("x", Value::from("soon"))]);
     assert_eq!(run.incident("t").unwrap().1, "timer-invalid");
     run.advance(10_000);
     assert_eq!(run.waiting(), ["t"]);

@@ -2,7 +2,7 @@
 
 use super::run::{Run, number, vars};
 use crate::core::{
-    Action, Answer, Body, Effect, HeaderValue, JobStart, JobStatus, Json, OnUnknown, Rejection, Variables,
+    Action, Answer, Body, Effect, HeaderValue, JobStart, JobStatus, OnUnknown, Rejection, Value, Variables,
 };
 
 fn due(run: &Run, id: &str) -> i64 {
@@ -121,13 +121,13 @@ fn results_for_another_attempt_a_closed_job_or_no_job_change_nothing() {
 #[test]
 fn templates_are_rendered_once_and_kept_while_text_from_expressions_is_never_one() {
     let mut run = Run::of("start -> t -> end; t.header argv := {{ x }}; t.header from := =x");
-    run.start(&[("x", Json::from("{{ evil }}"))]);
+    run.start(&[("x", Value::from("{{ evil }}"))]);
     let job = run.element("t").1.job.unwrap();
     let headers = run.view().job(job).unwrap().input.headers;
     assert_eq!(headers["argv"], HeaderValue::Template("{{ x }}".to_owned()));
-    assert_eq!(headers["from"], HeaderValue::Value(Json::from("{{ evil }}")));
+    assert_eq!(headers["from"], HeaderValue::Value(Value::from("{{ evil }}")));
     let mut rendered = headers.clone();
-    rendered.insert("argv".to_owned(), HeaderValue::Value(Json::from("rendered")));
+    rendered.insert("argv".to_owned(), HeaderValue::Value(Value::from("rendered")));
     let activate = |rendered| Action::ActivateJobs {
         worker: "w".to_owned(),
         jobs: vec![JobStart { job, rendered, on_unknown: OnUnknown::Retry }],

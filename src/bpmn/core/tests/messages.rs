@@ -1,7 +1,7 @@
 //! Message starts (S16, S33).
 
 use super::run::{Run, number, vars};
-use crate::core::{Action, Answer, Json, Trigger};
+use crate::core::{Action, Answer, Trigger, Value};
 
 fn message(key: &str, id: Option<&str>, only: Option<&str>) -> Action {
     Action::PublishMessage {
@@ -75,9 +75,9 @@ fn an_operator_may_start_a_process_at_its_message_start() {
         process: "p".to_owned(),
         version: None,
         start: start.map(str::to_owned),
-        variables: vars(&[("x", Json::from("payload"))]),
+        variables: vars(&[("x", Value::from("payload"))]),
     };
     assert_eq!(run.ask(start(None)).unwrap_err().code(), "ambiguous-start");
     let Ok(Answer::Started { instance }) = run.ask(start(Some("on_m"))) else { panic!("not started") };
-    assert_eq!(run.view().variables(instance), vars(&[("y", Json::from("payload"))]));
+    assert_eq!(run.view().variables(instance), vars(&[("y", Value::from("payload"))]));
 }

@@ -81,7 +81,7 @@ impl Run {
     }
 
     /// Starts process `p`.
-    pub fn start(&mut self, variables: &[(&str, Json)]) -> u64 {
+    pub fn start(&mut self, variables: &[(&str, Value)]) -> u64 {
         let action = Action::Start { process: "p".to_owned(), version: None, start: None, variables: vars(variables) };
         match self.ask(action).unwrap() {
             Answer::Started { instance } => instance,
@@ -142,7 +142,7 @@ impl Run {
     }
 
     /// The oldest job of node `id` is done.
-    pub fn complete(&mut self, id: &str, result: &[(&str, Json)]) {
+    pub fn complete(&mut self, id: &str, result: &[(&str, Value)]) {
         let (job, attempt) = self.activate(id);
         self.ask(Action::JobCompleted { job, attempt, result: vars(result) }).unwrap();
     }
@@ -155,7 +155,7 @@ impl Run {
     }
 
     /// The oldest job of node `id` throws a BPMN error.
-    pub fn throw(&mut self, id: &str, code: &str, thrown: &[(&str, Json)]) {
+    pub fn throw(&mut self, id: &str, code: &str, thrown: &[(&str, Value)]) {
         let (job, attempt) = self.activate(id);
         let (code, message) = (code.to_owned(), "thrown".to_owned());
         self.ask(Action::JobError { job, attempt, code, message, variables: vars(thrown) }).unwrap();
@@ -194,7 +194,7 @@ impl Run {
     }
 
     /// The last value given to a variable of the run itself.
-    pub fn root(&self, instance: u64, wanted: &str) -> Option<Json> {
+    pub fn root(&self, instance: u64, wanted: &str) -> Option<Value> {
         self.log.iter().rev().find_map(|event| match &event.body {
             Body::VariableSet { scope, name, value, .. } if *scope == instance && name == wanted => Some(value.clone()),
             _ => None,
@@ -203,11 +203,11 @@ impl Run {
 }
 
 /// Named values.
-pub fn vars(entries: &[(&str, Json)]) -> Variables {
+pub fn vars(entries: &[(&str, Value)]) -> Variables {
     entries.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
 /// A whole number.
-pub fn number(number: i64) -> Json {
-    Json::from(number)
+pub fn number(number: i64) -> Value {
+    Value::from(number)
 }

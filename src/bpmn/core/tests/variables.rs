@@ -1,10 +1,10 @@
 //! Scopes, mappings, results (bpmn.md 7).
 
 use super::run::{Run, number, vars};
-use crate::core::{Action, Json, Variables};
+use crate::core::{Action, Value, Variables};
 
-fn context(entries: &[(&str, Json)]) -> Json {
-    Json::Context(vars(entries))
+fn context(entries: &[(&str, Value)]) -> Value {
+    Value::Context(vars(entries))
 }
 
 #[test]
@@ -15,7 +15,7 @@ fn input_mappings_run_in_order_and_stay_local() {
     let job = run.view().job(run.element("t").1.job.unwrap()).unwrap();
     let seen = job.input.variables;
     assert_eq!((&seen["a"], &seen["b"], &seen["x"]), (&number(2), &number(3), &number(1)));
-    assert_eq!(seen["to"], context(&[("name", Json::from("plain")), ("n", number(3))]));
+    assert_eq!(seen["to"], context(&[("name", Value::from("plain")), ("n", number(3))]));
     run.complete("t", &[]);
     assert_eq!(run.root(instance, "a"), None);
 }
@@ -70,7 +70,10 @@ fn run_is_there_everywhere_and_nobody_writes_it() {
     let mut run = Run::of("start -> t -> end; t.in k := =run.key; t.in p := =run.process + run.started");
     let instance = run.start(&[]);
     let seen = run.view().job(run.element("t").1.job.unwrap()).unwrap().input.variables;
-    assert_eq!((&seen["k"], &seen["p"]), (&Json::from(instance), &Json::from("p2025-01-01T00:00:00Z")));
+    assert_eq!(
+        (&seen["k"], &seen["p"]),
+        (&number(i64::try_from(instance).unwrap()), &Value::from("p2025-01-01T00:00:00Z"))
+    );
     let start =
         Action::Start { process: "p".to_owned(), version: None, start: None, variables: vars(&[("run", number(1))]) };
     assert_eq!(run.ask(start).unwrap_err().code(), "invalid-variables");
@@ -101,7 +104,7 @@ fn a_job_type_or_retries_that_cannot_be_used_is_an_incident() {
         assert_eq!(run.incident("t").unwrap().1, "expression-error", "{statement}");
     }
     let mut run = Run::of("start -> t -> end; t.type := =kind");
-    run.start(&[("kind", Json::from("sql"))]);
+    run.start(&[("kind", Value::from("sql"))]);
     assert_eq!(run.view().waiting_job_types().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["sql"]);
     assert_eq!(Variables::new().len(), 0);
 }
