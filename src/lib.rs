@@ -22,6 +22,7 @@ pub mod receive;
 pub mod process;
 pub mod export;
 pub mod graph;
+pub mod semconv;
 pub mod store;
 pub mod query;
 pub mod gate;
