@@ -25,6 +25,7 @@ pub mod graph;
 pub mod semconv;
 pub mod store;
 pub mod query;
+pub mod generate;
 pub mod gate;
 pub mod engine;
 pub mod telemetry;

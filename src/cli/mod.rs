@@ -5,10 +5,12 @@
 
 pub mod demo;
 pub mod exit;
+pub mod generate;
 pub mod health;
 pub mod loadgen;
 pub mod output;
 pub mod run;
+pub mod sandbox;
 pub mod sources;
 pub mod sql;
 pub mod validate;
@@ -47,6 +49,11 @@ pub enum Command {
     Demo(demo::Args),
     /// Send seeded traces to an OTLP endpoint and report what became of them
     Loadgen(loadgen::Args),
+    /// Generate files from a registry of semantic conventions
+    Generate(generate::Args),
+    /// Start a command of a pipeline; the daemon calls it, people do not
+    #[command(name = "__sandbox", hide = true)]
+    Sandbox(sandbox::Args),
 }
 
 /// Runs the command.
@@ -65,6 +72,8 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),
         Some(Command::Loadgen(args)) => runtime()?.block_on(loadgen::run(args, &Clock::os())),
+        Some(Command::Generate(args)) => generate::run(&args, &Clock::os()),
+        Some(Command::Sandbox(args)) => Ok(sandbox::run(&args)),
     }
 }
 

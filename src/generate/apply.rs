@@ -70,11 +70,8 @@ pub fn apply(request: &Apply) -> Result<Outcome, Error> {
         return Err(Error::Conflict(plan.edited.iter().map(edited).collect()));
     }
     let outcome = outcome(&home, staging.outcome.variant.clone(), &plan);
-    let new_list = List {
-        format: FORMAT,
-        applied: Some(request.id.clone()),
-        files: rows(&list, &staging, &staged_id, &files),
-    };
+    let new_list =
+        List { format: FORMAT, applied: Some(request.id.clone()), files: rows(&list, &staging, &staged_id, &files) };
     let undo = Undo {
         format: FORMAT,
         target: staging.target,
@@ -157,8 +154,11 @@ pub(super) fn finish_begun(home: &Home) -> Result<(), Error> {
     }
 }
 
+/// Path → bytes.
+type Files = BTreeMap<String, Vec<u8>>;
+
 /// A staging folder with its id, manifest and files, every byte as it was staged.
-fn staged(home: &Home, folder: &Path) -> Result<(String, Staging, BTreeMap<String, Vec<u8>>), Error> {
+fn staged(home: &Home, folder: &Path) -> Result<(String, Staging, Files), Error> {
     let wrong = |why: &str| Error::Staged { folder: folder.to_owned(), why: why.to_owned() };
     let real = folder.canonicalize().map_err(|error| wrong(&format!("cannot be read: {error}")))?;
     let id = real.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
@@ -206,8 +206,9 @@ fn outcome(home: &Home, variant: Option<String>, plan: &Plan) -> Outcome {
 }
 
 /// The own list after: rows of other targets, and those of this one.
-fn rows(list: &List, staging: &Staging, staged: &str, files: &BTreeMap<String, Vec<u8>>) -> Vec<Row> {
-    let others = list.files.iter().filter(|row| row.target != staging.target && !files.contains_key(&row.path)).cloned();
+fn rows(list: &List, staging: &Staging, staged: &str, files: &Files) -> Vec<Row> {
+    let others =
+        list.files.iter().filter(|row| row.target != staging.target && !files.contains_key(&row.path)).cloned();
     let own = staging.files.iter().map(|file| Row {
         path: file.path.clone(),
         sha256: file.sha256.clone(),

@@ -192,7 +192,10 @@ mod tests {
     #[test]
     fn lines_are_wrapped_at_words_within_the_length() {
         let format = CommentFormat { prefix: "// ".into(), line_length: Some(14), ..CommentFormat::default() };
-        assert_eq!(format.write("the quick brown fox incomprehensibly", 0), "// the quick\n// brown fox\n// incomprehensibly");
+        assert_eq!(
+            format.write("the quick brown fox incomprehensibly", 0),
+            "// the quick\n// brown fox\n// incomprehensibly"
+        );
         let joined = CommentFormat { ignore_newlines: true, dots: Dots::Enforce, line_length: None, ..format };
         assert_eq!(joined.write("a\nb\n\nc", 0), "// a b\n//\n// c.");
     }

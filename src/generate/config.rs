@@ -104,8 +104,7 @@ impl Config {
         if file.is_set("comment_formats") {
             let formats = file.block("comment_formats");
             let format = |entry| CommentFormat::read(&formats.block_of(entry));
-            self.comment_formats =
-                formats.entries().iter().map(|entry| (entry.key.clone(), format(entry))).collect();
+            self.comment_formats = formats.entries().iter().map(|entry| (entry.key.clone(), format(entry))).collect();
         }
         if let Some(name) = file.text("default_comment_format") {
             self.default_comment_format = Some(name);
@@ -152,9 +151,7 @@ fn entry(section: &Section<'_>) -> Option<Entry> {
         return None;
     };
     match glob::Pattern::new(&template) {
-        Ok(pattern) => {
-            Some(Entry { pattern, mode: mode?, file_name, params, escape, mark: section.mark().clone() })
-        }
+        Ok(pattern) => Some(Entry { pattern, mode: mode?, file_name, params, escape, mark: section.mark().clone() }),
         Err(why) => {
             section.check("template", format!("`{template}` is no pattern: {why}"));
             None

@@ -23,7 +23,11 @@ pub(super) fn unified(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Str
 pub(super) fn named(from: &str, to: &str, old: &[u8], new: &[u8]) -> String {
     if old == new {
         // An empty file that comes or goes has no line to show.
-        return if from.starts_with("/dev") || to.starts_with("/dev") { format!("--- {from}\n+++ {to}\n") } else { String::new() };
+        return if from.starts_with("/dev") || to.starts_with("/dev") {
+            format!("--- {from}\n+++ {to}\n")
+        } else {
+            String::new()
+        };
     }
     let texts = (std::str::from_utf8(old), std::str::from_utf8(new));
     let (Ok(old), Ok(new)) = texts else { return format!("Binary files {from} and {to} differ\n") };
@@ -31,7 +35,8 @@ pub(super) fn named(from: &str, to: &str, old: &[u8], new: &[u8]) -> String {
         return format!("Files {from} and {to} differ: {} and {} bytes\n", old.len(), new.len());
     }
     // Patience is deterministic; a timeout would not be.
-    let diff = TextDiff::configure().algorithm(Algorithm::Patience).timeout(Duration::from_secs(3600)).diff_lines(old, new);
+    let diff =
+        TextDiff::configure().algorithm(Algorithm::Patience).timeout(Duration::from_secs(3600)).diff_lines(old, new);
     diff.unified_diff().context_radius(3).header(from, to).to_string()
 }
 

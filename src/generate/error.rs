@@ -40,7 +40,9 @@ pub enum Error {
         excerpt: String,
     },
     /// Two renderings of one path differ.
-    #[error("WG-GEN-021 {first} and {second} both write `{path}`, with different bytes; give one of them another `file_name`")]
+    #[error(
+        "WG-GEN-021 {first} and {second} both write `{path}`, with different bytes; give one of them another `file_name`"
+    )]
     Twice {
         /// The path inside OUTPUT.
         path: String,

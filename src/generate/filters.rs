@@ -118,9 +118,9 @@ fn comment(text: &Value, options: &Kwargs, config: &Config) -> Result<String, Er
     format.line_length = options.get::<Option<usize>>("line_length")?.or(format.line_length);
     if let Some(word) = options.get::<Option<String>>("indent_type")? {
         let found = INDENTS.iter().find(|(name, _)| *name == word);
-        format.indent = found.map(|(_, indent): &(&str, Indent)| *indent).ok_or_else(|| {
-            fails(format!("indent_type is space or tab, got \"{word}\""))
-        })?;
+        format.indent = found
+            .map(|(_, indent): &(&str, Indent)| *indent)
+            .ok_or_else(|| fails(format!("indent_type is space or tab, got \"{word}\"")))?;
     }
     let indent = options.get::<Option<usize>>("indent")?.unwrap_or(0);
     if indent > 1_000 {
@@ -362,7 +362,10 @@ fn scalar(value: &Value) -> String {
             let text = value.to_string();
             let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-'))
                 && text.starts_with(|c: char| c.is_ascii_alphabetic())
-                && !matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n");
+                && !matches!(
+                    text.to_ascii_lowercase().as_str(),
+                    "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
+                );
             if plain { text } else { serde_json::Value::from(text).to_string() }
         }
     }
@@ -409,15 +412,24 @@ mod tests {
             "True False False True False;False True True False False;False False False False True;False False False False \
              False;"
         );
-        assert_eq!(render("{{ attrs[1].type | enum_type }} {{ attrs[2].type | instantiated_type }}"), "string string[]");
+        assert_eq!(
+            render("{{ attrs[1].type | enum_type }} {{ attrs[2].type | instantiated_type }}"),
+            "string string[]"
+        );
     }
 
     #[test]
     fn texts_map_or_stay() {
-        assert_eq!(render("{{ 'int' | map_text('rust') }} {{ 'x' | map_text('rust') }} {{ 'x' | map_text('rust', '?') }}"), "i64 x ?");
+        assert_eq!(
+            render("{{ 'int' | map_text('rust') }} {{ 'x' | map_text('rust') }} {{ 'x' | map_text('rust', '?') }}"),
+            "i64 x ?"
+        );
         assert!(render("{{ 'int' | map_text('go') }}").contains("no text map `go`"));
         assert_eq!(render("{{ 'http calls of ios-apps' | acronym }}"), "HTTP calls of iOS-apps");
-        assert_eq!(render("{{ 'a.b.c' | attribute_id }} {{ 'a' | attribute_namespace }} {{ 'a' | attribute_id }}"), "b.c other a");
+        assert_eq!(
+            render("{{ 'a.b.c' | attribute_id }} {{ 'a' | attribute_namespace }} {{ 'a' | attribute_id }}"),
+            "b.c other a"
+        );
         assert_eq!(render("{{ ['a', nothing, 'b\nc'] | comment(prefix='// ', indent=2) }}"), "// a\n  // b\n  // c");
         assert_eq!(render("{{ nothing | comment(prefix='// ') }}"), "");
         assert!(render("{{ 'a' | comment(prefx='// ') }}").contains("prefx"));

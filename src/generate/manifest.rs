@@ -234,6 +234,7 @@ impl Home {
 
 /// Refuses an id that could name something else of ours.
 pub(super) fn check_id(id: &str) -> Result<(), Error> {
-    let fine = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let fine =
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     if fine { Ok(()) } else { Err(Error::Argument(format!("`{id}` is no id: letters, digits, `_`, `-`, at most 64"))) }
 }

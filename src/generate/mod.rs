@@ -35,6 +35,7 @@ pub use plan::Preview;
 pub use render::{Input, Rendering, render};
 pub use stage::{Stage, preview, prune, stage};
 pub use templates::Templates;
+pub use view::value as template_value;
 
 /// A resolved registry.
 #[derive(Clone, Debug, PartialEq)]

@@ -107,8 +107,32 @@ fn name_of(name: &str) -> Token {
 
 /// Words before `(` that are no calls.
 const KEYWORDS: &[&str] = &[
-    "and", "or", "not", "in", "is", "if", "elif", "else", "for", "set", "with", "call", "macro", "filter", "include",
-    "import", "from", "extends", "block", "do", "autoescape", "recursive", "ignore", "missing", "as", "raw",
+    "and",
+    "or",
+    "not",
+    "in",
+    "is",
+    "if",
+    "elif",
+    "else",
+    "for",
+    "set",
+    "with",
+    "call",
+    "macro",
+    "filter",
+    "include",
+    "import",
+    "from",
+    "extends",
+    "block",
+    "do",
+    "autoescape",
+    "recursive",
+    "ignore",
+    "missing",
+    "as",
+    "raw",
 ];
 
 /// What the template binds itself. Coarse on purpose: a bound name anywhere is known everywhere.
@@ -243,8 +267,11 @@ mod tests {
 
     use super::*;
 
-    const KNOWN: Known<'_> =
-        Known { filters: &["upper", "map", "select", "selectattr", "join"], tests: &["stable", "defined"], functions: &["range"] };
+    const KNOWN: Known<'_> = Known {
+        filters: &["upper", "map", "select", "selectattr", "join"],
+        tests: &["stable", "defined"],
+        functions: &["range"],
+    };
 
     fn names(text: &str) -> Vec<String> {
         let told = |u: Unsupported| format!("{}:{} {} {}", u.line, u.column, u.kind, u.name);
@@ -256,16 +283,14 @@ mod tests {
         assert_eq!(names("{{ a | upper }}\n  {{ a|uper }}"), ["2:8 filter uper"]);
         assert_eq!(names("é{% if a is not stabel %}{% endif %}"), ["1:17 test stabel"]);
         assert_eq!(names("{% filter shout %}x{% endfilter %}"), ["1:11 filter shout"]);
-        assert_eq!(names("{{ a | map('shout') | select(\"odd\") | selectattr('a', 'b') }}"), [
-            "1:12 filter shout",
-            "1:30 test odd",
-            "1:55 test b"
-        ]);
-        assert_eq!(names("{{ now() }}{% for i in lipsum(3) %}{% endfor %}{{ x == lipsum (1) }}"), [
-            "1:4 function now",
-            "1:24 function lipsum",
-            "1:56 function lipsum"
-        ]);
+        assert_eq!(
+            names("{{ a | map('shout') | select(\"odd\") | selectattr('a', 'b') }}"),
+            ["1:12 filter shout", "1:30 test odd", "1:55 test b"]
+        );
+        assert_eq!(
+            names("{{ now() }}{% for i in lipsum(3) %}{% endfor %}{{ x == lipsum (1) }}"),
+            ["1:4 function now", "1:24 function lipsum", "1:56 function lipsum"]
+        );
     }
 
     #[test]

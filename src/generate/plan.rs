@@ -47,7 +47,12 @@ pub(super) struct Plan {
 
 impl Plan {
     /// `files` of `target` against the tree.
-    pub(super) fn of(home: Option<&Home>, list: &List, target: &str, files: &BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
+    pub(super) fn of(
+        home: Option<&Home>,
+        list: &List,
+        target: &str,
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self, Error> {
         let rows: BTreeMap<&str, &Row> = list.files.iter().map(|row| (row.path.as_str(), row)).collect();
         let mine = list.files.iter().filter(|row| row.target == target).map(|row| row.path.as_str());
         let paths: BTreeSet<&str> = mine.chain(files.keys().map(String::as_str)).collect();

@@ -240,7 +240,8 @@ fn failed(error: &minijinja::Error, source: &Source) -> Error {
     let text = error.template_source().map_or_else(|| source.text.to_string(), str::to_owned);
     let path = of_other.map_or_else(|| source.shown.clone(), |name| format!("{} (included)", name));
     let shown = |n: usize| text.lines().nth(n.checked_sub(1)?).map(|l| format!("\n{n:>5} | {l}"));
-    let excerpt = if line == 0 { String::new() } else { (line.saturating_sub(1)..=line + 1).filter_map(shown).collect() };
+    let excerpt =
+        if line == 0 { String::new() } else { (line.saturating_sub(1)..=line + 1).filter_map(shown).collect() };
     Error::Template { path, line, cause, excerpt }
 }
 

@@ -110,7 +110,9 @@ impl Templates {
     pub(super) fn target(&self, target: &str, variant: Option<&str>) -> Result<Target, Error> {
         for (what, name) in [("target", Some(target)), ("variant", variant)] {
             if let Some(name) = name.filter(|name| !is_folder_name(name)) {
-                return Err(Error::Argument(format!("{what} `{name}` is no folder name: letters, digits, `.`, `_`, `-`")));
+                return Err(Error::Argument(format!(
+                    "{what} `{name}` is no folder name: letters, digits, `.`, `_`, `-`"
+                )));
             }
         }
         let root = format!("registry/{target}");

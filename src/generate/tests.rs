@@ -104,7 +104,8 @@ fn revert_as(output: &Path, id: &str, disk: &Disk) -> Result<Outcome, Error> {
 
 #[test]
 fn the_shipped_target_renders_every_attribute_and_span() {
-    let input = Input { target: "rust".into(), templates: Templates::builtin(), ..Set::of(&[("weaver.yaml", ALL)]).input() };
+    let input =
+        Input { target: "rust".into(), templates: Templates::builtin(), ..Set::of(&[("weaver.yaml", ALL)]).input() };
     let rendering = render(&input).unwrap();
     let text = |path: &str| String::from_utf8(rendering.files[path].clone()).unwrap();
     assert_eq!(
@@ -131,7 +132,10 @@ fn params_are_laid_file_template_caller_and_name_files() {
     let set = Set::of(&[
         ("weaver.yaml", yaml),
         ("a.j2", "{{ params.a }}{{ params.b }}{{ params.c }}{{ params.gone is defined }}"),
-        ("b.j2", "{{ params.a }}{% include 'part' ~ '.j2' %}{{ template.set_file_name('x/' ~ ctx.registry.spans[0].type) }}"),
+        (
+            "b.j2",
+            "{{ params.a }}{% include 'part' ~ '.j2' %}{{ template.set_file_name('x/' ~ ctx.registry.spans[0].type) }}",
+        ),
         ("part.j2", "!"),
     ]);
     let params = BTreeMap::from([("b".to_owned(), json!("D")), ("gone".to_owned(), json!(null))]);
@@ -146,8 +150,15 @@ fn problems_of_weaver_yaml_are_told_at_once_with_their_places() {
                 template_syntax: {block_start: '<%'}\nparams: {params: 1}\ndefault_comment_format: go\n";
     let error = render(&Set::of(&[("weaver.yaml", yaml)]).input()).unwrap_err().to_string();
     for part in [
-        "weaver.yaml:2:", "did you mean \"application_mode\"", "application_mode: is required", "jq beyond `.`", "got \"often\"",
-        "is no pattern", "invalid keys: what", "template_syntax: is not supported by weavergen yet", "params: is reserved",
+        "weaver.yaml:2:",
+        "did you mean \"application_mode\"",
+        "application_mode: is required",
+        "jq beyond `.`",
+        "got \"often\"",
+        "is no pattern",
+        "invalid keys: what",
+        "template_syntax: is not supported by weavergen yet",
+        "params: is reserved",
         "no `comment_formats::go`",
     ] {
         assert!(error.contains(part), "{part} in\n{error}");
@@ -164,12 +175,15 @@ fn unknown_names_of_all_templates_are_told_before_anything_renders() {
     ]);
     let text = render(&set.input()).unwrap_err().to_string();
     let lines: Vec<_> = text.lines().map(|line| line.replace(&set.0.path().display().to_string(), "T")).collect();
-    assert_eq!(lines, [
-        "WG-GEN-012 T/registry/t/a.j2:2:8: filter \"prometheus_unit_name\" is not supported by the built-in renderer; run with --engine weaver or remove it",
-        "WG-GEN-012 T/registry/t/b.j2:1:12: test \"stabel\" is not supported by the built-in renderer; run with --engine weaver or remove it; did you mean \"stable\"?",
-        "WG-GEN-012 T/registry/t/b.j2:1:24: function \"now\" is not supported by the built-in renderer; run with --engine weaver or remove it",
-        "WG-GEN-012 T/registry/t/weaver.yaml:1:13: filter \"sanke_case\" is not supported by the built-in renderer; run with --engine weaver or remove it; did you mean \"snake_case\"?",
-    ]);
+    assert_eq!(
+        lines,
+        [
+            "WG-GEN-012 T/registry/t/a.j2:2:8: filter \"prometheus_unit_name\" is not supported by the built-in renderer; run with --engine weaver or remove it",
+            "WG-GEN-012 T/registry/t/b.j2:1:12: test \"stabel\" is not supported by the built-in renderer; run with --engine weaver or remove it; did you mean \"stable\"?",
+            "WG-GEN-012 T/registry/t/b.j2:1:24: function \"now\" is not supported by the built-in renderer; run with --engine weaver or remove it",
+            "WG-GEN-012 T/registry/t/weaver.yaml:1:13: filter \"sanke_case\" is not supported by the built-in renderer; run with --engine weaver or remove it; did you mean \"snake_case\"?",
+        ]
+    );
 }
 
 #[test]
@@ -177,12 +191,14 @@ fn a_template_that_fails_is_told_with_the_lines_around() {
     let set = Set::of(&[("weaver.yaml", ALL), ("a.j2", "one\ntwo {{ 'x' | comment(format='go') }}\nthree\nfour")]);
     let text = render(&set.input()).unwrap_err().to_string().replace(&set.0.path().display().to_string(), "T");
     assert!(text.starts_with("WG-GEN-020 T/registry/t/a.j2:2: "), "{text}");
-    assert!(text.contains("no comment format `go`") && text.ends_with("    1 | one\n    2 | two {{ 'x' | comment(format='go') }}\n    3 | three"), "{text}");
-    for (template, part) in [
-        ("{% if %}", "a.j2:1"),
-        ("{{ 'x' * 100000000000 }}", "fuel"),
-        ("{% include '../../x' %}", "template"),
-    ] {
+    assert!(
+        text.contains("no comment format `go`")
+            && text.ends_with("    1 | one\n    2 | two {{ 'x' | comment(format='go') }}\n    3 | three"),
+        "{text}"
+    );
+    for (template, part) in
+        [("{% if %}", "a.j2:1"), ("{{ 'x' * 100000000000 }}", "fuel"), ("{% include '../../x' %}", "template")]
+    {
         set.write("a.j2", template);
         let text = render(&set.input()).unwrap_err().to_string();
         assert!(text.starts_with("WG-GEN-020") && text.contains(part), "{template}: {text}");
@@ -272,7 +288,10 @@ fn hand_edits_survive_and_are_shown_three_ways() {
     generate(out, "k1", set.input(), &disk).unwrap();
     fs::write(out.join("a"), "mine\n").unwrap();
     fs::write(out.join("c"), "not ours\n").unwrap();
-    assert_eq!(generate(out, "k2", set.input(), &disk).map(|_| ()).unwrap_err().to_string().split(':').next(), Some("WG-GEN-031 changed by hand since they were generated"));
+    assert_eq!(
+        generate(out, "k2", set.input(), &disk).map(|_| ()).unwrap_err().to_string().split(':').next(),
+        Some("WG-GEN-031 changed by hand since they were generated")
+    );
     set.write("a.j2", "two\n");
     set.write("c.j2", "c\n");
     set.remove("b.j2");
@@ -283,10 +302,18 @@ fn hand_edits_survive_and_are_shown_three_ways() {
     assert_eq!(conflicts.iter().map(|c| c.path.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
     assert_eq!(conflicts[0].yours, "--- generated/a\n+++ yours/a\n@@ -1 +1 @@\n-one\n+mine\n");
     assert_eq!(conflicts[0].ours, "--- yours/a\n+++ now/a\n@@ -1 +1 @@\n-mine\n+two\n");
-    let clean = Stage { output: out.to_owned(), id: "k4".into(), input: set.input(), expect_clean: true, disk: disk.clone() };
+    let clean =
+        Stage { output: out.to_owned(), id: "k4".into(), input: set.input(), expect_clean: true, disk: disk.clone() };
     assert!(matches!(stage(&clean), Err(Error::Conflict(c)) if c.len() == 2));
     let staged = stage_as(out, "k5", set.input(), &disk).unwrap().staged.unwrap();
-    let over = Apply { output: out.to_owned(), id: "k6".into(), staged, overwrite: true, expect_clean: false, disk: disk.clone() };
+    let over = Apply {
+        output: out.to_owned(),
+        id: "k6".into(),
+        staged,
+        overwrite: true,
+        expect_clean: false,
+        disk: disk.clone(),
+    };
     apply(&over).unwrap();
     assert_eq!(tree(out), BTreeMap::from([("a".into(), "two\n".into()), ("c".into(), "c\n".into())]));
     fs::write(out.join("a"), "mine again\n").unwrap();
@@ -313,8 +340,13 @@ fn only_what_was_staged_here_is_installed() {
     let set = Set::of(&[("weaver.yaml", ALL), ("a.j2", "a")]);
     let staged = stage_as(out.path(), "k1", set.input(), &disk).unwrap().staged.unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
-    for folder in [elsewhere.path().to_owned(), out.path().join(".weavergen"), out.path().to_owned(), staged.join("x")] {
-        assert!(matches!(apply_as(out.path(), "k2", folder.clone(), &disk), Err(Error::Staged { .. })), "{}", folder.display());
+    for folder in [elsewhere.path().to_owned(), out.path().join(".weavergen"), out.path().to_owned(), staged.join("x")]
+    {
+        assert!(
+            matches!(apply_as(out.path(), "k2", folder.clone(), &disk), Err(Error::Staged { .. })),
+            "{}",
+            folder.display()
+        );
     }
     fs::write(staged.join("a"), "b").unwrap();
     let error = apply_as(out.path(), "k2", staged, &disk).unwrap_err();
@@ -429,8 +461,10 @@ fn runs_leave_only_what_is_still_referred_to() {
         generate(out.path(), &format!("run-{n}"), set.input(), &disk).unwrap();
         prune(out.path(), "run-", &disk).unwrap();
     }
-    let mut names: Vec<_> =
-        fs::read_dir(out.path().join(".weavergen")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(out.path().join(".weavergen"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     assert_eq!(names, ["manifest.json", "run-4", "run-4.json", "run-4.undo", "write.lock"]);
     revert_as(out.path(), "r1", &disk).unwrap();

@@ -73,7 +73,9 @@ pub(super) fn place(root: &Path, path: &str) -> Result<PathBuf, Error> {
         let meta = match std::fs::symlink_metadata(&at) {
             Ok(meta) => meta,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(place),
-            Err(error) if error.kind() == ErrorKind::NotADirectory => return Err(wrong("lies below a file".to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotADirectory => {
+                return Err(wrong("lies below a file".to_owned()));
+            }
             Err(error) => return Err(Error::io("read", &at)(error)),
         };
         let last = i + 1 == parts.len();
@@ -119,8 +121,20 @@ mod tests {
         assert_eq!(normal(".github/x.yml").unwrap(), ".github/x.yml");
         let long = "x".repeat(256);
         let bad = [
-            "", "/etc/passwd", "../a", "a/../../b", "a//b", "a/", ".", "a/.", ".weavergen/journal.json", "a/.git/hooks/x",
-            "a\0b", "a\nb", "a\\b", &long,
+            "",
+            "/etc/passwd",
+            "../a",
+            "a/../../b",
+            "a//b",
+            "a/",
+            ".",
+            "a/.",
+            ".weavergen/journal.json",
+            "a/.git/hooks/x",
+            "a\0b",
+            "a\nb",
+            "a\\b",
+            &long,
         ];
         for path in bad {
             let error = normal(path).unwrap_err().to_string();

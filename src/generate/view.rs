@@ -60,7 +60,7 @@ fn replace(item: &mut Json, catalog: &[Json]) {
 }
 
 /// JSON as a template value.
-pub(super) fn value(json: &Json) -> Value {
+pub fn value(json: &Json) -> Value {
     match json {
         Json::Null => Value::from(()),
         Json::Bool(value) => Value::from(*value),
