@@ -151,7 +151,8 @@ async fn the_environment_is_ours_alone_and_the_folder_empty() {
     let bench = Bench::new();
     let env = json!({"argv": ["sh", "-c", "/usr/bin/env; pwd; ls -A | wc -l"], "env": {"MINE": 1, "TRACEPARENT": "t"}, "stdout": "lines"});
     let result = completed(bench.run(env).await);
-    let mut lines: Vec<_> = result["stdout"].as_array().unwrap().iter().map(|l| l.as_str().unwrap().to_owned()).collect();
+    let mut lines: Vec<_> =
+        result["stdout"].as_array().unwrap().iter().map(|l| l.as_str().unwrap().to_owned()).collect();
     let (count, folder) = (lines.pop().unwrap(), lines.pop().unwrap());
     assert_eq!(count.trim(), "0");
     assert!(folder.ends_with("tmp/job-7-2"), "{folder}");
@@ -159,15 +160,18 @@ async fn the_environment_is_ours_alone_and_the_folder_empty() {
     // the shell itself sets these
     lines.retain(|line| !["PWD=", "SHLVL=", "_=", "OLDPWD="].iter().any(|own| line.starts_with(own)));
     lines.sort();
-    assert_eq!(lines, [
-        "MINE=1",
-        "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317",
-        "OTEL_RESOURCE_ATTRIBUTES=weavergen.origin=pipeline,weavergen.run=42",
-        "TRACEPARENT=t",
-        "WEAVERGEN_ATTEMPT=2",
-        "WEAVERGEN_EFFECT_KEY=abcdefghijklmnopqrstuvwxyz",
-        "WEAVERGEN_INSTANCE=42",
-    ]);
+    assert_eq!(
+        lines,
+        [
+            "MINE=1",
+            "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317",
+            "OTEL_RESOURCE_ATTRIBUTES=weavergen.origin=pipeline,weavergen.run=42",
+            "TRACEPARENT=t",
+            "WEAVERGEN_ATTEMPT=2",
+            "WEAVERGEN_EFFECT_KEY=abcdefghijklmnopqrstuvwxyz",
+            "WEAVERGEN_INSTANCE=42",
+        ]
+    );
     let root = bench.dir.path().join("root");
     let there = completed(bench.run(json!({"argv": ["sh", "-c", "pwd"], "cwd": root})).await);
     assert_eq!(there["stdout"].as_str().unwrap().trim(), root.canonicalize().unwrap().to_str().unwrap());
@@ -180,7 +184,10 @@ async fn input_goes_in_and_output_comes_out_in_the_form_asked_for() {
         bench.run(json!({"argv": ["sh", "-c", "cat; echo noise >&2"], "stdin": stdin, "stdout": stdout}))
     };
     let text = completed(run(json!("a\nb\n"), "text").await);
-    assert_eq!((&text["stdout"], &text["exitCode"], &text["stderrTail"], &text["truncated"]), (&json!("a\nb\n"), &json!(0), &json!("noise\n"), &json!(false)));
+    assert_eq!(
+        (&text["stdout"], &text["exitCode"], &text["stderrTail"], &text["truncated"]),
+        (&json!("a\nb\n"), &json!(0), &json!("noise\n"), &json!(false))
+    );
     assert!(text["durationMs"].is_u64());
     assert_eq!(completed(run(json!("a\nb\n"), "lines").await)["stdout"], json!(["a", "b"]));
     assert_eq!(completed(run(json!({"x": [1]}), "json").await)["stdout"], json!({"x": [1]}));
@@ -205,7 +212,10 @@ async fn exit_codes_and_signals_become_outcomes() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(failed(bench.run(json!({"argv": ["sh", "-c", "kill -SEGV $$"]})).await), ("command `sh` was ended by signal 11".to_owned(), true));
+    assert_eq!(
+        failed(bench.run(json!({"argv": ["sh", "-c", "kill -SEGV $$"]})).await),
+        ("command `sh` was ended by signal 11".to_owned(), true)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,7 +233,8 @@ async fn a_flood_is_read_and_thrown_away() {
 async fn what_hangs_is_ended_first_kindly_then_not() {
     let bench = Bench::new();
     let began = Instant::now();
-    let kind = bench.run_for(json!({"argv": ["sh", "-c", "echo $$ >&2; exec sleep 600"]}), Duration::from_millis(300)).await;
+    let kind =
+        bench.run_for(json!({"argv": ["sh", "-c", "echo $$ >&2; exec sleep 600"]}), Duration::from_millis(300)).await;
     let (text, retryable) = failed(kind);
     assert!(retryable && text.contains("was ended after 0.3 s") && began.elapsed() < Duration::from_secs(3), "{text}");
     gone(text.rsplit(' ').next().unwrap()).await;
@@ -299,7 +310,9 @@ async fn the_command_dies_with_the_thread_that_started_it() {
     let status = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     // a sandbox whose starter is not its parent any more does not start anything
-    let orphan = std::process::Command::new(env!("CARGO_BIN_EXE_weavergen")).args(["__sandbox", "1", "--", "/bin/echo", "x"]).output();
+    let orphan = std::process::Command::new(env!("CARGO_BIN_EXE_weavergen"))
+        .args(["__sandbox", "1", "--", "/bin/echo", "x"])
+        .output();
     let orphan = orphan.unwrap();
     assert_eq!((orphan.status.code(), orphan.stdout.as_slice()), (Some(69), &b""[..]));
 }

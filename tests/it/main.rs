@@ -9,6 +9,7 @@ mod crash;
 mod daemon;
 mod decoder;
 mod docker;
+mod jobs;
 mod proto;
 mod readme;
 mod receive;

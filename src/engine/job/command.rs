@@ -68,7 +68,7 @@ impl Command {
         };
         let mut process = Process::new(&self.settings.binary);
         process.arg("__sandbox").arg(std::process::id().to_string()).arg("--").arg(&program).args(&asked.arguments);
-        process.env_clear().envs(self.environment(job)).envs(&asked.env).current_dir(&cwd);
+        process.env_clear().envs(self.environment(job)).envs(asked.env.iter().cloned()).current_dir(&cwd);
         process.stdin(if asked.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
         process.stdout(if asked.stdout == Output::None { Stdio::null() } else { Stdio::piped() });
         process.stderr(Stdio::piped());
@@ -89,7 +89,8 @@ impl Command {
     async fn allowed(&self, name: &str) -> Result<PathBuf, Outcome> {
         let Some(executable) = self.settings.commands.get(name) else {
             let known: Vec<_> = self.settings.commands.keys().map(|name| format!("`{name}`")).collect();
-            let known = if known.is_empty() { "it names none".to_owned() } else { format!("it names {}", known.join(", ")) };
+            let known =
+                if known.is_empty() { "it names none".to_owned() } else { format!("it names {}", known.join(", ")) };
             return Err(never(format!("command `{name}` is not in `engine.jobs.commands`; {known}")));
         };
         let (path, want) = match executable {
@@ -102,8 +103,10 @@ impl Command {
             Ok((path, found)) if found == want => Ok(path),
             Ok((path, found)) => {
                 let path = path.display();
-                let text = format!("command `{name}`: {path} has sha256 {found}, but {want} is allowed; look at the file, \
-                                    then change `engine.jobs.commands`");
+                let text = format!(
+                    "command `{name}`: {path} has sha256 {found}, but {want} is allowed; look at the file, \
+                                    then change `engine.jobs.commands`"
+                );
                 Err(never(text))
             }
             Err(error) => Err(never(format!("command `{name}` cannot be read: {error}"))),
@@ -116,10 +119,7 @@ impl Command {
             ("WEAVERGEN_INSTANCE".to_owned(), job.run.to_string()),
             ("WEAVERGEN_ATTEMPT".to_owned(), job.attempt.to_string()),
             ("TRACEPARENT".to_owned(), job.traceparent.clone()),
-            (
-                "OTEL_RESOURCE_ATTRIBUTES".to_owned(),
-                format!("weavergen.origin=pipeline,weavergen.run={}", job.run),
-            ),
+            ("OTEL_RESOURCE_ATTRIBUTES".to_owned(), format!("weavergen.origin=pipeline,weavergen.run={}", job.run)),
         ];
         if let Some(endpoint) = &self.settings.otlp_endpoint {
             env.push(("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), endpoint.clone()));
@@ -229,9 +229,9 @@ impl Asked {
             None => Ok(vec![0]),
         };
         let exit_errors = headers.map("exitErrors")?;
-        let exit_errors = exit_errors.iter().map(|(key, value)| {
-            Ok((code(&Value::from(key.as_str()))?, text("header `exitErrors`", value)?))
-        });
+        let exit_errors = exit_errors
+            .iter()
+            .map(|(key, value)| Ok((code(&Value::from(key.as_str()))?, text("header `exitErrors`", value)?)));
         Ok(Self {
             name,
             arguments: argv.map(OsString::from).collect(),
@@ -241,7 +241,9 @@ impl Asked {
             stdout,
             max_output: usize::try_from(headers.size("maxOutput")?.unwrap_or(1 << 20)).unwrap_or(usize::MAX),
             exit_ok: exit_ok.map_err(|why| format!("header `exitOk`: {why}"))?,
-            exit_errors: exit_errors.collect::<Result<_, String>>().map_err(|why| format!("header `exitErrors`: {why}"))?,
+            exit_errors: exit_errors
+                .collect::<Result<_, String>>()
+                .map_err(|why| format!("header `exitErrors`: {why}"))?,
         })
     }
 

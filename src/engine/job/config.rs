@@ -143,9 +143,14 @@ mod tests {
         assert!(config.commands.is_empty());
         let all = problems.join("\n");
         for part in [
-            "commands::a::path: must be absolute", "commands::b::sha256: is required", "commands::c::path: is required",
-            "commands::d::network: false is not supported", "commands::d::write: is not supported",
-            "commands::d::sha256: must be 64", "invalid keys: concurency", "secrets: is not supported",
+            "commands::a::path: must be absolute",
+            "commands::b::sha256: is required",
+            "commands::c::path: is required",
+            "commands::d::network: false is not supported",
+            "commands::d::write: is not supported",
+            "commands::d::sha256: must be 64",
+            "invalid keys: concurency",
+            "secrets: is not supported",
         ] {
             assert!(all.contains(part), "{part} in\n{all}");
         }

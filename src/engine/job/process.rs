@@ -114,9 +114,7 @@ pub(super) async fn run(
     Ok(Ran { end, stdout, truncated, stderr_tail: whole_characters(&stderr) })
 }
 
-fn answer(
-    status: Result<std::io::Result<ExitStatus>, oneshot::error::RecvError>,
-) -> std::io::Result<ExitStatus> {
+fn answer(status: Result<std::io::Result<ExitStatus>, oneshot::error::RecvError>) -> std::io::Result<ExitStatus> {
     status.unwrap_or_else(|_| Err(std::io::Error::other("the thread that waits for the command has ended")))
 }
 

@@ -114,7 +114,8 @@ const CODEGEN: &[Header] = &[
     header("target", Kind::Text, "Folder of templates below registry/.").required(),
     header("output", Kind::Text, "Folder written to, under a configured root.").required(),
     header("variant", Kind::Text, "Folder below the target's."),
-    header("mode", Kind::Word(&["stage", "apply", "revert"]), "Stage, install, or take the newest install back.").or("stage"),
+    header("mode", Kind::Word(&["stage", "apply", "revert"]), "Stage, install, or take the newest install back.")
+        .or("stage"),
     header("staged", Kind::Text, "With apply: the staging folder to install, as an earlier job gave it."),
     header("generator", Kind::Word(&["forge", "command"]), "Renderer: forge is the built-in one.").or("forge"),
     header("templates", Kind::Text, "Folder that holds registry/<target>/; else the daemon's."),
@@ -129,7 +130,8 @@ const SPAN_GATE: &[Header] = &[
     header("only", Kind::Word(&["all", "run"]), "Which spans: all, or the run's own alone.").or("all"),
     header("mode", Kind::Word(&["until-verdict", "once", "until-pass"]), "When to stop asking.").or("until-verdict"),
     header("since", Kind::Instant, "Only spans newer than this; else than the run's newest codegen, or its start."),
-    header("onFail", Kind::Word(&["continue", "error"]), "Whether a failing gate is the BPMN error GATE_FAILED.").or("continue"),
+    header("onFail", Kind::Word(&["continue", "error"]), "Whether a failing gate is the BPMN error GATE_FAILED.")
+        .or("continue"),
 ];
 
 /// Job types that are built, with their headers.
@@ -370,7 +372,9 @@ mod tests {
 
     #[test]
     fn literal_text_is_read_as_the_type_of_its_header() {
-        let of = given(json!({"argv": "[\"x\", 1]", "maxOutput": "2KiB", "exitErrors": "{\"3\": \"E\"}", "timeout": "PT1S"}));
+        let of = given(
+            json!({"argv": "[\"x\", 1]", "maxOutput": "2KiB", "exitErrors": "{\"3\": \"E\"}", "timeout": "PT1S"}),
+        );
         let headers = Headers::of("command", &of).unwrap();
         assert_eq!(headers.list("argv").unwrap().unwrap(), [json!("x"), json!(1)]);
         assert_eq!(headers.size("maxOutput").unwrap(), Some(2048));
