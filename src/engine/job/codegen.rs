@@ -86,7 +86,7 @@ impl Codegen {
             }),
             Asked::Revert(revert) => generate::revert(&revert),
         };
-        match done.map(|outcome| serde_json::to_value(outcome)) {
+        match done.map(serde_json::to_value) {
             Ok(Ok(Value::Object(result))) => Outcome::Completed(result),
             Ok(_) => never("the result is no JSON object".to_owned()),
             Err(error) => {
