@@ -70,7 +70,7 @@ pub fn check(tables: &Tables, batch: &SpanBatch) -> (Vec<ArrayRef>, Counts) {
             Some(signatures.of(kind, table.required.words(), &present.words, |id| columns.missing(id)))
         };
         columns.matched(kind, by, (table.required.len(), required), (table.recommended.len(), recommended));
-        columns.findings(findings.map(|(ids, dropped)| (ids, dropped)));
+        columns.findings(findings);
         present.leave();
     }
     (columns.finish(), counts)

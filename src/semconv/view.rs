@@ -28,7 +28,7 @@ impl Registry {
             object.insert("base".to_owned(), index(&one.attribute));
             Json::Object(with_level(object, one))
         };
-        let attributes: Vec<_> = self.attributes.iter().map(|attribute| index(attribute)).collect();
+        let attributes: Vec<_> = self.attributes.iter().map(&index).collect();
         let mut view = body(self, "resolved/2.0", json!(attributes), &referred);
         view.insert("attribute_catalog".to_owned(), Json::Array(catalog.entries));
         Json::Object(view)
@@ -86,19 +86,18 @@ fn canonical(value: &Json, into: &mut String) {
 }
 
 /// All attributes that differ, sorted by key, then by their text.
-struct Catalog<'r> {
+struct Catalog {
     entries: Vec<Json>,
     /// Index by address: attributes are shared by all their uses, and written once.
     indexes: HashMap<*const Attribute, usize>,
-    _registry: &'r Registry,
 }
 
-impl<'r> Catalog<'r> {
-    fn of(registry: &'r Registry) -> Self {
+impl Catalog {
+    fn of(registry: &Registry) -> Self {
         let used = registry.groups.iter().flat_map(|group| &group.attributes);
         let used = used.chain(registry.spans.iter().flat_map(|span| &span.attributes));
         let all = registry.attributes.iter().chain(used.map(|one| &one.attribute));
-        let distinct: HashMap<*const Attribute, &'r Attribute> = all.map(|one| (Arc::as_ptr(one), &**one)).collect();
+        let distinct: HashMap<*const Attribute, &Attribute> = all.map(|one| (Arc::as_ptr(one), &**one)).collect();
         let mut entries: BTreeMap<(String, String), (Json, Vec<*const Attribute>)> = BTreeMap::new();
         for (address, one) in distinct {
             let (place, object) = entry(one);
@@ -109,7 +108,7 @@ impl<'r> Catalog<'r> {
             indexes.extend(addresses.iter().map(|address| (*address, i)));
         }
         let entries = entries.into_values().map(|(object, _)| object).collect();
-        Self { entries, indexes, _registry: registry }
+        Self { entries, indexes }
     }
 
     fn index(&self, attribute: &Arc<Attribute>) -> usize {

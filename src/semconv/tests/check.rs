@@ -148,12 +148,9 @@ fn naive(registries: &[Registry], row: &Row) -> Answer {
         let find = |registry: &&Registry| {
             registry.spans.iter().find(|span| span.span_type.to_lowercase() == text.to_lowercase()).cloned()
         };
-        let span = asked.iter().find_map(find)?;
-        // Where both define a type, the first one's counts.
-        registries
-            .iter()
-            .find_map(|registry| find(&registry))
-            .filter(|first| first.span_type.to_lowercase() == span.span_type.to_lowercase())
+        asked.iter().find_map(find)?;
+        // Where both define the type, the first one's counts, whoever was asked.
+        registries.iter().find_map(|registry| find(&registry))
     });
     let label = format!("{}#{}", registries[0].schema_url, &registries[0].hash()[..12]);
     let Some(span) = found else {

@@ -161,11 +161,11 @@ fn few_lines_that_multiply_are_refused_before_they_fill_memory() {
 #[test]
 fn deep_chains_of_groups_end_with_an_error() {
     let mut text = "file_format: definition/2\nattribute_groups:\n".to_owned();
-    for at in 0..100_000 {
+    for at in 0..5_000 {
         let next = at + 1;
         let _ = writeln!(text, "  - {{id: g.{at:06}, visibility: internal, attributes: [{{ref_group: g.{next:06}}}]}}");
     }
-    text += "  - {id: g.100000, visibility: internal, attributes: []}\n";
+    text += "  - {id: g.005000, visibility: internal, attributes: []}\n";
     let problems = load(&[text]).unwrap_err();
     assert!(
         problems.iter().all(|p| p.text.starts_with("groups are nested deeper than 64 levels")),
