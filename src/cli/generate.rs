@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use super::exit::{Exit, Failure};
 use crate::clock::Clock;
+use crate::config::pipelines_dir;
 use crate::disk::Disk;
 use crate::error::Class;
 use crate::generate::{self, Apply, Conflict, Error, Input, Registry, Stage, Templates};
@@ -117,22 +118,17 @@ fn registry(text: &str) -> anyhow::Result<Registry> {
         Failure::new(exit, error.to_string())
     };
     let source = semconv::Source::parse(text).map_err(failure)?;
-    let loaded = semconv::Registry::load(&source, pipelines()).map_err(failure)?;
+    let loaded = semconv::Registry::load(&source, pipelines_dir().as_deref()).map_err(failure)?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
     Ok(Registry { view: loaded.registry.template_view(), hash: loaded.registry.hash().to_owned() })
 }
 
-/// `./pipelines`, where it exists.
-fn pipelines() -> Option<&'static Path> {
-    Some(Path::new("./pipelines")).filter(|dir| dir.is_dir())
-}
-
 fn templates(dir: Option<&Path>) -> Result<Templates, Error> {
     match dir {
         Some(dir) => Templates::folder(dir),
-        None => match pipelines().map(|dir| dir.join("templates")).filter(|dir| dir.is_dir()) {
+        None => match pipelines_dir().map(|dir| dir.join("templates")).filter(|dir| dir.is_dir()) {
             Some(dir) => Templates::builtin().overlaid(&dir),
             None => Ok(Templates::builtin()),
         },

@@ -1,3 +1,5 @@
+//! Claims about rendering, staging, applying and reverting, with the data they are made on.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
