@@ -196,9 +196,26 @@ impl Home {
 
     /// Makes a new file with `bytes`, synced.
     pub(super) fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        let file = self.disk.create_new(path).map_err(Error::io("make", path))?;
-        file.write_all_at(bytes, 0).map_err(Error::io("write", path))?;
-        file.sync_data().map_err(Error::io("sync", path))
+        self.put_all([(path.to_owned(), bytes)])
+    }
+
+    /// Makes new files, synced. Some are written before the first is synced: one commit of the file system then serves
+    /// all of them.
+    pub(super) fn put_all<'a>(&self, files: impl IntoIterator<Item = (PathBuf, &'a [u8])>) -> Result<(), Error> {
+        const AT_ONCE: usize = 128;
+        let mut files = files.into_iter().peekable();
+        while files.peek().is_some() {
+            let mut open = Vec::new();
+            for (path, bytes) in files.by_ref().take(AT_ONCE) {
+                let file = self.disk.create_new(&path).map_err(Error::io("make", &path))?;
+                file.write_all_at(bytes, 0).map_err(Error::io("write", &path))?;
+                open.push((path, file));
+            }
+            for (path, file) in open {
+                file.sync_data().map_err(Error::io("sync", &path))?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn sync(&self, folder: &Path) -> Result<(), Error> {

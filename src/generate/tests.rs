@@ -337,6 +337,24 @@ fn targets_share_an_output_without_removing_each_others_files() {
 }
 
 #[test]
+fn an_output_is_current_while_files_list_and_hashes_agree() {
+    let (out, disk) = (tempfile::tempdir().unwrap(), Disk::Os);
+    let set = Set::of(&[("weaver.yaml", ALL), ("a.j2", "a"), ("b.j2", "b")]);
+    let current = |set: &Set| is_current(out.path(), &render(&set.input()).unwrap()).unwrap();
+    assert!(!current(&set));
+    generate(out.path(), "k1", set.input(), &disk).unwrap();
+    assert!(current(&set));
+    fs::write(out.path().join("a"), "edited").unwrap();
+    assert!(!current(&set), "edited");
+    fs::write(out.path().join("a"), "a").unwrap();
+    set.write("b.j2", "{{ 'b' }}");
+    assert!(!current(&set), "same bytes of other templates are listed anew");
+    generate(out.path(), "k2", set.input(), &disk).unwrap();
+    set.remove("b.j2");
+    assert!(!current(&set), "a file is no longer generated");
+}
+
+#[test]
 fn only_what_was_staged_here_is_installed() {
     let (out, disk) = (tempfile::tempdir().unwrap(), Disk::Os);
     let set = Set::of(&[("weaver.yaml", ALL), ("a.j2", "a")]);
