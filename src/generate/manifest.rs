@@ -211,9 +211,7 @@ impl Home {
                 file.write_all_at(bytes, 0).map_err(Error::io("write", &path))?;
                 open.push((path, file));
             }
-            for (path, file) in open {
-                file.sync_data().map_err(Error::io("sync", &path))?;
-            }
+            sync_together(&open)?;
         }
         Ok(())
     }
@@ -247,6 +245,26 @@ impl Home {
             Err(error) => Err(Error::io("read", &place)(error)),
         }
     }
+}
+
+/// Syncs `files` from a few threads: syncs that wait at the same time share the disk's flushes.
+fn sync_together(files: &[(PathBuf, File)]) -> Result<(), Error> {
+    const THREADS: usize = 16;
+    let sync = |files: &[(PathBuf, File)]| {
+        files.iter().try_for_each(|(path, file)| file.sync_data().map_err(Error::io("sync", path)))
+    };
+    if files.len() < THREADS {
+        return sync(files);
+    }
+    std::thread::scope(|scope| {
+        let parts = files.chunks(files.len().div_ceil(THREADS));
+        let running: Vec<_> = parts.map(|part| scope.spawn(move || sync(part))).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(), Error>>| {
+            thread.join().expect("a sync does not panic")
+        };
+        // All are waited for, whichever fails.
+        running.into_iter().map(join).fold(Ok(()), Result::and)
+    })
 }
 
 /// Refuses an id that could name something else of ours.
