@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json};
 use super::definition::{self, Common, Definitions};
 use super::problem::{Code, Error, Problem, Problems, of_yaml};
 use super::source::{Source, Text, Texts};
-use super::value::{AttributeType, Deprecated, RequirementLevel, Stability};
+use super::value::{AttributeType, Deprecated, Member, RequirementLevel, Stability};
 use super::{resolve, view};
 use crate::yaml::{self, Mark, Section};
 
@@ -35,6 +35,37 @@ pub struct Attribute {
     pub deprecated: Option<Deprecated>,
     /// Free additions, sorted by key.
     pub annotations: Map<String, Json>,
+    /// Where it is defined.
+    pub mark: Mark,
+    /// About the bytes it holds.
+    pub(super) weight: usize,
+}
+
+impl Attribute {
+    /// Puts down what it holds, when it was made or changed.
+    pub(super) fn weigh(&mut self) {
+        let texts = self.key.len() + self.brief.len() + self.note.len();
+        let values: usize = self.examples.iter().chain(self.annotations.values()).map(weight).sum();
+        let members = match &self.of {
+            AttributeType::Enum(members) => members.iter().map(|member| 256 + weight_of_member(member)).sum(),
+            AttributeType::Value(_) | AttributeType::Template(_) => 0,
+        };
+        self.weight = 256 + texts + values + members;
+    }
+}
+
+fn weight_of_member(member: &Member) -> usize {
+    let texts = [&member.brief, &member.note].into_iter().flatten().map(String::len).sum::<usize>();
+    member.id.len() + texts + member.annotations.values().map(weight).sum::<usize>()
+}
+
+fn weight(value: &Json) -> usize {
+    64 + match value {
+        Json::String(text) => text.len(),
+        Json::Array(items) => items.iter().map(weight).sum(),
+        Json::Object(map) => map.iter().map(|(key, value)| key.len() + weight(value)).sum(),
+        _ => 0,
+    }
 }
 
 /// An attribute in a group or span.

@@ -18,8 +18,9 @@ use crate::yaml::{Mark, nearest};
 const MAX_ATTRIBUTES: usize = 100_000;
 /// Span types of a registry at most (semconv.md 7).
 const MAX_SPANS: usize = 10_000;
-/// Attributes of all groups and spans together at most: the compiled registry stays below 64 MiB.
-const MAX_USES: usize = 1_000_000;
+/// Bytes of the attributes of all groups and spans together at most, each counted where it is used: so much would their
+/// inline form hold. It keeps few lines that multiply from growing without bound.
+const MAX_WEIGHT: usize = 256 << 20;
 /// Groups within groups at most.
 const MAX_DEPTH: usize = 64;
 
@@ -41,7 +42,7 @@ pub(super) fn resolve(definitions: &Definitions, complete: bool, problems: &Prob
         attributes: BTreeMap::new(),
         groups: HashMap::new(),
         state: vec![GroupState::Open; definitions.groups.len()],
-        uses: 0,
+        weight: 0,
     };
     if !resolver.is_within_bounds() {
         return Resolved::default();
@@ -57,10 +58,11 @@ pub(super) fn resolve(definitions: &Definitions, complete: bool, problems: &Prob
         }
     }
     let spans = resolver.spans();
-    if resolver.uses > MAX_USES {
+    if resolver.weight > MAX_WEIGHT {
         let mark = definitions.groups.first().map(|group| &group.mark);
         if let Some(mark) = mark.or_else(|| definitions.spans.first().map(|span| &span.mark)) {
-            let text = format!("groups and spans have more than {MAX_USES} attributes together");
+            let mib = MAX_WEIGHT >> 20;
+            let text = format!("the attributes of all groups and spans hold more than {mib} MiB when written inline");
             problems.add(Code::TooLarge, mark, "", text, None);
         }
     }
@@ -82,7 +84,7 @@ struct Resolver<'d> {
     attributes: BTreeMap<&'d str, (Arc<Attribute>, &'d Mark)>,
     groups: HashMap<&'d str, usize>,
     state: Vec<GroupState>,
-    uses: usize,
+    weight: usize,
 }
 
 impl<'d> Resolver<'d> {
@@ -211,10 +213,10 @@ impl<'d> Resolver<'d> {
                     let text = format!("{owner}: the groups `{other}` and `{id}` both bring `{key}`");
                     self.problems.add(Code::KeyTwice, mark, "", text, None);
                 }
-                if self.uses > MAX_USES {
+                self.weight += one.attribute.weight;
+                if self.weight > MAX_WEIGHT {
                     break;
                 }
-                self.uses += 1;
                 found.insert(key.clone(), one.clone());
             }
         }
@@ -237,8 +239,11 @@ impl<'d> Resolver<'d> {
                 self.unknown(&one.mark, format!("{owner}: there is no attribute `{}`", one.key), help);
                 continue;
             };
-            self.uses += 1;
             let refined = self.refined(base, one, owner);
+            self.weight += refined.attribute.weight;
+            if self.weight > MAX_WEIGHT {
+                break;
+            }
             found.insert(one.key.clone(), refined);
         }
         found.into_values().collect()
@@ -274,6 +279,7 @@ impl<'d> Resolver<'d> {
         if let Some(annotations) = &one.annotations {
             refined.annotations.clone_from(annotations);
         }
+        refined.weigh();
         // One copy in memory of what no use refines.
         let attribute = if refined == *attribute { attribute } else { Arc::new(refined) };
         AttributeUse {
@@ -285,7 +291,7 @@ impl<'d> Resolver<'d> {
 }
 
 fn defined(one: &definition::AttributeDefinition) -> Attribute {
-    Attribute {
+    let mut attribute = Attribute {
         key: one.key.clone(),
         of: one.of.clone(),
         brief: one.common.brief.clone(),
@@ -294,5 +300,9 @@ fn defined(one: &definition::AttributeDefinition) -> Attribute {
         stability: one.common.stability,
         deprecated: one.common.deprecated.clone(),
         annotations: one.common.annotations.clone(),
-    }
+        mark: one.mark.clone(),
+        weight: 0,
+    };
+    attribute.weigh();
+    attribute
 }

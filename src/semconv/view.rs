@@ -5,8 +5,9 @@
 //! prints, attributes as indexes into a catalogue) and `semconv.materialized.v2.json` (what templates get, attributes
 //! inline). Left to others: YAML (`cli`), templates (`generate`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -21,15 +22,15 @@ impl Registry {
     /// type, as Weaver does.
     pub fn v2_view(&self) -> Json {
         let catalog = Catalog::of(self);
-        let index = |attribute: &Attribute| json!(catalog.index(attribute));
+        let index = |attribute: &Arc<Attribute>| json!(catalog.index(attribute));
         let referred = |one: &AttributeUse| {
             let mut object = Map::new();
             object.insert("base".to_owned(), index(&one.attribute));
             Json::Object(with_level(object, one))
         };
-        let attributes: Vec<_> = self.attributes.iter().map(|attribute| index(attribute)).collect();
+        let attributes: Vec<_> = self.attributes.iter().map(&index).collect();
         let mut view = body(self, "resolved/2.0", json!(attributes), &referred);
-        view.insert("attribute_catalog".to_owned(), Json::Array(catalog.into_values()));
+        view.insert("attribute_catalog".to_owned(), Json::Array(catalog.entries));
         Json::Object(view)
     }
 
@@ -86,29 +87,32 @@ fn canonical(value: &Json, into: &mut String) {
 
 /// All attributes that differ, sorted by key, then by their text.
 struct Catalog {
-    entries: BTreeMap<(String, String), Json>,
-    indexes: BTreeMap<(String, String), usize>,
+    entries: Vec<Json>,
+    /// Index by address: attributes are shared by all their uses, and written once.
+    indexes: HashMap<*const Attribute, usize>,
 }
 
 impl Catalog {
     fn of(registry: &Registry) -> Self {
-        let mut entries = BTreeMap::new();
         let used = registry.groups.iter().flat_map(|group| &group.attributes);
         let used = used.chain(registry.spans.iter().flat_map(|span| &span.attributes));
-        for one in registry.attributes.iter().chain(used.map(|one| &one.attribute)) {
+        let all = registry.attributes.iter().chain(used.map(|one| &one.attribute));
+        let distinct: HashMap<*const Attribute, &Attribute> = all.map(|one| (Arc::as_ptr(one), &**one)).collect();
+        let mut entries: BTreeMap<(String, String), (Json, Vec<*const Attribute>)> = BTreeMap::new();
+        for (address, one) in distinct {
             let (place, object) = entry(one);
-            entries.insert(place, object);
+            entries.entry(place).or_insert((object, Vec::new())).1.push(address);
         }
-        let indexes = entries.keys().cloned().enumerate().map(|(i, place)| (place, i)).collect();
+        let mut indexes = HashMap::new();
+        for (i, (_, addresses)) in entries.values().enumerate() {
+            indexes.extend(addresses.iter().map(|address| (*address, i)));
+        }
+        let entries = entries.into_values().map(|(object, _)| object).collect();
         Self { entries, indexes }
     }
 
-    fn index(&self, attribute: &Attribute) -> usize {
-        self.indexes[&entry(attribute).0]
-    }
-
-    fn into_values(self) -> Vec<Json> {
-        self.entries.into_values().collect()
+    fn index(&self, attribute: &Arc<Attribute>) -> usize {
+        self.indexes[&Arc::as_ptr(attribute)]
     }
 }
 

@@ -12,3 +12,4 @@ mod docker;
 mod proto;
 mod readme;
 mod receive;
+mod semconv;

@@ -1,5 +1,8 @@
 //! Registries as files, with what is wrong in them.
 
+mod check;
+mod load;
+
 use std::path::Path;
 
 use super::source::{Text, Texts};

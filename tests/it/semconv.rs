@@ -1,0 +1,261 @@
+//! Semantic conventions in a daemon: columns in memory, after kill -9 and in parts; reload; refusals (semconv.md 2, 3, 5).
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use prost::Message as _;
+use serde_json::{Value, json};
+
+use crate::daemon::{BINARY, Daemon, block_on, free_ports};
+use crate::proto::plain::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
+use crate::proto::plain::opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value};
+use crate::proto::plain::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
+
+/// The rows stay in memory until the daemon stops.
+const LATE_FLUSH: &str = "--set=storage::memtable::flush_after=1h";
+
+fn text(key: &str, value: &str) -> KeyValue {
+    let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value.to_owned())) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+}
+
+fn int(key: &str, value: i64) -> KeyValue {
+    let value = Some(AnyValue { value: Some(any_value::Value::IntValue(value)) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+}
+
+/// A page of `size` under the registry of [`registry`].
+fn page(number: u8, name: &str, field: &str, size: i64) -> Span {
+    Span { attributes: vec![int("app.size", size)], ..span(number, name, field, &[]) }
+}
+
+/// A span with a name, a type in field 17, and text attributes.
+fn span(number: u8, name: &str, field: &str, attributes: &[(&str, &str)]) -> Span {
+    Span {
+        trace_id: vec![number; 16],
+        span_id: vec![number; 8],
+        name: name.to_owned(),
+        kind: 2,
+        start_time_unix_nano: 1_790_000_000_000_000_000,
+        end_time_unix_nano: 1_790_000_000_000_000_500,
+        r#type: field.to_owned(),
+        attributes: attributes.iter().map(|(key, value)| text(key, value)).collect(),
+        ..Span::default()
+    }
+}
+
+/// Sends `spans` over OTLP, under the scope's schema URL `url`.
+fn send(daemon: &Daemon, url: &str, spans: Vec<Span>) {
+    use weavergen::cli::loadgen::{Compression, Outcome, Protocol, Target};
+    let scope_spans = vec![ScopeSpans { spans, schema_url: url.to_owned(), ..ScopeSpans::default() }];
+    let request =
+        ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] };
+    let target = Target::try_new(&daemon.grpc(), Protocol::Grpc, Compression::None).unwrap();
+    let body = target.body(&request.encode_to_vec()).unwrap();
+    block_on(async {
+        match target.connect().await.unwrap().send(body).await {
+            Outcome::Acknowledged { rejected: 0 } => {}
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+const COLUMNS: &str = "SELECT name, semconv_type, semconv_match, required_total, required_present, \
+                       recommended_total, recommended_present, finding_level, \
+                       array_length(semconv_findings) AS findings, findings_dropped, semconv_matcher, \
+                       substr(semconv_registry, 1, 46) AS registry FROM spans \
+                       WHERE service_name <> 'weavergen' ORDER BY name";
+const MISSING: &str = "SELECT name, f['id'] AS id, f['level'] AS level, f['key'] AS key, f['sample_type'] AS of FROM \
+                       (SELECT name, unnest(semconv_findings) AS f FROM spans WHERE service_name <> 'weavergen') \
+                       ORDER BY name, key";
+
+fn row(name: &str, span_type: Value, of: Value, counts: [Value; 4], level: Value, findings: Value) -> Value {
+    let [required_total, required_present, recommended_total, recommended_present] = counts;
+    json!({
+        "name": name, "semconv_type": span_type, "semconv_match": of,
+        "required_total": required_total, "required_present": required_present,
+        "recommended_total": recommended_total, "recommended_present": recommended_present,
+        "finding_level": level, "findings": findings, "findings_dropped": 0, "semconv_matcher": null,
+        "registry": "https://weavergen.local/schemas/shop/1.0.0#"
+    })
+}
+
+/// What must be seen, wherever the rows are.
+fn see(daemon: &Daemon, place: &str) {
+    let none = || [Value::Null, Value::Null, Value::Null, Value::Null];
+    let counts = |all: [u8; 4]| all.map(|n| json!(n));
+    let charge = "shop.payment.charge";
+    let want = vec![
+        row("a charge", json!(charge), json!("span_type"), counts([6, 6, 3, 1]), Value::Null, Value::Null),
+        row("b charge", json!(charge), json!("attribute"), counts([6, 3, 3, 0]), json!("violation"), json!(3)),
+        row(
+            "c run",
+            json!("weavergen.workflow.run"),
+            json!("span_type"),
+            counts([3, 3, 4, 0]),
+            Value::Null,
+            Value::Null,
+        ),
+        row("d stranger", Value::Null, Value::Null, none(), Value::Null, Value::Null),
+        row("e silent", Value::Null, Value::Null, none(), Value::Null, Value::Null),
+    ];
+    let cut = |mut row: Value| {
+        let registry = row["registry"].as_str().unwrap_or_default().to_owned();
+        row["registry"] = json!(registry.split_inclusive('#').next());
+        // An empty list has no length in this dialect.
+        if row["findings"] == json!(0) {
+            row["findings"] = Value::Null;
+        }
+        row
+    };
+    let got: Vec<_> = daemon.rows(COLUMNS).into_iter().map(cut).collect();
+    assert_eq!(got, want, "{place}");
+    let of = |key: &str| json!({"name": "b charge", "id": "required_attribute_not_present", "level": "violation", "key": key, "of": "span"});
+    let want = vec![of("app.order.id"), of("app.payment.amount"), of("app.payment.currency")];
+    assert_eq!(daemon.rows(MISSING), want, "{place}");
+    let sums = "SELECT sum(required_present) AS present, sum(required_total) AS total, count(semconv_type) AS matched, \
+                count(*) AS n FROM spans WHERE service_name <> 'weavergen'";
+    assert_eq!(daemon.rows(sums), vec![json!({"present": 12, "total": 15, "matched": 3, "n": 5})], "{place}");
+}
+
+#[test]
+fn columns_are_seen_in_memory_after_kill_9_and_in_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let flags = ["--set=semconv::registry=builtin:shop", LATE_FLUSH];
+    let daemon = Daemon::start_with(&data, &flags);
+    let whole = [
+        ("rpc.system", "grpc"),
+        ("rpc.method", "payment.Payment/Charge"),
+        ("app.order.id", "order-1"),
+        ("app.payment.amount", "12.5"),
+        ("app.payment.card", "visa"),
+        ("app.payment.currency", "EUR"),
+        ("server.address", "payment"),
+    ];
+    let torn = [
+        ("rpc.system", "grpc"),
+        ("rpc.method", "payment.Payment/Charge"),
+        ("app.payment.card", "visa"),
+        ("otel.span.type", "SHOP.payment.charge"),
+    ];
+    let run = [
+        ("weavergen.workflow.name", "repair"),
+        ("weavergen.workflow.run.id", "1"),
+        ("weavergen.workflow.outcome", "completed"),
+    ];
+    send(
+        &daemon,
+        "",
+        vec![
+            span(1, "a charge", "shop.payment.charge", &whole),
+            span(2, "b charge", "", &torn),
+            span(3, "c run", "weavergen.workflow.run", &run),
+            span(5, "e silent", "", &[("http.route", "/")]),
+        ],
+    );
+    // The type is the shop's, but the scope says that the spans follow the registry of weavergen.
+    let stranger = span(4, "d stranger", "shop.payment.charge", &whole);
+    send(&daemon, "https://weavergen.local/schemas/weavergen/0.9.0", vec![stranger]);
+    see(&daemon, "memory");
+
+    daemon.kill();
+    let daemon = Daemon::start_with(&data, &flags);
+    daemon.wait_ready();
+    see(&daemon, "replayed after kill -9");
+
+    assert_eq!(daemon.stop(), 0);
+    assert!(holds_parquet(&data.join("spans")), "a stop flushes");
+    let daemon = Daemon::start_with(&data, &flags);
+    daemon.wait_ready();
+    see(&daemon, "parts");
+}
+
+fn holds_parquet(dir: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(dir) else { return false };
+    entries.flatten().any(|entry| match entry.path() {
+        path if path.is_dir() => holds_parquet(&path),
+        path => path.extension().is_some_and(|extension| extension == "parquet"),
+    })
+}
+
+fn registry(dir: &Path, of: &str, span_type: &str) {
+    let text = format!(
+        "file_format: definition/2\nattributes:\n  - {{key: app.size, type: {of}, brief: Size., stability: stable}}\n\
+         spans:\n  - type: {span_type}\n    kind: server\n    name: {{note: free}}\n    brief: A page.\n    \
+         stability: stable\n    requirement_level: recommended\n    attributes:\n      \
+         - {{ref: app.size, requirement_level: required}}\n"
+    );
+    std::fs::create_dir_all(dir).unwrap();
+    // As an editor saves: the daemon never sees half a file.
+    std::fs::write(dir.join("new"), text).unwrap();
+    std::fs::rename(dir.join("new"), dir.join("pages.yaml")).unwrap();
+}
+
+/// Waits for the polling to have seen a change: `is_seen` answers from the metrics' text.
+fn wait(daemon: &Daemon, is_seen: impl Fn(&str) -> bool) {
+    let url = daemon.url("metrics", "/metrics");
+    let began = Instant::now();
+    loop {
+        let metrics = block_on(async { reqwest::get(&url).await.unwrap().text().await.unwrap() });
+        if is_seen(&metrics) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "not seen:\n{metrics}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_changed_registry_is_in_force_within_seconds_and_a_broken_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("registry");
+    registry(&folder, "string", "page.one");
+    let set = format!("--set=semconv::registry={}", folder.display());
+    let daemon = Daemon::start_with(&dir.path().join("data"), &[&set, LATE_FLUSH]);
+    send(&daemon, "", vec![page(1, "first", "page.one", 9)]);
+    let sizes = "SELECT attributes['app.size'] AS size FROM spans WHERE service_name <> 'weavergen' ORDER BY 1";
+
+    assert_eq!(daemon.rows(sizes), vec![json!({"size": "9"})], "text, as the registry says");
+
+    registry(&folder, "int", "page.other");
+    wait(&daemon, |metrics| metrics.contains("weavergen_semconv_reloads_total{result=\"ok\"} 1"));
+    send(&daemon, "", vec![page(2, "second", "page.other", 10)]);
+    assert_eq!(daemon.rows(sizes), vec![json!({"size": 9}), json!({"size": 10})], "numbers, as the registry says now");
+
+    std::fs::write(folder.join("broken.yaml"), "file_format: definition/2\nspams: []\n").unwrap();
+    wait(&daemon, |metrics| metrics.contains("weavergen_semconv_reloads_total{result=\"failed\"} 1"));
+    send(&daemon, "", vec![span(3, "third", "page.other", &[])]);
+    let types =
+        "SELECT name, semconv_type, required_present FROM spans WHERE service_name <> 'weavergen' ORDER BY name";
+    let row =
+        |name: &str, of: &str, present: u8| json!({"name": name, "semconv_type": of, "required_present": present});
+    let want = vec![row("first", "page.one", 1), row("second", "page.other", 1), row("third", "page.other", 0)];
+    assert_eq!(daemon.rows(types), want);
+    let log = std::fs::read_to_string(dir.path().join("data.log")).unwrap();
+    assert!(log.contains("broken.yaml:2:1: has invalid keys: spams; did you mean"), "{log}");
+}
+
+#[test]
+fn a_broken_registry_keeps_the_daemon_from_starting_with_78() {
+    let dir = tempfile::tempdir().unwrap();
+    registry(dir.path(), "integer", "page.one");
+    for (registry, code, says) in [
+        (dir.path().display().to_string(), 78, "pages.yaml:3:27: attributes::0::type: unknown type \"integer\""),
+        ("builtin:shap".to_owned(), 78, "no registry `shap` is shipped; there are `builtin:weavergen`, `builtin:shop`"),
+        (dir.path().join("none").display().to_string(), 74, "No such file or directory"),
+    ] {
+        let output = Command::new(BINARY)
+            .arg("run")
+            .args(free_ports())
+            .args([format!("--set=semconv::registry={registry}"), "--data".to_owned()])
+            .arg(dir.path().join("data"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{told}");
+        assert!(told.contains(says), "{told}");
+    }
+}
