@@ -9,6 +9,7 @@ pub mod health;
 pub mod loadgen;
 pub mod output;
 pub mod run;
+pub mod semconv;
 pub mod sources;
 pub mod sql;
 pub mod validate;
@@ -41,6 +42,9 @@ pub enum Command {
     Validate(validate::Args),
     /// Run one SQL statement, by the daemon or over a data folder
     Sql(sql::Args),
+    /// Registries of semantic conventions
+    #[command(subcommand)]
+    Semconv(semconv::Command),
     /// Ask the daemon whether it is ready
     Health(health::Args),
     /// Show the main job on an embedded store: nothing to install
@@ -62,6 +66,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             let ran = runtime()?.block_on(sql::run(args, data, Clock::os()));
             ran.map(|()| Exit::Good).map_err(|failure| exit::Failure::from(failure).into())
         }
+        Some(Command::Semconv(command)) => semconv::run(&command, crate::config::pipelines_dir()),
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),
         Some(Command::Loadgen(args)) => runtime()?.block_on(loadgen::run(args, &Clock::os())),

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use environment::Environment;
+pub use ours::pipelines_dir;
 pub use report::{Format, render};
 pub use service::Unsupported;
 pub use source::{Assignment, InvalidAssignment};

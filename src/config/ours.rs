@@ -43,7 +43,7 @@ pub(super) fn queries_dir(section: &Section<'_>) -> Option<PathBuf> {
 }
 
 /// `./pipelines` where it exists; `engine::dir` is not built yet.
-pub(super) fn pipelines_dir() -> Option<PathBuf> {
+pub fn pipelines_dir() -> Option<PathBuf> {
     Some(PathBuf::from("./pipelines")).filter(|dir| dir.is_dir())
 }
 

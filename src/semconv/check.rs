@@ -7,7 +7,7 @@
 //! when it runs (`live`, `store`).
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StringArray, StringViewArray, StructArray, UInt8Array};
-use arrow::datatypes::{ArrowDictionaryKeyType, Int32Type, UInt8Type};
+use arrow::datatypes::{Int32Type, UInt8Type};
 use hashbrown::HashMap;
 
 use super::columns::Columns;
@@ -324,9 +324,3 @@ impl Signatures {
         (ids, *dropped)
     }
 }
-
-// The key types of our dictionaries are Int32: `index` relies on it.
-const _: fn() = || {
-    fn is_key<K: ArrowDictionaryKeyType>() {}
-    is_key::<Int32Type>();
-};

@@ -192,7 +192,7 @@ fn split(files: BTreeMap<String, (String, String)>) -> Result<Texts, String> {
         }
     }
     if texts.definitions.is_empty() {
-        return Err("it holds no `*.yaml` file with definitions".to_owned());
+        return Err("it holds no `*.yaml` file with definitions (hidden names and links are left out)".to_owned());
     }
     Ok(texts)
 }

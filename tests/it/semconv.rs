@@ -235,3 +235,30 @@ fn a_broken_registry_keeps_the_daemon_from_starting_with_78() {
         assert!(told.contains(says), "{told}");
     }
 }
+
+#[test]
+fn resolve_prints_the_same_registry_in_both_forms_and_validate_reads_it_too() {
+    let dir = tempfile::tempdir().unwrap();
+    registry(dir.path(), "int", "page.one");
+    let run = |args: &[&str]| Command::new(BINARY).args(args).stdin(Stdio::null()).output().unwrap();
+    let folder = dir.path().to_str().unwrap();
+    let json = run(&["semconv", "resolve", "--registry", folder, "--format", "json"]);
+    assert!(json.status.success(), "{json:?}");
+    let view: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(view["file_format"], "resolved/2.0");
+    assert_eq!(view["registry"]["spans"][0]["attributes"], json!([{"base": 0, "requirement_level": "required"}]));
+    assert!(String::from_utf8_lossy(&json.stderr).contains("WG-SEM-W040"), "{json:?}");
+    let out = dir.path().join("out.txt");
+    let yaml = run(&["semconv", "resolve", "--registry", folder, "--v2", "--out", out.to_str().unwrap()]);
+    assert!(yaml.status.success() && yaml.stdout.is_empty(), "{yaml:?}");
+    assert!(std::fs::read_to_string(&out).unwrap().contains("  spans:\n    - attributes:\n        - base: 0\n"));
+
+    let validate = |set: &str| run(&["validate", &format!("--set=semconv::registry={set}")]);
+    assert_eq!(validate(folder).status.code(), Some(0));
+    registry(dir.path(), "integer", "page.one");
+    let invalid = validate(folder);
+    assert_eq!(invalid.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&invalid.stderr).contains("WG-SEM-005"), "{invalid:?}");
+    assert_eq!(run(&["semconv", "resolve", "--registry", folder]).status.code(), Some(78));
+    assert_eq!(run(&["semconv", "resolve", "--registry", "builtin:none"]).status.code(), Some(78));
+}
