@@ -156,7 +156,7 @@ pub fn lint_registry(external: Vec<String>, gates: Option<Vec<String>>) -> Regis
     };
     let rules = |headers: &[Header]| headers.iter().chain(COMMON).map(rule).collect();
     let jobs = TYPES.iter().map(|(name, headers)| ((*name).to_owned(), rules(headers))).collect();
-    Registry { jobs, external, gates }
+    Registry { jobs, external, gates, ..Registry::default() }
 }
 
 /// Evaluated headers of one job, checked against the table.
