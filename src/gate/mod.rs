@@ -20,6 +20,7 @@ pub mod result;
 mod rows;
 pub mod run;
 pub mod scalar;
+pub mod schema;
 mod sql_file;
 pub mod template;
 
