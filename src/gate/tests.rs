@@ -351,7 +351,7 @@ const SQL: [&str; 26] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn no_query_panics(pieces in prop::collection::vec(0..SQL.len(), 0..14), noise in "\\PC{0,12}") {
         let sql: String = pieces.iter().map(|&at| SQL[at]).collect::<String>() + &noise;
