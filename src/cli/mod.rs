@@ -7,6 +7,7 @@ pub mod demo;
 pub mod demo_service;
 pub mod exit;
 pub mod generate;
+pub mod gates;
 pub mod health;
 pub mod loadgen;
 pub mod output;
@@ -51,6 +52,8 @@ pub enum Command {
     /// Registries of semantic conventions
     #[command(subcommand)]
     Semconv(semconv::Command),
+    /// Check gate files, list and show gates
+    Gates(gates::Args),
     /// Ask the daemon whether it is ready
     Health(health::Args),
     /// Show the main job on an embedded store: nothing to install
@@ -86,6 +89,10 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             ran.map_err(|failure| exit::Failure::from(failure).into())
         }
         Some(Command::Semconv(command)) => semconv::run(&command, crate::config::pipelines_dir()),
+        Some(Command::Gates(args)) => {
+            let data = crate::config::Environment::of_process().data_folder();
+            runtime()?.block_on(gates::run(args, data, Clock::os()))
+        }
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),
         Some(Command::DemoService(args)) => runtime()?.block_on(demo_service::run(args, &Clock::os())),

@@ -4,4 +4,32 @@
 //! a pass; a breach is neither missed nor invented; only new spans that pass close what a failing gate opened
 //! (gates.md). Left to others: delivery (`notify`), pipelines (`engine`).
 
+pub mod builtin;
+pub mod config;
 pub mod definition;
+mod effects;
+pub mod file;
+mod files;
+mod gate_keys;
+pub mod load;
+pub mod numbers;
+pub mod plan;
+pub mod problem;
+mod reader;
+pub mod result;
+mod rows;
+pub mod run;
+pub mod scalar;
+pub mod schema;
+mod sql_file;
+pub mod template;
+
+pub use config::Config;
+pub use definition::{Gate, Group};
+pub use file::Known;
+pub use load::{Loaded, Request, load};
+pub use plan::Planner;
+pub use problem::{Code, Problem};
+
+#[cfg(test)]
+mod tests;
