@@ -5,3 +5,4 @@
 //! (gates.md). Left to others: delivery (`notify`), pipelines (`engine`).
 
 pub mod definition;
+pub mod result;
