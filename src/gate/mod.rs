@@ -5,4 +5,7 @@
 //! (gates.md). Left to others: delivery (`notify`), pipelines (`engine`).
 
 pub mod definition;
+pub mod identity;
 pub mod result;
+pub mod state;
+pub mod verdict;
