@@ -6,6 +6,7 @@
 
 pub mod definition;
 pub mod identity;
+pub mod journal;
 pub mod result;
 pub mod state;
 pub mod verdict;
