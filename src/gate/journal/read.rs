@@ -188,6 +188,18 @@ impl Snapshot {
         Ok(due.into_iter().map(with_began).collect())
     }
 
+    /// Wall times (ns since 1970) at which starts of `alert` began.
+    pub fn began(&self, alert: AlertId) -> Result<Vec<i64>, Error> {
+        let table = self.tx.open_table(STARTS)?;
+        let mut began = Vec::new();
+        for entry in table.range((alert.0, 0)..=(alert.0, u64::MAX))? {
+            if let StartState::Started { at_ns, .. } = decode::<StartRow>(entry?.1.value())?.state {
+                began.push(at_ns);
+            }
+        }
+        Ok(began)
+    }
+
     /// One start.
     pub fn start(&self, alert: AlertId, episode: u64) -> Result<Option<StartRow>, Error> {
         stored(&self.tx.open_table(STARTS)?, (alert.0, episode))

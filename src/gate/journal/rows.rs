@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::super::health::HealthKind;
 use super::super::identity::AlertId;
 use super::super::result::Window;
 use super::super::state::{Cause, Level, Phase, State};
@@ -359,8 +360,12 @@ pub enum StartState {
 /// Table `health`, by alert id: health alerts that fire or did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HealthRow {
+    /// What is wrong.
+    pub kind: HealthKind,
     /// Gate or receiver that it is about.
     pub about: String,
+    /// Key of that gate.
+    pub key: BTreeMap<String, String>,
     /// Number of the last episode.
     pub episode: u64,
     /// What was told, while it fires.
