@@ -148,11 +148,11 @@ fn is_http(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::yaml::{Problems, parse};
+    use crate::yaml::{Mark, Problems, parse};
 
     fn read(text: &str) -> (Config, Vec<String>) {
         let problems = Problems::new();
-        let tree = parse(text, "test.yaml".into(), &problems).unwrap();
+        let tree = parse(text, &Mark::of_source(0, "test.yaml")).unwrap();
         let config = Config::read(&Section::root(&tree, &problems).with_days());
         (config, problems.into_sorted().into_iter().map(|p| format!("{}: {}", p.path, p.text)).collect())
     }
