@@ -5,6 +5,7 @@
 //! else.
 
 mod decode;
+mod gates;
 mod own_spans;
 mod run_file;
 mod semconv;
@@ -28,7 +29,8 @@ use crate::query::Gateway;
 use crate::query::gateway::Resources;
 use crate::receive::{OnSetAside, Receiver, SetAside, Wiring};
 use crate::store::{Ledger, Store, ledger};
-use crate::{export, telemetry, web};
+use crate::{export, gate, telemetry, web};
+use gates::Gates;
 use run_file::RunFile;
 
 /// Temporary files of queries at most.
@@ -56,8 +58,13 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
         memory_bytes: usize::try_from(budget.query_bytes()).unwrap_or(usize::MAX),
         spill: Some((config.store.path.join("spill"), SPILL_BYTES)),
     };
-    let gateway = Gateway::with(store.reader(), config.query.clone(), resources, Vec::new(), clock.clone(), &registry)
-        .context("cannot start the query threads")?;
+    let journal = gates::journal(&config).await?;
+    let tables = gate::tables(Some(&journal));
+    let gateway =
+        Gateway::with(store.reader(), config.query.clone(), resources, tables.clone(), clock.clone(), &registry)
+            .context("cannot start the query threads")?;
+    let known = gate::Known { receivers: Some(config.notify.receivers.keys().cloned().collect()), pipelines: None };
+    let gates = Gates::open(&config, known, journal, tables, &store, &registry, &clock).await?;
     gateway.set_registry_types(conventions.attribute_types());
     let side = Side::bind(&config, &gateway, &registry, &store, &clock).await?;
 
@@ -83,6 +90,8 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
         serving.spawn(async move { receiver.serve(drain, timeout).await });
     }
     tokio::spawn(semconv::follow(conventions, gateway.clone(), drain.clone()));
+    let mut judging = tokio::task::JoinSet::new();
+    gates.run(&config, &store, &clock, drain.clone(), &mut judging).await?;
     let own_stop = CancellationToken::new();
     let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store)));
 
@@ -91,6 +100,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     side.draining.store(true, std::sync::atomic::Ordering::Release);
     drain.cancel();
     while serving.join_next().await.is_some() {}
+    while judging.join_next().await.is_some() {}
     own_stop.cancel();
     drop(own.await);
     let closed = tokio::time::timeout(config.shutdown_timeout, store.close()).await;

@@ -1,32 +1,41 @@
 //! `weavergen demo`: the main job on an embedded store, with nothing to install.
 //!
-//! Duty: start a daemon on free ports, send a seeded shop through OpenTelemetry's own exporter, ask SQL, kill the daemon
-//! in the middle and show that nothing acknowledged is lost. Guarantee: every number shown comes from a query; what was
-//! acknowledged is counted on the sender's side and compared. Left to others: all of the work (`run`, `sql`).
+//! Duty: a shop of 7 services sends, a gate breaks, a pipeline repairs, the gate recovers, and the next repair is quicker;
+//! before that, a kill in the middle of a load that loses nothing. Guarantee: every number shown comes from a query.
+//! Left to others: all of the work (`run`, `sql`, `generate`, `pipeline`, `demo_service`).
 
 mod child;
+mod hook;
+mod keeper;
+mod repair;
 mod shop;
+mod stage;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::exit::Exit;
+use super::loadgen::Recipe;
 use child::Daemon;
+use hook::Hook;
+use keeper::Keeper;
+use repair::Repair;
 use shop::Shop;
+use stage::Stage;
 
-const TRACES: u64 = 600;
+const TRACES: u64 = 300;
 
-/// Show the main job: spans in, durable, SQL out
+/// Show the main job: a gate breaks, a pipeline repairs, the gate recovers
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Leave the daemon and its folder, and print how to connect
+    /// Leave everything up, and print how to connect
     #[arg(long)]
     pub keep: bool,
-    /// Folder for the data [default: a temporary one]
+    /// Folder for everything [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The same seed gives the same shop
@@ -34,43 +43,68 @@ pub struct Args {
     pub seed: u64,
 }
 
-const OPERATIONS: &str = "SELECT service_name AS service, name AS operation, count(*) AS calls, \
-    count(*) FILTER (WHERE status_code = 'error') AS errors, round(p50(duration_ms), 1) AS p50_ms, \
-    round(p95(duration_ms), 1) AS p95_ms, round(p99(duration_ms), 1) AS p99_ms \
-    FROM spans WHERE resource['service.namespace'] = 'shop' AND is_entry GROUP BY 1, 2 ORDER BY calls DESC LIMIT 10";
-const SLOWEST: &str = "SELECT service_name AS service, name, kind, round(duration_ms, 1) AS ms, status_code AS status, \
-    attributes['http.route'] AS route, attributes['rpc.method'] AS rpc FROM spans WHERE trace_id = (\
-    SELECT trace_id FROM traces WHERE root_service = 'frontend' ORDER BY trace_duration_ns DESC LIMIT 1) \
-    ORDER BY start_time";
-const COUNT: &str = "SELECT count(*), count(DISTINCT trace_id) FROM spans WHERE resource['service.namespace'] = 'shop'";
+const COUNT: &str = "SELECT count(*), count(DISTINCT trace_id) FROM spans WHERE scope_name = 'weavergen.demo'";
+const SERVICES: &str = "SELECT service_name AS service, count(*) AS spans, \
+    count(*) FILTER (WHERE status_code = 'error') AS errors, round(p95(duration_ms), 1) AS p95_ms, \
+    round(sum(required_present) / CAST(sum(required_total) AS DOUBLE), 3) AS completeness \
+    FROM spans WHERE span_type LIKE 'shop.%' GROUP BY 1 ORDER BY 1";
+const FEEDBACK: &str = "SELECT key, run, target, variant, outcome, round(value_before, 3) AS before, \
+    round(value_after, 3) AS after, round(seconds, 1) AS seconds FROM feedback ORDER BY at";
+const PATTERNS: &str = "SELECT key, support, n, round(effect, 3) AS share, round(effect_low, 3) AS low, \
+    round(effect_high, 3) AS high, hex(trace_ids[1]) AS example FROM learned_patterns \
+    WHERE pattern = 'missing_attribute' ORDER BY effect DESC, key LIMIT 5";
 
-/// Runs the demo: [`Exit::Good`] when every acknowledged span was found.
+/// Runs the demo: [`Exit::Good`] when nothing was lost and both services were repaired.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let began = Instant::now();
     let temporary = args.data.is_none();
-    let data = match &args.data {
+    let root = match &args.data {
         Some(dir) => dir.clone(),
         None => std::env::temp_dir().join(format!("weavergen-demo-{}", std::process::id())),
     };
-    if data.join("VERSION").exists() {
-        bail!("{} holds data already: give --data a new folder", data.display());
+    if root.join("data/VERSION").exists() || root.join("VERSION").exists() {
+        bail!("{} holds data already: give --data a new folder", root.display());
     }
-    std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+    std::fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
+    let (hook, url) = Hook::listen().await?;
+    let stage = Stage::build(&root, &url)?;
 
-    say("1. a daemon starts on free ports");
-    let daemon = Daemon::start(&data).await?;
-    println!("   OTLP {} · API {} · data {}", daemon.grpc()?, daemon.api()?, data.display());
+    say("1. a daemon starts, is killed with -9 in the middle of a load, and starts again");
+    let daemon = durable(&stage, args.seed).await?;
 
-    say("2. a shop of 7 services sends spans through OpenTelemetry's own exporter over gRPC");
-    let mut shop = Shop::open(&daemon.grpc()?, args.seed)?;
+    say("2. a shop: each service a process that sets what its instrumentation file says");
+    let keeper = Keeper::new(stage.clone(), daemon.grpc()?, args.seed);
+    for service in Recipe::Shop.services().iter().filter(|service| service.name != "payment") {
+        keeper.start(service.name)?;
+    }
+    let enough = "SELECT 1 FROM spans WHERE span_type LIKE 'shop.%' HAVING count(DISTINCT service_name) = 6 \
+                  AND count(*) > 500";
+    daemon.until("spans of six services", Duration::from_secs(20), enough).await?;
+    daemon.show(SERVICES)?;
+
+    let mut repair = Repair::new(&daemon, &stage, &hook);
+    repair.watch("checkout", 3).await?;
+    say("8. it learned: payment starts, lacks attributes as well, and is repaired at the first try");
+    keeper.start("payment")?;
+    let tries = repair.watch("payment", 9).await?;
+    ensure!(tries == 1, "payment took {tries} tries");
+
+    say("14. what was learned: the record of variants, and which attribute is missing where");
+    daemon.show(FEEDBACK)?;
+    daemon.until("patterns", Duration::from_secs(15), "SELECT 1 FROM learned_patterns").await?;
+    daemon.show(PATTERNS)?;
+    println!("\nBoth services were repaired by what their spans said. Done in {:.1} s.", began.elapsed().as_secs_f64());
+    finish(daemon, &keeper, args.keep, temporary, &root)?;
+    Ok(Exit::Good)
+}
+
+/// Loads, kills, starts again, and compares what was acknowledged with what is found.
+async fn durable(stage: &Stage, seed: u64) -> anyhow::Result<Daemon> {
+    let daemon = Daemon::start(stage).await?;
+    println!("   OTLP {} · API {} · folder {}", daemon.grpc()?, daemon.api()?, stage.folder().display());
+    let mut shop = Shop::open(&daemon.grpc()?, seed)?;
     let bar = progress();
     send(&mut shop, 0..TRACES / 2, &bar).await?;
-    bar.suspend(|| println!("   {} spans are acknowledged", shop.acknowledged));
-
-    bar.suspend(|| say("3. SQL over them"));
-    bar.suspend(|| daemon.show(OPERATIONS))?;
-
-    bar.suspend(|| say("4. kill -9 in the middle of the load"));
     // The second half goes on while the daemon dies: what fails then was never acknowledged.
     let dying = tokio::spawn({
         let victim = daemon.pid();
@@ -83,40 +117,34 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     bar.finish_and_clear();
     dying.await??;
     daemon.reap();
-    let told = if cut.is_err() { "an export got no answer, so the shop stopped" } else { "all exports were answered" };
-    println!("   killed; {told}; {} spans were acknowledged in all", shop.acknowledged);
-
-    say("5. it starts again: the log is replayed");
-    let daemon = Daemon::start(&data).await?;
+    let told = if cut.is_err() { "an export got no answer, so the load stopped" } else { "all exports were answered" };
+    println!("   killed; {told}; {} spans were acknowledged", shop.acknowledged);
+    let daemon = Daemon::start(stage).await?;
     daemon.wait_ready().await?;
     let (found, traces) = daemon.two_numbers(COUNT).await?;
     println!("   {} acknowledged, {found} found in {traces} traces", shop.acknowledged);
     // A request whose answer the kill cut off may be stored too: at most the spans that were in flight.
     ensure!(found >= shop.acknowledged, "{} acknowledged spans are lost", shop.acknowledged - found);
     ensure!(found <= shop.acknowledged + shop.in_flight, "more spans are stored than were sent");
-
-    say("6. the slowest trace, span by span");
-    daemon.show(SLOWEST)?;
-    println!("\nEvery acknowledged span is there. Done in {:.1} s.", began.elapsed().as_secs_f64());
-    finish(daemon, args.keep, temporary, &data)?;
-    Ok(Exit::Good)
+    Ok(daemon)
 }
 
-fn finish(daemon: Daemon, keep: bool, temporary: bool, data: &std::path::Path) -> anyhow::Result<()> {
+fn finish(daemon: Daemon, keeper: &Keeper, keep: bool, temporary: bool, root: &Path) -> anyhow::Result<()> {
     if keep {
         let (api, grpc) = (daemon.api()?, daemon.grpc()?);
         println!("\nIt stays up (process {}):\n  export OTEL_EXPORTER_OTLP_ENDPOINT={grpc}", daemon.pid());
-        println!(
-            "  weavergen sql --url {api} \"SELECT name, duration_ms FROM spans ORDER BY duration_ns DESC LIMIT 5\""
-        );
-        println!("  open {api}\n  kill {}    # to end it; its data is in {}", daemon.pid(), data.display());
+        println!("  weavergen sql --url {api} \"SELECT * FROM gate_state\"");
+        println!("  weavergen pipeline list --url {api}");
+        println!("  open {api}\n  pkill -P {} ; kill {}    # to end it", std::process::id(), daemon.pid());
+        println!("Its files are in {}", root.display());
         daemon.detach();
+        keeper.detach();
         return Ok(());
     }
     daemon.stop()?;
     if temporary {
         // A folder that is left over harms nobody.
-        let _ = std::fs::remove_dir_all(data);
+        let _ = std::fs::remove_dir_all(root);
     }
     Ok(())
 }

@@ -60,6 +60,15 @@ impl Exit {
         if let Some(error) = cause.downcast_ref::<crate::semconv::Error>() {
             return Some(if error.class() == Class::Invalid { Self::Config } else { Self::Io });
         }
+        if cause.is::<crate::gate::load::LoadError>() {
+            return Some(Self::Config);
+        }
+        if let Some(error) = cause.downcast_ref::<crate::gate::journal::Error>() {
+            return Some(if error.class() == Class::Conflict { Self::Unavailable } else { Self::Io });
+        }
+        if let Some(error) = cause.downcast_ref::<crate::notify::OpenError>() {
+            return Some(if error.class() == Class::Invalid { Self::Config } else { Self::Bad });
+        }
         let unavailable = cause.is::<crate::telemetry::BindError>()
             || cause.is::<crate::receive::Error>()
             || cause.is::<crate::web::Error>();

@@ -26,7 +26,7 @@ pub use source::{Assignment, InvalidAssignment};
 
 use crate::error::Class;
 use crate::yaml::{Problem, Problems, Section};
-use crate::{access, gate, graph, query, receive, semconv, store, telemetry, web};
+use crate::{access, gate, graph, notify, query, receive, semconv, store, telemetry, web};
 
 /// Everything that a start needs to know.
 #[derive(Clone, Debug)]
@@ -51,6 +51,8 @@ pub struct Config {
     pub pipelines_dir: Option<PathBuf>,
     /// `gates`
     pub gates: gate::Config,
+    /// `notify`
+    pub notify: notify::Config,
     /// `access`
     pub access: access::Config,
     /// `web`
@@ -160,6 +162,7 @@ fn read(root: &Section<'_>, request: &Request, environment: &Environment, proble
         semconv: semconv::Config::read(&root.block("semconv")),
         pipelines_dir: ours::pipelines_dir(),
         gates: gate::Config::read(&root.block("gates").with_days()),
+        notify: notify::Config::read(&root.block("notify").with_days()),
         receivers: graph.receivers,
         graph: graph.graph,
         health: graph.health,

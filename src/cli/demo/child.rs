@@ -1,20 +1,15 @@
 //! The demo's daemon: this program, as a process of its own.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use indicatif::ProgressBar;
 use serde_json::Value;
 
-const FREE_PORTS: [&str; 5] = [
-    "receivers::otlp::protocols::grpc::endpoint=localhost:0",
-    "receivers::otlp::protocols::http::endpoint=localhost:0",
-    "web::endpoint=localhost:0",
-    "extensions::health_check::endpoint=localhost:0",
-    "service::telemetry::metrics::readers=[{pull: {exporter: {prometheus: {port: 0}}}}]",
-];
+use super::stage::Stage;
 
 /// A running daemon; ended when dropped.
 #[derive(Debug)]
@@ -26,15 +21,16 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one on `data` and waits until it has bound its ports.
-    pub(super) async fn start(data: &Path) -> anyhow::Result<Self> {
-        let run_file = data.join("run.json");
+    /// Starts one on `stage` and waits until it has bound its ports.
+    pub(super) async fn start(stage: &Stage) -> anyhow::Result<Self> {
+        let run_file = stage.data().join("run.json");
         // A killed daemon leaves its file.
         let _ = std::fs::remove_file(&run_file);
-        let log = data.join("demo.log");
+        let log = stage.log();
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(program);
-        command.arg("run").args(FREE_PORTS.iter().map(|set| format!("--set={set}"))).arg("--data").arg(data);
+        // In the demo's folder: files of the one it is started in are none of its business.
+        command.arg("run").arg("--config").arg(stage.config()).current_dir(stage.folder());
         let errors = File::options().create(true).append(true).open(&log)?;
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn()?;
         let began = Instant::now();
@@ -89,12 +85,52 @@ impl Daemon {
         if status.success() { Ok(()) } else { bail!("the query failed: {sql}") }
     }
 
-    /// The two numbers of the only row of `sql`.
-    pub(super) async fn two_numbers(&self, sql: &str) -> anyhow::Result<(u64, u64)> {
+    /// Prints what `weavergen ARGS --url …` prints.
+    pub(super) fn print(&self, args: &[&str]) -> anyhow::Result<()> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let status = Command::new(program).args(args).args(["--url", &self.api()?]).status()?;
+        if status.success() { Ok(()) } else { bail!("`weavergen {}` failed", args.join(" ")) }
+    }
+
+    /// The rows of `sql`.
+    pub(super) async fn rows(&self, sql: &str) -> anyhow::Result<Vec<Value>> {
         let url = format!("{}/api/v1/sql", self.api()?);
         let request = reqwest::Client::new().post(url).json(&serde_json::json!({ "sql": sql }));
-        let answer: Value = request.send().await?.error_for_status()?.json().await?;
-        let number = |at: usize| answer["rows"][0][at].as_u64().context("the answer has no number");
+        let response = request.send().await?;
+        let failed = !response.status().is_success();
+        let answer: Value = response.json().await?;
+        if failed {
+            bail!("{}: {sql}", answer["error"]["message"]);
+        }
+        Ok(answer["rows"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// The rows of `sql` once there are any; `what` says what is waited for.
+    pub(super) async fn until(&self, what: &str, patience: Duration, sql: &str) -> anyhow::Result<Vec<Value>> {
+        let began = Instant::now();
+        let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
+        loop {
+            spinner.tick();
+            // A daemon that starts again refuses for a moment.
+            let rows = self.rows(sql).await;
+            match rows {
+                Ok(rows) if !rows.is_empty() => {
+                    spinner.finish_and_clear();
+                    return Ok(rows);
+                }
+                Err(error) if began.elapsed() > patience => return Err(error.context(format!("waited for: {what}"))),
+                Ok(_) if began.elapsed() > patience => {
+                    bail!("waited {} s for: {what}; the daemon's log is {}", patience.as_secs(), self.log.display())
+                }
+                _ => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
+    /// The two numbers of the only row of `sql`.
+    pub(super) async fn two_numbers(&self, sql: &str) -> anyhow::Result<(u64, u64)> {
+        let rows = self.rows(sql).await?;
+        let number = |at: usize| rows.first().and_then(|row| row[at].as_u64()).context("the answer has no number");
         Ok((number(0)?, number(1)?))
     }
 

@@ -1,0 +1,123 @@
+//! The gates of the daemon: loaded and planned before anything is served, evaluated while it runs, told to receivers.
+//!
+//! Duty: gate files, `gates.redb`, evaluator and notifier on one store. Guarantee: a gate file with an error stops the
+//! start with every problem; no tick closes before the store's replay has ended. Left to others: what a verdict means
+//! (`gate`), how it is sent (`notify`), what a pipeline does about it (`engine`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use datafusion::catalog::TableProvider;
+use prometheus::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::gate::evaluator::Position;
+use crate::gate::load::LoadError;
+use crate::gate::result::Runner;
+use crate::gate::{self, Evaluator, Gate, Group, Journal, Known, Metrics, Parts, Planner, Starts};
+use crate::notify::Notifier;
+use crate::store::Store;
+
+/// Tables that gates may read beside `spans`.
+pub(super) type Tables = Vec<(String, Arc<dyn TableProvider>)>;
+
+/// Gates whose journal is open.
+pub(super) struct Gates {
+    groups: Vec<Group>,
+    runner: Runner,
+    journal: Journal,
+    metrics: Metrics,
+    notifier: Notifier,
+}
+
+/// `gates.redb` in the data folder.
+pub(super) async fn journal(config: &Config) -> anyhow::Result<Journal> {
+    let path = config.store.path.join("gates.redb");
+    Ok(tokio::task::spawn_blocking(move || Journal::open(&path)).await??)
+}
+
+impl Gates {
+    /// Loads and plans the gates over `tables`, which hold those of `journal`.
+    pub(super) async fn open(
+        config: &Config,
+        known: Known,
+        journal: Journal,
+        tables: Tables,
+        store: &Store,
+        registry: &Registry,
+        clock: &Clock,
+    ) -> anyhow::Result<Self> {
+        let groups = load(config, known, tables.clone()).await?;
+        let gateway = gate::run::gateway(store.reader(), &config.query, &config.gates, tables, clock.clone())
+            .context("cannot start the threads of gates")?;
+        let metrics = Metrics::register(registry)?;
+        let notifier = Notifier::open(&config.notify, journal.clone(), clock.clone(), registry)?;
+        Ok(Self { groups, runner: gate::run::runner(gateway), journal, metrics, notifier })
+    }
+
+    /// The gates that are loaded.
+    pub(super) fn gates(&self) -> impl Iterator<Item = (&Group, &Gate)> {
+        self.groups.iter().flat_map(|group| group.gates.iter().map(move |gate| (group, gate)))
+    }
+
+    /// Runs a gate's SQL outside of its ticks, as the job `span-gate` does.
+    pub(super) fn runner(&self) -> Runner {
+        self.runner.clone()
+    }
+
+    /// Due starts, for the engine.
+    pub(super) fn starts(&self, clock: &Clock) -> Starts {
+        Starts::new(self.journal.clone(), clock.clone(), self.metrics.clone())
+    }
+
+    /// Closes ticks and sends notices until `stop`.
+    pub(super) async fn run(
+        self,
+        config: &Config,
+        store: &Store,
+        clock: &Clock,
+        stop: CancellationToken,
+        running: &mut JoinSet<()>,
+    ) -> anyhow::Result<()> {
+        let questions: BTreeMap<String, [u8; 32]> =
+            self.gates().map(|(_, gate)| (gate.name.clone(), gate::question(gate))).collect();
+        let (of_position, reader) = (store.clone(), store.reader());
+        let parts = Parts {
+            groups: self.groups,
+            questions,
+            default_receivers: config.notify.default.clone(),
+            value_metrics: config.gates.value_metrics,
+            runner: self.runner,
+            position: Position::new(move || of_position.is_ready().then(|| reader.view().visible_us)),
+            journal: self.journal,
+            clock: clock.clone(),
+            metrics: self.metrics,
+            concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+        };
+        let evaluator = tokio::task::spawn_blocking(move || Evaluator::open(parts)).await??;
+        running.spawn(evaluator.run(stop.clone()));
+        running.spawn(self.notifier.run(stop));
+        Ok(())
+    }
+}
+
+async fn load(config: &Config, known: Known, tables: Tables) -> anyhow::Result<Vec<Group>> {
+    let (gates, queries_dir, query) = (config.gates.clone(), config.queries_dir.clone(), config.query.clone());
+    let loading = tokio::task::spawn_blocking(move || {
+        let request = gate::Request { config: &gates, queries_dir: queries_dir.as_deref(), known: &known };
+        gate::load(&request, &Planner::new(query, tables))
+    });
+    let loaded = loading.await?;
+    let is_error = |problem: &gate::Problem| problem.code.is_error();
+    for warning in loaded.problems.iter().filter(|problem| !is_error(problem)) {
+        tracing::warn!(problem = %warning, "a gate file is odd");
+    }
+    if loaded.has_errors() {
+        return Err(LoadError(loaded.problems.into_iter().filter(is_error).collect()).into());
+    }
+    Ok(loaded.groups)
+}
