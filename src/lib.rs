@@ -25,6 +25,7 @@ pub mod graph;
 pub mod store;
 pub mod query;
 pub mod gate;
+pub mod notify;
 pub mod engine;
 pub mod telemetry;
 pub mod web;
