@@ -5,6 +5,7 @@
 
 pub mod demo;
 pub mod exit;
+pub mod gates;
 pub mod health;
 pub mod loadgen;
 pub mod output;
@@ -41,6 +42,8 @@ pub enum Command {
     Validate(validate::Args),
     /// Run one SQL statement, by the daemon or over a data folder
     Sql(sql::Args),
+    /// Check gate files, list and show gates
+    Gates(gates::Args),
     /// Ask the daemon whether it is ready
     Health(health::Args),
     /// Show the main job on an embedded store: nothing to install
@@ -61,6 +64,10 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             let data = crate::config::Environment::of_process().data_folder();
             let ran = runtime()?.block_on(sql::run(args, data, Clock::os()));
             ran.map(|()| Exit::Good).map_err(|failure| exit::Failure::from(failure).into())
+        }
+        Some(Command::Gates(args)) => {
+            let data = crate::config::Environment::of_process().data_folder();
+            runtime()?.block_on(gates::run(args, data, Clock::os()))
         }
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),

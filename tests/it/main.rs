@@ -9,6 +9,7 @@ mod crash;
 mod daemon;
 mod decoder;
 mod docker;
+mod gates;
 mod proto;
 mod readme;
 mod receive;
