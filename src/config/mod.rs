@@ -25,7 +25,7 @@ pub use source::{Assignment, InvalidAssignment};
 
 use crate::error::Class;
 use crate::yaml::{Problem, Problems, Section};
-use crate::{access, gate, graph, query, receive, store, telemetry, web};
+use crate::{access, gate, graph, notify, query, receive, store, telemetry, web};
 
 /// Everything that a start needs to know.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct Config {
     pub query: query::Config,
     /// `gates`
     pub gates: gate::Config,
+    /// `notify`
+    pub notify: notify::Config,
     /// `access`
     pub access: access::Config,
     /// `web`
@@ -153,6 +155,7 @@ fn read(root: &Section<'_>, request: &Request, environment: &Environment, proble
         queries_dir: ours::queries_dir(&root.block("queries")),
         query: query::Config::read(&root.block("query").with_days()),
         gates: gate::Config::read(&root.block("gates").with_days()),
+        notify: notify::Config::read(&root.block("notify").with_days()),
         receivers: graph.receivers,
         graph: graph.graph,
         health: graph.health,
