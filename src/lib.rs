@@ -27,6 +27,7 @@ pub mod store;
 pub mod query;
 pub mod generate;
 pub mod gate;
+pub mod notify;
 pub mod engine;
 pub mod telemetry;
 pub mod web;

@@ -235,7 +235,7 @@ impl Book {
             return false;
         };
         let row = KeyRow { state, ..row.clone() };
-        self.leave(gate, entry.row.generation, key, &row, transition, now_ns, Some((actor, reason)));
+        self.leave(gate, key, &row, transition, now_ns, Some((actor, reason)));
         let row = KeyRow { told: None, ..row };
         let id = KeyId { gate: gate.to_owned(), generation: self.gates[gate].row.generation, key: key.to_owned() };
         self.batch.keys.insert(id, Some(row.clone()));
@@ -263,7 +263,7 @@ impl Book {
             // Nobody was told of an episode in dry_run, so nobody is told of its end.
             if let Some((state, transition)) = state::end(&row.state, &now, cause, false) {
                 let row = KeyRow { state, ..row.clone() };
-                self.leave(name, gate.generation, key, &row, transition, now_ns, None);
+                self.leave(name, key, &row, transition, now_ns, None);
             }
             self.batch.keys.insert(id(key), None);
         }
@@ -282,7 +282,6 @@ impl Book {
     fn leave(
         &mut self,
         gate: &str,
-        generation: u64,
         key: &str,
         row: &KeyRow,
         transition: state::Transition,
@@ -293,7 +292,6 @@ impl Book {
         let journaled = tell::journal_row(alert, gate, key, &transition, now_ns, now_ns);
         let (actor, summary) = by_hand.map_or((None, String::new()), |(a, r)| (Some(a.to_owned()), r.to_owned()));
         self.batch.journal.push(JournalRow { actor, summary, ..journaled });
-        debug_assert!(generation > 0, "generations count from 1");
         let Some((episode, number)) = transition.episode else { return };
         self.batch.episodes.push((alert, episode, EpisodeEdit::Close(now_ns, transition.cause)));
         self.batch.starts.push((alert, episode, StartEdit::Lapse));

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::span::hex;
+pub use crate::span::hex;
 
 /// The only tenant until there are others.
 pub const TENANT: &str = "default";

@@ -19,10 +19,10 @@ use redb::{Database, ReadableTable as _, TableDefinition, WriteTransaction};
 use tokio::sync::watch;
 
 pub use batch::{Batch, EpisodeEdit, StartEdit};
-pub use read::Snapshot;
+pub use read::{Place, Snapshot};
 pub use rows::{
     EVIDENCE_BYTES, EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Missed, Notice, OutboxRow, OutcomeRun,
-    StartRequest, StartRow, StartState, Status, TickRow, Told,
+    RUN_NS, StartRequest, StartRow, StartState, Status, TickRow, Told,
 };
 
 use super::identity::AlertId;

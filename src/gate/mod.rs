@@ -31,6 +31,7 @@ pub mod schema;
 mod sql_file;
 pub mod starts;
 pub mod state;
+mod tables;
 pub mod template;
 pub mod verdict;
 pub mod window;
@@ -46,6 +47,7 @@ pub use plan::Planner;
 pub use problem::{Code, Problem};
 pub use question::question;
 pub use starts::Starts;
+pub use tables::tables;
 
 #[cfg(test)]
 mod tests;

@@ -116,22 +116,23 @@ impl RunError {
     }
 }
 
+/// The rows to come.
+pub type Rows = BoxFuture<'static, Result<Vec<ResultRow>, RunError>>;
+
 /// Runs the SQL of gates; cheap to clone.
 #[derive(Clone)]
-pub struct Runner(Arc<dyn Fn(Ask) -> BoxFuture<'static, Result<Vec<ResultRow>, RunError>> + Send + Sync>);
+pub struct Runner(Arc<dyn Fn(Ask) -> Rows + Send + Sync>);
 
 impl Runner {
     /// A runner that answers by `run`. Dropping its future stops the query.
-    pub fn new(
-        run: impl Fn(Ask) -> BoxFuture<'static, Result<Vec<ResultRow>, RunError>> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(run: impl Fn(Ask) -> Rows + Send + Sync + 'static) -> Self {
         Self(Arc::new(run))
     }
 
     /// The rows of `ask`, in any order, one a key.
     ///
     /// Errors: see [`RunError`]; [`RunError::Timeout`] is the caller's to make.
-    pub fn run(&self, ask: Ask) -> BoxFuture<'static, Result<Vec<ResultRow>, RunError>> {
+    pub fn run(&self, ask: Ask) -> Rows {
         (self.0)(ask)
     }
 }

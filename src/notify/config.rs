@@ -161,7 +161,10 @@ mod tests {
     fn a_webhook_is_read_with_its_defaults() {
         let (config, problems) = read("default: [hook]\nreceivers: {hook: {webhook: {url: 'http://h/x'}}}");
         assert_eq!(problems, [] as [String; 0]);
-        assert_eq!((config.default.as_slice(), config.external_url.as_str()), (&["hook".to_owned()][..], "http://localhost:8080"));
+        assert_eq!(
+            (config.default.as_slice(), config.external_url.as_str()),
+            (&["hook".to_owned()][..], "http://localhost:8080")
+        );
         let hook = &config.receivers["hook"];
         assert_eq!((hook.url.as_str(), hook.min_level, hook.send_resolved), ("http://h/x", Level::Warn, true));
     }
@@ -193,7 +196,8 @@ receivers:
 
     #[test]
     fn headers_and_addresses_are_not_shown() {
-        let (config, _) = read("receivers: {hook: {webhook: {url: 'http://h/s3cret', headers: {Authorization: t0ken}}}}");
+        let (config, _) =
+            read("receivers: {hook: {webhook: {url: 'http://h/s3cret', headers: {Authorization: t0ken}}}}");
         let shown = format!("{config:?}");
         assert!(!shown.contains("s3cret") && !shown.contains("t0ken"), "{shown}");
     }

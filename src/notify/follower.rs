@@ -42,7 +42,9 @@ const KEPT_TEXT: usize = 512;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A `secret_file`.
-    #[error("notify::receivers::{receiver}::webhook::secret_file: cannot read {path}: {why}; check the path and its rights")]
+    #[error(
+        "notify::receivers::{receiver}::webhook::secret_file: cannot read {path}: {why}; check the path and its rights"
+    )]
     Secret {
         /// Name of the receiver.
         receiver: String,
@@ -122,8 +124,7 @@ impl Notifier {
             .user_agent(concat!("weavergen/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| OpenError::Setup(e.to_string()))?;
-        let shared =
-            Arc::new(Shared { external_url: config.external_url.clone(), journal, clock, client, metrics });
+        let shared = Arc::new(Shared { external_url: config.external_url.clone(), journal, clock, client, metrics });
         let follower = |(name, webhook): (&String, &Webhook)| {
             let secret = webhook.secret_file.as_ref().map(|path| {
                 let unreadable = |e: std::io::Error| OpenError::Secret {

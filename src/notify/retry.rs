@@ -54,7 +54,9 @@ pub(super) enum Next {
 pub(super) fn next(reply: &Reply, attempts: u32, written_ns: i64, now_ns: i64, chance: u64) -> Next {
     let (why, asked) = match reply {
         Reply::Status { code: 200..=299, .. } => return Next::Done,
-        Reply::Status { code: code @ (408 | 429 | 500..=599), retry_after, .. } => (format!("status {code}"), *retry_after),
+        Reply::Status { code: code @ (408 | 429 | 500..=599), retry_after, .. } => {
+            (format!("status {code}"), *retry_after)
+        }
         Reply::Status { code, text, .. } => return Next::Dead(format!("status {code}: {text}")),
         Reply::Timeout => ("no answer in time".to_owned(), None),
         Reply::Network(why) => (why.clone(), None),
@@ -96,7 +98,9 @@ mod tests {
 
     #[test]
     fn what_another_try_can_change_is_tried_again_and_the_rest_is_dead() {
-        for reply in [status(408), status(429), status(500), status(503), Reply::Timeout, Reply::Network("reset".into())] {
+        for reply in
+            [status(408), status(429), status(500), status(503), Reply::Timeout, Reply::Network("reset".into())]
+        {
             assert!(matches!(next(&reply, 1, 0, 0, 7), Next::Again(_)), "{reply:?}");
             assert!(matches!(next(&reply, 1, 0, OLDEST_NS, 7), Next::Dead(_)), "a day old: {reply:?}");
         }

@@ -7,9 +7,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::gate::identity::transition_id;
+use crate::gate::identity::{hex, transition_id};
 use crate::gate::journal::{Notice, Status};
-use crate::span::hex;
 
 /// Name of the header that holds the transition id.
 pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";

@@ -15,6 +15,9 @@ use super::{
     EPISODE, Error, GATE, HEALTH, JOURNAL, Journal, META, OUTBOX, RESULT, RUNNING, STARTS, STATE, TICK, stored,
 };
 
+/// Place of a complete row of results: its first tick and a number.
+pub type Place = (i64, u64);
+
 /// All tables as one commit left them.
 pub struct Snapshot {
     tx: ReadTransaction,
@@ -85,12 +88,7 @@ impl Snapshot {
 
     /// At most `limit` complete rows of results with their place, in order of their first tick, behind `after` and with
     /// the first tick not after `until_ns`.
-    pub fn results(
-        &self,
-        after: (i64, u64),
-        until_ns: i64,
-        limit: usize,
-    ) -> Result<Vec<((i64, u64), OutcomeRun)>, Error> {
+    pub fn results(&self, after: Place, until_ns: i64, limit: usize) -> Result<Vec<(Place, OutcomeRun)>, Error> {
         let table = self.tx.open_table(RESULT)?;
         let from = std::ops::Bound::Excluded(after);
         let to = std::ops::Bound::Included((until_ns, u64::MAX));

@@ -20,8 +20,10 @@ fn at(t_s: i64) -> Now<'static> {
     Now { t_ns: t_s * S, wall_ns: (t_s + 20) * S, downtimes: &[] }
 }
 
+type Seen = (i64, Cause, Option<(u64, u32)>);
+
 /// Feeds `inputs` on the grid from t = 30 s; all transitions as (tick in seconds, cause, episode and number).
-fn run(rule: &Rule, inputs: &[Input]) -> (State, Vec<(i64, Cause, Option<(u64, u32)>)>) {
+fn run(rule: &Rule, inputs: &[Input]) -> (State, Vec<Seen>) {
     let mut state = State::default();
     let mut seen = Vec::new();
     for (i, x) in inputs.iter().enumerate() {

@@ -25,7 +25,8 @@ struct Request {
 
 impl Request {
     fn header(&self, name: &str) -> Option<String> {
-        let line = self.head.lines().find(|line| line.to_lowercase().starts_with(&format!("{}:", name.to_lowercase())))?;
+        let line =
+            self.head.lines().find(|line| line.to_lowercase().starts_with(&format!("{}:", name.to_lowercase())))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     }
 
@@ -67,7 +68,9 @@ impl Peer {
                         bytes.extend_from_slice(&part[..n]);
                         let text = String::from_utf8_lossy(&bytes).into_owned();
                         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-                        let length = head.lines().find_map(|l| l.to_lowercase().strip_prefix("content-length:").map(|v| v.trim().parse::<usize>().unwrap()));
+                        let length = head.lines().find_map(|l| {
+                            l.to_lowercase().strip_prefix("content-length:").map(|v| v.trim().parse::<usize>().unwrap())
+                        });
                         if body.len() >= length.unwrap_or(0) {
                             break (head.to_owned(), body.to_owned());
                         }
@@ -76,7 +79,9 @@ impl Peer {
                     let manner = peer.manners.lock().unwrap().pop().unwrap_or(Manner::Answer(200, ""));
                     match manner {
                         Manner::Answer(code, headers) => {
-                            let answer = format!("HTTP/1.1 {code} X\r\n{headers}content-length: 4\r\nconnection: close\r\n\r\ntext");
+                            let answer = format!(
+                                "HTTP/1.1 {code} X\r\n{headers}content-length: 4\r\nconnection: close\r\n\r\ntext"
+                            );
                             socket.write_all(answer.as_bytes()).await.unwrap();
                         }
                         Manner::Silence => std::future::pending().await,
@@ -112,7 +117,13 @@ struct Bench {
 }
 
 fn webhook(url: &str) -> Webhook {
-    Webhook { url: url.to_owned(), secret_file: None, headers: BTreeMap::new(), min_level: Level::Warn, send_resolved: true }
+    Webhook {
+        url: url.to_owned(),
+        secret_file: None,
+        headers: BTreeMap::new(),
+        min_level: Level::Warn,
+        send_resolved: true,
+    }
 }
 
 fn bench(receivers: &[(&str, Webhook)]) -> Bench {
@@ -122,7 +133,8 @@ fn bench(receivers: &[(&str, Webhook)]) -> Bench {
     let receivers = receivers.iter().map(|(name, webhook)| ((*name).to_owned(), webhook.clone())).collect();
     let config = Config { receivers, ..Config::default() };
     let metrics = Metrics::register(&Registry::new()).unwrap();
-    let notifier = Notifier::with(&config, journal.clone(), clock.clone(), metrics, Duration::from_millis(300)).unwrap();
+    let notifier =
+        Notifier::with(&config, journal.clone(), clock.clone(), metrics, Duration::from_millis(300)).unwrap();
     Bench { _dir: dir, journal, clock, notifier }
 }
 

@@ -92,12 +92,12 @@ async fn killed_at_random_with_downtime_every_episode_still_fires_and_resolves_o
             while left.peek().is_some_and(|(at, ..)| *at < daemon.now_s()) {
                 daemon.store.take([left.next().unwrap()]);
             }
-            if chance.random() % 6 == 0 {
+            if chance.random().is_multiple_of(6) {
                 let at = daemon.medium.changes() + chance.random() % 12;
                 daemon.medium.die_at(at);
                 let _ = daemon.evaluator.as_mut().unwrap().round().await;
                 daemon.kill();
-                daemon.medium.revive(chance.random() % 2 == 0);
+                daemon.medium.revive(chance.random().is_multiple_of(2));
                 daemon.wait(chance.random() % 40);
                 daemon.start();
             }

@@ -110,7 +110,7 @@ async fn a_busy_start_stays_due_until_its_episode_ends() {
     assert!(starts.answer(&request, &Answer::Busy).unwrap());
     daemon.kill();
     daemon.start();
-    assert_eq!(daemon.starts().due().unwrap().requests, [request.clone()], "after a restart too");
+    assert_eq!(daemon.starts().due().unwrap().requests, std::slice::from_ref(&request), "after a restart too");
     daemon.until(300).await;
     assert_eq!(daemon.seen().last().unwrap().2, Cause::Passed);
     assert!(daemon.starts().due().unwrap().requests.is_empty());

@@ -1,0 +1,187 @@
+//! The tables as SQL sees them.
+
+use std::collections::BTreeMap;
+
+use arrow::util::pretty::pretty_format_batches;
+use datafusion::prelude::SessionContext;
+
+use super::super::identity::AlertId;
+use super::super::journal::{Batch, EpisodeEdit, EpisodeRow, GateRow, JournalRow, KeyId, KeyRow, OutcomeRun};
+use super::super::result::Window;
+use super::super::state::{Cause, Level, Now, Phase, Rule, State, step};
+use super::super::verdict::{Input, Outcome};
+use super::*;
+
+const S: i64 = 1_000_000_000;
+
+async fn ask(journal: Option<&Journal>, sql: &str) -> String {
+    let context = SessionContext::new();
+    for (name, table) in tables(journal) {
+        context.register_table(name, table).unwrap();
+    }
+    let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+    pretty_format_batches(&batches).unwrap().to_string()
+}
+
+fn run(first_s: i64, last_s: i64, outcome: Outcome) -> OutcomeRun {
+    OutcomeRun {
+        gate: "g".into(),
+        generation: 1,
+        group: "shop".into(),
+        key: "k=a".into(),
+        outcome,
+        first_tick_ns: first_s * S,
+        last_tick_ns: last_s * S,
+        evaluations: 2,
+        value: Some(0.5),
+        values: (1.5, 2),
+        n: Some(7),
+        window: Window { start_ns: (last_s - 60) * S, end_ns: last_s * S },
+        cut_us: 1_500_000,
+        evidence: r#"{"rate":1}"#.into(),
+        trace_ids: vec![[0xab; 16]],
+        dry_run: false,
+        cost_ns: 9,
+    }
+}
+
+fn filled() -> (tempfile::TempDir, Journal) {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("gates.redb")).unwrap();
+    let gate = GateRow {
+        generation: 1,
+        question: [0; 32],
+        group: "shop".into(),
+        last_tick_ns: 0,
+        floor: 0,
+        errors: 0,
+        loaded: true,
+    };
+    let rule = Rule { interval_ns: 30 * S, hold_for_ns: 0, keep_firing_for_ns: 0, dry_run: false };
+    let now = Now { t_ns: 60 * S, wall_ns: 80 * S, downtimes: &[] };
+    let (state, _) = step(&State::default(), &now, Input::Fail, &rule);
+    let key = KeyRow { labels: BTreeMap::new(), state, missing: 0, last: Some((Outcome::Fail, Some(0.5))), told: None };
+    let id = KeyId { gate: "g".into(), generation: 1, key: "k=a".into() };
+    let opened = EpisodeRow {
+        gate: "g".into(),
+        key: "k=a".into(),
+        opened_ns: 60 * S,
+        closed_ns: None,
+        level_max: Level::Fail,
+        closed_by: None,
+        pipeline_run: Some(42),
+    };
+    let fired = JournalRow {
+        at_ns: 80 * S,
+        t_ns: 60 * S,
+        gate: "g".into(),
+        key: "k=a".into(),
+        from: Phase::Inactive,
+        to: Phase::Firing(Level::Fail),
+        cause: Cause::Firing,
+        episode: Some(1),
+        transition: Some("x/1/0".into()),
+        actor: None,
+        summary: String::new(),
+    };
+    let batch = Batch {
+        gates: [("g", gate.clone()), ("quiet", gate.clone()), ("gone", GateRow { loaded: false, ..gate })]
+            .map(|(name, row)| (name.to_owned(), row))
+            .into(),
+        keys: BTreeMap::from([(id.clone(), Some(key))]),
+        results: vec![run(30, 60, Outcome::Pass), run(700, 730, Outcome::Warn)],
+        running: BTreeMap::from([(id, Some(run(1_000, 1_030, Outcome::Fail)))]),
+        episodes: vec![(AlertId([1; 16]), 1, EpisodeEdit::Open(opened))],
+        journal: vec![fired],
+        ..Batch::default()
+    };
+    journal.commit(&batch, 80 * S).unwrap();
+    (dir, journal)
+}
+
+#[tokio::test]
+async fn results_hold_complete_runs_and_those_that_still_grow() {
+    let (_dir, journal) = filled();
+    let sql = "SELECT outcome, last_tick, evaluations, value, value_avg, n, baseline, cut, evidence, \
+               cardinality(trace_ids) AS traces, mode FROM gate_results ORDER BY first_tick";
+    let expected = "\
++---------+----------------------+-------------+-------+-----------+---+----------+------------------------+------------+--------+---------+
+| outcome | last_tick            | evaluations | value | value_avg | n | baseline | cut                    | evidence   | traces | mode    |
++---------+----------------------+-------------+-------+-----------+---+----------+------------------------+------------+--------+---------+
+| pass    | 1970-01-01T00:01:00Z | 2           | 0.5   | 0.75      | 7 |          | 1970-01-01T00:00:01.500Z | {\"rate\":1} | 1      | enforce |
+| warn    | 1970-01-01T00:12:10Z | 2           | 0.5   | 0.75      | 7 |          | 1970-01-01T00:00:01.500Z | {\"rate\":1} | 1      | enforce |
+| fail    | 1970-01-01T00:17:10Z | 2           | 0.5   | 0.75      | 7 |          | 1970-01-01T00:00:01.500Z | {\"rate\":1} | 1      | enforce |
++---------+----------------------+-------------+-------+-----------+---+----------+------------------------+------------+--------+---------+";
+    let squeeze = |text: &str| {
+        text.lines()
+            .filter(|l| l.starts_with('|'))
+            .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(squeeze(&ask(Some(&journal), sql).await), squeeze(expected));
+}
+
+#[tokio::test]
+async fn bounds_on_ticks_narrow_the_scan_and_leave_out_nothing_that_matches() {
+    let (_dir, journal) = filled();
+    let count = |from: &str, to: &str| {
+        format!(
+            "SELECT count(*) AS c FROM gate_results WHERE last_tick >= TIMESTAMP '{from}' AND TIMESTAMP '{to}' > last_tick"
+        )
+    };
+    for (from, to, rows) in [
+        ("1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z", 3),
+        ("1970-01-01T00:01:00Z", "1970-01-01T00:12:10Z", 1),
+        ("1970-01-01T00:12:10Z", "1970-01-01T00:12:11Z", 1),
+        ("1970-01-01T00:17:10Z", "1970-01-01T00:20:00Z", 1),
+    ] {
+        let text = ask(Some(&journal), &count(from, to)).await;
+        assert!(text.contains(&format!("| {rows} ")), "{from} {to}: {text}");
+    }
+    let filter = |op, s: i64| {
+        let at = ScalarValue::TimestampNanosecond(Some(s * S), Some("UTC".into()));
+        datafusion::logical_expr::binary_expr(datafusion::prelude::col("last_tick"), op, datafusion::prelude::lit(at))
+    };
+    let ticks = Ticks::of(&[filter(Operator::GtEq, 1_000).and(filter(Operator::Lt, 2_000))]);
+    assert_eq!(ticks, Ticks { from_ns: 700 * S, to_ns: 2_000 * S });
+    assert_eq!(Ticks::of(&[filter(Operator::NotEq, 5)]), Ticks { from_ns: i64::MIN, to_ns: i64::MAX });
+}
+
+#[tokio::test]
+async fn state_shows_loaded_gates_and_one_row_for_a_gate_without_keys() {
+    let (_dir, journal) = filled();
+    let text = ask(
+        Some(&journal),
+        "SELECT gate, key, phase, level, episode, fired_at, last_outcome, last_value FROM gate_state ORDER BY gate",
+    )
+    .await;
+    let rows: Vec<String> = text.lines().skip(3).map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(rows[0], "| g | k=a | firing | fail | 1 | 1970-01-01T00:01:00Z | fail | 0.5 |");
+    assert_eq!(rows[1], "| quiet | | | | | | | |");
+    assert!(rows[2].starts_with("+-"), "a gate that is not loaded is not there");
+}
+
+#[tokio::test]
+async fn transitions_and_episodes_are_the_journals() {
+    let (_dir, journal) = filled();
+    let text = ask(
+        Some(&journal),
+        "SELECT at, tick, from_phase, to_phase, cause, level, episode, transition, actor FROM gate_transitions",
+    )
+    .await;
+    assert!(text.contains("| 1970-01-01T00:01:20Z | 1970-01-01T00:01:00Z | inactive   | firing   | firing | fail  | 1       | x/1/0      |"), "{text}");
+    let text = ask(Some(&journal), "SELECT * FROM gate_episodes").await;
+    assert!(
+        text.contains(
+            "| g    | k=a | 1       | 1970-01-01T00:01:00Z |        | fail      |           | 42           |"
+        ),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn without_a_journal_the_tables_are_empty() {
+    for (name, _) in tables(None) {
+        assert!(ask(None, &format!("SELECT count(*) AS c FROM {name}")).await.contains("| 0 "));
+    }
+}
