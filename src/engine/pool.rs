@@ -48,18 +48,9 @@ impl fmt::Debug for Jobs {
 
 /// The limits of bpmn.md 10.
 pub fn default_limits() -> BTreeMap<String, usize> {
-    [
-        ("command", 2),
-        ("http", 16),
-        ("sql", 4),
-        ("llm", 4),
-        ("codegen", 1),
-        ("vote", 8),
-        ("span-gate", 8),
-        ("choose", 8),
-    ]
-    .map(|(name, limit)| (name.to_owned(), limit))
-    .into()
+    [("command", 2), ("http", 16), ("sql", 4), ("llm", 4), ("codegen", 1), ("vote", 8), ("span-gate", 8), ("choose", 8)]
+        .map(|(name, limit)| (name.to_owned(), limit))
+        .into()
 }
 
 /// Runs one attempt to its outcome.

@@ -79,7 +79,10 @@ impl Writer {
             let definitions = bpmn::model::parse(&source.bytes)
                 .map_err(|_| Error::Damaged(format!("definition {hash} can no longer be read")))?;
             models.add(&hash, &definitions).map_err(|errors| {
-                Error::Damaged(format!("definition {hash}: {}", errors.first().map(ToString::to_string).unwrap_or_default()))
+                Error::Damaged(format!(
+                    "definition {hash}: {}",
+                    errors.first().map(ToString::to_string).unwrap_or_default()
+                ))
             })?;
         }
         Ok(Self { store, models, jobs, running: BTreeMap::new(), served: BTreeMap::new() })
@@ -108,10 +111,7 @@ impl Writer {
         let Open { overlay, models, mut batch, mut done, given, .. } = work;
         done.next_due = (&overlay as &dyn StateView).next_due(now_ms);
         history::fold(&self.store, &mut batch)?;
-        done.dispatch = given
-            .iter()
-            .filter_map(|(job, attempt)| self.job(&overlay, &batch, *job, *attempt))
-            .collect();
+        done.dispatch = given.iter().filter_map(|(job, attempt)| self.job(&overlay, &batch, *job, *attempt)).collect();
         batch.rows = overlay.into_changes();
         view.failed()?;
         if !batch.events.is_empty() || !batch.requests.is_empty() || !batch.definitions.is_empty() {
@@ -185,7 +185,8 @@ impl Writer {
             .map(|(name, value)| {
                 let value = match value {
                     HeaderValue::Template(text) => {
-                        let text = (self.jobs.render)(text, &variables).map_err(|why| format!("header `{name}`: {why}"))?;
+                        let text =
+                            (self.jobs.render)(text, &variables).map_err(|why| format!("header `{name}`: {why}"))?;
                         HeaderValue::Value(text.into())
                     }
                     ready => ready.clone(),

@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
+use std::{fs, io};
 
 use bpmn::core::{Event, Key, Row, StateView};
 use redb::{
@@ -89,7 +90,10 @@ pub struct Store {
 impl Store {
     /// Opens or makes the file.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::over(Database::create(path)?, Some(path.to_owned()))
+        if !path.try_exists().map_err(disk)? {
+            make(path)?;
+        }
+        Self::over(Database::open(path)?, Some(path.to_owned()))
     }
 
     /// The twin: the same tables in memory.
@@ -133,7 +137,7 @@ impl Store {
         let Some(path) = &self.path else { return Ok(()) };
         let mut database = self.database.write().expect("no holder of this lock panics");
         *database = None;
-        *database = Some(Arc::new(Database::create(path)?));
+        *database = Some(Arc::new(Database::open(path)?));
         Ok(())
     }
 
@@ -151,8 +155,9 @@ impl Store {
     /// The state as committed.
     pub fn view(&self) -> Result<StoreView, Error> {
         let read = self.database()?.begin_read()?;
-        let tables =
-            (0..key::NAMES.len()).map(|table| Ok(read.open_table(state_table(table))?)).collect::<Result<_, Error>>()?;
+        let tables = (0..key::NAMES.len())
+            .map(|table| Ok(read.open_table(state_table(table))?))
+            .collect::<Result<_, Error>>()?;
         Ok(StoreView { tables, failed: RefCell::new(None) })
     }
 
@@ -165,7 +170,9 @@ impl Store {
                 let (at, bytes) = key::encode(key);
                 let table = match tables.entry(at) {
                     std::collections::btree_map::Entry::Occupied(table) => table.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(empty) => empty.insert(write.open_table(state_table(at))?),
+                    std::collections::btree_map::Entry::Vacant(empty) => {
+                        empty.insert(write.open_table(state_table(at))?)
+                    }
                 };
                 match row {
                     Some(row) => drop(table.insert(bytes.as_slice(), encode(row)?.as_slice())?),
@@ -240,7 +247,10 @@ impl Store {
     /// All runs, live and ended, by key.
     pub fn runs(&self) -> Result<Vec<(u64, RunRow)>, Error> {
         let table = self.database()?.begin_read()?.open_table(RUNS)?;
-        table.iter()?.map(|row| row.map_err(Error::from).and_then(|(key, row)| Ok((key.value(), decode(row.value())?)))).collect()
+        table
+            .iter()?
+            .map(|row| row.map_err(Error::from).and_then(|(key, row)| Ok((key.value(), decode(row.value())?))))
+            .collect()
     }
 
     /// One step.
@@ -252,7 +262,10 @@ impl Store {
     /// All steps, by run and key.
     pub fn steps(&self) -> Result<Vec<((u64, u64), StepRow)>, Error> {
         let table = self.database()?.begin_read()?.open_table(STEPS)?;
-        table.iter()?.map(|row| row.map_err(Error::from).and_then(|(key, row)| Ok((key.value(), decode(row.value())?)))).collect()
+        table
+            .iter()?
+            .map(|row| row.map_err(Error::from).and_then(|(key, row)| Ok((key.value(), decode(row.value())?))))
+            .collect()
     }
 
     /// Deployed files by content hash.
@@ -260,7 +273,9 @@ impl Store {
         let table = self.database()?.begin_read()?.open_table(DEFINITIONS)?;
         table
             .iter()?
-            .map(|row| row.map_err(Error::from).and_then(|(key, row)| Ok((key.value().to_owned(), decode(row.value())?))))
+            .map(|row| {
+                row.map_err(Error::from).and_then(|(key, row)| Ok((key.value().to_owned(), decode(row.value())?)))
+            })
             .collect()
     }
 
@@ -277,6 +292,23 @@ impl Store {
         write.commit()?;
         Ok(())
     }
+}
+
+/// Makes the file under another name first: one that a kill left half made could never be opened.
+fn make(path: &Path) -> Result<(), Error> {
+    let new = path.with_extension("redb.new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(error)),
+        _ => {}
+    }
+    drop(Store::over(Database::create(&new)?, None)?);
+    fs::rename(&new, path).map_err(disk)?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(disk)
+}
+
+fn disk(error: io::Error) -> Error {
+    Error::Storage(error.to_string())
 }
 
 /// A snapshot of the state. A read that fails is remembered: ask [`StoreView::failed`] before using what was read.
@@ -328,7 +360,8 @@ impl StoreView {
         let mut found = Vec::new();
         for at in first..=last {
             let low = if at == first { from.as_slice() } else { &[] };
-            let rows = if at == last { self.tables[at].range(low..to.as_slice())? } else { self.tables[at].range(low..)? };
+            let rows =
+                if at == last { self.tables[at].range(low..to.as_slice())? } else { self.tables[at].range(low..)? };
             for row in rows.take(limit - found.len()) {
                 let (bytes, row) = row?;
                 let key = key::decode(at, bytes.value()).ok_or_else(|| damaged(key::NAMES[at]))?;

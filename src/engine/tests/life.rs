@@ -88,10 +88,16 @@ async fn a_repeated_request_gets_the_answer_it_got() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_with_an_error_deploy_nothing_and_findings_name_the_file() {
     let engine = Engine::open(config(jobs()), Clock::os()).unwrap();
-    let broken = file("broken", r#"<startEvent id="start"/><userTask id="u"/><sequenceFlow id="f" sourceRef="start" targetRef="u"/>"#);
+    let broken = file(
+        "broken",
+        r#"<startEvent id="start"/><userTask id="u"/><sequenceFlow id="f" sourceRef="start" targetRef="u"/>"#,
+    );
     let refused = engine.deploy(vec![line("good", "work", &["a"]), broken], None, None).await;
     let Err(Error::Refused(findings)) = refused else { panic!("{refused:?}") };
-    assert!(findings.iter().any(|finding| finding.file == "broken.bpmn" && finding.rule.contains("userTask")), "{findings:?}");
+    assert!(
+        findings.iter().any(|finding| finding.file == "broken.bpmn" && finding.rule.contains("userTask")),
+        "{findings:?}"
+    );
     assert_eq!(Table::Definitions.rows(engine.store()).unwrap().num_rows(), 0);
     let none = engine.submit(start("good"), None, None).await;
     assert!(matches!(none, Err(Error::Rejected(Rejection::NotFound { .. }))));
@@ -168,9 +174,7 @@ async fn a_timer_wakes_the_engine_by_itself() {
 async fn an_incident_is_a_row_until_it_is_resolved() {
     let mut failing = jobs();
     failing.run = Arc::new(|job, _| {
-        Box::pin(async move {
-            if job.attempt == 1 { panic!("a handler's defect") } else { answer(&job) }
-        })
+        Box::pin(async move { if job.attempt == 1 { panic!("a handler's defect") } else { answer(&job) } })
     });
     failing.on_unknown = Arc::new(|_, _| bpmn::core::OnUnknown::Incident);
     let engine = Engine::open(config(failing), Clock::os()).unwrap();

@@ -33,9 +33,7 @@ pub fn jobs() -> Jobs {
 pub fn answer(job: &Job) -> Outcome {
     match (job.element.as_str(), job.attempt) {
         ("fail_once", 1) => Outcome::Failed { message: "first".to_owned(), retryable: true, backoff: None },
-        ("throws", _) => {
-            Outcome::Error { code: "E1".to_owned(), message: "thrown".to_owned(), variables: Map::new() }
-        }
+        ("throws", _) => Outcome::Error { code: "E1".to_owned(), message: "thrown".to_owned(), variables: Map::new() },
         _ => Outcome::Completed(Map::from_iter([("n".to_owned(), serde_json::json!(job.element.len()))])),
     }
 }
@@ -72,7 +70,8 @@ pub fn everything() -> SourceFile {
     let boundary = r#"<boundaryEvent id="caught" attachedToRef="throws"><errorEventDefinition errorRef="e1"/></boundaryEvent>
         <boundaryEvent id="late" attachedToRef="hangs"><timerEventDefinition><timeDuration>PT30S</timeDuration></timerEventDefinition></boundaryEvent>"#;
     let body = [
-        r#"<startEvent id="start"/><startEvent id="on_go"><messageEventDefinition messageRef="m1"/></startEvent>"#.to_owned(),
+        r#"<startEvent id="start"/><startEvent id="on_go"><messageEventDefinition messageRef="m1"/></startEvent>"#
+            .to_owned(),
         task("fail_once", "work", header),
         r#"<exclusiveGateway id="gw" default="f4"/>"#.to_owned(),
         task("throws", "work", ""),
