@@ -57,6 +57,9 @@ impl Exit {
         if let Some(error) = cause.downcast_ref::<crate::access::Error>() {
             return Some(if error.class() == Class::Invalid { Self::Config } else { Self::Io });
         }
+        if let Some(error) = cause.downcast_ref::<crate::semconv::Error>() {
+            return Some(if error.class() == Class::Invalid { Self::Config } else { Self::Io });
+        }
         let unavailable = cause.is::<crate::telemetry::BindError>()
             || cause.is::<crate::receive::Error>()
             || cause.is::<crate::web::Error>();

@@ -6,10 +6,13 @@
 pub mod demo;
 pub mod demo_service;
 pub mod exit;
+pub mod generate;
 pub mod health;
 pub mod loadgen;
 pub mod output;
 pub mod run;
+pub mod sandbox;
+pub mod semconv;
 pub mod sources;
 pub mod sql;
 pub mod store;
@@ -45,6 +48,9 @@ pub enum Command {
     Sql(sql::Args),
     /// List, sum up, check or flush the stored spans
     Store(store::Args),
+    /// Registries of semantic conventions
+    #[command(subcommand)]
+    Semconv(semconv::Command),
     /// Ask the daemon whether it is ready
     Health(health::Args),
     /// Show the main job on an embedded store: nothing to install
@@ -54,6 +60,11 @@ pub enum Command {
     DemoService(demo_service::Args),
     /// Send seeded traces to an OTLP endpoint and report what became of them
     Loadgen(loadgen::Args),
+    /// Generate files from a registry of semantic conventions
+    Generate(generate::Args),
+    /// Start a command of a pipeline; the daemon calls it, people do not
+    #[command(name = "__sandbox", hide = true)]
+    Sandbox(sandbox::Args),
 }
 
 /// Runs the command.
@@ -74,10 +85,13 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             let ran = runtime()?.block_on(store::run(args, data, Clock::os()));
             ran.map_err(|failure| exit::Failure::from(failure).into())
         }
+        Some(Command::Semconv(command)) => semconv::run(&command, crate::config::pipelines_dir()),
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),
         Some(Command::DemoService(args)) => runtime()?.block_on(demo_service::run(args, &Clock::os())),
         Some(Command::Loadgen(args)) => runtime()?.block_on(loadgen::run(args, &Clock::os())),
+        Some(Command::Generate(args)) => generate::run(&args, &Clock::os()),
+        Some(Command::Sandbox(args)) => Ok(sandbox::run(&args)),
     }
 }
 

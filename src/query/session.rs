@@ -82,7 +82,7 @@ pub fn runtime(memory_bytes: usize, spill: Option<(PathBuf, u64)>) -> Result<Arc
 pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>) -> Result<SessionContext> {
     runtime.register_object_store(scan::store_url().as_ref(), view.objects.clone());
     let mut planners: Vec<Arc<dyn ExprPlanner>> =
-        vec![Arc::new(AttributePlanner::new(Types::new(&config.attribute_types)))];
+        vec![Arc::new(AttributePlanner::new(Types::new(config.attribute_types.clone())))];
     planners.extend(SessionStateDefaults::default_expr_planners());
     let offline = view.files.as_ref().is_some_and(|files| files.is_offline());
     let state = SessionStateBuilder::new()

@@ -50,7 +50,7 @@ use tokio::sync::watch;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::span::{Delivery, Origin};
+use crate::span::{Check, Delivery, Origin, SpanBatch};
 use flush::Flushed;
 use memtable::Memtable;
 use metrics::Metrics;
@@ -102,6 +102,7 @@ struct Inner {
     flushed: watch::Receiver<Flushed>,
     status: Arc<Status>,
     metrics: Metrics,
+    check: Check,
     reader: Reader,
     ledger: Ledger,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -130,7 +131,20 @@ impl Store {
         budget: &Budget,
         registry: &prometheus::Registry,
     ) -> Result<Self, Error> {
-        open::open(config, disk, clock, budget, registry, decode::otlp()).await
+        Self::open_checked(config, disk, clock, budget, registry, Check::none()).await
+    }
+
+    /// As [`Store::open`]; spans pass `check` before they are stored, and again when the log is replayed, which holds
+    /// them without its columns.
+    pub async fn open_checked(
+        config: Config,
+        disk: Disk,
+        clock: Clock,
+        budget: &Budget,
+        registry: &prometheus::Registry,
+        check: Check,
+    ) -> Result<Self, Error> {
+        open::open(config, disk, clock, budget, registry, decode::otlp(), check).await
     }
 
     /// Makes a delivery durable and visible; returns then. An empty one is answered at once, one that is stored already
@@ -259,16 +273,18 @@ impl Inner {
         let spans = u32::try_from(delivery.spans()).map_err(|_| Error::TooLarge { bytes: u64::MAX })?;
         let (identity, own) = (delivery.identity, delivery.origin == Origin::Own);
         let compress = self.config.wal_compress;
+        let check = self.check.clone();
+        let checked = move |batches: Vec<SpanBatch>| batches.into_iter().map(|batch| check.apply(batch)).collect();
+        if self.next.is_none() {
+            // `durability: memory` has no log.
+            let (batches, payload) = (checked(delivery.batches), Payload::mark());
+            return Ok(Offer { batches, payload, payload_xxh3: 0, identity, own, spans });
+        }
         let work = move |delivery: Delivery| -> Result<Offer, Error> {
             let payload = Payload::of(&delivery, compress)?;
             let payload_xxh3 = record::payload_hash(&payload.bytes);
-            Ok(Offer { batches: delivery.batches, payload, payload_xxh3, identity, own, spans })
+            Ok(Offer { batches: checked(delivery.batches), payload, payload_xxh3, identity, own, spans })
         };
-        if self.next.is_none() {
-            // `durability: memory` has no log.
-            let payload = Payload::mark();
-            return Ok(Offer { batches: delivery.batches, payload, payload_xxh3: 0, identity, own, spans });
-        }
         let columns = || delivery.batches.iter().map(|b| b.as_record_batch().get_array_memory_size()).sum::<usize>();
         if delivery.body.is_some() || columns() < PACK_ELSEWHERE_BYTES {
             return work(delivery);

@@ -20,7 +20,7 @@ use super::wal::scan::{self, Bound, Found, Scan};
 use super::wal::segment::{self, SegmentHeader};
 use super::{Error, Gen, Lsn, Rows};
 use crate::disk::Disk;
-use crate::span::SpanBatch;
+use crate::span::{Check, SpanBatch};
 
 /// Records decoded at once hold about this many bytes.
 const STEP_BYTES: usize = 16 << 20;
@@ -339,6 +339,7 @@ pub fn replay(
     mut filling: Arc<Gen>,
     limits: ReplayLimits,
     decode: &Decode,
+    check: &Check,
     mut poison: impl FnMut(Poison),
 ) -> bool {
     for segment in segments {
@@ -350,7 +351,7 @@ pub fn replay(
             if memtable.is_stopped() {
                 return false;
             }
-            for (found, decoded) in step.iter().zip(decode_all(&bytes, step, decode)) {
+            for (found, decoded) in step.iter().zip(decode_all(&bytes, step, decode, check)) {
                 let header = found.header;
                 match decoded {
                     Ok(batches) => {
@@ -420,7 +421,7 @@ pub fn each_decoded(
     let records: Vec<Found> =
         records.iter().filter(|f| f.header.lsn > flushed && f.header.kind != Kind::Mark).copied().collect();
     for step in steps(&records) {
-        for (found, decoded) in step.iter().zip(decode_all(bytes, step, decode)) {
+        for (found, decoded) in step.iter().zip(decode_all(bytes, step, decode, &Check::none())) {
             take(&found.header, decoded);
         }
     }
@@ -441,13 +442,15 @@ fn steps(records: &[Found]) -> impl Iterator<Item = &[Found]> {
     })
 }
 
-/// Decodes `records` on all cores; results in their order.
-fn decode_all(bytes: &[u8], records: &[Found], decode: &Decode) -> Vec<Result<Vec<SpanBatch>, String>> {
+/// Decodes and checks `records` on all cores; results in their order.
+fn decode_all(bytes: &[u8], records: &[Found], decode: &Decode, check: &Check) -> Vec<Result<Vec<SpanBatch>, String>> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let share = records.len().div_ceil(cores).max(1);
     let work = |records: &[Found]| -> Vec<Result<Vec<SpanBatch>, String>> {
         let mut decoder = decode();
-        records.iter().map(|f| decode_one(&f.header, &bytes[f.payload()], &mut decoder, decode)).collect()
+        let mut decoded = |f: &Found| decode_one(&f.header, &bytes[f.payload()], &mut decoder, decode);
+        let checked = |batches: Vec<SpanBatch>| batches.into_iter().map(|batch| check.apply(batch)).collect();
+        records.iter().map(|f| decoded(f).map(checked)).collect()
     };
     if records.len() < 2 || cores < 2 {
         return work(records);

@@ -18,7 +18,7 @@ use crate::span::SpanBatch;
 /// Rows of one log record in memory (or a part of them, where its request was cut into several batches).
 #[derive(Clone, Debug)]
 pub struct Rows {
-    /// The spans as they were decoded, time outliers marked.
+    /// The spans as they were decoded and checked, time outliers marked.
     pub batch: SpanBatch,
     /// Store position: microseconds, strictly increasing per record.
     pub ingest_us: i64,
@@ -32,7 +32,7 @@ impl Rows {
     /// The rows of record `lsn`, whose time outliers are marked now that their position is known (storage.md 11.1).
     pub fn new(batch: SpanBatch, ingest_us: i64, lsn: Lsn) -> Self {
         let batch = outlier::mark(batch, ingest_us);
-        let bytes = batch.as_record_batch().get_array_memory_size() as u64;
+        let bytes = batch.memory_bytes();
         Self { batch, ingest_us, lsn, bytes }
     }
 
