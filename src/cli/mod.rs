@@ -10,6 +10,7 @@ pub mod generate;
 pub mod health;
 pub mod loadgen;
 pub mod output;
+pub mod pipeline;
 pub mod run;
 pub mod sandbox;
 pub mod semconv;
@@ -51,6 +52,9 @@ pub enum Command {
     /// Registries of semantic conventions
     #[command(subcommand)]
     Semconv(semconv::Command),
+    /// BPMN pipelines: check, export
+    #[command(subcommand)]
+    Pipeline(pipeline::Command),
     /// Ask the daemon whether it is ready
     Health(health::Args),
     /// Show the main job on an embedded store: nothing to install
@@ -86,6 +90,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             ran.map_err(|failure| exit::Failure::from(failure).into())
         }
         Some(Command::Semconv(command)) => semconv::run(&command, crate::config::pipelines_dir()),
+        Some(Command::Pipeline(command)) => pipeline::run(command, &Clock::os()),
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),
         Some(Command::DemoService(args)) => runtime()?.block_on(demo_service::run(args, &Clock::os())),

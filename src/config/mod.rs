@@ -26,7 +26,7 @@ pub use source::{Assignment, InvalidAssignment};
 
 use crate::error::Class;
 use crate::yaml::{Problem, Problems, Section};
-use crate::{access, graph, query, receive, semconv, store, telemetry, web};
+use crate::{access, gate, graph, query, receive, semconv, store, telemetry, web};
 
 /// Everything that a start needs to know.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub struct Config {
     pub semconv: semconv::Config,
     /// Folder whose files replace shipped ones of `pipelines/`: `./pipelines` where it exists.
     pub pipelines_dir: Option<PathBuf>,
+    /// `gates`
+    pub gates: gate::Config,
     /// `access`
     pub access: access::Config,
     /// `web`
@@ -157,6 +159,7 @@ fn read(root: &Section<'_>, request: &Request, environment: &Environment, proble
         query: query::Config::read(&root.block("query").with_days()),
         semconv: semconv::Config::read(&root.block("semconv")),
         pipelines_dir: ours::pipelines_dir(),
+        gates: gate::Config::read(&root.block("gates").with_days()),
         receivers: graph.receivers,
         graph: graph.graph,
         health: graph.health,

@@ -49,7 +49,7 @@ pub fn pipelines_dir() -> Option<PathBuf> {
 
 /// Refuses the sections whose modules are not built.
 pub(super) fn not_built(root: &Section<'_>) {
-    for key in ["gates", "notify", "generate", "engine", "learn"] {
+    for key in ["notify", "generate", "engine", "learn"] {
         if root.is_set(key) {
             root.warn(key, Code::NotSupported, "is not supported by weavergen yet");
         }

@@ -5,3 +5,4 @@
 //! (`bpmn`).
 
 pub mod job;
+pub mod source;
