@@ -52,7 +52,7 @@ pub enum Command {
     /// Registries of semantic conventions
     #[command(subcommand)]
     Semconv(semconv::Command),
-    /// BPMN pipelines: check, export
+    /// BPMN pipelines: check, deploy, run, list, show, export
     #[command(subcommand)]
     Pipeline(pipeline::Command),
     /// Ask the daemon whether it is ready
@@ -90,7 +90,10 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             ran.map_err(|failure| exit::Failure::from(failure).into())
         }
         Some(Command::Semconv(command)) => semconv::run(&command, crate::config::pipelines_dir()),
-        Some(Command::Pipeline(command)) => pipeline::run(command, &Clock::os()),
+        Some(Command::Pipeline(command)) => {
+            let data = crate::config::Environment::of_process().data_folder();
+            runtime()?.block_on(pipeline::run(command, data, &Clock::os()))
+        }
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),
         Some(Command::DemoService(args)) => runtime()?.block_on(demo_service::run(args, &Clock::os())),

@@ -22,6 +22,7 @@ async fn server(config: access::Config, query: crate::query::Config) -> Server {
     let state = AppState {
         gateway: fixture::gateway(&spans, query),
         store: None,
+        engine: None,
         access: Arc::new(Access::open(config, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::new(&["spans.example".to_owned()])),
         links: Arc::new(Links { health: Some("http://localhost:13133/".to_owned()), metrics: None }),

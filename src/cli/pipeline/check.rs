@@ -3,14 +3,13 @@
 //! Duty: lint over files and folders. Guarantee: findings on stdout in the order file, line, column, rule; every readable
 //! file is judged even when another is not readable; needs no daemon. Left to others: the rules (`bpmn::lint`).
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use bpmn::diagnostic::{Diagnostic, Severity};
 use serde::Serialize;
 
-use super::{Format, cannot_read, printable, read_all, registry};
+use super::{Format, cannot_read, print, printable, read_all, registry};
 use crate::cli::exit::Exit;
 use crate::clock::Clock;
 use crate::engine::source::Checked;
@@ -73,8 +72,7 @@ pub fn run(args: &Args, clock: &Clock) -> anyhow::Result<Exit> {
             findings.map(|finding| printable(&finding.to_string()) + "\n").collect()
         }
     };
-    // A reader that left, `| head`, is no failure of the check.
-    drop(std::io::stdout().lock().write_all(text.as_bytes()));
+    print(&text);
     if !unreadable.is_empty() {
         return Err(cannot_read(&unreadable).into());
     }

@@ -4,8 +4,14 @@
 //! carries data only. Left to others: the rules (`bpmn`), the running (`engine`).
 
 mod check;
+mod daemon;
+mod deploy;
 mod export;
+mod list;
+mod show;
+mod start;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
@@ -18,7 +24,15 @@ use crate::engine::source::{Source, files_below};
 pub enum Command {
     /// Say what is wrong with BPMN files; needs no daemon
     Check(check::Args),
-    /// Draw a BPMN file, or print what it holds
+    /// Put BPMN files in force, all or none
+    Deploy(deploy::Args),
+    /// Start a run
+    Run(start::Args),
+    /// List runs, newest first
+    List(list::Args),
+    /// Show a run: its steps and incidents
+    Show(show::Args),
+    /// Draw a BPMN file or a run, or print what a file holds
     Export(export::Args),
 }
 
@@ -31,11 +45,16 @@ pub enum Format {
     Json,
 }
 
-/// Runs the command. Exit: as the command's file says.
-pub fn run(command: Command, clock: &Clock) -> anyhow::Result<Exit> {
+/// Runs the command; `data_folder` is where a local daemon keeps its `run.json` if nothing else is said. Exit: as the
+/// command's file says.
+pub async fn run(command: Command, data_folder: PathBuf, clock: &Clock) -> anyhow::Result<Exit> {
     match command {
         Command::Check(args) => check::run(&args, clock),
-        Command::Export(args) => export::run(&args),
+        Command::Deploy(args) => deploy::run(args, data_folder).await,
+        Command::Run(args) => start::run(args, data_folder).await,
+        Command::List(args) => list::run(args, data_folder, clock).await,
+        Command::Show(args) => show::run(args, data_folder).await,
+        Command::Export(args) => export::run(args, data_folder).await,
     }
 }
 
@@ -84,6 +103,11 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
 /// Tells each on stderr and gives the failure that ends the command.
 fn cannot_read(unreadable: &[String]) -> Failure {
     Failure::new(Exit::Io, unreadable.join("\n"))
+}
+
+/// Writes data to stdout. A reader that left, `| head`, is no failure.
+fn print(text: &str) {
+    drop(std::io::stdout().lock().write_all(text.as_bytes()));
 }
 
 /// `text` without what a terminal would obey.
