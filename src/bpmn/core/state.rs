@@ -324,14 +324,22 @@ impl dyn StateView + '_ {
             .collect()
     }
 
-    /// When something is due next, in ms: a timer, or a job that waits for its retry.
-    pub fn next_due(&self) -> Option<i64> {
-        let end = Key::TimerOf(0, 0);
-        let timer = match self.scan(&Key::Timer(i64::MIN, 0), &end, 1).pop() {
+    /// When to look again, in ms: the first timer, or the first job that becomes due after `now_ms`.
+    ///
+    /// Jobs that are due already wait for a worker, not for time.
+    pub fn next_due(&self, now_ms: i64) -> Option<i64> {
+        let timer = match self.scan(&Key::Timer(i64::MIN, 0), &Key::TimerOf(0, 0), 1).pop() {
             Some((Key::Timer(due, _), _)) => Some(due),
             _ => None,
         };
-        self.waiting_job_types().into_iter().map(|(_, due)| due).chain(timer).min()
+        let job = |r#type: &str| {
+            let from = Key::JobQueue(r#type.to_owned(), now_ms.saturating_add(1), 0);
+            match self.scan(&from, &Key::JobQueue(format!("{type}\0"), i64::MIN, 0), 1).pop() {
+                Some((Key::JobQueue(_, due, _), _)) => Some(due),
+                _ => None,
+            }
+        };
+        self.waiting_job_types().iter().filter_map(|(r#type, _)| job(r#type)).chain(timer).min()
     }
 
     /// Names of the messages that start the latest version of `process`.

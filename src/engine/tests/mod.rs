@@ -1,0 +1,6 @@
+//! Claims about the durable engine.
+
+mod crash;
+mod faulty;
+mod life;
+mod scenario;
