@@ -13,6 +13,7 @@ pub mod library;
 pub mod pool;
 pub mod preview;
 pub mod provider;
+pub mod settings;
 pub mod source;
 pub mod store;
 pub mod tables;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 pub use deploy::{Prepared, SourceFile, prepare};
 pub use error::Error;
 pub use pool::Jobs;
+pub use settings::Settings;
 pub use store::Store;
 
 use crate::clock::Clock;

@@ -55,7 +55,9 @@ impl fmt::Debug for Evidences {
 
 impl Evidences {
     /// By a function.
-    pub fn new(look: impl Fn(Vec<String>) -> BoxFuture<'static, Result<Evidence, String>> + Send + Sync + 'static) -> Self {
+    pub fn new(
+        look: impl Fn(Vec<String>) -> BoxFuture<'static, Result<Evidence, String>> + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(look))
     }
 
@@ -179,7 +181,11 @@ impl Trigger {
         }
         let variables = match serde_json::from_str(&request.variables) {
             Ok(serde_json::Value::Object(variables)) => variables,
-            _ => return self.answer(request, starts::Answer::Refused("its variables are no JSON object".to_owned())).await,
+            _ => {
+                return self
+                    .answer(request, starts::Answer::Refused("its variables are no JSON object".to_owned()))
+                    .await;
+            }
         };
         let evidence = match (self.evidences.0)(trace_ids(&variables)).await {
             Ok(evidence) => evidence,
@@ -195,7 +201,8 @@ impl Trigger {
             );
             return self.answer(request, starts::Answer::Refused(reason)).await;
         }
-        let payload: Variables = variables.iter().map(|(name, value)| (name.clone(), Value::from_json(value))).collect();
+        let payload: Variables =
+            variables.iter().map(|(name, value)| (name.clone(), Value::from_json(value))).collect();
         // The gate's own name first: a process with both starts gets the one meant for this gate.
         let mut last = None;
         for name in [format!("{NAME}.{}", request.gate), NAME.to_owned()] {
@@ -306,9 +313,10 @@ impl Trigger {
         let of_it = |origin: &Origin| {
             (&origin.gate, &origin.key, origin.episode) == (&request.gate, &request.key, request.episode)
         };
-        let found = runs.iter().rev().find(|(_, row)| {
-            row.process == request.pipeline && row.trigger.as_ref().is_some_and(of_it)
-        });
+        let found = runs
+            .iter()
+            .rev()
+            .find(|(_, row)| row.process == request.pipeline && row.trigger.as_ref().is_some_and(of_it));
         Ok(found.map(|(run, _)| *run))
     }
 
@@ -340,7 +348,10 @@ fn id_of(request: &StartRequest) -> String {
 fn makes_room(event: &Event) -> bool {
     matches!(
         event.body,
-        Body::InstanceCompleted { .. } | Body::InstanceFailed { .. } | Body::InstanceCancelled { .. } | Body::Deployed(_)
+        Body::InstanceCompleted { .. }
+            | Body::InstanceFailed { .. }
+            | Body::InstanceCancelled { .. }
+            | Body::Deployed(_)
     )
 }
 

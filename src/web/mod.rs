@@ -1,8 +1,8 @@
 //! The API on port 8080.
 //!
-//! Duty: `POST /api/v1/sql` and its kin, what changes store and pipelines, and the plain page at `/`. Guarantee: every error has the JSON shape of
-//! sql.md 10 and its status is decided in one place. Left to others: running statements (`query`), who may call
-//! (`access`).
+//! Duty: `POST /api/v1/sql` and its kin, what changes store and pipelines, and the plain page at `/`. Guarantee: every
+//! error has the JSON shape of sql.md 10, those of pipelines that of bpmn.md 17, and its status is decided in one place.
+//! Left to others: running statements (`query`), who may call (`access`).
 
 mod answer;
 mod bind;

@@ -202,3 +202,6 @@ fn bad(message: String, hint: &str) -> Problem {
 fn answer(status: StatusCode, body: &serde_json::Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,11 @@ async fn a_broken_edit_leaves_the_version_in_force_and_is_told_until_it_is_mende
         assert_eq!(told[0].0, "sub/p.bpmn");
         assert!(told[0].1.contains("dangling-ref") && told[0].1.contains("stays in force"), "{}", told[0].1);
     }
-    assert_eq!((world.version("p"), world.version("q")), (Some((1, 1)), Some((1, 1))), "files do not hinder each other");
+    assert_eq!(
+        (world.version("p"), world.version("q")),
+        (Some((1, 1)), Some((1, 1))),
+        "files do not hinder each other"
+    );
     world.write("sub/p.bpmn", &file("p", "end").replace("id=\"f\"", "id=\"g\""));
     assert_eq!(world.look().await, []);
     assert_eq!(world.version("p"), Some((2, 2)));

@@ -91,7 +91,9 @@ impl World {
             key: key.to_owned(),
             pipeline: "repair".to_owned(),
             t_ns: 0,
-            variables: format!(r#"{{"gate": "g", "value": 0.25, "episode": {episode}, "trace_ids": ["{trace}", "no id"]}}"#),
+            variables: format!(
+                r#"{{"gate": "g", "value": 0.25, "episode": {episode}, "trace_ids": ["{trace}", "no id"]}}"#
+            ),
             cooldown_ns: 0,
             max_runs: 100,
             max_runs_in_ns: 1,
@@ -231,4 +233,46 @@ async fn a_process_without_such_a_start_is_refused_and_one_that_is_not_there_wai
     world.engine.deploy(vec![process("weavergen.gate.g")], None, None).await.unwrap();
     world.trigger.round().await;
     assert_eq!((world.due(), world.runs().len()), (0, 1));
+}
+
+mod evidence {
+    use super::*;
+    use crate::query::tests::fixture::{self, Span};
+
+    async fn of(spans: &[Span], traces: &[u128]) -> Evidence {
+        let gateway = fixture::gateway(spans, crate::query::Config { threads: 2, ..Default::default() });
+        let traces: Vec<String> = traces.iter().map(|trace| format!("{trace:032x}")).collect();
+        look_up(&gateway, &traces).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn its_depth_is_the_greatest_among_all_spans_of_its_traces() {
+        let spans = [
+            Span::new(1, 1),
+            Span::new(1, 2).with("weavergen.depth", "1"),
+            Span::new(2, 3).with("weavergen.depth", "3"),
+            Span::new(3, 4).with("weavergen.depth", "no number"),
+        ];
+        assert_eq!(of(&spans, &[1]).await.depth, 1);
+        assert_eq!(of(&spans, &[1, 2]).await.depth, 3);
+        assert_eq!(of(&spans, &[3]).await.depth, 0);
+        assert_eq!(of(&spans, &[9]).await, Evidence::default(), "a trace that is gone is no evidence of a loop");
+        assert_eq!(of(&spans, &[]).await, Evidence::default());
+    }
+
+    #[tokio::test]
+    async fn a_trace_that_a_pipeline_is_in_has_depth_1_without_any_baggage() {
+        let mut made = Span::new(1, 2);
+        made.resource.push(("weavergen.origin".to_owned(), "pipeline".into()));
+        assert_eq!(of(&[Span::new(1, 1), made], &[1]).await.depth, 1);
+    }
+
+    #[tokio::test]
+    async fn its_links_are_the_first_spans_of_its_traces() {
+        let mut late = Span::new(1, 1);
+        late.start += 10;
+        let links = of(&[late, Span::new(1, 2), Span::new(2, 3)], &[1, 2]).await.spans;
+        let link = |trace: u128, span: u64| (format!("{trace:032x}"), format!("{span:016x}"));
+        assert_eq!(links, [link(1, 2), link(2, 3)]);
+    }
 }
