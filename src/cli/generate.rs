@@ -78,13 +78,17 @@ pub fn run(args: &Args, clock: &Clock) -> anyhow::Result<Exit> {
         params: params(args)?,
     };
     let disk = Disk::Os;
+    generate::recover(&args.output, &disk).map_err(failure)?;
+    let rendering = generate::render(&input).map_err(failure)?;
     if args.check || args.diff {
-        generate::recover(&args.output, &disk).map_err(failure)?;
-        let rendering = generate::render(&input).map_err(failure)?;
         let preview = generate::preview(&args.output, &rendering).map_err(failure)?;
         print!("{}", preview.diff);
         let differs = preview.added + preview.changed + preview.removed > 0;
         return Ok(if args.check && differs { Exit::Bad } else { Exit::Good });
+    }
+    if generate::is_current(&args.output, &rendering).map_err(failure)? {
+        eprintln!("{}: 0 files changed", args.output.display());
+        return Ok(Exit::Good);
     }
     let id = format!("run-{}", clock.ulid().to_string().to_lowercase());
     let stage = Stage { output: args.output.clone(), id: id.clone(), input, expect_clean: false, disk: disk.clone() };

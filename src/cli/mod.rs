@@ -7,6 +7,7 @@ pub mod demo;
 pub mod demo_service;
 pub mod exit;
 pub mod generate;
+pub mod gates;
 pub mod health;
 pub mod loadgen;
 pub mod output;
@@ -52,6 +53,8 @@ pub enum Command {
     /// Registries of semantic conventions
     #[command(subcommand)]
     Semconv(semconv::Command),
+    /// Check gate files, list and show gates
+    Gates(gates::Args),
     /// BPMN pipelines: check, deploy, run, list, show, export
     #[command(subcommand)]
     Pipeline(pipeline::Command),
@@ -90,6 +93,10 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             ran.map_err(|failure| exit::Failure::from(failure).into())
         }
         Some(Command::Semconv(command)) => semconv::run(&command, crate::config::pipelines_dir()),
+        Some(Command::Gates(args)) => {
+            let data = crate::config::Environment::of_process().data_folder();
+            runtime()?.block_on(gates::run(args, data, Clock::os()))
+        }
         Some(Command::Pipeline(command)) => {
             let data = crate::config::Environment::of_process().data_folder();
             runtime()?.block_on(pipeline::run(command, data, &Clock::os()))

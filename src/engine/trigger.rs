@@ -43,9 +43,12 @@ pub struct Evidence {
     pub spans: Vec<(String, String)>,
 }
 
-/// Looks evidence up by trace ids in hex; the error is one sentence.
+/// From trace ids in hex; the error is one sentence.
+type LookUp = dyn Fn(Vec<String>) -> BoxFuture<'static, Result<Evidence, String>> + Send + Sync;
+
+/// Looks evidence up.
 #[derive(Clone)]
-pub struct Evidences(Arc<dyn Fn(Vec<String>) -> BoxFuture<'static, Result<Evidence, String>> + Send + Sync>);
+pub struct Evidences(Arc<LookUp>);
 
 impl fmt::Debug for Evidences {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

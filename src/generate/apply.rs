@@ -236,13 +236,14 @@ fn undone(at: usize, change: &Change) -> Undone {
 fn keep_undo(home: &Home, id: &str, undo: &Undo, changes: &[Change]) -> Result<(), Error> {
     let aside = home.ours.join(format!("{id}.undoing"));
     home.fresh(&aside)?;
-    for (at, change) in changes.iter().enumerate() {
-        if let Some(old) = &change.old {
-            let kept = aside.join(at.to_string());
-            home.put(&kept, old)?;
-            let place = tree::place(&home.root, &change.path)?;
-            home.disk.copy_mode(&place, &kept).map_err(Error::io("read", &place))?;
-        }
+    let old = changes.iter().enumerate().filter_map(|(at, change)| {
+        let bytes = change.old.as_deref()?;
+        Some((aside.join(at.to_string()), bytes, &change.path))
+    });
+    home.put_all(old.clone().map(|(kept, bytes, _)| (kept, bytes)))?;
+    for (kept, _, path) in old {
+        let place = tree::place(&home.root, path)?;
+        home.disk.copy_mode(&place, &kept).map_err(Error::io("read", &place))?;
     }
     home.write(&aside.join("undo.json"), undo)?;
     home.sync(&aside)?;
@@ -263,24 +264,27 @@ fn prepare(
 ) -> Result<Journal, Error> {
     let folder = home.applying(id);
     home.fresh(&folder)?;
-    let mut steps = Vec::new();
-    for (at, change) in changes.iter().enumerate() {
-        let put = change.new.as_ref().map(|_| at.to_string());
-        if let (Some(bytes), Some(name)) = (&change.new, &put) {
-            let aside = folder.join(name);
-            home.put(&aside, bytes)?;
-            let mode_of = match (&change.old, &spent) {
-                (Some(_), _) => Some(tree::place(&home.root, &change.path)?),
-                // what revert brings back has the mode it had
-                (None, Some(undo)) => undo_file(home, undo, &change.path)?,
-                (None, None) => None,
-            };
-            if let Some(place) = mode_of {
-                home.disk.copy_mode(&place, &aside).map_err(Error::io("read", &place))?;
-            }
+    let new = changes.iter().enumerate().filter_map(|(at, change)| {
+        let bytes = change.new.as_deref()?;
+        Some((folder.join(at.to_string()), bytes, change))
+    });
+    home.put_all(new.clone().map(|(aside, bytes, _)| (aside, bytes)))?;
+    for (aside, _, change) in new {
+        let mode_of = match (&change.old, &spent) {
+            (Some(_), _) => Some(tree::place(&home.root, &change.path)?),
+            // what revert brings back has the mode it had
+            (None, Some(undo)) => undo_file(home, undo, &change.path)?,
+            (None, None) => None,
+        };
+        if let Some(place) = mode_of {
+            home.disk.copy_mode(&place, &aside).map_err(Error::io("read", &place))?;
         }
-        steps.push(Step { path: change.path.clone(), put });
     }
+    let step = |(at, change): (usize, &Change)| Step {
+        path: change.path.clone(),
+        put: change.new.as_ref().map(|_| at.to_string()),
+    };
+    let steps = changes.iter().enumerate().map(step).collect();
     home.sync(&folder)?;
     home.sync(&home.ours)?;
     let journal = Journal { format: FORMAT, id: id.to_owned(), steps, list, outcome, spent };

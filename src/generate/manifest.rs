@@ -196,9 +196,24 @@ impl Home {
 
     /// Makes a new file with `bytes`, synced.
     pub(super) fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        let file = self.disk.create_new(path).map_err(Error::io("make", path))?;
-        file.write_all_at(bytes, 0).map_err(Error::io("write", path))?;
-        file.sync_data().map_err(Error::io("sync", path))
+        self.put_all([(path.to_owned(), bytes)])
+    }
+
+    /// Makes new files, synced. Some are written before the first is synced: one commit of the file system then serves
+    /// all of them.
+    pub(super) fn put_all<'a>(&self, files: impl IntoIterator<Item = (PathBuf, &'a [u8])>) -> Result<(), Error> {
+        const AT_ONCE: usize = 128;
+        let mut files = files.into_iter().peekable();
+        while files.peek().is_some() {
+            let mut open = Vec::new();
+            for (path, bytes) in files.by_ref().take(AT_ONCE) {
+                let file = self.disk.create_new(&path).map_err(Error::io("make", &path))?;
+                file.write_all_at(bytes, 0).map_err(Error::io("write", &path))?;
+                open.push((path, file));
+            }
+            sync_together(&open)?;
+        }
+        Ok(())
     }
 
     pub(super) fn sync(&self, folder: &Path) -> Result<(), Error> {
@@ -230,6 +245,26 @@ impl Home {
             Err(error) => Err(Error::io("read", &place)(error)),
         }
     }
+}
+
+/// Syncs `files` from a few threads: syncs that wait at the same time share the disk's flushes.
+fn sync_together(files: &[(PathBuf, File)]) -> Result<(), Error> {
+    const THREADS: usize = 16;
+    let sync = |files: &[(PathBuf, File)]| {
+        files.iter().try_for_each(|(path, file)| file.sync_data().map_err(Error::io("sync", path)))
+    };
+    if files.len() < THREADS {
+        return sync(files);
+    }
+    std::thread::scope(|scope| {
+        let parts = files.chunks(files.len().div_ceil(THREADS));
+        let running: Vec<_> = parts.map(|part| scope.spawn(move || sync(part))).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(), Error>>| {
+            thread.join().expect("a sync does not panic")
+        };
+        // All are waited for, whichever fails.
+        running.into_iter().map(join).fold(Ok(()), Result::and)
+    })
 }
 
 /// Refuses an id that could name something else of ours.

@@ -33,7 +33,7 @@ pub use config::{param, params_file};
 pub use error::{Conflict, Error, Unsupported};
 pub use plan::Preview;
 pub use render::{Input, Rendering, render};
-pub use stage::{Stage, preview, prune, stage};
+pub use stage::{Stage, is_current, preview, prune, stage};
 pub use templates::Templates;
 pub use view::value as template_value;
 

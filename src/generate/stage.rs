@@ -82,6 +82,7 @@ fn write(home: &Home, id: &str, rendering: &Rendering, outcome: Outcome) -> Resu
     let aside = home.ours.join(format!("{id}.staging"));
     home.fresh(&aside)?;
     let mut folders = BTreeSet::from([aside.clone()]);
+    let mut files = Vec::new();
     for (path, bytes) in &rendering.files {
         let place = aside.join(path);
         let parent = place.parent().expect("a file below a folder has a parent");
@@ -89,8 +90,9 @@ fn write(home: &Home, id: &str, rendering: &Rendering, outcome: Outcome) -> Resu
             home.disk.create_dir_all(parent).map_err(Error::io("make", parent))?;
             folders.extend(parent.ancestors().take_while(|p| *p != aside).map(Path::to_owned));
         }
-        home.put(&place, bytes)?;
+        files.push((place, bytes.as_slice()));
     }
+    home.put_all(files)?;
     let staging = Staging {
         format: FORMAT,
         target: rendering.target.clone(),
@@ -123,6 +125,22 @@ pub fn preview(output: &Path, rendering: &Rendering) -> Result<Preview, Error> {
     let home = Home::look(output)?;
     let list = home.as_ref().map_or_else(|| Ok(List::default()), Home::list)?;
     Ok(Plan::of(home.as_ref(), &list, &rendering.target, &rendering.files)?.preview())
+}
+
+/// Whether `output` holds `rendering` already, unedited and listed as of the same registry and templates. Writes nothing.
+///
+/// Errors: as [`preview`].
+pub fn is_current(output: &Path, rendering: &Rendering) -> Result<bool, Error> {
+    let Some(home) = Home::look(output)? else { return Ok(false) };
+    let list = home.list()?;
+    let mine: Vec<_> = list.files.iter().filter(|row| row.target == rendering.target).collect();
+    let listed = mine.len() == rendering.files.len()
+        && mine.iter().all(|row| {
+            (&row.registry, &row.templates) == (&rendering.registry_hash, &rendering.templates_hash)
+                && row.version == env!("CARGO_PKG_VERSION")
+                && rendering.files.contains_key(&row.path)
+        });
+    Ok(listed && Plan::of(Some(&home), &list, &rendering.target, &rendering.files)?.changes.is_empty())
 }
 
 /// Removes what runs whose id starts with `prefix` left below `OUTPUT/.weavergen/` and nothing refers to any more.

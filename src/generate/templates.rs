@@ -17,6 +17,22 @@ const MAX_FILES: usize = 10_000;
 
 /// Compiled in: path below `pipelines/templates/`, text. A test keeps it equal to the folder.
 const BUILTIN: &[(&str, &str)] = &[
+    (
+        "registry/instrumentation/complete/instrumentation.yaml.j2",
+        include_str!("../../pipelines/templates/registry/instrumentation/complete/instrumentation.yaml.j2"),
+    ),
+    (
+        "registry/instrumentation/complete/weaver.yaml",
+        include_str!("../../pipelines/templates/registry/instrumentation/complete/weaver.yaml"),
+    ),
+    (
+        "registry/instrumentation/stable/instrumentation.yaml.j2",
+        include_str!("../../pipelines/templates/registry/instrumentation/stable/instrumentation.yaml.j2"),
+    ),
+    (
+        "registry/instrumentation/stable/weaver.yaml",
+        include_str!("../../pipelines/templates/registry/instrumentation/stable/weaver.yaml"),
+    ),
     ("registry/rust/attributes.rs.j2", include_str!("../../pipelines/templates/registry/rust/attributes.rs.j2")),
     ("registry/rust/spans.rs.j2", include_str!("../../pipelines/templates/registry/rust/spans.rs.j2")),
     ("registry/rust/weaver.yaml", include_str!("../../pipelines/templates/registry/rust/weaver.yaml")),

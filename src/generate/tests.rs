@@ -337,6 +337,41 @@ fn targets_share_an_output_without_removing_each_others_files() {
 }
 
 #[test]
+fn an_output_is_current_while_files_list_and_hashes_agree() {
+    let (out, disk) = (tempfile::tempdir().unwrap(), Disk::Os);
+    let set = Set::of(&[("weaver.yaml", ALL), ("a.j2", "a"), ("b.j2", "b")]);
+    let current = |set: &Set| is_current(out.path(), &render(&set.input()).unwrap()).unwrap();
+    assert!(!current(&set));
+    generate(out.path(), "k1", set.input(), &disk).unwrap();
+    assert!(current(&set));
+    fs::write(out.path().join("a"), "edited").unwrap();
+    assert!(!current(&set), "edited");
+    fs::write(out.path().join("a"), "a").unwrap();
+    set.write("b.j2", "{{ 'b' }}");
+    assert!(!current(&set), "same bytes of other templates are listed anew");
+    generate(out.path(), "k2", set.input(), &disk).unwrap();
+    set.remove("b.j2");
+    assert!(!current(&set), "a file is no longer generated");
+}
+
+#[test]
+fn many_files_are_all_there_or_none_is() {
+    let out = in_memory();
+    let set = Set::of(&[("weaver.yaml", ALL)]);
+    for n in 0..300 {
+        set.write(&format!("d{}/f{n}.j2", n % 7), &n.to_string());
+    }
+    let faults = Faults::default();
+    faults.arm(Op::Sync, 290, 1, 28);
+    let error = generate(out.path(), "k1", set.input(), &Disk::Faulty(faults)).unwrap_err();
+    assert!(matches!(error, Error::Io { what: "sync", .. }), "{error}");
+    assert_eq!(tree(out.path()), BTreeMap::new());
+    assert_eq!(generate(out.path(), "k1", set.input(), &Disk::Os).unwrap().added, 300);
+    let files = tree(out.path());
+    assert!((0..300).all(|n| files[&format!("d{}/f{n}", n % 7)] == n.to_string()));
+}
+
+#[test]
 fn only_what_was_staged_here_is_installed() {
     let (out, disk) = (tempfile::tempdir().unwrap(), Disk::Os);
     let set = Set::of(&[("weaver.yaml", ALL), ("a.j2", "a")]);

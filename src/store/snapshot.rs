@@ -159,6 +159,7 @@ impl View {
     /// A view without rows: enough to plan against.
     pub fn empty() -> Self {
         Self {
+            files: None,
             manifest_version: 0,
             parts: Arc::new(PartSet { parts: Vec::new() }),
             memory: Vec::new(),

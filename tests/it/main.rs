@@ -11,6 +11,7 @@ mod daemon;
 mod decoder;
 mod demo_service;
 mod docker;
+mod gates;
 mod generate;
 mod given;
 mod jobs;

@@ -370,8 +370,7 @@ impl Compiler<'_> {
 
     fn code(&mut self, error: Option<usize>) -> Option<String> {
         let code = error.and_then(|ix| self.definitions.errors.get(ix)).and_then(|error| error.code.clone());
-        let code = code.filter(|code| !code.is_empty());
-        code
+        code.filter(|code| !code.is_empty())
     }
 
     fn task(&mut self, node: &ModelNode) -> Option<Kind> {

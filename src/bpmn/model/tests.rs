@@ -1,14 +1,11 @@
 //! Whole files in, models and refusals out.
 //!
-//! Duty: `parse` on good files, on each kind of broken file, and on damage. Guarantee: none of it panics. Left to others: the
-//! reference files (`miwg`), single characters (`chars`), encodings (`encoding`).
-
-mod damage;
-mod miwg;
+//! Duty: `parse` on good files and on each kind of broken file. Guarantee: none of it panics. Left to others: damage and the
+//! reference files (`crate::claims`), single characters (`chars`), encodings (`encoding`).
 
 use super::*;
 
-const REPAIR: &str = include_str!("../../../tests/data/bpmn/repair.bpmn");
+pub(crate) const REPAIR: &str = include_str!("../../../tests/data/bpmn/repair.bpmn");
 
 /// `inner` as the content of an executable process `p`, with the namespaces of bpmn.md 2 and no prefix for the model.
 pub(crate) fn process(inner: &str) -> String {
@@ -217,21 +214,6 @@ fn files_beyond_a_limit_are_refused() {
     assert_eq!(bad(&format!("<a b='{}'/>", "x".repeat((1 << 20) + 1))), ["xml-limit 1:7"]);
     assert_eq!(bad(&format!("<a id='{}'/>", "x".repeat(513))), ["xml-limit 1:8"]);
     assert_eq!(bad(&" ".repeat((16 << 20) + 1)), ["xml-limit 1:1"]);
-}
-
-#[test]
-fn scopes_as_deep_as_the_limit_allows_are_read_checked_and_drawn() {
-    let depth = 253;
-    let mut inner = "<task id='t'/>".to_owned();
-    for scope in 0..depth {
-        inner = format!("<subProcess id='n{scope}'>{inner}</subProcess>");
-    }
-    let it = good(&process(&inner));
-    assert_eq!(mermaid(&it).matches("subgraph").count(), depth + 1);
-    assert_eq!(census(&it)["counts"]["subProcess"], depth);
-    let found = crate::lint::check(&it, &crate::lint::Registry::default());
-    assert_eq!(found.iter().filter(|finding| finding.rule == "unsupported:subProcess").count(), depth);
-    assert_eq!(exec_hash(&it).len(), 64);
 }
 
 #[test]

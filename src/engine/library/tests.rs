@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpmn::core::{OnUnknown, StateView as _};
+use bpmn::core::OnUnknown;
 
 use super::super::job::schema::lint_registry;
 use super::super::{Config, Jobs};
