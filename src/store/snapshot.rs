@@ -166,7 +166,6 @@ impl View {
             objects: Arc::new(object_store::memory::InMemory::new()),
             visible_us: 0,
             complete: true,
-            files: None,
         }
     }
 }

@@ -75,7 +75,7 @@ fn parse(name: &str, content: &[u8]) -> Result<Definitions, Failure> {
     })
 }
 
-async fn of_run(key: u64, daemon: Daemon, data_folder: PathBuf) -> Result<String, Failure> {
+pub(super) async fn of_run(key: u64, daemon: Daemon, data_folder: PathBuf) -> Result<String, Failure> {
     let target = daemon.target(data_folder)?;
     let run = Run::of(&target, key).await?;
     let of = |name: &str| run.run.get(name).cloned().unwrap_or_default();
