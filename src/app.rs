@@ -219,6 +219,7 @@ impl Side {
             let state = web::AppState {
                 gateway: gateway.clone(),
                 store: Some(store.clone()),
+                engine: None,
                 access: Arc::new(access),
                 hosts: Arc::new(Hosts::new(&config.web.allowed_hosts)),
                 links: Arc::new(web::Links {

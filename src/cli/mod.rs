@@ -11,6 +11,7 @@ pub mod gates;
 pub mod health;
 pub mod loadgen;
 pub mod output;
+pub mod pipeline;
 pub mod run;
 pub mod sandbox;
 pub mod semconv;
@@ -54,6 +55,9 @@ pub enum Command {
     Semconv(semconv::Command),
     /// Check gate files, list and show gates
     Gates(gates::Args),
+    /// BPMN pipelines: check, deploy, run, list, show, export
+    #[command(subcommand)]
+    Pipeline(pipeline::Command),
     /// Ask the daemon whether it is ready
     Health(health::Args),
     /// Show the main job on an embedded store: nothing to install
@@ -92,6 +96,10 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Some(Command::Gates(args)) => {
             let data = crate::config::Environment::of_process().data_folder();
             runtime()?.block_on(gates::run(args, data, Clock::os()))
+        }
+        Some(Command::Pipeline(command)) => {
+            let data = crate::config::Environment::of_process().data_folder();
+            runtime()?.block_on(pipeline::run(command, data, &Clock::os()))
         }
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),

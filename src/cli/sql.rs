@@ -127,7 +127,16 @@ async fn to(
 
 /// All rows of `sql`, as the daemon at `target` answers it.
 pub(super) async fn of_daemon(target: &ask::Target, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>), Failure> {
-    let ask = Ask { sql: sql.to_owned(), params: serde_json::Map::new(), rows: None, time: None };
+    rows_of_daemon(target, sql, serde_json::Map::new()).await
+}
+
+/// All rows of `sql` with values for its `$names`, as the daemon at `target` answers it.
+pub(super) async fn rows_of_daemon(
+    target: &ask::Target,
+    sql: &str,
+    params: serde_json::Map<String, serde_json::Value>,
+) -> Result<(SchemaRef, Vec<RecordBatch>), Failure> {
+    let ask = Ask { sql: sql.to_owned(), params, rows: None, time: None };
     let mut rows = ask::run(target, &ask).await?;
     let mut batches = Vec::new();
     while let Some(batch) = rows.next().await? {

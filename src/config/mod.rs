@@ -26,7 +26,7 @@ pub use source::{Assignment, InvalidAssignment};
 
 use crate::error::Class;
 use crate::yaml::{Problem, Problems, Section};
-use crate::{access, gate, graph, notify, query, receive, semconv, store, telemetry, web};
+use crate::{access, engine, gate, graph, notify, query, receive, semconv, store, telemetry, web};
 
 /// Everything that a start needs to know.
 #[derive(Clone, Debug)]
@@ -47,8 +47,10 @@ pub struct Config {
     pub query: query::Config,
     /// `semconv`
     pub semconv: semconv::Config,
-    /// Folder whose files replace shipped ones of `pipelines/`: `./pipelines` where it exists.
+    /// Folder whose files replace shipped ones of `pipelines/`: `engine::dir`, or `./pipelines` where it exists.
     pub pipelines_dir: Option<PathBuf>,
+    /// `engine`
+    pub engine: engine::Settings,
     /// `gates`
     pub gates: gate::Config,
     /// `notify`
@@ -155,12 +157,14 @@ fn read(root: &Section<'_>, request: &Request, environment: &Environment, proble
     let access = access::Config::read(&root.block("access"));
     ours::check_listener(&web_section, &web, &access);
     ours::not_built(root);
+    let engine = engine::Settings::read(&root.block("engine"), ours::pipelines_dir());
     Config {
         memory_limit_bytes: ours::memory_limit(&root.block("memory")),
         queries_dir: ours::queries_dir(&root.block("queries")),
         query: query::Config::read(&root.block("query").with_days()),
         semconv: semconv::Config::read(&root.block("semconv")),
-        pipelines_dir: ours::pipelines_dir(),
+        pipelines_dir: engine.dir.clone(),
+        engine,
         gates: gate::Config::read(&root.block("gates").with_days()),
         notify: notify::Config::read(&root.block("notify").with_days()),
         receivers: graph.receivers,

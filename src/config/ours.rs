@@ -42,14 +42,14 @@ pub(super) fn queries_dir(section: &Section<'_>) -> Option<PathBuf> {
     section.text("dir").map(PathBuf::from).or_else(default)
 }
 
-/// `./pipelines` where it exists; `engine::dir` is not built yet.
+/// `./pipelines` where it exists: what `engine::dir` is if nothing is said.
 pub fn pipelines_dir() -> Option<PathBuf> {
     Some(PathBuf::from("./pipelines")).filter(|dir| dir.is_dir())
 }
 
 /// Refuses the sections whose modules are not built.
 pub(super) fn not_built(root: &Section<'_>) {
-    for key in ["generate", "engine", "learn"] {
+    for key in ["generate", "learn"] {
         if root.is_set(key) {
             root.warn(key, Code::NotSupported, "is not supported by weavergen yet");
         }

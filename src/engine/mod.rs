@@ -10,9 +10,15 @@ pub mod export;
 pub mod history;
 pub mod ids;
 pub mod job;
+pub mod library;
 pub mod pool;
+pub mod preview;
+pub mod provider;
+pub mod settings;
+pub mod source;
 pub mod store;
 pub mod tables;
+pub mod trigger;
 
 mod writer;
 
@@ -32,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 pub use deploy::{Prepared, SourceFile, prepare};
 pub use error::Error;
 pub use pool::Jobs;
+pub use settings::Settings;
 pub use store::Store;
 
 use crate::clock::Clock;

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::access;
+use crate::engine;
 use crate::error::Class;
 use crate::query;
 use crate::store;
@@ -22,6 +23,9 @@ pub enum Error {
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The engine refused it or could not do it.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
     /// `Host` is not one of ours.
     #[error("the host `{host}` is not served here")]
     Host {
@@ -82,6 +86,7 @@ impl Error {
             Self::Query(error) => error.class(),
             Self::Access(error) => error.class(),
             Self::Store(error) => error.class(),
+            Self::Engine(error) => error.class(),
             Self::Host { .. } | Self::CrossSite => Class::Denied,
             Self::TooLarge { .. } => Class::TooLarge,
             Self::Request { .. } | Self::Method | Self::Resolve { .. } => Class::Invalid,
@@ -97,6 +102,10 @@ impl Error {
             Self::Access(access::Error::Unauthenticated { .. }) => query::Code::Unauthenticated.as_str(),
             Self::Access(_) => query::Code::Denied.as_str(),
             Self::Store(_) => "web.store",
+            Self::Engine(engine::Error::Rejected(rejection)) => rejection.code(),
+            Self::Engine(engine::Error::Refused(_)) => "invalid-definition",
+            Self::Engine(engine::Error::Storage(_) | engine::Error::Held | engine::Error::Unavailable) => "unavailable",
+            Self::Engine(engine::Error::Format(_) | engine::Error::Damaged(_)) => "internal",
             Self::Host { .. } => "web.host",
             Self::CrossSite => "web.cross_site",
             Self::TooLarge { .. } => "web.too_large",
@@ -107,7 +116,7 @@ impl Error {
         }
     }
 
-    fn hint(&self) -> Option<&str> {
+    pub(super) fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::Query(error) => return error.hint.as_deref(),
             Self::Request { hint, .. } => hint,
@@ -118,7 +127,9 @@ impl Error {
             Self::Method => {
                 "`POST /api/v1/sql` runs a statement, `GET /api/v1/sql?q=` too; what changes something takes POST only"
             }
-            Self::Store(_) | Self::Access(_) | Self::Resolve { .. } | Self::Bind { .. } => return None,
+            Self::Store(_) | Self::Engine(_) | Self::Access(_) | Self::Resolve { .. } | Self::Bind { .. } => {
+                return None;
+            }
         })
     }
 

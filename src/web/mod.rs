@@ -1,8 +1,8 @@
 //! The API on port 8080.
 //!
-//! Duty: `POST /api/v1/sql` and its kin, what changes the store, and the plain page at `/`. Guarantee: every error has the JSON shape of
-//! sql.md 10 and its status is decided in one place. Left to others: running statements (`query`), who may call
-//! (`access`).
+//! Duty: `POST /api/v1/sql` and its kin, what changes store and pipelines, and the plain page at `/`. Guarantee: every
+//! error has the JSON shape of sql.md 10, those of pipelines that of bpmn.md 17, and its status is decided in one place.
+//! Left to others: running statements (`query`), who may call (`access`).
 
 mod answer;
 mod bind;
@@ -10,6 +10,7 @@ pub mod config;
 mod door;
 mod error;
 mod page;
+mod pipelines;
 mod request;
 mod schema;
 mod serve;
@@ -29,6 +30,7 @@ pub use page::Links;
 pub use serve::serve;
 
 use crate::access::{Access, Hosts};
+use crate::engine::Engine;
 use crate::query::Gateway;
 use crate::store::Store;
 
@@ -39,6 +41,8 @@ pub struct AppState {
     pub gateway: Gateway,
     /// Takes what changes the store; `None` where only statements are answered.
     pub store: Option<Store>,
+    /// Takes what changes pipelines; `None` where none run.
+    pub engine: Option<Engine>,
     /// Knows callers.
     pub access: Arc<Access>,
     /// Accepted values of `Host`.
@@ -54,6 +58,8 @@ fn router(state: AppState) -> Router {
         .route("/api/v1/sql", get(answer::get).post(answer::post))
         .route("/api/v1/schema", get(schema::schema))
         .route("/api/v1/store/flush", post(store::flush))
+        .route("/api/v1/pipelines/deployments", post(pipelines::deploy))
+        .route("/api/v1/pipelines/instances", post(pipelines::start))
         .fallback(|| async { Error::NotFound })
         .method_not_allowed_fallback(|| async { Error::Method })
         .layer(from_fn_with_state(state.clone(), door::check))

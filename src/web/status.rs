@@ -60,6 +60,48 @@ impl IntoResponse for Error {
     }
 }
 
+/// An error of `/api/v1/pipelines`: `application/problem+json` (RFC 9457) with `code`, and what lint says.
+#[derive(Debug)]
+pub(super) struct Problem(Error);
+
+impl<E: Into<Error>> From<E> for Problem {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self(error) = self;
+        let status = match status(error.class(), error.code()) {
+            // bpmn.md 17: what the file or the variables are is content, not syntax.
+            StatusCode::BAD_REQUEST => StatusCode::UNPROCESSABLE_ENTITY,
+            // A run of the key is active: nothing is overloaded.
+            StatusCode::SERVICE_UNAVAILABLE if error.code() == "busy" => StatusCode::CONFLICT,
+            status => status,
+        };
+        let mut body = serde_json::json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "code": error.code(),
+            "detail": error.to_string(),
+        });
+        if let Some(hint) = error.hint() {
+            body["hint"] = hint.into();
+        }
+        if let Error::Engine(crate::engine::Error::Refused(diagnostics)) = &error {
+            body["diagnostics"] = serde_json::json!(diagnostics);
+        }
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], format!("{body}\n")).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,17 +11,27 @@ use crate::access;
 use crate::clock::Clock;
 use crate::query::tests::fixture::{self, Span};
 
-struct Server {
+pub(super) struct Server {
     address: SocketAddr,
     stop: CancellationToken,
     done: tokio::task::JoinHandle<()>,
 }
 
 async fn server(config: access::Config, query: crate::query::Config) -> Server {
+    serving(config, query, None).await
+}
+
+/// A server whose API takes what changes pipelines.
+pub(super) async fn server_with(config: access::Config, engine: Option<Engine>) -> Server {
+    serving(config, crate::query::Config { threads: 2, ..Default::default() }, engine).await
+}
+
+async fn serving(config: access::Config, query: crate::query::Config, engine: Option<Engine>) -> Server {
     let spans: Vec<Span> = (1..=3).map(|id| Span::new(1, id).with("http.route", "/cart")).collect();
     let state = AppState {
         gateway: fixture::gateway(&spans, query),
         store: None,
+        engine,
         access: Arc::new(Access::open(config, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::new(&["spans.example".to_owned()])),
         links: Arc::new(Links { health: Some("http://localhost:13133/".to_owned()), metrics: None }),
@@ -38,7 +48,7 @@ async fn plain() -> Server {
 }
 
 impl Server {
-    fn post(&self, path: &str) -> reqwest::RequestBuilder {
+    pub(super) fn post(&self, path: &str) -> reqwest::RequestBuilder {
         reqwest::Client::builder().no_proxy().build().unwrap().post(format!("http://{}{path}", self.address))
     }
 

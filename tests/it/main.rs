@@ -16,6 +16,7 @@ mod generate;
 mod given;
 mod jobs;
 mod own_spans;
+mod pipeline;
 mod proto;
 mod readme;
 mod receive;

@@ -86,15 +86,40 @@ impl Target {
         })
     }
 
+    /// Posts `body`, under an idempotency key if there is one; the inner error is a problem (RFC 9457).
+    pub(in crate::cli) async fn post_json(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+        key: Option<&str>,
+    ) -> Result<Result<serde_json::Value, serde_json::Value>, Failure> {
+        let mut request = self.post(path, Duration::from_secs(600))?.json(body);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let response = self.send(request, "").await?;
+        let declared = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let problem = declared.is_some_and(|kind| kind.starts_with("application/problem+json"));
+        if !response.status().is_success() && !problem {
+            return Err(refused(response, self).await);
+        }
+        let value = self.json(response).await?;
+        Ok(if problem { Err(value) } else { Ok(value) })
+    }
+
+    async fn json(&self, response: reqwest::Response) -> Result<serde_json::Value, Failure> {
+        let text = response.text().await.map_err(|error| Failure::Broken(format!("the answer broke off: {error}")))?;
+        serde_json::from_str(&text)
+            .map_err(|_| Failure::Broken(format!("{} does not answer with JSON: is it weavergen?", self.url)))
+    }
+
     /// Makes a call that changes something and answers JSON.
     pub(in crate::cli) async fn call(&self, path: &str) -> Result<serde_json::Value, Failure> {
         let response = self.send(self.post(path, Duration::from_secs(600))?, "").await?;
         if !response.status().is_success() {
             return Err(refused(response, self).await);
         }
-        let text = response.text().await.map_err(|error| Failure::Broken(format!("the answer broke off: {error}")))?;
-        serde_json::from_str(&text)
-            .map_err(|_| Failure::Broken(format!("{} does not answer with JSON: is it weavergen?", self.url)))
+        self.json(response).await
     }
 }
 

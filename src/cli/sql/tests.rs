@@ -25,6 +25,7 @@ async fn daemon(access: crate::access::Config) -> (tempfile::TempDir, Cancellati
     let state = AppState {
         gateway: fixture::gateway(&spans, config),
         store: None,
+        engine: None,
         access: Arc::new(Access::open(access, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::default()),
         links: Arc::new(Links::default()),

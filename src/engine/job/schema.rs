@@ -143,7 +143,29 @@ pub fn of(job_type: &str) -> Option<&'static [Header]> {
     TYPES.iter().find(|(name, _)| *name == job_type).map(|(_, headers)| *headers)
 }
 
-/// What lint needs to know about jobs.
+/// Names that the result of each type holds (bpmn.md 10).
+const RESULTS: [(&str, &[&str]); 4] = [
+    ("command", &["exitCode", "stdout", "stderrTail", "truncated", "durationMs"]),
+    ("sql", &["rows", "row", "truncated"]),
+    (
+        "codegen",
+        &[
+            "variant",
+            "staged",
+            "diff",
+            "diffTruncated",
+            "filesChanged",
+            "added",
+            "removed",
+            "manifest",
+            "beforeHash",
+            "afterHash",
+        ],
+    ),
+    ("span-gate", &["verdict", "keys", "value", "n", "rows", "traceIds"]),
+];
+
+/// What lint needs to know about jobs. The caller adds the time.
 pub fn lint_registry(external: Vec<String>, gates: Option<Vec<String>>) -> Registry {
     let rule = |header: &Header| HeaderRule {
         name: header.name.to_owned(),
@@ -156,7 +178,9 @@ pub fn lint_registry(external: Vec<String>, gates: Option<Vec<String>>) -> Regis
     };
     let rules = |headers: &[Header]| headers.iter().chain(COMMON).map(rule).collect();
     let jobs = TYPES.iter().map(|(name, headers)| ((*name).to_owned(), rules(headers))).collect();
-    Registry { jobs, external, gates, ..Registry::default() }
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let results = RESULTS.iter().map(|(name, all)| ((*name).to_owned(), names(all))).collect();
+    Registry { jobs, results, external, gates, now_ms: None }
 }
 
 /// Evaluated headers of one job, checked against the table.

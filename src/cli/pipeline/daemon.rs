@@ -1,0 +1,147 @@
+//! What the commands of `pipeline` ask of a daemon.
+//!
+//! Duty: find it, make a call that changes something, read rows. Guarantee: a refusal is shown with its code and findings,
+//! and has the exit code of design.md. Left to others: the connection (`sql::ask`).
+
+use std::path::PathBuf;
+
+use bpmn::diagnostic::Severity;
+use serde_json::{Map, Value};
+
+use super::printable;
+use crate::cli::exit::{self, Exit};
+use crate::cli::sql::ask::Target;
+use crate::cli::sql::{self, Failure};
+use crate::query::render::value::write_json;
+
+/// Which daemon.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Daemon {
+    /// Address of the daemon's API, e.g. http://localhost:8080; without it, the local daemon
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub url: Option<String>,
+    /// Data folder whose daemon is meant
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// File with the token to send, where the daemon wants one
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// A row by column name.
+pub(super) type Row = Map<String, Value>;
+
+impl Daemon {
+    /// `data_folder` is where a local daemon keeps its `run.json` if nothing else is said.
+    pub(super) fn target(self, data_folder: PathBuf) -> Result<Target, Failure> {
+        let folder = self.data.unwrap_or(data_folder);
+        if self.url.is_none() && !folder.join("run.json").exists() {
+            let folder = folder.display();
+            return Err(Failure::Daemon(format!(
+                "no daemon runs on {folder}: start `weavergen`, or name one with --url or its data folder with --data"
+            )));
+        }
+        Target::of(self.url, self.token_file, &folder)
+    }
+}
+
+/// Posts `body`; the answer's JSON.
+pub(super) async fn call(target: &Target, path: &str, body: &Value, key: Option<&str>) -> Result<Value, exit::Failure> {
+    match target.post_json(path, body, key).await? {
+        Ok(answer) => Ok(answer),
+        Err(problem) => Err(refused(&problem)),
+    }
+}
+
+/// All rows of `sql`.
+pub(super) async fn rows(target: &Target, sql: &str, params: Row) -> Result<Vec<Row>, Failure> {
+    let (schema, batches) = sql::rows_of_daemon(target, sql, params).await?;
+    let mut rows = Vec::new();
+    for batch in &batches {
+        for at in 0..batch.num_rows() {
+            let mut row = Row::new();
+            for (field, column) in schema.fields().iter().zip(batch.columns()) {
+                let mut text = Vec::new();
+                let unreadable = |error: &dyn std::fmt::Display| {
+                    Failure::Broken(format!("column `{}` of the answer cannot be read: {error}", field.name()))
+                };
+                write_json(column, at, &mut text).map_err(|error| unreadable(&error))?;
+                let value = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?;
+                row.insert(field.name().clone(), value);
+            }
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+/// A problem of the API as a failure: findings first, one a line.
+fn refused(problem: &Value) -> exit::Failure {
+    let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default();
+    let mut message: String = problem
+        .get("diagnostics")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|finding| line(finding) + "\n")
+        .collect();
+    message.push_str(&printable(&format!("{}: {}", text("code"), text("detail"))));
+    if !text("hint").is_empty() {
+        message.push_str(&format!("; {}", printable(text("hint"))));
+    }
+    let exit = match problem.get("status").and_then(Value::as_u64) {
+        Some(503 | 401 | 403) => Exit::Unavailable,
+        Some(422) if text("code") == "invalid-definition" => Exit::Config,
+        _ => Exit::Bad,
+    };
+    exit::Failure::new(exit, message)
+}
+
+/// A finding as `pipeline check` prints it.
+fn line(finding: &Value) -> String {
+    let text = |name: &str| finding.get(name).and_then(Value::as_str).unwrap_or_default();
+    let number =
+        |name: &str| finding.get(name).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+    let severity = [Severity::Error, Severity::Warning, Severity::Info]
+        .into_iter()
+        .find(|severity| severity.to_string() == text("severity"))
+        .unwrap_or(Severity::Error);
+    let at = bpmn::diagnostic::At { offset: 0, length: 0, line: number("line"), column: number("column") };
+    let mut shown = bpmn::diagnostic::Diagnostic::new(text("rule"), severity, at, text("message"), text("fix"));
+    shown.file = text("file").to_owned();
+    shown.element = finding.get("element").and_then(Value::as_str).map(str::to_owned);
+    printable(&shown.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_file_shows_its_findings_and_ends_with_78() {
+        let problem = json!({
+            "status": 422, "code": "invalid-definition", "detail": "1 finding(s)",
+            "diagnostics": [{"rule": "dangling-ref", "severity": "error", "file": "a.bpmn", "line": 3, "column": 7,
+                "offset": 9, "length": 1, "element": "f", "message": "leads nowhere", "fix": "create `x`", "related": []}],
+        });
+        let failure = refused(&problem);
+        assert_eq!(
+            failure.to_string(),
+            "a.bpmn:3:7: error dangling-ref [f]: leads nowhere; create `x`\ninvalid-definition: 1 finding(s)"
+        );
+        assert_eq!(Exit::of(&failure.into()), Exit::Config);
+    }
+
+    #[test]
+    fn other_refusals_end_with_1_and_an_engine_that_cannot_write_with_69() {
+        let exit = |status: u16, code: &str| {
+            Exit::of(&refused(&json!({"status": status, "code": code, "detail": "x"})).into())
+        };
+        assert_eq!(exit(404, "not-found"), Exit::Bad);
+        assert_eq!(exit(422, "ambiguous-start"), Exit::Bad);
+        assert_eq!(exit(403, "sql.denied"), Exit::Unavailable);
+        assert_eq!(exit(503, "unavailable"), Exit::Unavailable);
+    }
+}
