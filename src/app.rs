@@ -7,8 +7,11 @@
 mod decode;
 mod gates;
 mod own_spans;
+mod pipelines;
 mod run_file;
 mod semconv;
+mod span_gate;
+mod step_spans;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -29,8 +32,9 @@ use crate::query::Gateway;
 use crate::query::gateway::Resources;
 use crate::receive::{OnSetAside, Receiver, SetAside, Wiring};
 use crate::store::{Ledger, Store, ledger};
-use crate::{export, gate, telemetry, web};
+use crate::{engine, export, gate, telemetry, web};
 use gates::Gates;
+use pipelines::Pipelines;
 use run_file::RunFile;
 
 /// Temporary files of queries at most.
@@ -59,14 +63,25 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
         spill: Some((config.store.path.join("spill"), SPILL_BYTES)),
     };
     let journal = gates::journal(&config).await?;
-    let tables = gate::tables(Some(&journal));
+    let engine_store = pipelines::store(&config).await?;
+    let mut tables = gate::tables(Some(&journal));
+    tables.extend(engine::provider::providers(&engine_store));
     let gateway =
         Gateway::with(store.reader(), config.query.clone(), resources, tables.clone(), clock.clone(), &registry)
             .context("cannot start the query threads")?;
-    let known = gate::Known { receivers: Some(config.notify.receivers.keys().cloned().collect()), pipelines: None };
+    let known = gate::Known {
+        receivers: Some(config.notify.receivers.keys().cloned().collect()),
+        pipelines: Some(pipelines::message_starts(config.pipelines_dir.as_deref())),
+    };
     let gates = Gates::open(&config, known, journal, tables, &store, &registry, &clock).await?;
+    let rim = pipelines::Rim {
+        gateway: gateway.clone(),
+        evaluator: span_gate::evaluator(&gates, store.reader()),
+        otlp_endpoint: receivers.iter().flat_map(|r| &r.addresses().grpc).next().map(|a| format!("http://{a}")),
+    };
+    let pipelines = Pipelines::open(&config, engine_store, rim, &clock).await?;
     gateway.set_registry_types(conventions.attribute_types());
-    let side = Side::bind(&config, &gateway, &registry, &store, &clock).await?;
+    let side = Side::bind(&config, &gateway, pipelines.engine(), &registry, &store, &clock).await?;
 
     let run_file = RunFile::write(
         &config.store.path,
@@ -91,6 +106,8 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     }
     tokio::spawn(semconv::follow(conventions, gateway.clone(), drain.clone()));
     let mut judging = tokio::task::JoinSet::new();
+    let parts = (gates.starts(&clock), gateway.clone(), into_store.clone());
+    pipelines.run(&config, parts, &clock, &drain, &mut judging);
     gates.run(&config, &store, &clock, drain.clone(), &mut judging).await?;
     let own_stop = CancellationToken::new();
     let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store)));
@@ -178,6 +195,7 @@ impl Side {
     async fn bind(
         config: &Config,
         gateway: &Gateway,
+        engine: &engine::Engine,
         registry: &Registry,
         store: &Store,
         clock: &Clock,
@@ -197,7 +215,10 @@ impl Side {
                 telemetry::bind(&check.endpoint, "health", "extensions::health_check::endpoint=localhost:0").await?;
             health.extend(telemetry::addresses(&listeners));
             let (store, draining) = (store.clone(), draining.clone());
-            let ready = move || !draining.load(std::sync::atomic::Ordering::Acquire) && store.health().ready;
+            let engine = engine.healthy();
+            let ready = move || {
+                !draining.load(std::sync::atomic::Ordering::Acquire) && store.health().ready && *engine.borrow()
+            };
             telemetry::serve(
                 listeners,
                 &telemetry::health::router(check.clone(), Arc::new(ready), clock.clone()),
@@ -219,7 +240,7 @@ impl Side {
             let state = web::AppState {
                 gateway: gateway.clone(),
                 store: Some(store.clone()),
-                engine: None,
+                engine: Some(engine.clone()),
                 access: Arc::new(access),
                 hosts: Arc::new(Hosts::new(&config.web.allowed_hosts)),
                 links: Arc::new(web::Links {
