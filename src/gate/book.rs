@@ -6,8 +6,6 @@
 
 mod tell;
 mod tick;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

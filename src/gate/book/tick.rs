@@ -447,3 +447,18 @@ fn error_json(why: &str) -> String {
     }
     serde_json::json!({ "error": &why[..end] }).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_keeps_whole_columns_up_to_its_limit() {
+        let columns = [("a", Value::from(1)), ("b", Value::from("x".repeat(EVIDENCE_BYTES))), ("c", Value::from(2))];
+        let evidence = columns.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+        let kept = evidence_json(&evidence);
+        assert_eq!(kept, r#"{"a":1}"#);
+        let long = error_json(&"é\"".repeat(EVIDENCE_BYTES));
+        assert!(long.len() <= EVIDENCE_BYTES && serde_json::from_str::<Value>(&long).is_ok());
+    }
+}
