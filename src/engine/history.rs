@@ -144,10 +144,14 @@ fn fold_one(store: &Store, batch: &mut Batch, event: &Event) -> Result<(), Error
         }
         Body::InstanceCancelled { instance, .. } => end(store, batch, *instance, at, RunState::Cancelled, None)?,
         Body::IncidentRaised { instance, incident, .. } => {
-            run(store, batch, *instance, |row| drop(row.incidents.insert(*incident)))?;
+            run(store, batch, *instance, |row| {
+                row.incidents.insert(*incident);
+            })?;
         }
         Body::IncidentCleared { instance, incident, .. } => {
-            run(store, batch, *instance, |row| drop(row.incidents.remove(incident)))?;
+            run(store, batch, *instance, |row| {
+                row.incidents.remove(incident);
+            })?;
         }
         Body::JobCompleted { instance, r#type, .. } if r#type == GENERATES => {
             run(store, batch, *instance, |row| row.generated_ms = Some(at))?;

@@ -6,6 +6,7 @@
 
 pub mod deploy;
 pub mod error;
+pub mod export;
 pub mod history;
 pub mod ids;
 pub mod job;

@@ -46,6 +46,9 @@ fn state_table(table: usize) -> TableDefinition<'static, Bytes, Bytes> {
     TableDefinition::new(key::NAMES[table])
 }
 
+/// (run, element key) and the row.
+pub type Step = ((u64, u64), StepRow);
+
 /// An event as stored: the first of a commit is marked, so that the spans of one commit stay one batch.
 #[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct Logged {
@@ -260,7 +263,7 @@ impl Store {
     }
 
     /// All steps, by run and key.
-    pub fn steps(&self) -> Result<Vec<((u64, u64), StepRow)>, Error> {
+    pub fn steps(&self) -> Result<Vec<Step>, Error> {
         let table = self.database()?.begin_read()?.open_table(STEPS)?;
         table
             .iter()?

@@ -8,6 +8,7 @@ use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
 use bpmn::core::{Action, Answer, Body, Rejection};
 
+use super::faulty::{Cut, Disk};
 use super::scenario::{answer, everything, file, flow, jobs, task};
 use crate::clock::Clock;
 use crate::engine::deploy::SourceFile;
@@ -191,6 +192,53 @@ async fn an_incident_is_a_row_until_it_is_resolved() {
     engine.submit(Action::Resolve { incident }, Some("operator".to_owned()), None).await.unwrap();
     ended(&mut events, 1).await;
     assert_eq!(incidents().num_rows(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_nothing_can_be_written_nothing_is_done_and_everybody_is_told() {
+    let disk = Disk::new();
+    let engine = Engine::on(Store::on(disk.clone()).unwrap(), config(jobs()), Clock::os()).unwrap();
+    engine.deploy(vec![line("p", "nobody", &["a"])], None, None).await.unwrap();
+    engine.submit(start("p"), None, None).await.unwrap();
+    assert!(*engine.healthy().borrow());
+    disk.stop_at(1, Cut::Clean);
+    for _ in 0..3 {
+        let answer = engine.submit(start("p"), None, Some("r".to_owned())).await;
+        assert!(matches!(answer, Err(Error::Unavailable)), "{answer:?}");
+    }
+    assert!(!*engine.healthy().borrow());
+    let left = Store::on(disk.after(Cut::LostTail)).unwrap();
+    assert_eq!(Table::Runs.rows(&left).unwrap().num_rows(), 1, "what was answered is there, what was refused is not");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_are_offered_until_they_are_taken_and_only_once_after_that() {
+    let engine = Engine::open(config(jobs()), Clock::os()).unwrap();
+    let (sender, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    let refused = Arc::new(AtomicUsize::new(0));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let deliver: crate::engine::export::Deliver = Box::new(move |request| {
+        let (sender, refused) = (sender.clone(), Arc::clone(&refused));
+        Box::pin(async move {
+            if refused.fetch_add(1, Ordering::SeqCst) == 0 {
+                return Err("not yet".to_owned());
+            }
+            sender.send(request.spans.into_iter().map(|span| span.name).collect::<Vec<_>>()).map_err(|e| e.to_string())
+        })
+    });
+    let exporter = tokio::spawn({
+        let (engine, stop) = (engine.clone(), stop.clone());
+        async move { crate::engine::export::run(&engine, deliver, stop).await }
+    });
+    engine.deploy(vec![line("p", "work", &["a"])], None, None).await.unwrap();
+    engine.submit(start("p"), None, None).await.unwrap();
+    let mut names = Vec::new();
+    while !names.contains(&"RUN p".to_owned()) {
+        names.extend(tokio::time::timeout(Duration::from_secs(20), taken.recv()).await.unwrap().unwrap());
+    }
+    assert_eq!(names, ["weavergen.workflow.start", "start", "a", "a", "end", "RUN p"], "the attempt, then its task");
+    stop.cancel();
+    exporter.await.unwrap().unwrap();
 }
 
 #[test]
