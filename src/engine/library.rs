@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bpmn::diagnostic::{Diagnostic, Severity};
+use bpmn::lint::Registry;
 use bpmn::model;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::source::{Source, files_below};
-use super::{Engine, Error, SourceFile};
+use super::{Engine, Error, SourceFile, starts};
 
 /// The files of `pipelines/` as this binary was built, by path below it. A test keeps it equal to the folder.
 pub const SHIPPED: &[(&str, &[u8])] = &[("regenerate.bpmn", include_bytes!("../../pipelines/regenerate.bpmn"))];
@@ -50,6 +51,20 @@ enum Place {
     Shipped(String),
     /// By path below the folder.
     Dir(String),
+}
+
+/// A file that was found, and what its bytes and those beside it hash to.
+#[derive(Debug)]
+struct Found {
+    source: Source,
+    hash: String,
+}
+
+impl Found {
+    fn of(source: Source) -> Self {
+        let hash = model::version_hash(&source.content, source.bindings.as_deref().map(str::as_bytes));
+        Self { source, hash }
+    }
 }
 
 #[derive(Debug)]
@@ -95,8 +110,19 @@ impl Library {
     /// Deploys what is new or changed, once. Returns when all of it is in force or known to be unhealthy.
     pub async fn refresh(&mut self) {
         let dir = self.dir.clone();
-        let looked = tokio::task::spawn_blocking(move || look(dir.as_deref())).await;
-        let (found, mut unhealthy) = match looked {
+        let hashes: BTreeMap<Place, String> =
+            self.known.iter().map(|(place, known)| (place.clone(), known.hash.clone())).collect();
+        let registry = self.engine.registry.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let (found, unhealthy) = look(dir.as_deref());
+            let news: Vec<(Place, State)> = found
+                .iter()
+                .filter(|(place, found)| hashes.get(*place) != Some(&found.hash))
+                .map(|(place, found)| (place.clone(), judge(&found.source, &registry)))
+                .collect();
+            (found, news, unhealthy)
+        });
+        let (found, news, mut unhealthy) = match looked.await {
             Ok(looked) => looked,
             Err(error) => {
                 tracing::error!(%error, "looking for pipelines ended abnormally");
@@ -109,12 +135,9 @@ impl Library {
             !unreadable.iter().any(|file| known.name == *file || Path::new(&known.name).starts_with(file))
         };
         self.known.retain(|place, known| found.contains_key(place) || !gone(known));
-        for (place, source) in &found {
-            let hash = model::version_hash(&source.content, source.bindings.as_deref().map(str::as_bytes));
-            if self.known.get(place).is_none_or(|known| known.hash != hash) {
-                let state = judge(source, &self.engine);
-                self.known.insert(place.clone(), Known { hash, name: source.name.clone(), state });
-            }
+        for (place, state) in news {
+            let Some(Found { source, hash }) = found.get(&place) else { continue };
+            self.known.insert(place, Known { hash: hash.clone(), name: source.name.clone(), state });
         }
         self.deploy(&found, &mut unhealthy).await;
         unhealthy.sort_by(|a, b| a.file.cmp(&b.file));
@@ -128,7 +151,7 @@ impl Library {
         });
     }
 
-    async fn deploy(&mut self, found: &BTreeMap<Place, Source>, unhealthy: &mut Vec<Unhealthy>) {
+    async fn deploy(&mut self, found: &BTreeMap<Place, Found>, unhealthy: &mut Vec<Unhealthy>) {
         let mut owners: BTreeMap<String, String> = BTreeMap::new();
         for (place, known) in &mut self.known {
             let mut tell = |reason: String| unhealthy.push(Unhealthy { file: known.name.clone(), reason });
@@ -150,7 +173,7 @@ impl Library {
                 continue;
             }
             owners.extend(processes.iter().map(|process| (process.clone(), known.name.clone())));
-            let (State::Good(_), Some(source)) = (&known.state, found.get(place)) else { continue };
+            let (State::Good(_), Some(Found { source, .. })) = (&known.state, found.get(place)) else { continue };
             let file = SourceFile { name: source.name.clone(), bytes: source.content.clone() };
             match self.engine.deploy(vec![file], Some(ACTOR.to_owned()), None).await {
                 Ok(answer) => {
@@ -177,8 +200,8 @@ fn log(file: &str, answer: &bpmn::core::Answer) {
     }
 }
 
-fn judge(source: &Source, engine: &Engine) -> State {
-    let checked = source.check(&engine.registry);
+fn judge(source: &Source, registry: &Registry) -> State {
+    let checked = source.check(registry);
     if checked.has_errors() {
         return State::Refused(reason(&checked.findings));
     }
@@ -198,12 +221,19 @@ fn reason(findings: &[Diagnostic]) -> String {
     format!("{first}{more}; the version before it stays in force, `weavergen pipeline check` lists everything")
 }
 
+/// Messages that start the processes of the compiled-in files and of those of `dir`; files that cannot be read or parsed
+/// are left out. For checks that have no daemon.
+pub fn message_starts(dir: Option<&Path>) -> BTreeMap<String, Vec<String>> {
+    let (found, _) = look(dir);
+    let parsed = found.values().filter_map(|found| model::parse(&found.source.content).ok());
+    parsed.flat_map(|definitions| starts::message_starts(&definitions)).collect()
+}
+
 /// All files by their place, and what could not be read.
-fn look(dir: Option<&Path>) -> (BTreeMap<Place, Source>, Vec<Unhealthy>) {
-    let mut found: BTreeMap<Place, Source> = SHIPPED
-        .iter()
-        .map(|(path, content)| (Place::Shipped((*path).to_owned()), Source::new(format!("builtin:{path}"), *content)))
-        .collect();
+fn look(dir: Option<&Path>) -> (BTreeMap<Place, Found>, Vec<Unhealthy>) {
+    let shipped = |path: &str, content: &[u8]| Found::of(Source::new(format!("builtin:{path}"), content));
+    let mut found: BTreeMap<Place, Found> =
+        SHIPPED.iter().map(|(path, content)| (Place::Shipped((*path).to_owned()), shipped(path, content))).collect();
     let mut unhealthy = Vec::new();
     let Some(dir) = dir else { return (found, unhealthy) };
     let paths = files_below(dir).unwrap_or_else(|(at, error)| {
@@ -219,7 +249,7 @@ fn look(dir: Option<&Path>) -> (BTreeMap<Place, Source>, Vec<Unhealthy>) {
             Ok(source) => {
                 let shipped = Place::Shipped(below.clone());
                 let place = if found.contains_key(&shipped) { shipped } else { Place::Dir(below) };
-                found.insert(place, source);
+                found.insert(place, Found::of(source));
             }
             Err(error) => {
                 // A shipped file that it replaces must not come back meanwhile.

@@ -16,6 +16,7 @@ pub mod preview;
 pub mod provider;
 pub mod settings;
 pub mod source;
+pub mod starts;
 pub mod store;
 pub mod tables;
 pub mod trigger;

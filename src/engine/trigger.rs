@@ -109,7 +109,11 @@ impl Trigger {
         let mut events = self.engine.subscribe();
         loop {
             changes.mark_unchanged();
-            let wait = self.round().await;
+            // An offer that is cut off here is made again by the next life; it begins no second run.
+            let wait = tokio::select! {
+                () = stop.cancelled() => return,
+                wait = self.round() => wait,
+            };
             let sleep = tokio::time::sleep(wait);
             tokio::pin!(sleep);
             loop {

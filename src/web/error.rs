@@ -122,6 +122,7 @@ impl Error {
             Self::Request { hint, .. } => hint,
             Self::Host { .. } => "use a loopback name or the bound address, or add the name to `web::allowed_hosts`",
             Self::CrossSite => "send it from a page of this address, or from a program",
+            Self::TooLarge { limit } if *limit > super::request::MAX_BODY => "send fewer files at a time",
             Self::TooLarge { .. } => "a statement has at most 64 KiB; send fewer parameters",
             Self::NotFound => "`/` lists what there is",
             Self::Method => {

@@ -1,8 +1,7 @@
 //! `/api/v1/pipelines`: what changes pipelines (bpmn.md 17).
 //!
 //! Duty: `POST /deployments` and `POST /instances`. Guarantee: only an admin changes anything; the same
-//! `Idempotency-Key` gets the same answer for 24 hours; every error of these paths is `application/problem+json` with a
-//! code. Left to others: the work (`engine`), listing (statements over `pipeline_*`).
+//! `Idempotency-Key` gets the same answer for 24 hours; their errors are `application/problem+json` with a code. Left to others: the work (`engine`), listing (statements over `pipeline_*`).
 
 use axum::Extension;
 use axum::body::Bytes;
@@ -13,6 +12,7 @@ use base64::Engine as _;
 use bpmn::core::{Action, Answer, Deployed, Value, Variables};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::runtime::Handle;
 
 use super::status::Problem;
 use super::{AppState, Error};
@@ -81,7 +81,10 @@ pub(super) async fn deploy(
         previewed.map_err(|_| crate::engine::Error::Unavailable)??
     } else {
         let key = idempotency_key(&headers, &identity)?;
-        match engine.deploy(files, Some(identity.name.clone()), key).await? {
+        // Reading and checking files takes long enough to hold up others.
+        let (engine, actor, runtime) = (engine.clone(), identity.name.clone(), Handle::current());
+        let deploying = tokio::task::spawn_blocking(move || runtime.block_on(engine.deploy(files, Some(actor), key)));
+        match deploying.await.map_err(|_| crate::engine::Error::Unavailable)?? {
             Answer::Deployed(deployed) => deployed,
             _ => return Err(other_request()),
         }

@@ -77,7 +77,7 @@ fn read_all(paths: &[PathBuf]) -> (Vec<Source>, Vec<String>) {
             }
         };
         for path in found {
-            if !seen.insert(path.clone()) {
+            if !seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
                 continue;
             }
             match Source::read(&path, path.display().to_string()) {

@@ -122,17 +122,18 @@ impl World {
 async fn a_deployed_file_runs_and_its_end_is_the_exit_code() {
     let world = World::new().await;
     for (task, exit) in [("ok", Exit::Good), ("throws", Exit::Bad), ("fails", Exit::Warn)] {
-        let file = world.file(task, task);
+        let process = format!("p_{task}");
+        let file = world.file(&process, task);
         assert_eq!(world.ran(&["deploy", "--dry-run", &file]).await, Exit::Good);
-        assert_eq!(world.ran(&["run", task]).await, Exit::Bad, "a dry run deploys nothing");
+        assert_eq!(world.ran(&["run", &process]).await, Exit::Bad, "a dry run deploys nothing");
         assert_eq!(world.ran(&["deploy", &file]).await, Exit::Good);
-        assert_eq!(world.ran(&["run", task, "--set", "a=1", "--wait"]).await, exit, "{task}");
+        assert_eq!(world.ran(&["run", &process, "--set", "a=1", "--wait"]).await, exit, "{task}");
     }
     let runs = world.rows("SELECT process_id, state, error_code, incidents FROM pipeline_runs ORDER BY run").await;
     let expected = [
-        json!({"process_id": "ok", "state": "completed", "error_code": null, "incidents": 0}),
-        json!({"process_id": "throws", "state": "failed", "error_code": "E2", "incidents": 0}),
-        json!({"process_id": "fails", "state": "running", "error_code": null, "incidents": 1}),
+        json!({"process_id": "p_ok", "state": "completed", "error_code": null, "incidents": 0}),
+        json!({"process_id": "p_throws", "state": "failed", "error_code": "E2", "incidents": 0}),
+        json!({"process_id": "p_fails", "state": "running", "error_code": null, "incidents": 1}),
     ];
     assert_eq!(runs.into_iter().map(Value::Object).collect::<Vec<_>>(), expected);
 }

@@ -94,6 +94,17 @@ async fn shipped_files_come_into_force_and_a_second_look_changes_nothing() {
 }
 
 #[tokio::test]
+async fn message_starts_are_those_in_force_and_the_same_without_a_daemon() {
+    let mut world = World::new();
+    world.write("p.bpmn", &file("p", "end"));
+    world.look().await;
+    let in_force = world.library.engine.message_starts().unwrap();
+    assert_eq!(in_force["p"], Vec::<String>::new(), "a process without one is there");
+    assert!(in_force["regenerate"].iter().any(|name| name.starts_with("weavergen.gate")), "{in_force:?}");
+    assert_eq!(in_force, message_starts(Some(world.dir.path())));
+}
+
+#[tokio::test]
 async fn a_file_of_the_same_path_replaces_the_shipped_one_and_its_end_brings_that_back() {
     let mut world = World::new();
     world.look().await;
