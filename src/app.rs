@@ -71,7 +71,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
             .context("cannot start the query threads")?;
     let known = gate::Known {
         receivers: Some(config.notify.receivers.keys().cloned().collect()),
-        pipelines: Some(pipelines::message_starts(config.pipelines_dir.as_deref())),
+        pipelines: Some(engine::library::message_starts(config.pipelines_dir.as_deref())),
     };
     let gates = Gates::open(&config, known, journal, tables, &store, &registry, &clock).await?;
     let rim = pipelines::Rim {

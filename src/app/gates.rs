@@ -85,14 +85,17 @@ impl Gates {
     ) -> anyhow::Result<()> {
         let questions: BTreeMap<String, [u8; 32]> =
             self.gates().map(|(_, gate)| (gate.name.clone(), gate::question(gate))).collect();
-        let (of_position, reader) = (store.clone(), store.reader());
+        let reader = store.reader();
         let parts = Parts {
             groups: self.groups,
             questions,
             default_receivers: config.notify.default.clone(),
             value_metrics: config.gates.value_metrics,
             runner: self.runner,
-            position: Position::new(move || of_position.is_ready().then(|| reader.view().visible_us)),
+            position: Position::new(move || {
+                let view = reader.view();
+                view.complete.then_some(view.visible_us)
+            }),
             journal: self.journal,
             clock: clock.clone(),
             metrics: self.metrics,

@@ -5,12 +5,11 @@
 //! durability (`engine`), what a job does (`engine::job`).
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use bpmn::core::OnUnknown;
-use bpmn::model::{NodeKind, StartTrigger};
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,8 +18,7 @@ use super::step_spans;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::job::{self, Job, Outcome, command, schema, span_gate};
-use crate::engine::library::{Library, SHIPPED};
-use crate::engine::source::{Source, files_below};
+use crate::engine::library::Library;
 use crate::engine::trigger::{Evidences, Trigger};
 use crate::engine::{self, Engine, Jobs, export};
 use crate::gate::Starts;
@@ -45,32 +43,6 @@ pub(super) struct Pipelines {
 pub(super) async fn store(config: &Config) -> anyhow::Result<engine::Store> {
     let path = config.store.path.join("engine.redb");
     Ok(tokio::task::spawn_blocking(move || engine::Store::open(&path)).await??)
-}
-
-/// Process ids with the message names by which they start, of the files that will be deployed.
-pub(super) fn message_starts(dir: Option<&Path>) -> BTreeMap<String, Vec<String>> {
-    let mut sources: BTreeMap<String, Source> =
-        SHIPPED.iter().map(|(name, content)| ((*name).to_owned(), Source::new(*name, *content))).collect();
-    for path in dir.and_then(|dir| files_below(dir).ok()).unwrap_or_default() {
-        let name = dir.and_then(|dir| path.strip_prefix(dir).ok()).unwrap_or(&path).display().to_string();
-        if let Ok(source) = Source::read(&path, name.clone()) {
-            sources.insert(name, source);
-        }
-    }
-    let registry = schema::lint_registry(Vec::new(), None);
-    let mut starts = BTreeMap::new();
-    for definitions in sources.values().filter_map(|source| source.check(&registry).definitions) {
-        for process in definitions.processes.iter().filter(|process| process.is_executable()) {
-            let message = |kind: &NodeKind| match kind {
-                NodeKind::Start(StartTrigger::Message { message: Some(message) }) => {
-                    definitions.messages.get(*message).and_then(|message| message.name.clone())
-                }
-                _ => None,
-            };
-            starts.insert(process.id.clone(), process.scope.nodes.iter().filter_map(|n| message(&n.kind)).collect());
-        }
-    }
-    starts
 }
 
 /// What jobs need of the rest of the house.
