@@ -25,7 +25,7 @@ pub use source::{Assignment, InvalidAssignment};
 
 use crate::error::Class;
 use crate::yaml::{Problem, Problems, Section};
-use crate::{access, graph, query, receive, store, telemetry, web};
+use crate::{access, gate, graph, query, receive, store, telemetry, web};
 
 /// Everything that a start needs to know.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct Config {
     pub memory_limit_bytes: u64,
     /// `query`
     pub query: query::Config,
+    /// `gates`
+    pub gates: gate::Config,
     /// `access`
     pub access: access::Config,
     /// `web`
@@ -150,6 +152,7 @@ fn read(root: &Section<'_>, request: &Request, environment: &Environment, proble
         memory_limit_bytes: ours::memory_limit(&root.block("memory")),
         queries_dir: ours::queries_dir(&root.block("queries")),
         query: query::Config::read(&root.block("query").with_days()),
+        gates: gate::Config::read(&root.block("gates").with_days()),
         receivers: graph.receivers,
         graph: graph.graph,
         health: graph.health,

@@ -44,7 +44,7 @@ pub(super) fn queries_dir(section: &Section<'_>) -> Option<PathBuf> {
 
 /// Refuses the sections whose modules are not built.
 pub(super) fn not_built(root: &Section<'_>) {
-    for key in ["gates", "notify", "semconv", "generate", "engine", "learn"] {
+    for key in ["notify", "semconv", "generate", "engine", "learn"] {
         if root.is_set(key) {
             root.warn(key, Code::NotSupported, "is not supported by weavergen yet");
         }

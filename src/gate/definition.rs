@@ -244,3 +244,55 @@ pub struct Gate {
     /// Receivers; `None` = `notify.default`.
     pub notify: Option<Vec<String>>,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A comparison without its text.
+    pub(crate) fn comparison(test: Test) -> Comparison {
+        Comparison { text: format!("{test:?}"), test }
+    }
+
+    /// A gate with the defaults of gates.md 1.2 and a window of a minute.
+    pub(crate) fn gate(name: &str, pass: Test) -> Gate {
+        Gate {
+            name: name.to_owned(),
+            about: BTreeMap::new(),
+            source: Source {
+                sql: "SELECT avg(duration_ns) AS value FROM spans".to_owned(),
+                path: None,
+                line: 1,
+                explicit_window: false,
+            },
+            by: Vec::new(),
+            value_column: "value".to_owned(),
+            n_column: "n".to_owned(),
+            unit: Unit::None,
+            window: Duration::from_secs(60),
+            time: EventTime::End,
+            pass: comparison(pass),
+            warn: None,
+            clear: comparison(pass),
+            min_samples: 1,
+            insufficient: Policy::Hold,
+            conclusive_when: None,
+            inconclusive: Policy::Hold,
+            hold_for: Duration::ZERO,
+            keep_firing_for: Duration::ZERO,
+            no_data: Policy::Hold,
+            stale_after: StaleAfter::Evaluations(2),
+            error_limit: Some(4),
+            timeout: Duration::from_secs(30),
+            severity: Severities { warn: "warning".to_owned(), fail: "critical".to_owned() },
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            limit: 1000,
+            mode: Mode::Enforce,
+            include_pipeline_spans: false,
+            include_own_spans: false,
+            on_fail: None,
+            notify: None,
+        }
+    }
+}

@@ -4,4 +4,47 @@
 //! a pass; a breach is neither missed nor invented; only new spans that pass close what a failing gate opened
 //! (gates.md). Left to others: delivery (`notify`), pipelines (`engine`).
 
+mod book;
+pub mod builtin;
+pub mod config;
 pub mod definition;
+mod effects;
+pub mod evaluator;
+pub mod file;
+mod files;
+mod gate_keys;
+pub mod health;
+pub mod identity;
+pub mod journal;
+pub mod load;
+pub mod metrics;
+pub mod numbers;
+pub mod plan;
+pub mod problem;
+mod question;
+mod reader;
+pub mod result;
+mod rows;
+pub mod run;
+pub mod scalar;
+mod sql_file;
+pub mod starts;
+pub mod state;
+pub mod template;
+pub mod verdict;
+pub mod window;
+
+pub use config::Config;
+pub use definition::{Gate, Group};
+pub use evaluator::{Evaluator, Parts};
+pub use file::Known;
+pub use journal::Journal;
+pub use load::{Loaded, Request, load};
+pub use metrics::Metrics;
+pub use plan::Planner;
+pub use problem::{Code, Problem};
+pub use question::question;
+pub use starts::Starts;
+
+#[cfg(test)]
+mod tests;

@@ -17,12 +17,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::prelude::col;
 
-use super::table::SpanTable;
-
 /// A plan that reads `spans`.
-pub fn spans(table: &Arc<SpanTable>) -> Result<LogicalPlanBuilder> {
-    let table: Arc<dyn TableProvider> = table.clone();
-    LogicalPlanBuilder::scan("spans", provider_as_source(table), None)
+pub fn spans(table: &Arc<dyn TableProvider>) -> Result<LogicalPlanBuilder> {
+    LogicalPlanBuilder::scan("spans", provider_as_source(table.clone()), None)
 }
 
 /// The schema of `plan`, for a provider.

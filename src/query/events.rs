@@ -20,12 +20,11 @@ use datafusion::prelude::col;
 
 use super::derived;
 use super::scan::bounds::Bounds;
-use super::table::SpanTable;
 
 /// `span_events` or `span_links` over one view.
 #[derive(Debug)]
 pub struct NestedTable {
-    spans: Arc<SpanTable>,
+    spans: Arc<dyn TableProvider>,
     list: List,
     window_ns: i64,
     schema: SchemaRef,
@@ -39,16 +38,16 @@ enum List {
 
 impl NestedTable {
     /// The events of `spans`.
-    pub fn events(spans: Arc<SpanTable>, window: Duration) -> Self {
+    pub fn events(spans: Arc<dyn TableProvider>, window: Duration) -> Self {
         Self::new(spans, List::Events, window)
     }
 
     /// The links of `spans`.
-    pub fn links(spans: Arc<SpanTable>, window: Duration) -> Self {
+    pub fn links(spans: Arc<dyn TableProvider>, window: Duration) -> Self {
         Self::new(spans, List::Links, window)
     }
 
-    fn new(spans: Arc<SpanTable>, list: List, window: Duration) -> Self {
+    fn new(spans: Arc<dyn TableProvider>, list: List, window: Duration) -> Self {
         let window_ns = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
         let plan = plan(&spans, list, &[], i64::MIN).and_then(LogicalPlanBuilder::build);
         let schema = derived::schema_of(&plan.expect("the plan is the same for every view"));
@@ -56,7 +55,12 @@ impl NestedTable {
     }
 }
 
-fn plan(spans: &Arc<SpanTable>, list: List, filters: &[Expr], ended_after_ns: i64) -> Result<LogicalPlanBuilder> {
+fn plan(
+    spans: &Arc<dyn TableProvider>,
+    list: List,
+    filters: &[Expr],
+    ended_after_ns: i64,
+) -> Result<LogicalPlanBuilder> {
     let mut plan = derived::within(derived::spans(spans)?, ended_after_ns, i64::MAX)?;
     for filter in derived::handed_on(filters, &["trace_id", "span_id", "service_name", "start_time"])? {
         plan = plan.filter(filter)?;

@@ -29,6 +29,7 @@ use super::config::Config;
 use super::error::{Code, Error};
 use super::params::Params;
 use super::session;
+use super::within::Within;
 use crate::clock::Clock;
 use crate::store::Reader;
 use run::{Event, Job};
@@ -192,11 +193,22 @@ impl Gateway {
     ///
     /// Errors: every code of sql.md 10 but those of access; they carry the statement's id.
     pub async fn run(&self, statement: Statement) -> Result<Answer, Error> {
+        self.enter(statement, None).await
+    }
+
+    /// Runs `statement` as far as its first rows; it sees only the rows that `within` leaves.
+    ///
+    /// Errors: as [`Gateway::run`].
+    pub async fn run_within(&self, statement: Statement, within: Within) -> Result<Answer, Error> {
+        self.enter(statement, Some(within)).await
+    }
+
+    async fn enter(&self, statement: Statement, within: Option<Within>) -> Result<Answer, Error> {
         let query_id = self.inner.clock.ulid().to_string();
         let span = tracing::info_span!(
             target: "weavergen::own", "query/statement", query_id = query_id.as_str(), rows = Empty, error = Empty,
         );
-        let outcome = self.start(&query_id, statement).await.map_err(|error| error.of(&query_id));
+        let outcome = self.start(&query_id, statement, within).await.map_err(|error| error.of(&query_id));
         match outcome {
             Ok(answer) => Ok(Answer { span, ..answer }),
             Err(error) => {
@@ -207,7 +219,7 @@ impl Gateway {
         }
     }
 
-    async fn start(&self, query_id: &str, statement: Statement) -> Result<Answer, Error> {
+    async fn start(&self, query_id: &str, statement: Statement, within: Option<Within>) -> Result<Answer, Error> {
         let inner = &self.inner;
         let mut notices = Vec::new();
         let limits = Granted::of(&statement, &inner.config, &mut notices);
@@ -222,6 +234,7 @@ impl Gateway {
             sql: statement.sql,
             params: statement.params,
             as_of_us: statement.as_of_us,
+            within,
             rows: limits.rows,
             bytes: match statement.shape {
                 Shape::Arrow => limits.bytes,

@@ -98,6 +98,17 @@ pub fn check_plan(plan: &LogicalPlan) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether `sql`, which passed, begins with DESCRIBE or SHOW: it was replaced by a query over the names.
+pub fn is_listing(sql: &str) -> bool {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().unwrap_or_default();
+    let first = tokens.iter().find(|t| !matches!(t.token, Token::Whitespace(_) | Token::SemiColon));
+    let listing = ["DESCRIBE", "DESC", "SHOW"];
+    first.is_some_and(|t| match &t.token {
+        Token::Word(word) => listing.iter().any(|start| word.value.eq_ignore_ascii_case(start)),
+        _ => false,
+    })
+}
+
 fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
     if sql.len() > MAX_TEXT {
         return Err(Error::new(Code::TooComplex, format!("the statement has {} bytes; at most 64 KiB", sql.len()))

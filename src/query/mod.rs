@@ -17,6 +17,7 @@ mod information_schema;
 mod lenient;
 mod nearest;
 pub mod params;
+pub mod probe;
 mod relations;
 pub mod render;
 pub mod scan;
@@ -26,11 +27,14 @@ pub mod table;
 mod traces;
 mod translate;
 pub mod units;
+pub mod within;
 
 pub use config::Config;
 pub use error::{Code, Error, Position};
 pub use gateway::{Answer, Gateway, Limits, Statement, Stats};
 pub use params::Params;
+pub use translate::place_of;
+pub use within::Within;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -7,7 +7,11 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{self, Expr, UnaryOperator, ValueWithSpan, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    self, CastKind, DataType, Expr, TimezoneInfo, UnaryOperator, ValueWithSpan, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::error::{Code, Error, Position};
 
@@ -24,6 +28,8 @@ pub enum Param {
     Double(f64),
     /// TEXT.
     Text(String),
+    /// TIMESTAMP(9) UTC, ns since 1970.
+    Instant(i64),
 }
 
 /// Values for the placeholders of a statement.
@@ -102,6 +108,28 @@ impl Params {
     }
 }
 
+/// Placeholders of `sql` without their `$`, in the order of the text, each once, with the place of the first. A text
+/// that has no tokens has none.
+pub fn names(sql: &str) -> Vec<(String, Option<Position>)> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().unwrap_or_default();
+    let mut names: Vec<(String, Option<Position>)> = Vec::new();
+    for token in tokens {
+        let Token::Placeholder(text) = &token.token else { continue };
+        let name = text.strip_prefix('$').unwrap_or(text);
+        if !names.iter().any(|(known, _)| known == name) {
+            let at = token.span.start;
+            names.push((name.to_owned(), Position::at(sql, at.line, at.column)));
+        }
+    }
+    names
+}
+
+/// RFC 3339 with nanoseconds; years beyond 9999 do not occur in 64 bits of them.
+pub(super) fn instant_text(ns: i64) -> String {
+    let at = jiff::Timestamp::from_nanosecond(i128::from(ns)).expect("64 bits of nanoseconds are within its range");
+    format!("{at:.9}")
+}
+
 fn param(name: &str, value: &serde_json::Value) -> Result<Param, Error> {
     Ok(match value {
         serde_json::Value::Null => Param::Null,
@@ -163,5 +191,12 @@ fn literal(param: &Param, span: datafusion::sql::sqlparser::tokenizer::Span) -> 
         // `{:e}` is read back bit-exact, and never as an integer.
         Param::Double(of) => number(format!("{of:e}")),
         Param::Text(text) => value(ast::Value::SingleQuotedString(text.clone())),
+        Param::Instant(ns) => Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(value(ast::Value::SingleQuotedString(instant_text(*ns)))),
+            data_type: DataType::Timestamp(None, TimezoneInfo::WithTimeZone),
+            array: false,
+            format: None,
+        },
     }
 }

@@ -7,7 +7,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
+use datafusion::catalog::{
+    CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
+};
 use datafusion::common::Result;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SessionContext;
@@ -87,12 +89,9 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
     let context = SessionContext::new_with_state(state);
 
     let tables: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
-    let spans = Arc::new(SpanTable::new(view.clone()));
-    tables.register_table("spans".to_owned(), spans.clone())?;
-    tables.register_table("traces".to_owned(), Arc::new(TracesTable::new(spans.clone(), config.trace_window)))?;
-    tables
-        .register_table("span_events".to_owned(), Arc::new(NestedTable::events(spans.clone(), config.trace_window)))?;
-    tables.register_table("span_links".to_owned(), Arc::new(NestedTable::links(spans, config.trace_window)))?;
+    for (name, table) in relations_over(Arc::new(SpanTable::new(view.clone())), config) {
+        tables.register_table(name.to_owned(), table)?;
+    }
     let catalog = MemoryCatalogProvider::new();
     catalog.register_schema(SCHEMA, tables.clone())?;
     let functions = context.state();
@@ -100,6 +99,17 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
     catalog.register_schema("information_schema", Arc::new(names))?;
     context.register_catalog(CATALOG, Arc::new(catalog));
     Ok(context)
+}
+
+/// `spans` and the relations computed from it.
+pub fn relations_over(spans: Arc<dyn TableProvider>, config: &Config) -> [(&'static str, Arc<dyn TableProvider>); 4] {
+    let window = config.trace_window;
+    [
+        ("traces", Arc::new(TracesTable::new(spans.clone(), window))),
+        ("span_events", Arc::new(NestedTable::events(spans.clone(), window))),
+        ("span_links", Arc::new(NestedTable::links(spans.clone(), window))),
+        ("spans", spans),
+    ]
 }
 
 fn session_config(config: &Config) -> Result<SessionConfig> {

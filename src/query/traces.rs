@@ -21,12 +21,11 @@ use datafusion::prelude::col;
 
 use super::derived;
 use super::scan::bounds::Bounds;
-use super::table::SpanTable;
 
 /// `traces` over one view.
 #[derive(Debug)]
 pub struct TracesTable {
-    spans: Arc<SpanTable>,
+    spans: Arc<dyn TableProvider>,
     window_ns: i64,
     schema: SchemaRef,
 }
@@ -40,7 +39,7 @@ struct Borders {
 
 impl TracesTable {
     /// The traces of `spans`; time filters are widened by `window`.
-    pub fn new(spans: Arc<SpanTable>, window: Duration) -> Self {
+    pub fn new(spans: Arc<dyn TableProvider>, window: Duration) -> Self {
         let window_ns = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
         let plan = plan(&spans, &[], Borders { lo_ns: i64::MIN, hi_ns: i64::MAX }).and_then(LogicalPlanBuilder::build);
         let schema = derived::schema_of(&plan.expect("the plan is the same for every view"));
@@ -48,7 +47,7 @@ impl TracesTable {
     }
 }
 
-fn plan(spans: &Arc<SpanTable>, filters: &[Expr], borders: Borders) -> Result<LogicalPlanBuilder> {
+fn plan(spans: &Arc<dyn TableProvider>, filters: &[Expr], borders: Borders) -> Result<LogicalPlanBuilder> {
     let mut plan = derived::within(derived::spans(spans)?, borders.lo_ns, borders.hi_ns)?;
     for filter in derived::handed_on(filters, &["trace_id"])? {
         plan = plan.filter(filter)?;

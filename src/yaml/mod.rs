@@ -19,7 +19,7 @@ mod suggest;
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use merge::{expand_paths, merge, set};
 pub use node::{Entry, Map, Mark, Node, Value};
-pub use parse::parse;
+pub use parse::{Fault, FaultKind, parse, parse_strict};
 pub use problem::{Code, Problem, Problems};
 pub use section::Section;
 pub use size::Size;

@@ -1,14 +1,14 @@
 //! Text to tree.
 //!
-//! Duty: one YAML document, from the parser's events, with marks (C6). Guarantee: aliases copy at most 100,000 nodes in
-//! all, nesting ends at 128 levels, a key stands once in a mapping; no input panics. Left to others: what the values
-//! mean.
+//! Duty: one YAML document, from the parser's events, with marks: as the Collector reads it (C6), or strictly, as YAML
+//! 1.2's core schema says. Guarantee: aliases copy at most 100,000 nodes in all, nesting ends at 128 levels, a key
+//! stands once in a mapping; no input panics. Left to others: what the values mean.
 
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
-use super::scalar::resolve;
+use super::scalar::{resolve, resolve_core};
 use super::{Code, Entry, Map, Mark, Node, Problem, Value};
 
 const MAX_ALIASED_NODES: usize = 100_000;
@@ -29,12 +29,61 @@ pub fn parse(text: &str, source: &Mark) -> Result<Node, Problem> {
 /// Reads `text`, whose root may be of any type; as [`parse`] otherwise.
 pub(super) fn value(text: &str, source: &Mark) -> Result<Node, Problem> {
     let mut builder = Builder::new(source);
-    let mut parser = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
-    while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|error| problem(place(source, *error.marker()), error.info().to_owned()))?;
-        builder.take(event, span)?;
-    }
+    builder.read(text)?;
     Ok(builder.root.unwrap_or_else(|| Node { value: Value::Null, mark: source.clone() }))
+}
+
+/// One thing that a strict reading refuses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// Which kind.
+    pub kind: FaultKind,
+    /// What is wrong.
+    pub text: String,
+    /// Where.
+    pub mark: Mark,
+}
+
+/// Kinds of [`Fault`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// No YAML, no mapping, or more than one document.
+    Syntax,
+    /// More nodes than allowed.
+    TooLarge,
+    /// `<<`
+    MergeKey,
+    /// A key given twice.
+    DuplicateKey,
+}
+
+/// Reads `text` by YAML 1.2's core schema, with merge keys refused, at most `max_nodes` nodes after the expansion of
+/// aliases, and all doubled keys told. The tree is without what was refused; there is none after a fault of syntax or
+/// size, which is then the last one.
+pub fn parse_strict(text: &str, source: &Mark, max_nodes: usize) -> (Option<Node>, Vec<Fault>) {
+    let mut builder = Builder::new(source);
+    builder.strict = Some(Strict { max_nodes, ..Strict::default() });
+    let outcome = builder.read(text);
+    let strict = builder.strict.take().unwrap_or_default();
+    let mut faults = strict.faults;
+    let kind = if strict.nodes > max_nodes { FaultKind::TooLarge } else { FaultKind::Syntax };
+    let mut fault = |mark: Mark, text: String| faults.push(Fault { kind, text, mark });
+    let root = match (outcome, builder.root) {
+        (Err(problem), _) => {
+            fault(problem.mark, problem.text);
+            None
+        }
+        (Ok(()), None) => Some(Node::empty_map(source.clone())),
+        (Ok(()), Some(root)) => match root.value {
+            Value::Null => Some(Node::empty_map(root.mark)),
+            Value::Map(_) => Some(root),
+            other => {
+                fault(root.mark, format!("the root is a {}, want a mapping", other.type_name()));
+                None
+            }
+        },
+    };
+    (root, faults)
 }
 
 fn place(source: &Mark, marker: saphyr_parser::Marker) -> Mark {
@@ -65,11 +114,40 @@ struct Builder<'s> {
     aliased: usize,
     documents: usize,
     root: Option<Node>,
+    strict: Option<Strict>,
+}
+
+/// What a strict reading counts and finds.
+#[derive(Default)]
+struct Strict {
+    max_nodes: usize,
+    nodes: usize,
+    faults: Vec<Fault>,
 }
 
 impl<'s> Builder<'s> {
     fn new(source: &'s Mark) -> Self {
-        Self { source, stack: Vec::new(), anchors: HashMap::new(), aliased: 0, documents: 0, root: None }
+        Self { source, stack: Vec::new(), anchors: HashMap::new(), aliased: 0, documents: 0, root: None, strict: None }
+    }
+
+    fn read(&mut self, text: &str) -> Result<(), Problem> {
+        let mut parser = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
+        while let Some(event) = parser.next_event() {
+            let (event, span) =
+                event.map_err(|error| problem(place(self.source, *error.marker()), error.info().to_owned()))?;
+            self.take(event, span)?;
+        }
+        Ok(())
+    }
+
+    /// Counts `nodes` more, which begin at `mark`.
+    fn count(&mut self, nodes: usize, mark: &Mark) -> Result<(), Problem> {
+        let Some(strict) = &mut self.strict else { return Ok(()) };
+        strict.nodes = strict.nodes.saturating_add(nodes);
+        match strict.nodes > strict.max_nodes {
+            true => Err(problem(mark.clone(), format!("more than {} nodes", strict.max_nodes))),
+            false => Ok(()),
+        }
     }
 
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
@@ -82,9 +160,11 @@ impl<'s> Builder<'s> {
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
+                self.count(1, &mark)?;
                 let plain = style == ScalarStyle::Plain;
                 let is_merge = plain && tag.is_none() && text == "<<";
-                let value = scalar(&text, plain, tag.as_deref()).map_err(|why| problem(mark.clone(), why))?;
+                let resolve = if self.strict.is_some() { resolve_core } else { resolve };
+                let value = scalar(&text, plain, tag.as_deref(), resolve).map_err(|why| problem(mark.clone(), why))?;
                 self.scalar(Node { value, mark }, &text, is_merge, anchor)?;
             }
             Event::SequenceStart(anchor, tag) => {
@@ -105,6 +185,7 @@ impl<'s> Builder<'s> {
 
     fn open(&mut self, open: Open) -> Result<(), Problem> {
         let (Open::List { mark, .. } | Open::Map { mark, .. }) = &open;
+        self.count(1, mark)?;
         if self.stack.len() >= MAX_DEPTH {
             return Err(problem(mark.clone(), format!("nested deeper than {MAX_DEPTH} levels")));
         }
@@ -124,7 +205,7 @@ impl<'s> Builder<'s> {
             return self.finish(node, anchor);
         }
         let mark = node.mark.clone();
-        if matches!(node.value, Value::Null) {
+        if matches!(node.value, Value::Null) || text.is_empty() {
             return Err(problem(mark, "a key is empty".to_owned()));
         }
         if anchor > 0 {
@@ -138,11 +219,24 @@ impl<'s> Builder<'s> {
             unreachable!("expects_key saw an open mapping");
         };
         let first = if is_merge { has_merge.then_some(&mark) } else { map.get(&text).map(|entry| &entry.mark) };
-        if let Some(first) = first {
-            let why = match first.position() {
-                Some((line, _)) => format!("the key \"{text}\" is already set in line {line}"),
-                None => format!("the key \"{text}\" is set twice"),
+        let twice = first.map(|first| match first.position() {
+            Some((line, _)) => format!("the key \"{text}\" is already set in line {line}"),
+            None => format!("the key \"{text}\" is set twice"),
+        });
+        if let Some(strict) = &mut self.strict {
+            let (kind, why) = match twice {
+                _ if is_merge => (FaultKind::MergeKey, "a merge key (<<) is not read here".to_owned()),
+                Some(why) => (FaultKind::DuplicateKey, why),
+                None => {
+                    *key = Some((text, mark));
+                    return Ok(());
+                }
             };
+            strict.faults.push(Fault { kind, text: why, mark: mark.clone() });
+            *key = Some((String::new(), mark));
+            return Ok(());
+        }
+        if let Some(why) = twice {
             return Err(problem(mark, why));
         }
         *has_merge |= is_merge;
@@ -155,7 +249,10 @@ impl<'s> Builder<'s> {
         let (node, anchor) = match self.stack.pop().expect("the parser ends only what it started") {
             Open::List { items, mark, anchor } => (Node { value: Value::List(items), mark }, anchor),
             Open::Map { mut map, merged, mark, anchor, .. } => {
-                merge_keys(&mut map, merged)?;
+                // A strict reading has refused them, and so are the values of doubled keys.
+                if self.strict.is_none() {
+                    merge_keys(&mut map, merged)?;
+                }
                 (Node { value: Value::Map(map), mark }, anchor)
             }
         };
@@ -192,7 +289,10 @@ impl<'s> Builder<'s> {
         let Some(anchored) = self.anchors.get(&anchor) else {
             return Err(problem(mark, "an alias stands inside the node it names".to_owned()));
         };
-        self.aliased = self.aliased.saturating_add(anchored.nodes);
+        let nodes = anchored.nodes;
+        self.aliased = self.aliased.saturating_add(nodes);
+        self.count(nodes, &mark)?;
+        let Some(anchored) = self.anchors.get(&anchor) else { return Ok(()) };
         if self.aliased > MAX_ALIASED_NODES {
             return Err(problem(mark, format!("aliases grow beyond {MAX_ALIASED_NODES} nodes")));
         }
@@ -252,7 +352,7 @@ fn merge_keys(map: &mut Map, merged: Vec<Node>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn scalar(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Value, String> {
+fn scalar(text: &str, plain: bool, tag: Option<&Tag>, resolve: fn(&str) -> Value) -> Result<Value, String> {
     let Some(tag) = tag else {
         return Ok(if plain { resolve(text) } else { Value::Text(text.to_owned()) });
     };

@@ -27,6 +27,35 @@ pub(super) fn resolve(text: &str) -> Value {
     }
 }
 
+/// The value of a plain scalar by YAML 1.2's core schema.
+pub(super) fn resolve_core(text: &str) -> Value {
+    match text {
+        "true" | "True" | "TRUE" => return Value::Bool(true),
+        "false" | "False" | "FALSE" => return Value::Bool(false),
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        ".nan" | ".NaN" | ".NAN" => return Value::Float(f64::NAN),
+        _ => {}
+    }
+    if let Some(infinite) = infinity(text) {
+        return Value::Float(infinite);
+    }
+    let radix = |digits: &str, radix: u32| match digits.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        true => i64::from_str_radix(digits, radix).ok(),
+        false => None,
+    };
+    let number = match text.as_bytes() {
+        [b'0', b'x', ..] => radix(&text[2..], 16),
+        [b'0', b'o', ..] => radix(&text[2..], 8),
+        _ => text.parse().ok(),
+    };
+    if let Some(number) = number {
+        return Value::Int(number);
+    }
+    let known = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-');
+    let float = starts_like_a_number(text) && text.bytes().all(known);
+    float.then(|| text.parse().ok()).flatten().map_or_else(|| Value::Text(text.to_owned()), Value::Float)
+}
+
 fn infinity(text: &str) -> Option<f64> {
     let (sign, rest) = sign(text);
     matches!(rest, ".inf" | ".Inf" | ".INF").then_some(if sign < 0 { f64::NEG_INFINITY } else { f64::INFINITY })
@@ -72,6 +101,30 @@ fn float(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_core_schema_knows_no_octal_by_a_leading_zero_and_no_underscores() {
+        for (text, want) in [
+            ("", Value::Null),
+            ("True", Value::Bool(true)),
+            ("FALSE", Value::Bool(false)),
+            ("yes", Value::Text("yes".into())),
+            ("0123", Value::Int(123)),
+            ("0o17", Value::Int(15)),
+            ("0xff", Value::Int(255)),
+            ("0x-1", Value::Text("0x-1".into())),
+            ("0b11", Value::Text("0b11".into())),
+            ("1_000", Value::Text("1_000".into())),
+            ("+7", Value::Int(7)),
+            ("1e3", Value::Float(1000.0)),
+            ("5.", Value::Float(5.0)),
+            ("-.inf", Value::Float(f64::NEG_INFINITY)),
+            ("1h", Value::Text("1h".into())),
+            ("9223372036854775808", Value::Float(9_223_372_036_854_775_808.0)),
+        ] {
+            assert_eq!(resolve_core(text), want, "{text:?}");
+        }
+    }
 
     #[test]
     fn plain_scalars_mean_what_the_collector_takes_them_for() {

@@ -21,6 +21,7 @@ use crate::query::config::Config;
 use crate::query::error::{Code, Error};
 use crate::query::params::Params;
 use crate::query::translate::{translate, unknown_table};
+use crate::query::within::Within;
 use crate::query::{guard, session};
 use crate::store::View;
 
@@ -29,6 +30,7 @@ pub(super) struct Job {
     pub sql: String,
     pub params: Params,
     pub as_of_us: Option<i64>,
+    pub within: Option<Within>,
     pub rows: u64,
     pub bytes: u64,
     pub view: View,
@@ -63,6 +65,9 @@ async fn steps(job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> {
     drop(view);
     for (name, table) in job.extra {
         context.register_table(name.as_str(), table).map_err(|e| translate(&e, "", None))?;
+    }
+    if let Some(within) = &job.within {
+        Box::pin(within.narrow(&context, &job.config)).await.map_err(|e| translate(&e, "", None))?;
     }
     if let Some(table) = checked.must_exist.filter(|table| !context.table_exist(table.as_str()).unwrap_or(false)) {
         return Err(unknown_table(&table, &job.sql, Some(&context)));

@@ -1,0 +1,376 @@
+//! What all gates know at this moment, and what a closed tick changes of it.
+//!
+//! Duty: states of all keys in memory, the rules around §4 and §5, and the rows of the journal that follow. Guarantee: what
+//! it holds is the journal's content plus one batch that is not written yet; thrown away and opened again it is what the
+//! last commit left. Left to others: running queries and writing the batch (`evaluator`), the state machine (`state`).
+
+mod tell;
+mod tick;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::definition::{Gate, Group, Mode};
+use super::health::{Condition, HealthKind};
+use super::identity::{AlertId, TENANT};
+use super::journal::{
+    Batch, EpisodeEdit, Error, GateRow, HealthRow, Journal, JournalRow, KeyId, KeyRow, Missed, Notice, OutcomeRun,
+    StartEdit, Status, TickRow,
+};
+use super::metrics::Metrics;
+use super::result::ResultRow;
+use super::state::{self, Cause, Downtime, Now, Phase, Rule, State};
+use super::window::{Grid, nanos};
+
+pub(super) use tick::{Answer, Closing};
+
+/// A tick that changed no phase is written with the next that does, at the latest after so long.
+const LAZY_NS: i64 = 5 * 1_000_000_000;
+
+/// What is loaded, as the book needs it.
+#[derive(Clone, Debug)]
+pub(super) struct Definitions {
+    /// Groups in the order of their files.
+    pub(super) groups: Vec<Group>,
+    /// Hash of each gate's question, by gate.
+    pub(super) questions: BTreeMap<String, [u8; 32]>,
+    /// `notify.default`
+    pub(super) default_receivers: Vec<String>,
+    /// `gates.value_metrics`
+    pub(super) value_metrics: bool,
+}
+
+/// A loaded gate.
+#[derive(Debug)]
+struct Entry {
+    gate: Arc<Gate>,
+    group: usize,
+    row: GateRow,
+    keys: BTreeMap<String, KeyRow>,
+    running: BTreeMap<String, OutcomeRun>,
+}
+
+/// All that is known.
+#[derive(Debug)]
+pub(super) struct Book {
+    journal: Journal,
+    definitions: Definitions,
+    metrics: Metrics,
+    gates: BTreeMap<String, Entry>,
+    health: BTreeMap<AlertId, HealthRow>,
+    downtimes: Vec<Downtime>,
+    batch: Batch,
+    /// Wall time of the oldest change in the batch.
+    since_ns: Option<i64>,
+}
+
+/// Identity of a group: its name is unique in its file only.
+pub(super) fn group_id(group: &Group) -> String {
+    format!("{};{}", group.file, group.name)
+}
+
+impl Book {
+    /// The journal's content under `definitions`; generations that ended are closed, new ones begun, and both written.
+    ///
+    /// Errors: see [`Error`].
+    pub(super) fn open(
+        journal: Journal,
+        definitions: Definitions,
+        downtimes: Vec<Downtime>,
+        metrics: Metrics,
+        now_ns: i64,
+    ) -> Result<Self, Error> {
+        let snapshot = journal.snapshot()?;
+        let (rows, health) = (snapshot.gates()?, snapshot.health()?);
+        let mut book = Self {
+            journal: journal.clone(),
+            definitions,
+            metrics,
+            gates: BTreeMap::new(),
+            health,
+            downtimes,
+            batch: Batch::default(),
+            since_ns: None,
+        };
+        let placed: Vec<(usize, Arc<Gate>)> = book
+            .definitions
+            .groups
+            .iter()
+            .enumerate()
+            .flat_map(|(i, group)| group.gates.iter().map(move |gate| (i, Arc::new(gate.clone()))))
+            .collect();
+        let names: BTreeSet<&str> = placed.iter().map(|(_, gate)| gate.name.as_str()).collect();
+        for (name, row) in rows.iter().filter(|(name, row)| row.loaded && !names.contains(name.as_str())) {
+            book.end(
+                name,
+                row,
+                &snapshot.keys(name, row.generation)?,
+                &snapshot.running(name, row.generation)?,
+                Cause::Removed,
+                now_ns,
+            );
+            book.batch.gates.insert(name.clone(), GateRow { loaded: false, ..row.clone() });
+        }
+        let m_ns = floor_of(&book.definitions.groups, &rows).max(now_ns);
+        for (i, gate) in placed {
+            let group = &book.definitions.groups[i].clone();
+            let question = book.definitions.questions.get(&gate.name).copied().unwrap_or_default();
+            let before = rows.get(&gate.name);
+            let (mut keys, mut running) = (BTreeMap::new(), BTreeMap::new());
+            let row = match before {
+                Some(row) if row.loaded && row.question == question => {
+                    keys = snapshot.keys(&gate.name, row.generation)?;
+                    running = snapshot.running(&gate.name, row.generation)?;
+                    GateRow { group: group_id(group), ..row.clone() }
+                }
+                _ => {
+                    if let Some(row) = before.filter(|row| row.loaded) {
+                        let old_keys = snapshot.keys(&gate.name, row.generation)?;
+                        let old_running = snapshot.running(&gate.name, row.generation)?;
+                        book.end(&gate.name, row, &old_keys, &old_running, Cause::Superseded, now_ns);
+                    }
+                    // A gate that joins a group follows its ticks; a group that is new begins with the next one.
+                    let of_group = group.gates.iter().filter_map(|g| rows.get(&g.name).filter(|row| row.loaded));
+                    let last_tick_ns = of_group.map(|row| row.last_tick_ns).max();
+                    GateRow {
+                        generation: before.map_or(0, |row| row.generation) + 1,
+                        question,
+                        group: group_id(group),
+                        last_tick_ns: last_tick_ns.unwrap_or_else(|| Grid::of(group).last_due(m_ns)),
+                        floor: before.map_or(0, |row| row.floor),
+                        errors: 0,
+                        loaded: true,
+                    }
+                }
+            };
+            if before != Some(&row) {
+                book.batch.gates.insert(gate.name.clone(), row.clone());
+            }
+            book.gates.insert(gate.name.clone(), Entry { gate, group: i, row, keys, running });
+        }
+        drop(snapshot);
+        if !book.batch.is_empty() {
+            book.journal.commit(&book.batch, now_ns)?;
+            book.batch = Batch::default();
+        }
+        book.show_keys();
+        Ok(book)
+    }
+
+    /// The frontier is not below this: no group's last closed tick + its offset.
+    pub(super) fn frontier_floor_ns(&self) -> i64 {
+        let last = |group: &Group, i: usize| self.last_tick_ns(i).saturating_add(nanos(group.query_offset));
+        self.definitions.groups.iter().enumerate().map(|(i, group)| last(group, i)).max().unwrap_or(0)
+    }
+
+    /// The last closed tick of a group.
+    pub(super) fn last_tick_ns(&self, group: usize) -> i64 {
+        self.gates.values().filter(|e| e.group == group).map(|e| e.row.last_tick_ns).max().unwrap_or(0)
+    }
+
+    /// Groups in order.
+    pub(super) fn groups(&self) -> &[Group] {
+        &self.definitions.groups
+    }
+
+    /// Gates of a group, in file order.
+    pub(super) fn gates_of(&self, group: usize) -> Vec<Arc<Gate>> {
+        let names = self.definitions.groups[group].gates.iter();
+        names.filter_map(|gate| self.gates.get(&gate.name)).map(|entry| entry.gate.clone()).collect()
+    }
+
+    /// The end of the last time at which the daemon ran before this process; 0 at its first start.
+    pub(super) fn resumed_ns(&self) -> i64 {
+        self.downtimes.last().map_or(0, |d| d.from_ns)
+    }
+
+    /// What must be written now, taken out. `force`: also what may wait.
+    pub(super) fn take(&mut self, now_ns: i64, force: bool) -> Option<Batch> {
+        let since_ns = self.since_ns?;
+        if !(force || self.batch.has_effect() || now_ns.saturating_sub(since_ns) >= LAZY_NS) {
+            return None;
+        }
+        self.since_ns = None;
+        Some(std::mem::take(&mut self.batch))
+    }
+
+    /// When the batch must be written at the latest; `None` = it is empty.
+    pub(super) fn write_by_ns(&self) -> Option<i64> {
+        self.since_ns.map(|since_ns| since_ns + LAZY_NS)
+    }
+
+    /// Ticks of a group that nobody evaluates.
+    pub(super) fn miss(&mut self, group: usize, (first_ns, last_ns): (i64, i64), now_ns: i64) {
+        let grid = Grid::of(&self.definitions.groups[group]);
+        let id = group_id(&self.definitions.groups[group]);
+        let names: Vec<String> = self.definitions.groups[group].gates.iter().map(|gate| gate.name.clone()).collect();
+        let missed: BTreeSet<_> = names.iter().map(|name| (name.clone(), Missed::Overrun)).collect();
+        let mut t_ns = first_ns;
+        while t_ns <= last_ns {
+            self.batch.ticks.insert((id.clone(), t_ns), TickRow { cut_us: None, missed: missed.clone() });
+            for name in &names {
+                self.metrics.missed_ticks.with_label_values(&[name.as_str(), Missed::Overrun.as_str()]).inc();
+            }
+            t_ns += grid.interval_ns;
+        }
+        for name in names {
+            if let Some(entry) = self.gates.get_mut(&name) {
+                entry.row.last_tick_ns = entry.row.last_tick_ns.max(last_ns);
+                self.batch.gates.insert(name, entry.row.clone());
+            }
+        }
+        self.since_ns.get_or_insert(now_ns);
+    }
+
+    /// An operator closes the open episode of a key: row 17. `false` if there is none.
+    pub(super) fn close_by_hand(&mut self, gate: &str, key: &str, actor: &str, reason: &str, now_ns: i64) -> bool {
+        let Some(entry) = self.gates.get(gate) else { return false };
+        let Some(row) = entry.keys.get(key) else { return false };
+        let now = Now { t_ns: now_ns, wall_ns: now_ns, downtimes: &self.downtimes };
+        let Some((state, transition)) = state::close(&row.state, &now, entry.gate.mode == Mode::DryRun) else {
+            return false;
+        };
+        let row = KeyRow { state, ..row.clone() };
+        self.leave(gate, entry.row.generation, key, &row, transition, now_ns, Some((actor, reason)));
+        let row = KeyRow { told: None, ..row };
+        let id = KeyId { gate: gate.to_owned(), generation: self.gates[gate].row.generation, key: key.to_owned() };
+        self.batch.keys.insert(id, Some(row.clone()));
+        if let Some(entry) = self.gates.get_mut(gate) {
+            entry.keys.insert(key.to_owned(), row);
+        }
+        self.since_ns.get_or_insert(now_ns);
+        true
+    }
+
+    /// The generation of a gate ends: row 18 for its keys, and its health alerts resolve.
+    fn end(
+        &mut self,
+        name: &str,
+        gate: &GateRow,
+        keys: &BTreeMap<String, KeyRow>,
+        running: &BTreeMap<String, OutcomeRun>,
+        cause: Cause,
+        now_ns: i64,
+    ) {
+        let downtimes = std::mem::take(&mut self.downtimes);
+        let now = Now { t_ns: now_ns, wall_ns: now_ns, downtimes: &downtimes };
+        let id = |key: &String| KeyId { gate: name.to_owned(), generation: gate.generation, key: key.clone() };
+        for (key, row) in keys {
+            // Nobody was told of an episode in dry_run, so nobody is told of its end.
+            if let Some((state, transition)) = state::end(&row.state, &now, cause, false) {
+                let row = KeyRow { state, ..row.clone() };
+                self.leave(name, gate.generation, key, &row, transition, now_ns, None);
+            }
+            self.batch.keys.insert(id(key), None);
+        }
+        for (key, run) in running {
+            self.batch.results.push(run.clone());
+            self.batch.running.insert(id(key), None);
+        }
+        self.downtimes = downtimes;
+        let about: Vec<HealthRow> = self.health.values().filter(|row| is_about(row, name)).cloned().collect();
+        for row in about {
+            self.turn(row.kind, name, &row.key, &[], String::new(), false, now_ns);
+        }
+    }
+
+    /// Writes down and tells a transition that no tick made.
+    fn leave(
+        &mut self,
+        gate: &str,
+        generation: u64,
+        key: &str,
+        row: &KeyRow,
+        transition: state::Transition,
+        now_ns: i64,
+        by_hand: Option<(&str, &str)>,
+    ) {
+        let alert = AlertId::new(TENANT, gate, &row.labels);
+        let journaled = tell::journal_row(alert, gate, key, &transition, now_ns, now_ns);
+        let (actor, summary) = by_hand.map_or((None, String::new()), |(a, r)| (Some(a.to_owned()), r.to_owned()));
+        self.batch.journal.push(JournalRow { actor, summary, ..journaled });
+        debug_assert!(generation > 0, "generations count from 1");
+        let Some((episode, number)) = transition.episode else { return };
+        self.batch.episodes.push((alert, episode, EpisodeEdit::Close(now_ns, transition.cause)));
+        self.batch.starts.push((alert, episode, StartEdit::Lapse));
+        if let Some(told) = &row.told {
+            let notice = Notice {
+                number,
+                status: Status::Resolved,
+                outcome: None,
+                reason: transition.cause.as_str().to_owned(),
+                ends_at_ns: Some(now_ns),
+                ..told.notice.clone()
+            };
+            self.batch.outbox.extend(told.receivers.iter().map(|receiver| (receiver.clone(), notice.clone())));
+        }
+    }
+
+    /// Turns a health alert on or off.
+    #[allow(clippy::too_many_arguments, reason = "they are the fields of a condition")]
+    fn turn(
+        &mut self,
+        kind: HealthKind,
+        about: &str,
+        key: &BTreeMap<String, String>,
+        receivers: &[String],
+        summary: String,
+        holds: bool,
+        t_ns: i64,
+    ) {
+        let condition = Condition { kind, about, key, receivers, summary, t_ns };
+        let alert = condition.alert();
+        if let Some((row, messages)) = condition.turn(self.health.get(&alert), holds) {
+            self.health.insert(alert, row.clone());
+            self.batch.health.insert(alert, row);
+            self.batch.outbox.extend(messages);
+        }
+    }
+
+    fn receivers_of(&self, gate: &Gate) -> Vec<String> {
+        gate.notify.clone().unwrap_or_else(|| self.definitions.default_receivers.clone())
+    }
+
+    fn show_keys(&self) {
+        for name in self.gates.keys() {
+            self.show_keys_of(name);
+        }
+    }
+
+    fn show_keys_of(&self, name: &str) {
+        let Some(entry) = self.gates.get(name) else { return };
+        let mut counts: BTreeMap<&str, i64> =
+            ["inactive", "pending", "firing", "recovering", "resolved"].map(|word| (word, 0)).into();
+        for row in entry.keys.values() {
+            *counts.entry(row.state.phase.as_str()).or_default() += 1;
+        }
+        for (word, count) in counts {
+            self.metrics.keys.with_label_values(&[name, word]).set(count);
+        }
+    }
+}
+
+fn is_about(row: &HealthRow, gate: &str) -> bool {
+    row.kind != HealthKind::DeliveryFailing && row.about == gate && row.told.is_some()
+}
+
+/// M of the process before: not below any group's last closed tick + its offset.
+fn floor_of(groups: &[Group], rows: &BTreeMap<String, GateRow>) -> i64 {
+    let of = |group: &Group| {
+        let last = group.gates.iter().filter_map(|gate| rows.get(&gate.name)).map(|row| row.last_tick_ns).max();
+        last.map_or(0, |last_ns| last_ns.saturating_add(nanos(group.query_offset)))
+    };
+    groups.iter().map(of).max().unwrap_or(0)
+}
+
+/// The rule of the state machine for `gate` in `group`.
+fn rule(gate: &Gate, group: &Group) -> Rule {
+    Rule {
+        interval_ns: nanos(group.interval),
+        hold_for_ns: nanos(gate.hold_for),
+        keep_firing_for_ns: nanos(gate.keep_firing_for),
+        dry_run: gate.mode == Mode::DryRun,
+    }
+}

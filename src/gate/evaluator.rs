@@ -1,0 +1,301 @@
+//! The task that closes ticks.
+//!
+//! Duty: watch the frontier, run the gates of a group at one cut when a tick closes, take the answers into the book and
+//! write it. Guarantee: no tick closes before the store's replay has ended; all gates of a group see one cut; a group that is
+//! slow holds up no other; what could not be written is evaluated again. Left to others: what answers mean (`book`), running
+//! SQL (`result::Runner`).
+
+mod ask;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::book::{Book, Closing, Definitions};
+use super::definition::Group;
+use super::journal::{Batch, Error, Journal};
+use super::metrics::Metrics;
+use super::result::Runner;
+use super::state::Downtime;
+use super::window::{Frontier, Grid, due};
+use crate::clock::Clock;
+
+/// How long to wait for a replay, or after the journal could not be written.
+const PAUSE: Duration = Duration::from_millis(500);
+/// `meta.alive` is never older than this, and a batch never waits longer.
+const ALIVE_NS: i64 = 5 * 1_000_000_000;
+/// How often old rows are removed.
+const PRUNE_NS: i64 = 3_600 * 1_000_000_000;
+
+/// The store's visible position in µs; `None` while it replays its log.
+#[derive(Clone)]
+pub struct Position(Arc<dyn Fn() -> Option<i64> + Send + Sync>);
+
+impl Position {
+    /// A position that `read` knows.
+    pub fn new(read: impl Fn() -> Option<i64> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    fn get(&self) -> Option<i64> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Position")
+    }
+}
+
+/// What the evaluator works with.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Loaded groups, in the order of their files.
+    pub groups: Vec<Group>,
+    /// [`super::question`] of every gate, by name.
+    pub questions: BTreeMap<String, [u8; 32]>,
+    /// `notify.default`
+    pub default_receivers: Vec<String>,
+    /// `gates.value_metrics`
+    pub value_metrics: bool,
+    /// Runs the SQL.
+    pub runner: Runner,
+    /// Where the store is.
+    pub position: Position,
+    /// `gates.redb`
+    pub journal: Journal,
+    /// Wall time.
+    pub clock: Clock,
+    /// `weavergen_gate_*`
+    pub metrics: Metrics,
+    /// Queries at a time: `max(1, cores / 2)`.
+    pub concurrency: usize,
+}
+
+/// Closes ticks until it is stopped.
+#[derive(Debug)]
+pub struct Evaluator {
+    shared: Arc<Shared>,
+    downtimes: Vec<Downtime>,
+    frontier: Frontier,
+    running: JoinSet<Closing>,
+    busy: BTreeSet<usize>,
+    written_ns: i64,
+    pruned_ns: i64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    parts: Parts,
+    book: Mutex<Book>,
+    slots: Semaphore,
+}
+
+impl Shared {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Closes episodes by hand; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    shared: Arc<Shared>,
+}
+
+impl Operator {
+    /// Closes the open episode of `key` (an alert key) of `gate`: row 17 of gates.md 5. Written within 5 s.
+    ///
+    /// `false`: there is no open episode. Who may do this is the caller's to know.
+    pub fn close(&self, gate: &str, key: &str, actor: &str, reason: &str) -> bool {
+        let now_ns = self.shared.parts.clock.now_ns();
+        self.shared.book().close_by_hand(gate, key, actor, reason, now_ns)
+    }
+}
+
+impl Evaluator {
+    /// Reads the journal, notes the downtime, ends generations whose question changed or whose gate is gone. Blocks.
+    ///
+    /// Errors: see [`Error`].
+    pub fn open(parts: Parts) -> Result<Self, Error> {
+        let now_ns = parts.clock.now_ns();
+        let downtimes = parts.journal.wake(now_ns)?;
+        let book = open_book(&parts, &downtimes)?;
+        let frontier = Frontier::new(book.frontier_floor_ns());
+        let slots = Semaphore::new(parts.concurrency.max(1));
+        Ok(Self {
+            shared: Arc::new(Shared { parts, book: Mutex::new(book), slots }),
+            downtimes,
+            frontier,
+            running: JoinSet::new(),
+            busy: BTreeSet::new(),
+            written_ns: now_ns,
+            pruned_ns: 0,
+        })
+    }
+
+    /// For what people close.
+    pub fn operator(&self) -> Operator {
+        Operator { shared: self.shared.clone() }
+    }
+
+    /// Closes ticks until `stop`; then writes what waits.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let wait = self.start_due();
+            let outcome = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(first) = self.running.join_next() => {
+                    let mut closings: Vec<Closing> = first.into_iter().collect();
+                    // Groups whose ticks close together share one transaction.
+                    while let Some(next) = self.running.try_join_next() {
+                        closings.extend(next);
+                    }
+                    self.take_in(closings).await
+                }
+                () = tokio::time::sleep(wait) => self.write(false).await,
+            };
+            if let Err(error) = outcome {
+                tracing::error!(%error, "gate verdicts could not be written; their ticks are evaluated again");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = self.recover() => {}
+                }
+            }
+        }
+        self.running.shutdown().await;
+        if let Err(error) = self.write(true).await {
+            tracing::error!(%error, "gate verdicts could not be written; their ticks are evaluated at the next start");
+        }
+    }
+
+    /// Closes all ticks that are due and writes them.
+    #[cfg(test)]
+    pub(super) async fn round(&mut self) -> Result<(), Error> {
+        loop {
+            self.start_due();
+            let Some(first) = self.running.join_next().await else { break };
+            let mut closings: Vec<Closing> = first.into_iter().collect();
+            while let Some(next) = self.running.join_next().await {
+                closings.extend(next);
+            }
+            self.take_in(closings).await?;
+        }
+        self.write(false).await
+    }
+
+    /// Begins the evaluation of every group that has a tick due; how long to wait if nothing ends before.
+    fn start_due(&mut self) -> Duration {
+        let parts = &self.shared.parts;
+        let now_ns = parts.clock.now_ns();
+        let m_ns = self.frontier.advance(now_ns);
+        let mut book = self.shared.book();
+        let mut wake_ns = self.written_ns.saturating_add(ALIVE_NS);
+        wake_ns = wake_ns.min(book.write_by_ns().unwrap_or(i64::MAX));
+        let resumed_ns = book.resumed_ns();
+        let grids: Vec<(Grid, String)> =
+            book.groups().iter().map(|group| (Grid::of(group), group.name.clone())).collect();
+        let mut cut_us = None;
+        for (group, (grid, name)) in grids.into_iter().enumerate() {
+            let last_ns = book.last_tick_ns(group);
+            #[allow(clippy::cast_precision_loss, reason = "a gauge is a double")]
+            let lag = (grid.last_due(m_ns) - last_ns).max(0) as f64 / 1e9;
+            parts.metrics.lag_seconds.with_label_values(&[name.as_str()]).set(lag);
+            if self.busy.contains(&group) {
+                continue;
+            }
+            let Some(found) = due(grid, last_ns, m_ns, resumed_ns) else {
+                wake_ns = wake_ns.min(grid.next(last_ns).saturating_add(grid.offset_ns));
+                continue;
+            };
+            // One cut for all groups that close together.
+            if cut_us.is_none() {
+                cut_us = parts.position.get();
+            }
+            let Some(cut_us) = cut_us else { return PAUSE };
+            if let Some(dropped) = found.dropped {
+                book.miss(group, dropped, now_ns);
+            }
+            self.busy.insert(group);
+            self.running.spawn(ask::evaluate(self.shared.clone(), group, found.next_ns, cut_us));
+        }
+        let wait_ns = u64::try_from(wake_ns.saturating_sub(now_ns)).unwrap_or(0);
+        // A clock that jumps is noticed within a second.
+        Duration::from_nanos(wait_ns).clamp(Duration::from_millis(1), Duration::from_secs(1))
+    }
+
+    async fn take_in(&mut self, closings: Vec<Closing>) -> Result<(), Error> {
+        let now_ns = self.shared.parts.clock.now_ns();
+        {
+            let mut book = self.shared.book();
+            for closing in closings {
+                self.busy.remove(&closing.group);
+                book.close(closing, now_ns)?;
+            }
+        }
+        self.write(false).await
+    }
+
+    /// Writes the batch if it has an effect or waited long enough, and otherwise `meta.alive` when that is due.
+    async fn write(&mut self, force: bool) -> Result<(), Error> {
+        let now_ns = self.shared.parts.clock.now_ns();
+        let (batch, is_loaded) = {
+            let mut book = self.shared.book();
+            (book.take(now_ns, force), !book.groups().is_empty())
+        };
+        let is_late = now_ns.saturating_sub(self.written_ns) >= ALIVE_NS;
+        let batch = match batch {
+            Some(batch) => batch,
+            None if is_loaded && (force || is_late) => Batch::default(),
+            None => return Ok(()),
+        };
+        let prune = now_ns.saturating_sub(self.pruned_ns) >= PRUNE_NS;
+        let journal = self.shared.parts.journal.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            journal.commit(&batch, now_ns)?;
+            if prune { journal.prune(now_ns) } else { Ok(()) }
+        });
+        written.await.map_err(|e| Error::Damaged(e.to_string()))??;
+        self.written_ns = now_ns;
+        if prune {
+            self.pruned_ns = now_ns;
+        }
+        Ok(())
+    }
+
+    /// Goes back to what the journal holds.
+    async fn recover(&mut self) {
+        self.running.shutdown().await;
+        self.busy.clear();
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            match open_book(&self.shared.parts, &self.downtimes) {
+                Ok(book) => {
+                    *self.shared.book() = book;
+                    return;
+                }
+                Err(error) => tracing::error!(%error, "the journal of gates cannot be read"),
+            }
+        }
+    }
+}
+
+fn open_book(parts: &Parts, downtimes: &[Downtime]) -> Result<Book, Error> {
+    let definitions = Definitions {
+        groups: parts.groups.clone(),
+        questions: parts.questions.clone(),
+        default_receivers: parts.default_receivers.clone(),
+        value_metrics: parts.value_metrics,
+    };
+    let now_ns = parts.clock.now_ns();
+    Book::open(parts.journal.clone(), definitions, downtimes.to_vec(), parts.metrics.clone(), now_ns)
+}

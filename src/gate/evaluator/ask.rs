@@ -1,0 +1,83 @@
+//! Asking the gates of a group at one cut.
+//!
+//! Duty: run every query in its time and its turn, check the shape of the result, ask again over the spans since a key fired
+//! where a pass must be proven (gates.md 4.3). Guarantee: an answer is either usable rows or an error of the whole gate. Left
+//! to others: what rows mean (`book`, `verdict`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use super::super::book::{Answer, Closing};
+use super::super::definition::Gate;
+use super::super::identity::alert_key;
+use super::super::result::{Ask, MAX_ROWS, ResultRow, RunError, Selection, Window};
+use super::super::verdict::judge;
+use super::super::window::nanos;
+use super::Shared;
+
+/// All gates of `group` at tick `t_ns`.
+pub(super) async fn evaluate(shared: Arc<Shared>, group: usize, t_ns: i64, cut_us: i64) -> Closing {
+    let gates = shared.book().gates_of(group);
+    let answers = gates.into_iter().map(|gate| {
+        let shared = shared.clone();
+        async move {
+            let name = gate.name.clone();
+            (name, answer(&shared, gate, t_ns, cut_us).await)
+        }
+    });
+    let answers = join_all(answers).await.into_iter().collect();
+    Closing { group, t_ns, cut_us, answers }
+}
+
+async fn answer(shared: &Shared, gate: Arc<Gate>, t_ns: i64, cut_us: i64) -> Answer {
+    let window = |start_ns| Window { start_ns, end_ns: t_ns };
+    let start_ns = t_ns.saturating_sub(nanos(gate.window));
+    let (rows, mut cost_ns) = ask(shared, &gate, window(start_ns), cut_us).await;
+    let mut confirmed = BTreeSet::new();
+    if let Ok(rows) = &rows {
+        let wanted = shared.book().to_confirm(&gate, t_ns, rows);
+        for (fired_ns, keys) in wanted {
+            let (since, cost) = ask(shared, &gate, window(fired_ns), cut_us).await;
+            cost_ns = cost_ns.saturating_add(cost);
+            // An error proves nothing: the key holds.
+            let passed = since.unwrap_or_default().into_iter().filter(|row| judge(&gate, row).clears);
+            confirmed.extend(passed.map(|row| alert_key(&row.key)).filter(|key| keys.contains(key)));
+        }
+    }
+    Answer { rows, confirmed, cost_ns }
+}
+
+/// One run, with the time it took in ns.
+async fn ask(
+    shared: &Shared,
+    gate: &Arc<Gate>,
+    window: Window,
+    cut_us: i64,
+) -> (Result<Vec<ResultRow>, RunError>, u64) {
+    // Closed by nobody; a turn that cannot be had would only make the query run at once.
+    let _turn = shared.slots.acquire().await.ok();
+    let started = Instant::now();
+    let ask = Ask { gate: gate.clone(), window, cut_us, spans: Selection::OfGate };
+    let rows = match tokio::time::timeout(gate.timeout, shared.parts.runner.run(ask)).await {
+        Ok(rows) => rows.and_then(well_formed),
+        Err(_) => Err(RunError::Timeout),
+    };
+    let took = started.elapsed();
+    shared.parts.metrics.evaluation_seconds.with_label_values(&[gate.name.as_str()]).observe(took.as_secs_f64());
+    (rows, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// One row a key, and not too many.
+fn well_formed(rows: Vec<ResultRow>) -> Result<Vec<ResultRow>, RunError> {
+    if rows.len() > MAX_ROWS {
+        return Err(RunError::TooManyRows);
+    }
+    let mut keys = BTreeSet::new();
+    match rows.iter().find(|row| !keys.insert(&row.key)) {
+        Some(twice) => Err(RunError::DuplicateKey(alert_key(&twice.key))),
+        None => Ok(rows),
+    }
+}

@@ -1,0 +1,354 @@
+//! The keys of one gate (gates.md 1.2).
+//!
+//! Duty: a mapping to a [`Gate`] and the places of what planning checks. Guarantee: where a key is wrong the gate holds a
+//! stand-in and a problem is told, so the rest is read too. Left to others: `on_fail` and `notify` (`effects`), SQL
+//! (`plan`).
+
+use std::time::Duration;
+
+use super::definition::{Comparison, EventTime, Gate, Mode, Policy, Severities, Source, StaleAfter, Test, Unit};
+use super::effects;
+use super::file::{Inherited, Setting};
+use super::files::Text;
+use super::numbers::Numbers;
+use super::problem::{Code, Who};
+use super::reader::Keys;
+use super::sql_file;
+use super::template::Use;
+use crate::query::params;
+use crate::yaml::{Mark, Node, Value};
+
+/// Keys that are specified and not built yet.
+const COMING: [&str; 12] = [
+    "finding",
+    "slo",
+    "assert",
+    "on",
+    "cron",
+    "timezone",
+    "baseline",
+    "fire_after",
+    "step_down_after",
+    "exemplars",
+    "limit",
+    "on_resolve",
+];
+/// Labels that the alert itself sets.
+const RESERVED: [&str; 3] = ["alertname", "level", "gate_group"];
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Where in its file what planning checks stands.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    pub name: Mark,
+    /// `sql` or `sql_file`; `None` = there is no usable source.
+    pub source: Option<Mark>,
+    /// One a column.
+    pub by: Vec<Mark>,
+    pub value: Mark,
+    pub n: Mark,
+    pub guard: Mark,
+}
+
+/// Reads `node`; `None` where it is no mapping.
+pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Setting<'_>) -> Option<(Gate, Places)> {
+    let problems = setting.problems;
+    let who = if inherited.group.is_empty() { Who::File } else { Who::Group(inherited.group.clone()) };
+    let mut keys = Keys::of(node, "a gate", who, problems)?;
+    keys.required("gate", "name the gate");
+    let name = name(&mut keys);
+
+    let about = ["description", "owner", "runbook_url"];
+    let about = about.into_iter().filter_map(|key| Some((key.to_owned(), keys.text(key)?.0.to_owned()))).collect();
+    let (source, source_mark) = source(&keys, text, setting);
+    let by = keys.texts("by").unwrap_or_default();
+    for (at, (column, mark)) in by.iter().enumerate() {
+        check_label(&keys, column, mark);
+        if by[..at].iter().any(|(other, _)| other == column) {
+            keys.tell(Code::Label, mark, format!("the column `{column}` is given twice"), "remove one of them");
+        }
+        if let Some(label) = inherited.labels.get(*column) {
+            let what = format!("the group's label `{column}` is a `by` column of this gate");
+            keys.tell(Code::Label, label, what, "rename the label");
+        }
+    }
+    let column = |key: &'static str| {
+        let (text, mark) = keys.text(key)?;
+        if text.is_empty() {
+            keys.tell(Code::WrongType, mark, format!("`{key}` is empty, the name of a column is expected"), "name it");
+        }
+        Some(text.to_owned())
+    };
+    let value_column = column("value_column").unwrap_or_else(|| "value".to_owned());
+    let n_column = column("n_column").unwrap_or_else(|| "n".to_owned());
+    let unit = keys.choice("unit", &UNITS).unwrap_or_default();
+
+    keys.required("window", "say how far back the gate looks, e.g. `window: 5m`");
+    let window = keys.duration("window", (Duration::from_secs(1), 90 * DAY));
+    if window.is_some_and(|window| window < inherited.interval) {
+        let what = "the window is shorter than the group's interval: some spans are never judged";
+        keys.tell(Code::ShortWindow, &keys.place("window"), what, "lengthen `window` or shorten `interval`");
+    }
+    let time = keys.choice("time", &[("end", EventTime::End), ("start", EventTime::Start)]).unwrap_or_default();
+    if time == EventTime::Start {
+        let what = "with `time: start` a span longer than `query_offset` comes late by construction";
+        keys.tell(Code::StartTime, &keys.place("time"), what, "prefer `time: end`");
+    }
+    let judged = comparisons(&keys, unit);
+    let min_samples = keys.count("min_samples", (0, u64::MAX), Code::WrongType);
+    if keys.entry("min_samples").is_none() && is_ratio(unit, &judged.pass) {
+        let what = "a ratio without `min_samples` is judged on a single sample";
+        keys.tell(Code::NoSampleFloor, &judged.pass_mark, what, "set `min_samples`, e.g. 100");
+    }
+    let insufficient =
+        keys.choice("insufficient", &[("hold", Policy::Hold), ("pass", Policy::Pass), ("fail", Policy::Fail)]);
+    let insufficient = insufficient.unwrap_or_default();
+    let inconclusive =
+        keys.choice("inconclusive", &[("hold", Policy::Hold), ("alert", Policy::Alert), ("fail", Policy::Fail)]);
+    let no_data = keys.choice(
+        "no_data",
+        &[("hold", Policy::Hold), ("ok", Policy::Pass), ("alert", Policy::Alert), ("fail", Policy::Fail)],
+    );
+    let no_data = no_data.unwrap_or_default();
+    let alerts = keys.choice("on_error", &[("hold", false), ("alert", true)]).unwrap_or(true);
+    let error_limit = keys.count("error_limit", (1, u64::from(u32::MAX)), Code::WrongType).unwrap_or(4);
+    let error_limit = alerts.then(|| u32::try_from(error_limit).unwrap_or(u32::MAX));
+    let mode = keys.choice("mode", &[("enforce", Mode::Enforce), ("dry_run", Mode::DryRun)]).unwrap_or_default();
+    let labels = keys.templates("labels", Use::Label);
+    for entry in keys.named("labels") {
+        check_label(&keys, &entry.key, &entry.mark);
+        if by.iter().any(|(column, _)| *column == entry.key) {
+            keys.tell(Code::Label, &entry.mark, format!("the label `{}` is a `by` column", entry.key), "rename it");
+        }
+    }
+    let annotations = keys.templates("annotations", Use::Text);
+    for entry in keys.named("annotations").iter().filter(|entry| !is_label_name(&entry.key)) {
+        let what = format!("`{}` is no name of an annotation", entry.key);
+        keys.tell(Code::Label, &entry.mark, what, "use letters, digits and `_`");
+    }
+    let on_fail = effects::on_fail(&keys, &name, mode, no_data, insufficient, setting);
+    let notify = effects::notify(&keys, setting.known);
+    let gate = Gate {
+        about,
+        source,
+        by: by.iter().map(|(column, _)| (*column).to_owned()).collect(),
+        value_column,
+        n_column,
+        unit,
+        window: window.unwrap_or(DAY),
+        time,
+        pass: judged.pass,
+        warn: judged.warn,
+        clear: judged.clear,
+        min_samples: min_samples.unwrap_or(1),
+        insufficient,
+        conclusive_when: judged.guard,
+        inconclusive: inconclusive.unwrap_or_default(),
+        hold_for: keys.duration("for", (Duration::ZERO, 30 * DAY)).unwrap_or_default(),
+        keep_firing_for: keys.duration("keep_firing_for", (Duration::ZERO, 30 * DAY)).unwrap_or_default(),
+        no_data,
+        stale_after: stale_after(&keys).unwrap_or(match on_fail {
+            Some(_) => StaleAfter::Never,
+            None => StaleAfter::Evaluations(2),
+        }),
+        error_limit,
+        timeout: keys
+            .duration("timeout", (Duration::from_millis(1), Duration::from_secs(300)))
+            .unwrap_or(Duration::from_secs(30)),
+        severity: severity(&keys),
+        labels,
+        annotations,
+        limit: inherited.limit,
+        mode,
+        include_pipeline_spans: keys.boolean("include_pipeline_spans").unwrap_or(false),
+        include_own_spans: keys.boolean("include_own_spans").unwrap_or(false),
+        on_fail,
+        notify,
+        name,
+    };
+    let places = Places {
+        name: keys.place("gate"),
+        source: source_mark,
+        by: by.iter().map(|(_, mark)| (*mark).clone()).collect(),
+        value: keys.place("value_column"),
+        n: if keys.entry("n_column").is_some() { keys.place("n_column") } else { keys.place("min_samples") },
+        guard: keys.place("conclusive_when"),
+    };
+    keys.finish(&COMING);
+    Some((gate, places))
+}
+
+const UNITS: [(&str, Unit); 9] = [
+    ("none", Unit::None),
+    ("ratio", Unit::Ratio),
+    ("percent", Unit::Percent),
+    ("count", Unit::Count),
+    ("bytes", Unit::Bytes),
+    ("s", Unit::Seconds),
+    ("ms", Unit::Milliseconds),
+    ("us", Unit::Microseconds),
+    ("ns", Unit::Nanoseconds),
+];
+
+fn name(keys: &mut Keys<'_>) -> String {
+    let Some((name, mark)) = keys.text("gate") else { return String::new() };
+    let mut letters = name.bytes();
+    let first = letters.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let rest = letters.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+    if !first || !rest || name.len() > 128 {
+        let shown: String = name.chars().take(60).collect();
+        let next = "use letters, digits, `_`, `.`, `-`, a letter or `_` first, at most 128";
+        keys.tell(Code::GateName, mark, format!("`{shown}` is no name of a gate"), next);
+        return String::new();
+    }
+    keys.who = Who::Gate(name.to_owned());
+    name.to_owned()
+}
+
+fn source(keys: &Keys<'_>, text: &Text, setting: Setting<'_>) -> (Source, Option<Mark>) {
+    let none = || Source { sql: String::new(), path: None, line: 0, explicit_window: false };
+    let (inline, file) = (keys.text("sql"), keys.text("sql_file"));
+    let coming = ["finding", "slo", "assert"].into_iter().filter(|key| keys.is_given(key)).count();
+    let several = |key| keys.tell(Code::Source, &keys.place(key), "the gate has several sources", "keep one of them");
+    match (keys.is_given("sql"), keys.is_given("sql_file"), coming) {
+        (false, false, 0) => {
+            keys.tell(Code::Source, &keys.mark, "the gate has no source", "give it `sql` or `sql_file`");
+        }
+        (true, true, _) | (false, true, 1..) => several("sql_file"),
+        (true, false, 1..) => several("sql"),
+        _ => {}
+    }
+    if let Some((sql, mark)) = inline {
+        let (line, column) = mark.position().unwrap_or((1, 1));
+        // A block's text begins on the line after its sign.
+        let written = text.text.lines().nth(line.saturating_sub(1) as usize).unwrap_or_default();
+        let sign = written.chars().nth(column.saturating_sub(1) as usize);
+        let line = if matches!(sign, Some('|' | '>')) { line + 1 } else { line };
+        let explicit_window = is_explicit(sql);
+        return (Source { sql: sql.to_owned(), path: None, line, explicit_window }, Some(mark.clone()));
+    }
+    let Some((given, mark)) = file else { return (none(), None) };
+    match sql_file::read(&text.home, given, setting.queries_dir) {
+        Ok((sql, path)) => {
+            let explicit_window = is_explicit(&sql);
+            (Source { sql, path: Some(path), line: 0, explicit_window }, Some(mark.clone()))
+        }
+        Err((what, next)) => {
+            keys.tell(Code::SqlFile, mark, format!("`sql_file`: {what}"), next);
+            (none(), None)
+        }
+    }
+}
+
+fn is_explicit(sql: &str) -> bool {
+    params::names(sql).iter().any(|(name, _)| name == "window_start" || name == "window_end")
+}
+
+struct Judged {
+    pass: Comparison,
+    pass_mark: Mark,
+    warn: Option<Comparison>,
+    clear: Comparison,
+    guard: Option<(String, Comparison)>,
+}
+
+fn comparisons(keys: &Keys<'_>, unit: Unit) -> Judged {
+    keys.required("pass", "say what is good, e.g. `pass: \"> 95%\"`");
+    let (pass, warn, clear) =
+        (keys.comparison("pass", unit), keys.comparison("warn", unit), keys.comparison("clear", unit));
+    let weaker = |what: String, key: &'static str, next: &str| keys.tell(Code::Strength, &keys.place(key), what, next);
+    if let Some(pass) = &pass {
+        let good = Numbers::of(pass.test);
+        if good.is_empty() {
+            weaker(format!("no number satisfies `pass`: {}", pass.text), "pass", "put the smaller end first");
+        }
+        if let Some(warn) = &warn {
+            let weak = Numbers::of(warn.test);
+            if !good.is_within(&weak) || good == weak {
+                let what = format!("`warn` ({}) is not weaker than `pass` ({})", warn.text, pass.text);
+                weaker(what, "warn", "`warn` must hold wherever `pass` does, and for more");
+            }
+        }
+        if let Some(clear) = &clear {
+            let clears = Numbers::of(clear.test);
+            if clears.is_empty() {
+                weaker(format!("no number satisfies `clear`: {}", clear.text), "clear", "put the smaller end first");
+            } else if !clears.is_within(&good) {
+                let what = format!("`clear` ({}) holds where `pass` ({}) does not", clear.text, pass.text);
+                weaker(what, "clear", "`clear` must be `pass` or stricter");
+            }
+        }
+    }
+    let guard = keys.text("conclusive_when").and_then(|(text, mark)| {
+        let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+        let (column, rest) = text.split_at(end);
+        if column.is_empty() {
+            let what = format!("`conclusive_when`: `{text}` does not begin with a column");
+            keys.tell(Code::Comparison, mark, what, "write e.g. `match_rate >= 0.8`");
+            return None;
+        }
+        Some((column.to_owned(), keys.comparison_of("conclusive_when", rest, mark, Unit::None)?))
+    });
+    let pass_mark = keys.place("pass");
+    let pass = pass.unwrap_or_else(|| Comparison { text: String::new(), test: Test::IsNot(0.0) });
+    let clear = clear.unwrap_or_else(|| pass.clone());
+    Judged { pass, pass_mark, warn, clear, guard }
+}
+
+fn is_ratio(unit: Unit, pass: &Comparison) -> bool {
+    matches!(unit, Unit::Ratio | Unit::Percent) || pass.text.contains('%')
+}
+
+fn stale_after(keys: &Keys<'_>) -> Option<StaleAfter> {
+    let (text, mark) = keys.text("stale_after")?;
+    if text == "never" {
+        return Some(StaleAfter::Never);
+    }
+    let mut words = text.split_ascii_whitespace();
+    if let (Some(count), Some("evaluation" | "evaluations"), None) = (words.next(), words.next(), words.next()) {
+        let count = count.parse().ok().filter(|count| *count > 0);
+        if count.is_none() {
+            let what = format!("`stale_after` is `{text}`, at least 1 evaluation is expected");
+            keys.tell(Code::Duration, mark, what, "write e.g. `2 evaluations`");
+        }
+        return count.map(StaleAfter::Evaluations);
+    }
+    keys.duration_of("stale_after", text, mark, (Duration::from_millis(1), 366 * DAY)).map(StaleAfter::Time)
+}
+
+fn severity(keys: &Keys<'_>) -> Severities {
+    let usual = Severities { warn: "warning".to_owned(), fail: "critical".to_owned() };
+    let Some(entry) = keys.entry("severity") else { return usual };
+    match &entry.value.value {
+        Value::Text(text) => Severities { warn: text.clone(), fail: text.clone() },
+        Value::Map(_) => {
+            let Some(levels) = Keys::of(&entry.value, "`severity`", keys.who.clone(), keys.problems) else {
+                return usual;
+            };
+            let of = |key, usual: String| levels.text(key).map_or(usual, |(text, _)| text.to_owned());
+            let read = Severities { warn: of("warn", usual.warn.clone()), fail: of("fail", usual.fail.clone()) };
+            levels.finish(&[]);
+            read
+        }
+        other => {
+            let what = format!("`severity` is {}, text or a mapping by level is expected", super::reader::word(other));
+            keys.tell(Code::WrongType, &entry.value.mark, what, "write e.g. `{warn: warning, fail: critical}`");
+            usual
+        }
+    }
+}
+
+/// Tells what is wrong with `name` as a label.
+pub(super) fn check_label(keys: &Keys<'_>, name: &str, mark: &Mark) {
+    if !is_label_name(name) {
+        let what = format!("`{name}` is no name of a label");
+        keys.tell(Code::Label, mark, what, "use letters, digits and `_`; AS renames a column");
+    } else if RESERVED.contains(&name) || name.starts_with("__") {
+        keys.tell(Code::Label, mark, format!("the label `{name}` is reserved"), "choose another name");
+    }
+}
+
+fn is_label_name(name: &str) -> bool {
+    let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    first && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}

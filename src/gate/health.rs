@@ -1,0 +1,164 @@
+//! Health alerts: about gates and receivers, not about spans (gates.md 4.3).
+//!
+//! Duty: turn one on or off, with what receivers are told. Guarantee: it fires on the first tick of its condition, resolves
+//! on the first without it, and starts no pipeline; it has an identity of its own. Left to others: when the condition holds
+//! (`book`, `notify`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::identity::{AlertId, TENANT, alert_key};
+use super::journal::{HealthRow, Notice, Status, Told};
+use super::result::Window;
+use super::state::Level;
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HealthKind {
+    /// The query failed `error_limit` times in a row.
+    GateError,
+    /// `no_data: alert`
+    GateNoData,
+    /// `inconclusive: alert`
+    GateInconclusive,
+    /// More keys than `limit`.
+    GateOverflow,
+    /// A receiver refuses messages, or did not take them for a day.
+    DeliveryFailing,
+}
+
+impl HealthKind {
+    /// Label `alertname`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GateError => "GateError",
+            Self::GateNoData => "GateNoData",
+            Self::GateInconclusive => "GateInconclusive",
+            Self::GateOverflow => "GateOverflow",
+            Self::DeliveryFailing => "DeliveryFailing",
+        }
+    }
+
+    /// Name of the label that says what it is about.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::DeliveryFailing => "receiver",
+            _ => "gate",
+        }
+    }
+}
+
+/// A condition and whether it holds.
+#[derive(Clone, Debug)]
+pub struct Condition<'a> {
+    /// What may be wrong.
+    pub kind: HealthKind,
+    /// Gate or receiver.
+    pub about: &'a str,
+    /// Key of that gate.
+    pub key: &'a BTreeMap<String, String>,
+    /// Who is told.
+    pub receivers: &'a [String],
+    /// One sentence for people.
+    pub summary: String,
+    /// The tick, ns since 1970.
+    pub t_ns: i64,
+}
+
+impl Condition<'_> {
+    /// Its alert id.
+    pub fn alert(&self) -> AlertId {
+        AlertId::of_health(TENANT, self.kind.as_str(), self.about, self.key)
+    }
+
+    /// The row and the messages after the condition `holds` or not; `None` = nothing changes.
+    pub fn turn(&self, before: Option<&HealthRow>, holds: bool) -> Option<(HealthRow, Vec<(String, Notice)>)> {
+        let told = before.and_then(|row| row.told.as_ref());
+        let row = |episode, told| HealthRow {
+            kind: self.kind,
+            about: self.about.to_owned(),
+            key: self.key.clone(),
+            episode,
+            told,
+        };
+        match (told, holds) {
+            (None, true) => {
+                let episode = before.map_or(0, |row| row.episode) + 1;
+                let told = Told { receivers: self.receivers.to_vec(), notice: self.notice(episode) };
+                let messages = told.receivers.iter().map(|r| (r.clone(), told.notice.clone())).collect();
+                Some((row(episode, Some(told)), messages))
+            }
+            (Some(told), false) => {
+                let notice = Notice {
+                    number: told.notice.number + 1,
+                    status: Status::Resolved,
+                    reason: "resolved".to_owned(),
+                    ends_at_ns: Some(self.t_ns),
+                    ..told.notice.clone()
+                };
+                let messages = told.receivers.iter().map(|r| (r.clone(), notice.clone())).collect();
+                Some((row(notice.episode, None), messages))
+            }
+            (None, false) | (Some(_), true) => None,
+        }
+    }
+
+    fn notice(&self, episode: u64) -> Notice {
+        let mut labels = self.key.clone();
+        labels.insert("alertname".to_owned(), self.kind.as_str().to_owned());
+        labels.insert(self.kind.label().to_owned(), self.about.to_owned());
+        labels.insert("severity".to_owned(), "warning".to_owned());
+        labels.insert("level".to_owned(), Level::Warn.as_str().to_owned());
+        Notice {
+            alert: self.alert(),
+            episode,
+            number: 0,
+            status: Status::Firing,
+            health: true,
+            gate: self.about.to_owned(),
+            key: alert_key(self.key),
+            by: self.key.clone(),
+            labels,
+            annotations: BTreeMap::from([("summary".to_owned(), self.summary.clone())]),
+            level: Level::Warn,
+            outcome: None,
+            reason: "health".to_owned(),
+            value: None,
+            n: None,
+            window: Window { start_ns: self.t_ns, end_ns: self.t_ns },
+            trace_ids: Vec::new(),
+            pipeline: None,
+            starts_at_ns: self.t_ns,
+            ends_at_ns: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_health_alert_fires_once_resolves_once_and_counts_its_episodes() {
+        let key = BTreeMap::new();
+        let receivers = ["hook".to_owned()];
+        let about = |t_ns| Condition {
+            kind: HealthKind::GateError,
+            about: "g",
+            key: &key,
+            receivers: &receivers,
+            summary: "broken".into(),
+            t_ns,
+        };
+        assert!(about(10).turn(None, false).is_none());
+        let (row, told) = about(10).turn(None, true).unwrap();
+        assert_eq!((told.len(), told[0].1.status, told[0].1.episode, told[0].1.number), (1, Status::Firing, 1, 0));
+        assert_eq!(told[0].1.labels["alertname"], "GateError");
+        assert!(about(20).turn(Some(&row), true).is_none());
+        let (row, told) = about(30).turn(Some(&row), false).unwrap();
+        assert_eq!((told[0].1.status, told[0].1.number, told[0].1.ends_at_ns), (Status::Resolved, 1, Some(30)));
+        let (_, told) = about(40).turn(Some(&row), true).unwrap();
+        assert_eq!((told[0].1.episode, told[0].1.number), (2, 0));
+    }
+}

@@ -1,0 +1,217 @@
+//! Reading the journal.
+//!
+//! Duty: one unchanging view of all tables, with the rows decoded. Guarantee: everything read through one [`Snapshot`]
+//! belongs to one commit. Left to others: columns (`tables`).
+
+use std::collections::BTreeMap;
+
+use redb::{ReadTransaction, ReadableDatabase as _, ReadableTable as _};
+
+use super::super::identity::AlertId;
+use super::rows::{
+    EpisodeRow, GateRow, HealthRow, JournalRow, KeyRow, OutboxRow, OutcomeRun, StartRow, StartState, TickRow, decode,
+};
+use super::{
+    EPISODE, Error, GATE, HEALTH, JOURNAL, Journal, META, OUTBOX, RESULT, RUNNING, STARTS, STATE, TICK, stored,
+};
+
+/// All tables as one commit left them.
+pub struct Snapshot {
+    tx: ReadTransaction,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Snapshot")
+    }
+}
+
+impl Journal {
+    /// The tables of this moment.
+    ///
+    /// Errors: see [`Error`].
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        Ok(Snapshot { tx: self.inner.db.begin_read()? })
+    }
+}
+
+/// Errors of every method: see [`Error`].
+impl Snapshot {
+    /// When the daemon was last known to run, ns since 1970.
+    pub fn alive_ns(&self) -> Result<Option<i64>, Error> {
+        stored(&self.tx.open_table(META)?, "alive")
+    }
+
+    /// Gates by name, those that are not loaded any more among them.
+    pub fn gates(&self) -> Result<BTreeMap<String, GateRow>, Error> {
+        let table = self.tx.open_table(GATE)?;
+        table
+            .iter()?
+            .map(|entry| entry.map_err(Error::from))
+            .map(|entry| {
+                let (name, row) = entry?;
+                Ok((name.value().to_owned(), decode(row.value())?))
+            })
+            .collect()
+    }
+
+    /// Keys of one generation, by alert key.
+    pub fn keys(&self, gate: &str, generation: u64) -> Result<BTreeMap<String, KeyRow>, Error> {
+        let table = self.tx.open_table(STATE)?;
+        let mut keys = BTreeMap::new();
+        for entry in table.range((gate, generation, "")..(gate, generation + 1, ""))? {
+            let (id, row) = entry?;
+            keys.insert(id.value().2.to_owned(), decode(row.value())?);
+        }
+        Ok(keys)
+    }
+
+    /// Running rows of results of one generation, by alert key.
+    pub fn running(&self, gate: &str, generation: u64) -> Result<BTreeMap<String, OutcomeRun>, Error> {
+        let table = self.tx.open_table(RUNNING)?;
+        let mut runs = BTreeMap::new();
+        for entry in table.range((gate, generation, "")..(gate, generation + 1, ""))? {
+            let (id, row) = entry?;
+            runs.insert(id.value().2.to_owned(), decode(row.value())?);
+        }
+        Ok(runs)
+    }
+
+    /// All running rows of results.
+    pub fn all_running(&self) -> Result<Vec<OutcomeRun>, Error> {
+        let table = self.tx.open_table(RUNNING)?;
+        table.iter()?.map(|entry| decode(entry?.1.value())).collect()
+    }
+
+    /// At most `limit` complete rows of results with their place, in order of their first tick, behind `after` and with
+    /// the first tick not after `until_ns`.
+    pub fn results(
+        &self,
+        after: (i64, u64),
+        until_ns: i64,
+        limit: usize,
+    ) -> Result<Vec<((i64, u64), OutcomeRun)>, Error> {
+        let table = self.tx.open_table(RESULT)?;
+        let from = std::ops::Bound::Excluded(after);
+        let to = std::ops::Bound::Included((until_ns, u64::MAX));
+        if after >= (until_ns, u64::MAX) {
+            return Ok(Vec::new());
+        }
+        let rows = table.range::<(i64, u64)>((from, to))?.take(limit);
+        rows.map(|entry| {
+            let (place, row) = entry?;
+            Ok((place.value(), decode(row.value())?))
+        })
+        .collect()
+    }
+
+    /// At most `limit` rows of the journal with their sequence, from `from` on.
+    pub fn journal(&self, from: u64, limit: usize) -> Result<Vec<(u64, JournalRow)>, Error> {
+        let table = self.tx.open_table(JOURNAL)?;
+        let rows = table.range(from..)?.take(limit);
+        rows.map(|entry| {
+            let (sequence, row) = entry?;
+            Ok((sequence.value(), decode(row.value())?))
+        })
+        .collect()
+    }
+
+    /// Number of the last episode of each alert; 0 = it had none.
+    pub fn last_episodes(&self, alerts: &[AlertId]) -> Result<Vec<u64>, Error> {
+        let table = self.tx.open_table(EPISODE)?;
+        let last = |alert: &AlertId| {
+            let mut range = table.range((alert.0, 0)..=(alert.0, u64::MAX))?;
+            Ok(range.next_back().transpose()?.map_or(0, |(key, _)| key.value().1))
+        };
+        alerts.iter().map(last).collect()
+    }
+
+    /// One episode.
+    pub fn episode(&self, alert: AlertId, number: u64) -> Result<Option<EpisodeRow>, Error> {
+        stored(&self.tx.open_table(EPISODE)?, (alert.0, number))
+    }
+
+    /// All episodes.
+    pub fn episodes(&self) -> Result<Vec<(AlertId, u64, EpisodeRow)>, Error> {
+        let table = self.tx.open_table(EPISODE)?;
+        let rows = table.iter()?.map(|entry| {
+            let (key, row) = entry?;
+            let (alert, number) = key.value();
+            Ok((AlertId(alert), number, decode(row.value())?))
+        });
+        rows.collect()
+    }
+
+    /// What became of a tick.
+    pub fn tick(&self, group: &str, t_ns: i64) -> Result<Option<TickRow>, Error> {
+        stored(&self.tx.open_table(TICK)?, (group, t_ns))
+    }
+
+    /// All ticks of a group, in order.
+    pub fn ticks(&self, group: &str) -> Result<Vec<(i64, TickRow)>, Error> {
+        let table = self.tx.open_table(TICK)?;
+        let rows = table.range((group, i64::MIN)..=(group, i64::MAX))?.map(|entry| {
+            let (key, row) = entry?;
+            Ok((key.value().1, decode(row.value())?))
+        });
+        rows.collect()
+    }
+
+    /// The first `limit` messages of `receiver`, in order; dead ones among them.
+    pub fn outbox(&self, receiver: &str, limit: usize) -> Result<Vec<(u64, OutboxRow)>, Error> {
+        let table = self.tx.open_table(OUTBOX)?;
+        let rows = table.range((receiver, 0)..=(receiver, u64::MAX))?.take(limit).map(|entry| {
+            let (key, row) = entry?;
+            Ok((key.value().1, decode(row.value())?))
+        });
+        rows.collect()
+    }
+
+    /// Starts that are due, in order, and the wall times (ns since 1970) at which their alerts' earlier ones began.
+    pub fn due_starts(&self) -> Result<Vec<(StartRow, Vec<i64>)>, Error> {
+        let table = self.tx.open_table(STARTS)?;
+        let mut due = Vec::new();
+        let mut began: BTreeMap<AlertId, Vec<i64>> = BTreeMap::new();
+        for entry in table.iter()? {
+            let row: StartRow = decode(entry?.1.value())?;
+            match row.state {
+                StartState::Due => due.push(row),
+                StartState::Started { at_ns, .. } => began.entry(row.request.alert).or_default().push(at_ns),
+                StartState::Refused(_) | StartState::Lapsed => {}
+            }
+        }
+        due.sort_by_key(|row| row.sequence);
+        let with_began = |row: StartRow| {
+            let began = began.get(&row.request.alert).cloned().unwrap_or_default();
+            (row, began)
+        };
+        Ok(due.into_iter().map(with_began).collect())
+    }
+
+    /// Wall times (ns since 1970) at which starts of `alert` began.
+    pub fn began(&self, alert: AlertId) -> Result<Vec<i64>, Error> {
+        let table = self.tx.open_table(STARTS)?;
+        let mut began = Vec::new();
+        for entry in table.range((alert.0, 0)..=(alert.0, u64::MAX))? {
+            if let StartState::Started { at_ns, .. } = decode::<StartRow>(entry?.1.value())?.state {
+                began.push(at_ns);
+            }
+        }
+        Ok(began)
+    }
+
+    /// One start.
+    pub fn start(&self, alert: AlertId, episode: u64) -> Result<Option<StartRow>, Error> {
+        stored(&self.tx.open_table(STARTS)?, (alert.0, episode))
+    }
+
+    /// Health alerts that fire or did.
+    pub fn health(&self) -> Result<BTreeMap<AlertId, HealthRow>, Error> {
+        let table = self.tx.open_table(HEALTH)?;
+        let rows = table.iter()?.map(|entry| {
+            let (alert, row) = entry?;
+            Ok((AlertId(alert.value()), decode(row.value())?))
+        });
+        rows.collect()
+    }
+}

@@ -1,0 +1,422 @@
+//! Rows of `gates.redb` (gates.md 7).
+//!
+//! Duty: their types and their bytes: postcard behind a version byte. Guarantee: bytes of another version are an error,
+//! never misread. Left to others: tables and transactions (the parent).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::super::health::HealthKind;
+use super::super::identity::AlertId;
+use super::super::result::Window;
+use super::super::state::{Cause, Level, Phase, State};
+use super::super::verdict::Outcome;
+use super::Error;
+
+/// First byte of every row.
+const VERSION: u8 = 1;
+/// Longest evidence kept with a verdict, in bytes of JSON.
+pub const EVIDENCE_BYTES: usize = 8 << 10;
+/// Longest run of equal outcomes in one row.
+pub const RUN_NS: i64 = 5 * 60 * 1_000_000_000;
+
+pub(super) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
+    postcard::to_extend(row, vec![VERSION]).expect("rows hold nothing that postcard cannot write")
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    match bytes.split_first() {
+        Some((&VERSION, row)) => postcard::from_bytes(row).map_err(|e| Error::Damaged(e.to_string())),
+        Some((version, _)) => Err(Error::Format(u32::from(*version))),
+        None => Err(Error::Damaged("an empty row".to_owned())),
+    }
+}
+
+/// Table `gate`, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateRow {
+    /// Counts questions, from 1.
+    pub generation: u64,
+    /// Hash of the question.
+    pub question: [u8; 32],
+    /// Its group.
+    pub group: String,
+    /// The last closed tick, ns since 1970.
+    pub last_tick_ns: i64,
+    /// No episode below or at it is given out again.
+    pub floor: u64,
+    /// Errors in a row.
+    pub errors: u32,
+    /// Whether it is loaded.
+    pub loaded: bool,
+}
+
+/// Key of the tables `state` and `running`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyId {
+    /// Name of the gate.
+    pub gate: String,
+    /// Its generation.
+    pub generation: u64,
+    /// Alert key.
+    pub key: String,
+}
+
+/// Table `state`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// `by` values by name.
+    pub labels: BTreeMap<String, String>,
+    /// §5.
+    pub state: State,
+    /// Evaluations in a row in which other keys were there and this one was not.
+    pub missing: u32,
+    /// Outcome and value of the last verdict.
+    pub last: Option<(Outcome, Option<f64>)>,
+    /// What receivers were told when the open episode fired or was raised.
+    pub told: Option<Told>,
+}
+
+/// Who was told what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// Names of receivers.
+    pub receivers: Vec<String>,
+    /// The last notice that says firing.
+    pub notice: Notice,
+}
+
+/// Table `episode`, by alert id and number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpisodeRow {
+    /// Name of the gate.
+    pub gate: String,
+    /// Alert key.
+    pub key: String,
+    /// Tick at which it fired.
+    pub opened_ns: i64,
+    /// Tick at which it was resolved.
+    pub closed_ns: Option<i64>,
+    /// The highest level.
+    pub level_max: Level,
+    /// Why it was resolved.
+    pub closed_by: Option<Cause>,
+    /// Run that its start made.
+    pub pipeline_run: Option<i64>,
+}
+
+/// Table `journal`, by sequence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalRow {
+    /// Wall time, ns since 1970.
+    pub at_ns: i64,
+    /// The tick, ns since 1970.
+    pub t_ns: i64,
+    /// Name of the gate.
+    pub gate: String,
+    /// Alert key.
+    pub key: String,
+    /// Before.
+    pub from: Phase,
+    /// After.
+    pub to: Phase,
+    /// Why.
+    pub cause: Cause,
+    /// Number of the episode.
+    pub episode: Option<u64>,
+    /// Transition id.
+    pub transition: Option<String>,
+    /// Who closed it by hand.
+    pub actor: Option<String>,
+    /// What else happened, e.g. `suppressed: dry_run`.
+    pub summary: String,
+}
+
+/// Why a tick, or one gate of it, was not judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Missed {
+    /// Too many were due.
+    Overrun,
+    /// Its window overlaps a time at which the daemon did not run, and there was not enough to judge.
+    Downtime,
+    /// The query took too long.
+    Timeout,
+}
+
+impl Missed {
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Overrun => "overrun",
+            Self::Downtime => "downtime",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+/// Table `tick`, by group and tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickRow {
+    /// Store position up to which spans counted, µs; `None` = the tick was not evaluated.
+    pub cut_us: Option<i64>,
+    /// Gates that missed it, wholly or for one key.
+    pub missed: BTreeSet<(String, Missed)>,
+}
+
+/// Tables `result` and `running`: a run of equal outcomes of one key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutcomeRun {
+    /// Name of the gate.
+    pub gate: String,
+    /// Its generation.
+    pub generation: u64,
+    /// Its group.
+    pub group: String,
+    /// Alert key.
+    pub key: String,
+    /// Of every tick of the run.
+    pub outcome: Outcome,
+    /// Ticks, ns since 1970.
+    pub first_tick_ns: i64,
+    /// The last of them.
+    pub last_tick_ns: i64,
+    /// How many.
+    pub evaluations: u64,
+    /// Value at the last tick.
+    pub value: Option<f64>,
+    /// Sum of the values, and how many there were.
+    pub values: (f64, u64),
+    /// Samples at the last tick.
+    pub n: Option<u64>,
+    /// Window of the last tick.
+    pub window: Window,
+    /// Cut of the last tick.
+    pub cut_us: i64,
+    /// Evidence of the last tick, JSON of at most [`EVIDENCE_BYTES`]; an error's text for outcome error.
+    pub evidence: String,
+    /// Trace ids of the last tick.
+    pub trace_ids: Vec<[u8; 16]>,
+    /// `mode: dry_run`
+    pub dry_run: bool,
+    /// Time that all its evaluations took, the gate's share included once a key.
+    pub cost_ns: u64,
+}
+
+impl OutcomeRun {
+    /// Mean of the values.
+    #[allow(clippy::cast_precision_loss, reason = "a run has a few hundred ticks")]
+    pub fn value_avg(&self) -> Option<f64> {
+        (self.values.1 > 0).then(|| self.values.0 / self.values.1 as f64)
+    }
+
+    /// Takes in the tick that follows. Gives it back if it starts a new run.
+    pub fn extend(&mut self, next: Self) -> Option<Self> {
+        let same = self.outcome == next.outcome
+            && self.generation == next.generation
+            && self.dry_run == next.dry_run
+            && self.group == next.group
+            && next.last_tick_ns - self.first_tick_ns < RUN_NS;
+        if !same {
+            return Some(next);
+        }
+        *self = Self {
+            first_tick_ns: self.first_tick_ns,
+            evaluations: self.evaluations + next.evaluations,
+            values: (self.values.0 + next.values.0, self.values.1 + next.values.1),
+            cost_ns: self.cost_ns.saturating_add(next.cost_ns),
+            ..next
+        };
+        None
+    }
+}
+
+/// Whether an alert fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// It does, newly or at a higher level.
+    Firing,
+    /// It did.
+    Resolved,
+}
+
+/// What a receiver is told: everything but its own settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Alert id.
+    pub alert: AlertId,
+    /// Number of the episode.
+    pub episode: u64,
+    /// Number of the transition inside it.
+    pub number: u32,
+    /// Firing or resolved.
+    pub status: Status,
+    /// A health alert: about the daemon, not about spans.
+    pub health: bool,
+    /// Name of the gate, or what the health alert is about.
+    pub gate: String,
+    /// Alert key.
+    pub key: String,
+    /// `by` values by name.
+    pub by: BTreeMap<String, String>,
+    /// All labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, rendered.
+    pub annotations: BTreeMap<String, String>,
+    /// Level of the episode.
+    pub level: Level,
+    /// Of the tick; `None` for what no tick decided.
+    pub outcome: Option<Outcome>,
+    /// The journal's cause.
+    pub reason: String,
+    /// Value judged.
+    pub value: Option<f64>,
+    /// Samples.
+    pub n: Option<u64>,
+    /// Window judged.
+    pub window: Window,
+    /// At most five.
+    pub trace_ids: Vec<[u8; 16]>,
+    /// Process id of the pipeline that the episode asks for, with its run once it is known.
+    pub pipeline: Option<(String, Option<i64>)>,
+    /// Tick at which it fired.
+    pub starts_at_ns: i64,
+    /// Tick at which it was resolved.
+    pub ends_at_ns: Option<i64>,
+}
+
+/// Table `outbox`, by receiver and sequence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutboxRow {
+    /// What to tell.
+    pub notice: Notice,
+    /// When it was written, ns since 1970.
+    pub written_ns: i64,
+    /// Tries so far.
+    pub attempts: u32,
+    /// Not before, ns since 1970.
+    pub next_try_ns: i64,
+    /// Why it is not tried any more.
+    pub dead: Option<String>,
+}
+
+/// Table `starts`, by alert id and episode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StartRow {
+    /// Order of all starts.
+    pub sequence: u64,
+    /// What is asked of the engine.
+    pub request: StartRequest,
+    /// What became of it.
+    pub state: StartState,
+    /// How often the engine answered busy.
+    pub busy: u32,
+}
+
+/// A pipeline to be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartRequest {
+    /// Alert id.
+    pub alert: AlertId,
+    /// Number of the episode.
+    pub episode: u64,
+    /// Name of the gate.
+    pub gate: String,
+    /// Alert key.
+    pub key: String,
+    /// BPMN process id.
+    pub pipeline: String,
+    /// Tick that asks for it, ns since 1970.
+    pub t_ns: i64,
+    /// JSON object: the variables of bpmn.md S33, with the gate's own `input` among them.
+    pub variables: String,
+    /// Least time between starts of one alert id, ns.
+    pub cooldown_ns: i64,
+    /// At most so many …
+    pub max_runs: u32,
+    /// … in so long, ns.
+    pub max_runs_in_ns: i64,
+}
+
+/// What became of a start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartState {
+    /// The engine may take it once cooldown and `max_runs` allow it.
+    Due,
+    /// It runs or ran.
+    Started {
+        /// Key of the root instance.
+        run: i64,
+        /// Wall time, ns since 1970.
+        at_ns: i64,
+    },
+    /// The engine will not take it.
+    Refused(String),
+    /// The episode ended before.
+    Lapsed,
+}
+
+/// Table `health`, by alert id: health alerts that fire or did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthRow {
+    /// What is wrong.
+    pub kind: HealthKind,
+    /// Gate or receiver that it is about.
+    pub about: String,
+    /// Key of that gate.
+    pub key: BTreeMap<String, String>,
+    /// Number of the last episode.
+    pub episode: u64,
+    /// What was told, while it fires.
+    pub told: Option<Told>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(tick_s: i64, outcome: Outcome, value: f64) -> OutcomeRun {
+        let t_ns = tick_s * 1_000_000_000;
+        OutcomeRun {
+            gate: "g".into(),
+            generation: 1,
+            group: "gg".into(),
+            key: String::new(),
+            outcome,
+            first_tick_ns: t_ns,
+            last_tick_ns: t_ns,
+            evaluations: 1,
+            value: Some(value),
+            values: (value, 1),
+            n: Some(3),
+            window: Window { start_ns: t_ns - 60, end_ns: t_ns },
+            cut_us: tick_s,
+            evidence: String::new(),
+            trace_ids: vec![],
+            dry_run: false,
+            cost_ns: 7,
+        }
+    }
+
+    #[test]
+    fn a_run_grows_while_the_outcome_stays_and_for_less_than_five_minutes() {
+        let mut first = run(30, Outcome::Pass, 1.0);
+        assert_eq!(first.extend(run(60, Outcome::Pass, 3.0)), None);
+        assert_eq!((first.evaluations, first.value, first.value_avg(), first.cost_ns), (2, Some(3.0), Some(2.0), 14));
+        assert_eq!((first.first_tick_ns, first.last_tick_ns), (30_000_000_000, 60_000_000_000));
+        assert!(first.clone().extend(run(90, Outcome::Warn, 3.0)).is_some());
+        assert!(first.clone().extend(run(330, Outcome::Pass, 3.0)).is_some());
+        assert_eq!(first.extend(run(329, Outcome::Pass, 3.0)), None);
+    }
+
+    #[test]
+    fn a_row_of_another_version_is_refused() {
+        let mut bytes = encode(&run(30, Outcome::Fail, 0.5));
+        assert_eq!(decode::<OutcomeRun>(&bytes).unwrap(), run(30, Outcome::Fail, 0.5));
+        bytes[0] = 2;
+        assert!(matches!(decode::<OutcomeRun>(&bytes), Err(Error::Format(2))));
+        assert!(matches!(decode::<OutcomeRun>(&bytes[..0]), Err(Error::Damaged(_))));
+        assert!(matches!(decode::<OutcomeRun>(&[1, 5]), Err(Error::Damaged(_))));
+    }
+}

@@ -1,0 +1,288 @@
+//! What a commit promises, whatever moment it is killed at.
+
+use std::collections::BTreeMap;
+
+use super::super::result::Window;
+use super::super::state::{Cause, Level, Phase, State};
+use super::faulty::Medium;
+use super::*;
+
+const ALERT: AlertId = AlertId([7; 16]);
+
+fn notice(number: u32) -> Notice {
+    Notice {
+        alert: ALERT,
+        episode: 1,
+        number,
+        status: Status::Firing,
+        health: false,
+        gate: "g".into(),
+        key: String::new(),
+        by: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        level: Level::Fail,
+        outcome: None,
+        reason: "firing".into(),
+        value: Some(0.5),
+        n: Some(3),
+        window: Window { start_ns: 0, end_ns: 60 },
+        trace_ids: vec![[1; 16]],
+        pipeline: None,
+        starts_at_ns: 60,
+        ends_at_ns: None,
+    }
+}
+
+fn gate(last_tick_ns: i64) -> GateRow {
+    GateRow { generation: 1, question: [0; 32], group: "gg".into(), last_tick_ns, floor: 0, errors: 0, loaded: true }
+}
+
+fn request() -> StartRequest {
+    StartRequest {
+        alert: ALERT,
+        episode: 1,
+        gate: "g".into(),
+        key: String::new(),
+        pipeline: "regenerate".into(),
+        t_ns: 60,
+        variables: "{}".into(),
+        cooldown_ns: 0,
+        max_runs: 3,
+        max_runs_in_ns: 0,
+    }
+}
+
+/// A tick that opens an episode, in every table.
+fn opening(t_ns: i64) -> Batch {
+    let id = KeyId { gate: "g".into(), generation: 1, key: String::new() };
+    let row = KeyRow {
+        labels: BTreeMap::new(),
+        state: State::fresh(0),
+        missing: 0,
+        last: None,
+        told: Some(Told { receivers: vec!["hook".into()], notice: notice(0) }),
+    };
+    let opened = EpisodeRow {
+        gate: "g".into(),
+        key: String::new(),
+        opened_ns: t_ns,
+        closed_ns: None,
+        level_max: Level::Warn,
+        closed_by: None,
+        pipeline_run: None,
+    };
+    let journal = JournalRow {
+        at_ns: t_ns,
+        t_ns,
+        gate: "g".into(),
+        key: String::new(),
+        from: Phase::Inactive,
+        to: Phase::Firing(Level::Fail),
+        cause: Cause::Firing,
+        episode: Some(1),
+        transition: None,
+        actor: None,
+        summary: String::new(),
+    };
+    Batch {
+        gates: BTreeMap::from([("g".to_owned(), gate(t_ns))]),
+        keys: BTreeMap::from([(id, Some(row))]),
+        episodes: vec![(ALERT, 1, EpisodeEdit::Open(opened))],
+        journal: vec![journal],
+        ticks: BTreeMap::from([(("gg".to_owned(), t_ns), TickRow { cut_us: Some(5), ..TickRow::default() })]),
+        outbox: vec![("hook".to_owned(), notice(0)), ("other".to_owned(), notice(0))],
+        starts: vec![(ALERT, 1, StartEdit::Request(Box::new(request())))],
+        ..Batch::default()
+    }
+}
+
+fn journal() -> (tempfile::TempDir, Journal) {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("gates.redb")).unwrap();
+    (dir, journal)
+}
+
+#[test]
+fn what_was_committed_is_there_after_opening_again() {
+    let (dir, journal) = journal();
+    journal.commit(&opening(60), 100).unwrap();
+    drop(journal);
+    let journal = Journal::open(&dir.path().join("gates.redb")).unwrap();
+    let read = journal.snapshot().unwrap();
+    assert_eq!(read.alive_ns().unwrap(), Some(100));
+    assert_eq!(read.gates().unwrap()["g"], gate(60));
+    assert_eq!(read.keys("g", 1).unwrap()[""].told.as_ref().unwrap().notice, notice(0));
+    assert!(read.keys("g", 2).unwrap().is_empty());
+    assert_eq!(read.last_episodes(&[ALERT, AlertId([8; 16])]).unwrap(), [1, 0]);
+    assert_eq!(read.tick("gg", 60).unwrap().unwrap().cut_us, Some(5));
+    assert_eq!(read.journal(0, 10).unwrap().len(), 1);
+    let outbox = read.outbox("hook", 10).unwrap();
+    assert_eq!((outbox.len(), outbox[0].1.written_ns, &outbox[0].1.notice), (1, 100, &notice(0)));
+    assert_eq!(read.due_starts().unwrap()[0].0.request, request());
+}
+
+#[test]
+fn a_second_process_is_told_that_the_file_is_held() {
+    let (dir, _journal) = journal();
+    assert!(matches!(Journal::open(&dir.path().join("gates.redb")), Err(Error::Held)));
+}
+
+#[test]
+fn a_file_of_another_format_is_refused() {
+    let (dir, journal) = journal();
+    let tx = journal.inner.db.begin_write().unwrap();
+    tx.open_table(META).unwrap().insert("format", encode(&9_u32).as_slice()).unwrap();
+    tx.commit().unwrap();
+    drop(journal);
+    assert!(matches!(Journal::open(&dir.path().join("gates.redb")), Err(Error::Format(9))));
+}
+
+#[test]
+fn downtime_is_what_lies_between_the_last_commit_and_the_next_start() {
+    let (_dir, journal) = journal();
+    assert_eq!(journal.wake(1_000).unwrap(), [], "the first start follows nothing");
+    journal.commit(&Batch::default(), 5_000).unwrap();
+    let down = Downtime { from_ns: 5_000, to_ns: 9_000 };
+    assert_eq!(journal.wake(9_000).unwrap(), [down]);
+    assert_eq!(journal.wake(9_500).unwrap(), [down, Downtime { from_ns: 9_000, to_ns: 9_500 }]);
+    let later = 91 * DAY_NS;
+    assert_eq!(journal.wake(later).unwrap(), [Downtime { from_ns: 9_500, to_ns: later }]);
+}
+
+#[test]
+fn numbers_of_the_outbox_never_repeat_after_its_messages_are_gone() {
+    let (_dir, journal) = journal();
+    journal.commit(&opening(60), 100).unwrap();
+    let first = journal.snapshot().unwrap().outbox("hook", 1).unwrap()[0].0;
+    journal.mark_sent("hook", &[(first, None)], &Batch::default(), 101).unwrap();
+    assert!(journal.snapshot().unwrap().outbox("hook", 1).unwrap().is_empty());
+    assert_eq!(journal.snapshot().unwrap().outbox("other", 1).unwrap().len(), 1);
+    let batch = Batch { outbox: vec![("hook".into(), notice(1))], ..Batch::default() };
+    journal.commit(&batch, 102).unwrap();
+    assert!(journal.snapshot().unwrap().outbox("hook", 1).unwrap()[0].0 > first);
+}
+
+#[test]
+fn the_engines_answer_survives_what_the_gate_writes_afterwards() {
+    let (_dir, journal) = journal();
+    journal.commit(&opening(60), 100).unwrap();
+    let started = |row: &mut StartRow| row.state = StartState::Started { run: 42, at_ns: 110 };
+    assert!(journal.answer_start(ALERT, 1, started).unwrap());
+    assert!(!journal.answer_start(ALERT, 1, started).unwrap(), "it is answered");
+    assert!(!journal.answer_start(ALERT, 2, started).unwrap(), "there is none");
+    let later = Batch {
+        episodes: vec![(ALERT, 1, EpisodeEdit::Raise(Level::Fail)), (ALERT, 1, EpisodeEdit::Close(90, Cause::Passed))],
+        starts: vec![(ALERT, 1, StartEdit::Request(Box::new(request()))), (ALERT, 1, StartEdit::Lapse)],
+        ..Batch::default()
+    };
+    journal.commit(&later, 120).unwrap();
+    let read = journal.snapshot().unwrap();
+    let episode = read.episode(ALERT, 1).unwrap().unwrap();
+    assert_eq!((episode.level_max, episode.closed_ns, episode.pipeline_run), (Level::Fail, Some(90), Some(42)));
+    assert_eq!(read.start(ALERT, 1).unwrap().unwrap().state, StartState::Started { run: 42, at_ns: 110 });
+    assert!(read.due_starts().unwrap().is_empty());
+}
+
+#[test]
+fn a_start_lapses_with_its_episode() {
+    let (_dir, journal) = journal();
+    let mut batch = opening(60);
+    batch.append(Batch { starts: vec![(ALERT, 1, StartEdit::Lapse)], ..Batch::default() });
+    journal.commit(&batch, 100).unwrap();
+    assert_eq!(journal.snapshot().unwrap().start(ALERT, 1).unwrap().unwrap().state, StartState::Lapsed);
+}
+
+#[test]
+fn results_are_read_in_pieces_and_kept_for_thirty_days() {
+    let (_dir, journal) = journal();
+    let run = |first_tick_ns: i64| OutcomeRun {
+        gate: "g".into(),
+        generation: 1,
+        group: "gg".into(),
+        key: String::new(),
+        outcome: super::super::verdict::Outcome::Pass,
+        first_tick_ns,
+        last_tick_ns: first_tick_ns,
+        evaluations: 1,
+        value: None,
+        values: (0.0, 0),
+        n: None,
+        window: Window { start_ns: 0, end_ns: first_tick_ns },
+        cut_us: 0,
+        evidence: String::new(),
+        trace_ids: vec![],
+        dry_run: false,
+        cost_ns: 0,
+    };
+    let batch = Batch {
+        results: vec![run(10), run(20), run(20), run(DAY_NS)],
+        ticks: [10, DAY_NS].map(|t| (("gg".to_owned(), t), TickRow::default())).into(),
+        ..Batch::default()
+    };
+    journal.commit(&batch, 0).unwrap();
+    let read = journal.snapshot().unwrap();
+    let first = read.results((i64::MIN, 0), 20, 2).unwrap();
+    assert_eq!(first.iter().map(|(_, row)| row.first_tick_ns).collect::<Vec<_>>(), [10, 20]);
+    let second = read.results(first[1].0, 20, 2).unwrap();
+    assert_eq!(second.iter().map(|(_, row)| row.first_tick_ns).collect::<Vec<_>>(), [20]);
+    assert!(read.results(second[0].0, 20, 2).unwrap().is_empty());
+    journal.prune(KEPT_NS + 30).unwrap();
+    let read = journal.snapshot().unwrap();
+    assert_eq!(read.results((i64::MIN, 0), i64::MAX, 9).unwrap().len(), 1);
+    assert_eq!(read.ticks("gg").unwrap().len(), 1);
+}
+
+#[test]
+fn an_evicted_episode_raises_the_floor_of_its_gate() {
+    let (_dir, journal) = journal();
+    journal.commit(&opening(60), 100).unwrap();
+    let close = |alert, number, t| (alert, number, EpisodeEdit::Close(t, Cause::Passed));
+    let Batch { episodes, .. } = opening(60);
+    let EpisodeEdit::Open(row) = &episodes[0].2 else { panic!() };
+    let other = AlertId([9; 16]);
+    let more = Batch {
+        episodes: vec![close(ALERT, 1, 90), (other, 5, EpisodeEdit::Open(row.clone())), close(other, 5, 80)],
+        ..Batch::default()
+    };
+    journal.commit(&more, 100).unwrap();
+    let tx = journal.inner.db.begin_write().unwrap();
+    evict(&tx, 1).unwrap();
+    tx.commit().unwrap();
+    let read = journal.snapshot().unwrap();
+    assert_eq!(read.last_episodes(&[ALERT, other]).unwrap(), [1, 0], "the one that closed first goes");
+    assert_eq!(read.gates().unwrap()["g"].floor, 5);
+}
+
+#[test]
+fn a_commit_that_is_killed_at_any_write_happened_wholly_or_not_at_all() {
+    for power_cut in [false, true] {
+        let medium = Medium::default();
+        let journal = medium.journal().unwrap();
+        journal.commit(&opening(60), 100).unwrap();
+        let before = medium.changes();
+        journal.commit(&opening(90), 130).unwrap();
+        let writes = medium.changes() - before;
+        assert!(writes > 3, "{writes}");
+        for at in 0..=writes {
+            let medium = Medium::default();
+            let journal = medium.journal().unwrap();
+            journal.commit(&opening(60), 100).unwrap();
+            medium.die_at(medium.changes() + at);
+            let done = journal.commit(&opening(90), 130).is_ok();
+            drop(journal);
+            medium.revive(power_cut);
+            let journal = medium.journal().unwrap();
+            let read = journal.snapshot().unwrap();
+            let there = read.gates().unwrap()["g"].last_tick_ns == 90;
+            assert!(there || !done, "acknowledged and lost at write {at}");
+            let expected = if there { (2, 2, 130) } else { (1, 1, 100) };
+            let counts = (
+                read.journal(0, 9).unwrap().len(),
+                read.outbox("hook", 9).unwrap().len(),
+                read.alive_ns().unwrap().unwrap(),
+            );
+            assert_eq!(counts, expected, "write {at}, power cut {power_cut}");
+        }
+    }
+}

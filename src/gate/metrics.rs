@@ -1,0 +1,64 @@
+//! `weavergen_gate_*` of `/metrics` (gates.md 10).
+//!
+//! Duty: the counters and gauges of evaluation. Guarantee: a registry that already has the names is an error at start, not
+//! a panic. Left to others: `weavergen_notify_*` (`notify`), the endpoint (`telemetry`).
+
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+/// Cheap to clone; all clones count together.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Verdicts by gate and outcome.
+    pub evaluations: IntCounterVec,
+    /// Time of one run of a gate's query.
+    pub evaluation_seconds: HistogramVec,
+    /// Ticks that a gate was not judged at, by gate and reason.
+    pub missed_ticks: IntCounterVec,
+    /// How far the last closed tick of a group lies behind the newest that is due.
+    pub lag_seconds: GaugeVec,
+    /// Keys by gate and phase.
+    pub keys: IntGaugeVec,
+    /// Last value by gate and alert key, up to the gate's `limit` series; none with `gates.value_metrics: false`.
+    pub value: GaugeVec,
+    /// Starts by gate and result: due, started, busy, refused, held.
+    pub pipeline_starts: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers all of them.
+    ///
+    /// Errors: a name is taken.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let opts = |name: &str, help: &str| Opts::new(format!("weavergen_gate_{name}"), help);
+        let seconds = HistogramOpts::from(opts("evaluation_seconds", "Time of one run of a gate's query."));
+        let metrics = Self {
+            evaluations: IntCounterVec::new(
+                opts("evaluations_total", "Verdicts by gate and outcome."),
+                &["gate", "outcome"],
+            )?,
+            evaluation_seconds: HistogramVec::new(seconds, &["gate"])?,
+            missed_ticks: IntCounterVec::new(
+                opts("missed_ticks_total", "Ticks that a gate was not judged at, by reason."),
+                &["gate", "reason"],
+            )?,
+            lag_seconds: GaugeVec::new(
+                opts("lag_seconds", "How far the last closed tick lies behind the newest that is due."),
+                &["group"],
+            )?,
+            keys: IntGaugeVec::new(opts("keys", "Keys by gate and phase."), &["gate", "state"])?,
+            value: GaugeVec::new(opts("value", "Value of the last verdict."), &["gate", "key"])?,
+            pipeline_starts: IntCounterVec::new(
+                opts("pipeline_starts_total", "Starts of pipelines by gate and result."),
+                &["gate", "result"],
+            )?,
+        };
+        registry.register(Box::new(metrics.evaluations.clone()))?;
+        registry.register(Box::new(metrics.evaluation_seconds.clone()))?;
+        registry.register(Box::new(metrics.missed_ticks.clone()))?;
+        registry.register(Box::new(metrics.lag_seconds.clone()))?;
+        registry.register(Box::new(metrics.keys.clone()))?;
+        registry.register(Box::new(metrics.value.clone()))?;
+        registry.register(Box::new(metrics.pipeline_starts.clone()))?;
+        Ok(metrics)
+    }
+}

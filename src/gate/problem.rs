@@ -1,0 +1,157 @@
+//! What is wrong with gate files (gates.md 1.5).
+//!
+//! Duty: the closed set of codes, a problem with its place, and their order. Guarantee: every problem names file, line,
+//! column, what is wrong and the next move. Left to others: finding them (`file`, `plan`), printing (`cli`).
+
+use std::cell::RefCell;
+use std::fmt;
+
+use crate::yaml::Mark;
+
+/// The codes of gates.md 1.5 that can occur; from `ShortWindow` on they stop nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the table in gates.md 1.5 says what each is")]
+pub enum Code {
+    Unreadable = 1,
+    NotYaml = 2,
+    KeyTwice = 3,
+    UnknownKey = 4,
+    WrongType = 5,
+    Missing = 6,
+    GroupName = 7,
+    GateName = 8,
+    NameUsed = 9,
+    Duration = 10,
+    Comparison = 11,
+    Strength = 12,
+    Unit = 13,
+    Source = 14,
+    SqlFile = 15,
+    Plan = 16,
+    NotReadOnly = 17,
+    Clock = 18,
+    Parameter = 19,
+    Column = 20,
+    ColumnType = 21,
+    Unbounded = 22,
+    Label = 23,
+    Template = 24,
+    Receiver = 29,
+    OnFail = 30,
+    Limit = 34,
+    ShortWindow = 102,
+    StartTime = 103,
+    NoSampleFloor = 104,
+    DryRunOnFail = 105,
+}
+
+impl Code {
+    /// Whether it stops the load.
+    pub const fn is_error(self) -> bool {
+        (self as u16) < 100
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = *self as u16;
+        match self.is_error() {
+            true => write!(f, "WG-GATE-{number:03}"),
+            false => write!(f, "WG-GATE-W{:02}", number - 100),
+        }
+    }
+}
+
+/// Whom a problem is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// The file as a whole.
+    File,
+    /// The group of that name.
+    Group(String),
+    /// The gate of that name.
+    Gate(String),
+}
+
+/// One thing that is wrong, or odd.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Problem {
+    /// Which kind.
+    pub code: Code,
+    /// The file as shown to people.
+    pub file: String,
+    /// From 1.
+    pub line: u32,
+    /// In characters, from 1.
+    pub column: u32,
+    /// Whom it is about.
+    pub who: Who,
+    /// What is wrong.
+    pub what: String,
+    /// The next move.
+    pub next: String,
+}
+
+impl fmt::Display for Problem {
+    /// `CODE path:line:col: gate NAME: what; next move`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, file, line, column, who, what, next } = self;
+        write!(f, "{code} {file}:{line}:{column}: ")?;
+        match who {
+            Who::File => {}
+            Who::Group(name) => write!(f, "group {}: ", one_line(name))?,
+            Who::Gate(name) => write!(f, "gate {}: ", one_line(name))?,
+        }
+        write!(f, "{what}; {next}")
+    }
+}
+
+/// One problem is one line, whatever names and texts are in it.
+fn one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
+/// Problems as they are found, in any order.
+#[derive(Debug, Default)]
+pub struct Problems {
+    found: RefCell<Vec<Problem>>,
+}
+
+impl Problems {
+    /// Adds one that stands at `mark`.
+    pub fn add(&self, code: Code, mark: &Mark, who: &Who, what: impl Into<String>, next: impl Into<String>) {
+        let (line, column) = mark.position().unwrap_or((1, 1));
+        let (what, next) = (one_line(&what.into()), one_line(&next.into()));
+        let file = mark.source().to_owned();
+        self.found.borrow_mut().push(Problem { code, file, line, column, who: who.clone(), what, next });
+    }
+
+    /// All of them, sorted by file, line and column, each once.
+    pub fn into_sorted(self) -> Vec<Problem> {
+        let mut found = self.found.into_inner();
+        found.sort_by(|a, b| {
+            (&a.file, a.line, a.column, a.code, &a.what).cmp(&(&b.file, b.line, b.column, b.code, &b.what))
+        });
+        found.dedup();
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_come_by_file_line_and_column_and_stay_on_one_line() {
+        let problems = Problems::default();
+        let at = |file: &str, line, column| Mark::of_source(0, file).at(line, column);
+        let gate = Who::Gate("a\nb".to_owned());
+        problems.add(Code::ShortWindow, &at("b.yaml", 1, 1), &gate, "w", "n");
+        problems.add(Code::Missing, &at("a.yaml", 10, 2), &Who::File, "x\ty", "n");
+        problems.add(Code::Missing, &at("a.yaml", 9, 3), &Who::Group("g".to_owned()), "z", "n");
+        let texts: Vec<_> = problems.into_sorted().iter().map(ToString::to_string).collect();
+        assert_eq!(texts[0], "WG-GATE-006 a.yaml:9:3: group g: z; n");
+        assert_eq!(texts[1], "WG-GATE-006 a.yaml:10:2: x y; n");
+        assert_eq!(texts[2], "WG-GATE-W02 b.yaml:1:1: gate a b: w; n");
+    }
+}

@@ -1,0 +1,134 @@
+//! One run of a gate's SQL (gates.md 2).
+//!
+//! Duty: parameters, window and cut of a gate for the gateway, and its rows back. Guarantee: the same gate, window, cut
+//! and spans give the same rows; a run ends within the gate's `timeout`. Left to others: when to run (the evaluator),
+//! reading columns (`rows`).
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use tokio::sync::Semaphore;
+
+use super::config::Config;
+use super::definition::{EventTime, Gate};
+use super::result::{Ask, MAX_ROWS, ResultRow, RunError, Runner, Selection, Window};
+use super::rows;
+use crate::clock::Clock;
+use crate::query::gateway::{Resources, Shape};
+use crate::query::params::{self, Param, Params};
+use crate::query::within::{self, Spans, Within};
+use crate::query::{self, Gateway, Limits, Statement};
+use crate::store::Reader;
+
+/// Parameters that a query may name.
+pub(super) const PARAMETERS: [&str; 3] = ["window_start", "window_end", "gate"];
+/// The column whose ids become those of the verdict.
+pub(super) const TRACE_IDS: &str = "trace_ids";
+/// Tables beside `spans` and the column by which the implicit window reads them.
+const WINDOWED: &[(&str, &str)] =
+    &[("gate_results", "last_tick"), ("gate_transitions", "tick"), ("pipeline_definitions", "deployed_at")];
+
+/// A gateway for gates alone: `max(1, cores / 2)` runs at a time, with `gates.rerun_memory` each.
+///
+/// `tables` are those of other modules. Errors: as [`Gateway::with`].
+pub fn gateway(
+    reader: Reader,
+    query: &query::Config,
+    gates: &Config,
+    tables: Vec<(String, Arc<dyn TableProvider>)>,
+    clock: Clock,
+) -> Result<Gateway, query::Error> {
+    let config = query::Config {
+        // A gate's own `timeout` is shorter.
+        timeout: std::time::Duration::from_secs(600),
+        ..query.clone()
+    };
+    let bytes = gates.rerun_memory.saturating_mul(at_a_time() as u64);
+    let resources = Resources { memory_bytes: usize::try_from(bytes).unwrap_or(usize::MAX), spill: None };
+    // Its own registry: the metrics of the statements of people stay theirs.
+    Gateway::with(reader, config, resources, tables, clock, &prometheus::Registry::new())
+}
+
+fn at_a_time() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).div_euclid(2).max(1)
+}
+
+/// Runs asks over `gateway`, `max(1, cores / 2)` at a time.
+pub fn runner(gateway: Gateway) -> Runner {
+    let places = Arc::new(Semaphore::new(at_a_time()));
+    Runner::new(move |ask| {
+        let (gateway, places) = (gateway.clone(), places.clone());
+        Box::pin(async move {
+            let _place = places.acquire().await.map_err(|_| RunError::Run("the daemon stops".to_owned()))?;
+            run(&gateway, &ask).await
+        })
+    })
+}
+
+/// The rows of `ask`, one a key.
+///
+/// Errors: see [`RunError`].
+pub async fn run(gateway: &Gateway, ask: &Ask) -> Result<Vec<ResultRow>, RunError> {
+    let gate = ask.gate.as_ref();
+    let statement = Statement {
+        sql: gate.source.sql.clone(),
+        params: params(gate, ask.window),
+        limits: Limits { rows: Some(MAX_ROWS as u64), bytes: None, time: Some(gate.timeout) },
+        as_of_us: None,
+        shape: Shape::Arrow,
+    };
+    let within = Within { cut_us: Some(ask.cut_us), ..within(gate, ask.window, &ask.spans) };
+    let mut answer = gateway.run_within(statement, within).await.map_err(|error| failed(&error))?;
+    let batches = answer.collect().await.map_err(|error| failed(&error))?;
+    if answer.truncated {
+        return Err(RunError::TooManyRows);
+    }
+    rows::read(gate, &batches)
+}
+
+/// The parameters that the query names.
+pub(super) fn params(gate: &Gate, window: Window) -> Params {
+    let value = |name: &str| match name {
+        "window_start" => Some(Param::Instant(window.start_ns)),
+        "window_end" => Some(Param::Instant(window.end_ns)),
+        "gate" => Some(Param::Text(gate.name.clone())),
+        _ => None,
+    };
+    let named = params::names(&gate.source.sql);
+    Params::Map(named.into_iter().filter_map(|(name, _)| Some((name.clone(), value(&name)?))).collect())
+}
+
+/// Which rows the query sees, without the cut.
+pub(super) fn within(gate: &Gate, window: Window, spans: &Selection) -> Within {
+    let spans = match spans {
+        Selection::OfRun(run) => Spans::OfRun(run.clone()),
+        Selection::OfGate => {
+            let origins = [("pipeline", gate.include_pipeline_spans), ("self", gate.include_own_spans)];
+            Spans::NotOf(origins.into_iter().filter(|(_, included)| !included).map(|(origin, _)| origin).collect())
+        }
+    };
+    let spans_by = match gate.time {
+        EventTime::End => "end_time",
+        EventTime::Start => "start_time",
+    };
+    let Window { start_ns, end_ns } = window;
+    let window = within::Window { start_ns, end_ns, spans_by, tables: WINDOWED };
+    Within { cut_us: None, spans, window: (!gate.source.explicit_window).then_some(window) }
+}
+
+fn failed(error: &query::Error) -> RunError {
+    use query::Code;
+    let text = error.message.clone();
+    match error.code {
+        Code::Timeout => RunError::Timeout,
+        Code::LimitMemory | Code::LimitSpill => RunError::Memory(text),
+        Code::Syntax
+        | Code::UnknownTable
+        | Code::UnknownColumn
+        | Code::UnknownFunction
+        | Code::Type
+        | Code::NotAllowed
+        | Code::TooComplex => RunError::Plan(text),
+        _ => RunError::Run(text),
+    }
+}

@@ -1,0 +1,128 @@
+//! Event time: when a tick closes (gates.md 3, [first]).
+//!
+//! Duty: the frontier M and the ticks that are due by it. Guarantee: M never goes back, across restarts neither; a tick is
+//! a point of the grid `k × interval` since 1970. Left to others: what counts in a window (`result`), closing (`evaluator`).
+
+use std::time::Duration;
+
+use super::definition::Group;
+
+/// Due ticks of one group above which the oldest are dropped.
+pub const MAX_DUE: usize = 4;
+
+/// A duration as event time, in ns.
+pub fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The frontier M: with no sources yet, the clock that never goes back.
+#[derive(Clone, Copy, Debug)]
+pub struct Frontier {
+    m_ns: i64,
+}
+
+impl Frontier {
+    /// Not below `floor_ns`: what closed ticks before a restart were past.
+    pub const fn new(floor_ns: i64) -> Self {
+        Self { m_ns: floor_ns }
+    }
+
+    /// M at `clock_ns`.
+    pub fn advance(&mut self, clock_ns: i64) -> i64 {
+        self.m_ns = self.m_ns.max(clock_ns);
+        self.m_ns
+    }
+}
+
+/// The grid of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Distance of ticks, ns.
+    pub interval_ns: i64,
+    /// How far M must be past a tick, ns.
+    pub offset_ns: i64,
+}
+
+impl Grid {
+    /// Of `group`.
+    pub fn of(group: &Group) -> Self {
+        Self { interval_ns: nanos(group.interval).max(1), offset_ns: nanos(group.query_offset) }
+    }
+
+    /// The last tick that is closed by M = `m_ns`.
+    pub fn last_due(self, m_ns: i64) -> i64 {
+        m_ns.saturating_sub(self.offset_ns).div_euclid(self.interval_ns).saturating_mul(self.interval_ns)
+    }
+
+    /// The first tick behind `t_ns`.
+    pub fn next(self, t_ns: i64) -> i64 {
+        (t_ns.div_euclid(self.interval_ns) + 1).saturating_mul(self.interval_ns)
+    }
+
+    /// Ticks behind `last_ns` that M = `m_ns` closes.
+    pub fn count_due(self, last_ns: i64, m_ns: i64) -> usize {
+        let (first, last) = (self.next(last_ns), self.last_due(m_ns));
+        if last < first {
+            return 0;
+        }
+        usize::try_from((last - first) / self.interval_ns).unwrap_or(usize::MAX - 1) + 1
+    }
+}
+
+/// Which of the due ticks are evaluated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Too old: missed(overrun). A range of the grid, first and last; `None` = none.
+    pub dropped: Option<(i64, i64)>,
+    /// To evaluate next.
+    pub next_ns: i64,
+}
+
+/// Ticks of `grid` behind `last_ns` at M = `m_ns`; `None` = none is due. At most [`MAX_DUE`] are kept; those up to
+/// `resumed_ns` were already being worked on when the daemon stopped, so they are not dropped.
+pub fn due(grid: Grid, last_ns: i64, m_ns: i64, resumed_ns: i64) -> Option<Due> {
+    let count = grid.count_due(last_ns, m_ns);
+    if count == 0 {
+        return None;
+    }
+    let first = grid.next(last_ns);
+    if first <= resumed_ns || count <= MAX_DUE {
+        return Some(Due { dropped: None, next_ns: first });
+    }
+    let last = grid.last_due(m_ns);
+    let next_ns = last - grid.interval_ns * (MAX_DUE as i64 - 1);
+    Some(Due { dropped: Some((first, next_ns - grid.interval_ns)), next_ns })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRID: Grid = Grid { interval_ns: 30, offset_ns: 20 };
+
+    #[test]
+    fn a_tick_closes_once_m_is_an_offset_past_it() {
+        assert_eq!(due(GRID, 60, 109, 0), None);
+        assert_eq!(due(GRID, 60, 110, 0), Some(Due { dropped: None, next_ns: 90 }));
+        assert_eq!(due(GRID, 61, 110, 0), Some(Due { dropped: None, next_ns: 90 }), "after a change of the grid");
+    }
+
+    #[test]
+    fn m_never_goes_back() {
+        let mut m = Frontier::new(500);
+        assert_eq!([m.advance(400), m.advance(600), m.advance(550)], [500, 600, 600]);
+    }
+
+    #[test]
+    fn of_more_than_four_due_ticks_the_oldest_are_dropped() {
+        assert_eq!(due(GRID, 0, 140, 0), Some(Due { dropped: None, next_ns: 30 }), "30 60 90 120");
+        assert_eq!(due(GRID, 0, 170, 0), Some(Due { dropped: Some((30, 30)), next_ns: 60 }));
+        assert_eq!(due(GRID, 0, 320, 0), Some(Due { dropped: Some((30, 180)), next_ns: 210 }));
+    }
+
+    #[test]
+    fn ticks_that_were_due_before_a_restart_are_not_dropped() {
+        assert_eq!(due(GRID, 0, 320, 45), Some(Due { dropped: None, next_ns: 30 }));
+        assert_eq!(due(GRID, 30, 320, 45), Some(Due { dropped: Some((60, 180)), next_ns: 210 }));
+    }
+}
