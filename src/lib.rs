@@ -26,6 +26,7 @@ pub mod store;
 pub mod query;
 pub mod gate;
 pub mod engine;
+pub mod learn;
 pub mod telemetry;
 pub mod web;
 pub mod config;

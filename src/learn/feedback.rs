@@ -54,7 +54,7 @@ pub struct TryFacts {
 }
 
 /// The first effective verdict over a window that began after the run's end.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Its tick.
     pub t_ns: i64,

@@ -52,7 +52,9 @@ pub enum Error {
     #[error("learn.redb: {0}; check the disk of the data folder")]
     Storage(Box<redb::Error>),
     /// Written by a newer version.
-    #[error("learn.redb has format {0}, this version reads {FORMAT}; use the version that wrote it, or move the file away")]
+    #[error(
+        "learn.redb has format {0}, this version reads {FORMAT}; use the version that wrote it, or move the file away"
+    )]
     Format(u32),
     /// A row that cannot be read.
     #[error("learn.redb: a row cannot be read ({0}); move the file away to start anew")]

@@ -127,7 +127,7 @@ impl EngineEvents {
 }
 
 /// An episode whose facts are wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted {
     /// Name of the gate.
     pub gate: String,
@@ -135,7 +135,7 @@ pub struct Wanted {
     pub key: String,
     /// Number of the episode.
     pub episode: u64,
-    /// When the run ended: the verdict wanted is the first of a window that began then or later.
+    /// When the run ended: the verdict wanted is the first of a window that began then or later. `None` = none is wanted.
     pub run_ended_ns: Option<i64>,
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use redb::{ReadableDatabase as _, ReadableTable as _};
 
 use super::{
-    BY_AGE, BY_RUN, CLOCK, CURSOR, ClockRow, Cursors, Error, GateRun, Journal, META, PATTERNS, RUN, RUNS, RunRow, TENANT,
-    TRIES, TryRow, WATCH, decode, stored,
+    BY_AGE, BY_RUN, CLOCK, CURSOR, ClockRow, Cursors, Error, GateRun, Journal, META, PATTERNS, RUN, RUNS, RunRow,
+    TENANT, TRIES, TryRow, WATCH, decode, stored,
 };
 use crate::learn::patterns::fold::Row;
 
@@ -74,7 +74,8 @@ impl Journal {
         for entry in order.iter()? {
             let key = entry?.0;
             let (_, _, effect) = key.value();
-            let row = stored(&tries, effect)?.ok_or_else(|| Error::Damaged(format!("the try {effect} is not there")))?;
+            let row =
+                stored(&tries, effect)?.ok_or_else(|| Error::Damaged(format!("the try {effect} is not there")))?;
             rows.push((effect.to_owned(), row));
         }
         Ok(rows)

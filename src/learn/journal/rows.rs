@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::learn::feedback::{Decision, RunEnd, TryFacts};
+use crate::learn::feedback::{Decision, RunEnd, TryFacts, Verdict};
 
 /// First byte of every row.
 const VERSION: u8 = 1;
@@ -108,7 +108,7 @@ pub struct TryRow {
 }
 
 /// Table `run`, by key of the root instance: a run of a gate whose tries are not all decided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GateRun {
     /// Name of the gate.
     pub gate: String,
@@ -120,6 +120,8 @@ pub struct GateRun {
     pub pipeline: String,
     /// When and how it ended.
     pub ended: Option<(i64, RunEnd)>,
+    /// The first verdict after; once seen it stays, for `gate_results` keeps only the last value of equal outcomes.
+    pub verdict: Option<Verdict>,
     /// Effect key of its newest try.
     pub newest: Option<String>,
 }

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use redb::{ReadableTable as _, ReadableTableMetadata as _, Table, WriteTransaction};
 use sha2::{Digest as _, Sha256};
 
-use super::{BY_AGE, Bytes, CLOCK, ClockRow, Error, Journal, PATTERNS, RUNS, RunRow, RunState, TENANT, decode, encode, stored};
+use super::{
+    BY_AGE, Bytes, CLOCK, ClockRow, Error, Journal, PATTERNS, RUNS, RunRow, RunState, TENANT, decode, encode, stored,
+};
 use crate::learn::patterns::fold::{self, Row, Selected, Tick};
 
 /// Run rows are kept for this event time.
@@ -123,7 +125,9 @@ impl Journal {
                 }
                 if left == 0 {
                     clocks.remove((TENANT, name.as_str()))?;
-                    runs.retain_in((TENANT, name.as_str(), i64::MIN)..=(TENANT, name.as_str(), i64::MAX), |_, _| false)?;
+                    runs.retain_in((TENANT, name.as_str(), i64::MIN)..=(TENANT, name.as_str(), i64::MAX), |_, _| {
+                        false
+                    })?;
                 }
             }
         }

@@ -119,6 +119,7 @@ impl<'t> Tables<'t> {
                     episode: *episode,
                     pipeline: pipeline.clone(),
                     ended: None,
+                    verdict: None,
                     newest: None,
                 };
                 if self.run.get(*run)?.is_none() {
@@ -206,18 +207,17 @@ impl<'t> Tables<'t> {
         Ok(changed)
     }
 
-    fn settle_run(
-        &mut self,
-        run: i64,
-        of: &GateRun,
-        episode: &EpisodeFacts,
-        taken: &mut Taken,
-    ) -> Result<bool, Error> {
+    fn settle_run(&mut self, run: i64, of: &GateRun, episode: &EpisodeFacts, taken: &mut Taken) -> Result<bool, Error> {
         let mut effects = Vec::new();
         for entry in self.by_run.range((run, i64::MIN, "")..(run.saturating_add(1), i64::MIN, ""))? {
             effects.push(entry?.0.value().2.to_owned());
         }
+        let episode = &EpisodeFacts { verdict: of.verdict.or(episode.verdict), ..*episode };
         let (mut changed, mut is_open) = (false, false);
+        if episode.verdict != of.verdict {
+            changed = true;
+            self.put_run(run, &GateRun { verdict: episode.verdict, ..of.clone() })?;
+        }
         for effect in effects {
             let Some(before) = stored::<_, TryRow>(&self.tries, effect.as_str())? else { continue };
             let mut row = before.clone();
@@ -289,6 +289,6 @@ fn wanted(run: &GateRun) -> Wanted {
         gate: run.gate.clone(),
         key: run.key.clone(),
         episode: run.episode,
-        run_ended_ns: run.ended.map(|(ended_ns, _)| ended_ns),
+        run_ended_ns: run.ended.map(|(ended_ns, _)| ended_ns).filter(|_| run.verdict.is_none()),
     }
 }

@@ -97,7 +97,12 @@ pub fn read(text: &str, teller: Teller<'_>) -> Header {
         }
         seen.push(line.key);
         if line.value.is_empty() {
-            teller.tell(Code::Header, line.key_at, format!("`{}` has no value", line.key), "write one behind the colon");
+            teller.tell(
+                Code::Header,
+                line.key_at,
+                format!("`{}` has no value", line.key),
+                "write one behind the colon",
+            );
             continue;
         }
         take(&mut header, &line, teller);

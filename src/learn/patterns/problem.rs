@@ -104,16 +104,6 @@ impl Teller<'_> {
 }
 
 impl Problems {
-    /// Whether one of those found so far stops the load.
-    pub fn has_errors(&self) -> bool {
-        self.found.borrow().iter().any(|problem| problem.code.is_error())
-    }
-
-    /// How many were found so far.
-    pub fn count(&self) -> usize {
-        self.found.borrow().len()
-    }
-
     /// All of them, sorted by file, line and column, each once.
     pub fn into_sorted(self) -> Vec<Problem> {
         let mut found = self.found.into_inner();
