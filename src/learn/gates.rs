@@ -206,45 +206,4 @@ fn labels(key: &str) -> BTreeMap<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::gate::identity::alert_key;
-    use crate::gate::result::Window;
-
-    proptest! {
-        #[test]
-        fn an_alert_key_is_read_back(of in proptest::collection::btree_map("[a,=\\\\]{1,4}", "[b,=\\\\]{0,4}", 0..4)) {
-            prop_assert_eq!(labels(&alert_key(&of)), of);
-        }
-    }
-
-    #[test]
-    fn the_first_tick_of_a_row_behind_a_time_is_on_its_grid() {
-        let run = OutcomeRun {
-            gate: "g".into(),
-            generation: 1,
-            group: "gg".into(),
-            key: String::new(),
-            outcome: Outcome::Fail,
-            first_tick_ns: 60,
-            last_tick_ns: 150,
-            evaluations: 4,
-            value: Some(1.0),
-            values: (4.0, 4),
-            n: None,
-            window: Window { start_ns: 90, end_ns: 150 },
-            cut_us: 1,
-            evidence: String::new(),
-            trace_ids: vec![],
-            dry_run: false,
-            cost_ns: 0,
-        };
-        let of = |from_ns| first_tick(&run, from_ns);
-        assert_eq!(
-            [of(10), of(60), of(61), of(90), of(150), of(151)],
-            [Some(60), Some(60), Some(90), Some(90), Some(150), None]
-        );
-    }
-}
+mod tests;

@@ -92,7 +92,7 @@ pub struct Page {
 /// The engine's journal; cheap to clone.
 #[derive(Clone)]
 pub struct EngineEvents {
-    head: Arc<dyn Fn() -> Result<u64, String> + Send + Sync>,
+    head: Arc<Head>,
     from: Arc<dyn Fn(u64, usize) -> Result<Page, String> + Send + Sync>,
 }
 
@@ -139,11 +139,15 @@ pub struct Wanted {
     pub run_ended_ns: Option<i64>,
 }
 
+type Head = dyn Fn() -> Result<u64, String> + Send + Sync;
+type Look = dyn Fn(&[Wanted]) -> Result<Vec<EpisodeFacts>, String> + Send + Sync;
+type Run = dyn Fn(Ask) -> BoxFuture<'static, Result<Vec<RecordBatch>, String>> + Send + Sync;
+
 /// The gates' journal; cheap to clone.
 #[derive(Clone)]
 pub struct GateFacts {
-    head: Arc<dyn Fn() -> Result<u64, String> + Send + Sync>,
-    look: Arc<dyn Fn(&[Wanted]) -> Result<Vec<EpisodeFacts>, String> + Send + Sync>,
+    head: Arc<Head>,
+    look: Arc<Look>,
 }
 
 impl GateFacts {
@@ -193,7 +197,7 @@ pub struct Ask {
 
 /// Runs the statements of pattern files; cheap to clone.
 #[derive(Clone)]
-pub struct Asker(Arc<dyn Fn(Ask) -> BoxFuture<'static, Result<Vec<RecordBatch>, String>> + Send + Sync>);
+pub struct Asker(Arc<Run>);
 
 impl Asker {
     /// An asker that answers by `run`; dropping its future stops the statement.

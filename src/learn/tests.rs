@@ -209,14 +209,17 @@ fn feedback_table(rows: &[Kind]) -> Arc<dyn TableProvider> {
     let run = vec![Field::new("run", DataType::Int64, false)];
     let schema = Arc::new(Schema::new([fields, run].concat()));
     let same = |value: &'static str| Arc::new(StringArray::from(vec![value; rows.len()]));
-    let batch = RecordBatch::try_new(schema.clone(), vec![
-        same("g"),
-        same("p"),
-        same("go"),
-        Arc::new(rows.iter().map(|row| Some(row.0)).collect::<StringArray>()),
-        Arc::new(rows.iter().map(|row| row.1).collect::<StringArray>()),
-        Arc::new(rows.iter().map(|row| row.2).collect::<Int64Array>()),
-    ]);
+    let batch = RecordBatch::try_new(
+        schema.clone(),
+        vec![
+            same("g"),
+            same("p"),
+            same("go"),
+            Arc::new(rows.iter().map(|row| Some(row.0)).collect::<StringArray>()),
+            Arc::new(rows.iter().map(|row| row.1).collect::<StringArray>()),
+            Arc::new(rows.iter().map(|row| row.2).collect::<Int64Array>()),
+        ],
+    );
     Arc::new(MemTable::try_new(schema, vec![vec![batch.unwrap()]]).unwrap())
 }
 
@@ -294,9 +297,8 @@ fn result(window_end_ns: i64, cut_us: i64) -> RecordBatch {
     let tick = window_end_ns / S / 30;
     let keys: Vec<String> = (0..tick % 4).map(|i| format!("k{}", (i + tick) % 5)).collect();
     let counts = Int64Array::from(vec![cut_us % 7 + 1; keys.len()]);
-    let fields = ["k", "support", "n"].map(|name| {
-        Field::new(name, if name == "k" { DataType::Utf8 } else { DataType::Int64 }, true)
-    });
+    let fields = ["k", "support", "n"]
+        .map(|name| Field::new(name, if name == "k" { DataType::Utf8 } else { DataType::Int64 }, true));
     let columns: Vec<arrow::array::ArrayRef> =
         vec![Arc::new(StringArray::from(keys)), Arc::new(counts.clone()), Arc::new(counts)];
     RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), columns).unwrap()
@@ -460,4 +462,22 @@ async fn switched_off_it_opens_no_file_and_its_tables_are_empty() {
         assert_eq!(ask(&gateway, &format!("SELECT count(*) FROM {table}"), Params::None).await.unwrap(), [["0"]]);
     }
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn it_follows_by_itself_and_stops_when_told() {
+    let house = house(GateFacts::none());
+    let journal = house.learn.follower().unwrap().journal().clone();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(house.learn.run(stop.clone()));
+    house.engine.happens(10, start(7));
+    house.engine.happens(11, code(7, "e1", "a"));
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    while journal.cursors().unwrap().engine < 2 {
+        assert!(tokio::time::Instant::now() < until, "it does not follow");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(journal.feedback().unwrap().len(), 1);
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }

@@ -81,11 +81,8 @@ fn end(run: i64, how: RunEnd) -> EngineFact {
 
 /// `(second, fact)` of each event.
 fn events(of: Vec<(i64, EngineFact)>) -> Vec<EngineEvent> {
-    let event = |(at, (at_s, fact)): (usize, (i64, EngineFact))| EngineEvent {
-        sequence: at as u64 + 1,
-        at_ns: at_s * S,
-        fact,
-    };
+    let event =
+        |(at, (at_s, fact)): (usize, (i64, EngineFact))| EngineEvent { sequence: at as u64 + 1, at_ns: at_s * S, fact };
     of.into_iter().enumerate().map(event).collect()
 }
 
@@ -122,7 +119,8 @@ fn transcribed(events: &[EngineEvent], gates: &[Gates]) -> Vec<Told> {
     }
     runs.sort_unstable();
     let before = gates.iter().find_map(|of| if let What::Fired(value) = of.what { Some(value) } else { None });
-    let ended = gates.iter().find_map(|of| if let What::Ended(t, passed) = of.what { Some((t * S, passed)) } else { None });
+    let ended =
+        gates.iter().find_map(|of| if let What::Ended(t, passed) = of.what { Some((t * S, passed)) } else { None });
     let mut rows = Vec::new();
     for run in runs {
         let own: Vec<&EngineEvent> = events.iter().filter(|event| run_of(&event.fact) == run).collect();
@@ -196,9 +194,17 @@ fn scenarios() -> Vec<Scenario> {
         ("recovered", one_try(Completed), gates(&[fired, (25, Verdict(true, 0.9)), (30, Ended(30, true))])),
         ("not better", one_try(Completed), gates(&[fired, (25, Verdict(false, 0.3)), (40, Ended(40, true))])),
         ("passes, then open", one_try(Completed), gates(&[fired, (24, Verdict(false, 0.1)), (25, Verdict(true, 0.9))])),
-        ("resolved before the run's end", one_try(Completed), gates(&[fired, (14, Ended(14, true)), (25, Verdict(false, 0.1))])),
+        (
+            "resolved before the run's end",
+            one_try(Completed),
+            gates(&[fired, (14, Ended(14, true)), (25, Verdict(false, 0.1))]),
+        ),
         ("stale", one_try(Completed), gates(&[fired, (20, Ended(20, false)), (26, Verdict(false, 0.1))])),
-        ("closed by hand ahead of a tick", one_try(Completed), gates(&[fired, (24, Ended(28, false)), (26, Verdict(false, 0.1)), (30, Tick)])),
+        (
+            "closed by hand ahead of a tick",
+            one_try(Completed),
+            gates(&[fired, (24, Ended(28, false)), (26, Verdict(false, 0.1)), (30, Tick)]),
+        ),
         ("failed", one_try(Failed), gates(&[fired, (25, Verdict(false, 0.3)), (40, Ended(40, true))])),
         ("cancelled", one_try(Cancelled), gates(&[fired, (40, Ended(40, true))])),
         (
@@ -228,12 +234,22 @@ fn scenarios() -> Vec<Scenario> {
             ]),
             gates(&[fired, (26, Verdict(false, 0.3))]),
         ),
-        ("not over", events(vec![(10, start(1)), (11, code(1, "e1", "a", Stage)), (12, judged(1, 0.5))]), gates(&[fired, (20, Ended(20, true))])),
+        (
+            "not over",
+            events(vec![(10, start(1)), (11, code(1, "e1", "a", Stage)), (12, judged(1, 0.5))]),
+            gates(&[fired, (20, Ended(20, true))]),
+        ),
     ]
 }
 
 /// Takes the next of engine (`false`) or gates (`true`).
-fn step(journal: &Journal, events: &[EngineEvent], all: &[Gates], taken: &mut (usize, usize), gate: bool) -> Result<(), Error> {
+fn step(
+    journal: &Journal,
+    events: &[EngineEvent],
+    all: &[Gates],
+    taken: &mut (usize, usize),
+    gate: bool,
+) -> Result<(), Error> {
     if gate {
         journal.take_gates(taken.1 as u64 + 1, &look(&all[..=taken.1]))?;
         taken.1 += 1;

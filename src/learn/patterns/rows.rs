@@ -149,7 +149,70 @@ fn bounded(mut evidence: Map<String, Value>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{BooleanArray, Float64Array, Int64Array, StringArray};
+    use arrow::datatypes::{Field, Schema};
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+        let field = |(name, array): &(&str, ArrayRef)| Field::new(*name, array.data_type().clone(), true);
+        let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
+        RecordBatch::try_new(Arc::new(schema), columns.into_iter().map(|(_, array)| array).collect()).unwrap()
+    }
+
+    fn told(support: Vec<Option<i64>>, n: Vec<Option<i64>>, rest: Option<(Option<i64>, Option<i64>)>) -> String {
+        let keys: ArrayRef = Arc::new(StringArray::from(vec!["a"; support.len()]));
+        let mut columns: Vec<(&str, ArrayRef)> =
+            vec![("k", keys), ("support", Arc::new(Int64Array::from(support))), ("n", Arc::new(Int64Array::from(n)))];
+        if let Some((support, n)) = rest {
+            columns.push(("rest_support", Arc::new(Int64Array::from(vec![support]))));
+            columns.push(("rest_n", Arc::new(Int64Array::from(vec![n]))));
+        }
+        read(&["k".to_owned()], &[batch(columns)]).map_or_else(|why| why, |rows| format!("{} rows", rows.len()))
+    }
+
+    #[test]
+    fn a_value_outside_its_rule_is_an_error_of_the_run() {
+        let one = |support, n, rest| told(vec![support], vec![n], rest);
+        assert_eq!(one(Some(1), Some(1), None), "1 rows");
+        assert_eq!(one(Some(1), Some(1), Some((Some(0), Some(0)))), "1 rows");
+        assert_eq!(one(None, Some(1), None), "the row `k=a`: `support` is NULL");
+        assert_eq!(one(Some(1), None, None), "the row `k=a`: `n` is NULL");
+        assert_eq!(one(Some(-1), Some(1), None), "the row `k=a`: `support` is -1");
+        assert!(one(Some(0), Some(1), None).contains("1 ≤ support ≤ n is expected"));
+        assert!(one(Some(2), Some(1), None).contains("1 ≤ support ≤ n is expected"));
+        assert!(one(Some(1), Some(1), Some((Some(2), Some(1)))).contains("`rest_support` is 2 and `rest_n` 1"));
+        assert!(one(Some(1), Some(1), Some((None, Some(1)))).contains("only one of"));
+        let twice = told(vec![Some(1); 2], vec![Some(1); 2], None);
+        assert_eq!(twice, "two rows have the key `k=a`; group the statement by every column of `by`");
+    }
+
+    fn any_column() -> impl Strategy<Value = ArrayRef> {
+        let some = proptest::option::of;
+        prop_oneof![
+            some(any::<i64>()).prop_map(|v| Arc::new(Int64Array::from(vec![v])) as ArrayRef),
+            some(any::<f64>()).prop_map(|v| Arc::new(Float64Array::from(vec![v])) as ArrayRef),
+            some(any::<bool>()).prop_map(|v| Arc::new(BooleanArray::from(vec![v])) as ArrayRef),
+            some(".{0,20}").prop_map(|v| Arc::new(StringArray::from(vec![v])) as ArrayRef),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_result_panics(
+            columns in proptest::collection::btree_map(
+                proptest::sample::select(vec!["k", "support", "n", "rest_support", "rest_n", "trace_ids", "x"]),
+                any_column(),
+                1..7,
+            ),
+        ) {
+            let batch = batch(columns.into_iter().collect());
+            let _ = read(&["k".to_owned()], &[batch]);
+        }
+    }
 
     #[test]
     fn evidence_is_cut_at_its_longest_text_and_marked() {

@@ -67,10 +67,8 @@ fn every_code_is_told_with_its_place() {
 
 #[test]
 fn names_and_files_that_are_not_there_are_told() {
-    let tree = crate::yaml::parse(
-        "patterns: {new_operatoin: {enabled: false}}",
-        &crate::yaml::Mark::of_source(0, "c.yaml"),
-    );
+    let tree =
+        crate::yaml::parse("patterns: {new_operatoin: {enabled: false}}", &crate::yaml::Mark::of_source(0, "c.yaml"));
     let (tree, problems) = (tree.unwrap(), crate::yaml::Problems::new());
     let config = Config::read(&crate::yaml::Section::root(&tree, &problems), &crate::gate::Config::default());
     let good = b"-- about: x\n-- by: name\nSELECT name, count(*) AS support, count(*) AS n FROM spans GROUP BY 1";
@@ -118,7 +116,9 @@ fn the_question_is_statement_by_and_window_and_nothing_else() {
         change(&mut other);
         other.question() == first.question()
     };
-    assert!(same(&|p| p.sql = p.sql.replace("-- about", "--   note").replace("SELECT service_name", "SELECT  service_name")));
+    assert!(same(
+        &|p| p.sql = p.sql.replace("-- about", "--   note").replace("SELECT service_name", "SELECT  service_name")
+    ));
     assert!(same(&|p| p.thresholds.min_support = 99));
     assert!(same(&|p| p.every = Duration::from_secs(99)));
     assert!(same(&|p| p.by.reverse()));
