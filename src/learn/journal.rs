@@ -162,6 +162,9 @@ impl Journal {
 
     fn open_whole(path: &Path, clock: &Clock) -> Result<Self, Error> {
         let open = || {
+            if !path.exists() {
+                Self::make(path, clock)?;
+            }
             let journal = Self::over(Database::builder().create(path)?, LIMITS, clock)?;
             journal.check()?;
             Ok(journal)
@@ -171,6 +174,20 @@ impl Journal {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::Damaged("the file cannot be walked".to_owned())),
         }
+    }
+
+    /// Makes the file under another name first: a process that dies meanwhile leaves none that looks damaged.
+    fn make(path: &Path, clock: &Clock) -> Result<(), Error> {
+        let storage = |error: std::io::Error| Error::from(redb::Error::Io(error));
+        let new = path.with_extension("redb.new");
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(storage(error)),
+            _ => {}
+        }
+        drop(Self::over(Database::builder().create(&new)?, LIMITS, clock)?);
+        std::fs::rename(&new, path).map_err(storage)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(storage)
     }
 
     fn over(db: Database, limits: Limits, clock: &Clock) -> Result<Self, Error> {

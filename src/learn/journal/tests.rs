@@ -531,6 +531,16 @@ fn a_damaged_file_is_moved_away_and_a_new_one_begun() {
 }
 
 #[test]
+fn a_file_that_was_not_made_to_its_end_is_begun_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, quarantine) = (dir.path().join("learn.redb"), dir.path().join("quarantine"));
+    std::fs::write(dir.path().join("learn.redb.new"), b"half").unwrap();
+    let opened = Journal::open(&path, &quarantine, &Clock::manual(77, 1)).unwrap();
+    assert_eq!((opened.quarantined, keys(&opened.journal)), (None, vec![]));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn a_file_of_a_newer_version_is_refused_and_stays() {
     let dir = tempfile::tempdir().unwrap();
     let (path, quarantine) = (dir.path().join("learn.redb"), dir.path().join("quarantine"));

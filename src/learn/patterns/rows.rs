@@ -191,12 +191,12 @@ mod tests {
     }
 
     fn any_column() -> impl Strategy<Value = ArrayRef> {
-        let some = proptest::option::of;
+        use proptest::option::of;
         prop_oneof![
-            some(any::<i64>()).prop_map(|v| Arc::new(Int64Array::from(vec![v])) as ArrayRef),
-            some(any::<f64>()).prop_map(|v| Arc::new(Float64Array::from(vec![v])) as ArrayRef),
-            some(any::<bool>()).prop_map(|v| Arc::new(BooleanArray::from(vec![v])) as ArrayRef),
-            some(".{0,20}").prop_map(|v| Arc::new(StringArray::from(vec![v])) as ArrayRef),
+            of(any::<i64>()).prop_map(|v| Arc::new(Int64Array::from(vec![v])) as ArrayRef),
+            of(any::<f64>()).prop_map(|v| Arc::new(Float64Array::from(vec![v])) as ArrayRef),
+            of(any::<bool>()).prop_map(|v| Arc::new(BooleanArray::from(vec![v])) as ArrayRef),
+            of(".{0,20}").prop_map(|v| Arc::new(StringArray::from(vec![v])) as ArrayRef),
         ]
     }
 
