@@ -11,10 +11,12 @@ use std::sync::{Mutex, PoisonError};
 
 use super::feedback::{EpisodeEnd, EpisodeFacts, Verdict};
 use super::sources::{GateFacts, Wanted};
+use crate::gate::Group;
 use crate::gate::identity::{AlertId, TENANT};
 use crate::gate::journal::{self, Journal, OutcomeRun, Snapshot};
 use crate::gate::state::Cause;
 use crate::gate::verdict::Outcome;
+use crate::gate::window::Grid;
 
 /// Longest row of `gate_results`.
 const RUN_NS: i64 = 5 * 60 * 1_000_000_000;
@@ -33,6 +35,22 @@ pub fn facts(journal: Journal) -> GateFacts {
         let mut searched = searched.lock().unwrap_or_else(PoisonError::into_inner);
         look(&journal, wanted, &mut searched).map_err(|error| error.to_string())
     })
+}
+
+/// Whether every gate of `groups` has closed its ticks up to a time (ns since 1970), as far as `journal` says; for
+/// [`super::Progress`]. A gate without a row has no tick yet. What cannot be read is not closed.
+pub fn closed(journal: Journal, groups: &[Group]) -> impl Fn(i64) -> bool + Send + Sync + 'static {
+    let grids: Vec<(String, Grid)> =
+        groups.iter().flat_map(|group| group.gates.iter().map(|gate| (gate.name.clone(), Grid::of(group)))).collect();
+    move |t_ns| {
+        let rows = journal.snapshot().and_then(|snapshot| snapshot.gates());
+        rows.is_ok_and(|rows| {
+            grids.iter().all(|(name, grid)| {
+                let due_ns = Grid { offset_ns: 0, ..*grid }.last_due(t_ns);
+                rows.get(name).is_none_or(|row| !row.loaded || row.last_tick_ns >= due_ns)
+            })
+        })
+    }
 }
 
 /// Until which tick (ns since 1970) there was no verdict of the kind wanted: what is looked for again and again is looked for

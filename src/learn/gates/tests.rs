@@ -170,3 +170,21 @@ fn the_first_tick_of_a_row_behind_a_time_is_on_its_grid() {
         [Some(60), Some(60), Some(90), Some(90), Some(120), Some(150), None]
     );
 }
+
+#[test]
+fn gates_are_closed_up_to_a_time_once_their_last_tick_before_it_is_journaled() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("gates.redb")).unwrap();
+    let group = Group {
+        name: "gg".into(),
+        file: "f".into(),
+        interval: std::time::Duration::from_secs(30),
+        query_offset: std::time::Duration::from_secs(20),
+        labels: BTreeMap::new(),
+        gates: vec![crate::gate::definition::tests::gate("g", crate::gate::definition::Test::Above(0.9))],
+    };
+    let is_closed = closed(journal.clone(), &[group]);
+    assert!(is_closed(100 * S), "a gate without a row has no tick yet");
+    commit(&journal, 60, run(Outcome::Fail, 60, 60, 0.25), vec![], Batch::default());
+    assert_eq!([60, 89, 90, 150].map(|s| is_closed(s * S)), [true, true, false, false]);
+}
