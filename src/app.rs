@@ -7,6 +7,7 @@
 mod decode;
 mod own_spans;
 mod run_file;
+mod semconv;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -41,7 +42,9 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     telemetry::metrics::Process::register(&registry, clock.clone())?;
 
     let budget = Budget::try_new(config.memory_limit_bytes)?;
-    let store = Store::open(config.store.clone(), Disk::Os, clock.clone(), &budget, &registry).await?;
+    let conventions = semconv::open(&config, &registry).await?;
+    let check = conventions.check();
+    let store = Store::open_checked(config.store.clone(), Disk::Os, clock.clone(), &budget, &registry, check).await?;
     let into_store = export::weavergen::next(store.clone());
     let graph = Graph::build(&config.graph, &into_store);
 
@@ -55,6 +58,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     };
     let gateway = Gateway::with(store.reader(), config.query.clone(), resources, Vec::new(), clock.clone(), &registry)
         .context("cannot start the query threads")?;
+    gateway.set_registry_types(conventions.attribute_types());
     let side = Side::bind(&config, &gateway, &registry, &store, &clock).await?;
 
     let run_file = RunFile::write(
@@ -78,6 +82,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
         let timeout = config.shutdown_timeout;
         serving.spawn(async move { receiver.serve(drain, timeout).await });
     }
+    tokio::spawn(semconv::follow(conventions, gateway.clone(), drain.clone()));
     let own_stop = CancellationToken::new();
     let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store)));
 
@@ -203,6 +208,7 @@ impl Side {
             let link = |address: Option<&SocketAddr>, path: &str| address.map(|a| format!("http://{a}{path}"));
             let state = web::AppState {
                 gateway: gateway.clone(),
+                store: Some(store.clone()),
                 access: Arc::new(access),
                 hosts: Arc::new(Hosts::new(&config.web.allowed_hosts)),
                 links: Arc::new(web::Links {

@@ -59,6 +59,8 @@ pub enum Op {
     Rename,
     /// A read.
     Read,
+    /// Removal of a file or a directory.
+    Remove,
 }
 
 impl Disk {
@@ -129,12 +131,25 @@ impl Disk {
 
     /// Removes a file.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
+        self.check(Op::Remove, path)?;
         fs::remove_file(path)
     }
 
     /// Removes a file, or a directory with all that is in it.
     pub fn remove_all(&self, path: &Path) -> io::Result<()> {
+        self.check(Op::Remove, path)?;
         if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    }
+
+    /// Removes a directory; one that is not empty is an error.
+    pub fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.check(Op::Remove, path)?;
+        fs::remove_dir(path)
+    }
+
+    /// Gives a file the permissions of another.
+    pub fn copy_mode(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::set_permissions(to, fs::metadata(from)?.permissions())
     }
 
     /// Makes creations, renames and removals in a directory durable.

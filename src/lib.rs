@@ -1,8 +1,8 @@
 //! weavergen: spans in, durable, SQL out.
 //!
 //! The modules stand in the order of the data. A request's bytes come in at [`receive`], become columns in [`otlp`], go
-//! through [`process`] to the exporters of [`export`] as [`graph`] wires them, and are kept by [`store`]: first in the
-//! write-ahead log, then in memory, then in Parquet parts. [`query`] answers SQL over one snapshot of memory and parts;
+//! through [`process`] to the exporters of [`export`] as [`graph`] wires them, are checked by [`semconv`] and kept by
+//! [`store`]: first in the write-ahead log, then in memory, then in Parquet parts. [`query`] answers SQL over one snapshot of memory and parts;
 //! [`web`] and [`cli`] are its faces. [`config`] reads what the user wrote, [`app`] builds the parts and is the only
 //! place that knows all of them.
 //!
@@ -22,8 +22,10 @@ pub mod receive;
 pub mod process;
 pub mod export;
 pub mod graph;
+pub mod semconv;
 pub mod store;
 pub mod query;
+pub mod generate;
 pub mod gate;
 pub mod engine;
 pub mod learn;

@@ -13,3 +13,6 @@ pub mod model;
 pub mod feel;
 pub mod lint;
 pub mod core;
+
+#[cfg(test)]
+mod claims;

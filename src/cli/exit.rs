@@ -47,12 +47,17 @@ impl Exit {
     /// The code of what keeps the daemon from starting: a setting (78), an address or lock in use (69), data (74).
     fn of_start(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
         if let Some(error) = cause.downcast_ref::<crate::store::Error>() {
-            return Some(if error.class() == Class::Conflict { Self::Unavailable } else { Self::Io });
+            // Another process has the folder, or took the store over meanwhile.
+            let taken = error.class() == Class::Conflict || matches!(error, crate::store::Error::Superseded { .. });
+            return Some(if taken { Self::Unavailable } else { Self::Io });
         }
         if cause.is::<crate::budget::LimitTooSmall>() {
             return Some(Self::Config);
         }
         if let Some(error) = cause.downcast_ref::<crate::access::Error>() {
+            return Some(if error.class() == Class::Invalid { Self::Config } else { Self::Io });
+        }
+        if let Some(error) = cause.downcast_ref::<crate::semconv::Error>() {
             return Some(if error.class() == Class::Invalid { Self::Config } else { Self::Io });
         }
         let unavailable = cause.is::<crate::telemetry::BindError>()

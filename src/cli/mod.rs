@@ -6,12 +6,17 @@
 pub mod demo;
 pub mod demo_service;
 pub mod exit;
+pub mod generate;
+pub mod gates;
 pub mod health;
 pub mod loadgen;
 pub mod output;
 pub mod run;
+pub mod sandbox;
+pub mod semconv;
 pub mod sources;
 pub mod sql;
+pub mod store;
 pub mod validate;
 
 use clap::{Parser, Subcommand};
@@ -42,6 +47,13 @@ pub enum Command {
     Validate(validate::Args),
     /// Run one SQL statement, by the daemon or over a data folder
     Sql(sql::Args),
+    /// List, sum up, check or flush the stored spans
+    Store(store::Args),
+    /// Registries of semantic conventions
+    #[command(subcommand)]
+    Semconv(semconv::Command),
+    /// Check gate files, list and show gates
+    Gates(gates::Args),
     /// Ask the daemon whether it is ready
     Health(health::Args),
     /// Show the main job on an embedded store: nothing to install
@@ -51,6 +63,11 @@ pub enum Command {
     DemoService(demo_service::Args),
     /// Send seeded traces to an OTLP endpoint and report what became of them
     Loadgen(loadgen::Args),
+    /// Generate files from a registry of semantic conventions
+    Generate(generate::Args),
+    /// Start a command of a pipeline; the daemon calls it, people do not
+    #[command(name = "__sandbox", hide = true)]
+    Sandbox(sandbox::Args),
 }
 
 /// Runs the command.
@@ -66,10 +83,22 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             let ran = runtime()?.block_on(sql::run(args, data, Clock::os()));
             ran.map(|()| Exit::Good).map_err(|failure| exit::Failure::from(failure).into())
         }
+        Some(Command::Store(args)) => {
+            let data = crate::config::Environment::of_process().data_folder();
+            let ran = runtime()?.block_on(store::run(args, data, Clock::os()));
+            ran.map_err(|failure| exit::Failure::from(failure).into())
+        }
+        Some(Command::Semconv(command)) => semconv::run(&command, crate::config::pipelines_dir()),
+        Some(Command::Gates(args)) => {
+            let data = crate::config::Environment::of_process().data_folder();
+            runtime()?.block_on(gates::run(args, data, Clock::os()))
+        }
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),
         Some(Command::DemoService(args)) => runtime()?.block_on(demo_service::run(args, &Clock::os())),
         Some(Command::Loadgen(args)) => runtime()?.block_on(loadgen::run(args, &Clock::os())),
+        Some(Command::Generate(args)) => generate::run(&args, &Clock::os()),
+        Some(Command::Sandbox(args)) => Ok(sandbox::run(&args)),
     }
 }
 

@@ -25,7 +25,7 @@ use crate::query::{Answer, Limits, Params, Stats};
 /// Rows of text formats and boxes without `--limit`, as over HTTP.
 const DEFAULT_ROWS: u64 = 10_000;
 /// Bytes of text formats: a shell can take more than a page.
-const MAX_TEXT_BYTES: u64 = 4 << 30;
+pub(super) const MAX_TEXT_BYTES: u64 = 4 << 30;
 
 /// Run one SQL statement
 #[derive(Debug, clap::Args)]
@@ -123,6 +123,17 @@ async fn to(
         eprintln!("notice: {notice}");
     }
     outcome.and_then(|()| Ok(out.flush()?)).map_err(|failure| failure.of(&sql))
+}
+
+/// All rows of `sql`, as the daemon at `target` answers it.
+pub(super) async fn of_daemon(target: &ask::Target, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>), Failure> {
+    let ask = Ask { sql: sql.to_owned(), params: serde_json::Map::new(), rows: None, time: None };
+    let mut rows = ask::run(target, &ask).await?;
+    let mut batches = Vec::new();
+    while let Some(batch) = rows.next().await? {
+        batches.push(batch);
+    }
+    Ok((rows.schema.clone(), batches))
 }
 
 async fn text(

@@ -5,7 +5,17 @@
 
 use super::exit::Exit;
 use super::sources;
-use crate::config::{Error, Format, render};
+use crate::config::{Config, Error, Format, render};
+use crate::error::Class;
+use crate::semconv;
+
+/// The registry of `semconv::registry`, loaded as a start would.
+fn conventions(config: &Config) -> Result<(), semconv::Error> {
+    match &config.semconv.registry {
+        Some(source) => semconv::Registry::load(source, config.pipelines_dir.as_deref()).map(drop),
+        None => Ok(()),
+    }
+}
 
 /// Flags of `validate`.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,7 +48,14 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             if !loaded.warnings.is_empty() {
                 eprintln!("{}", render(&loaded.warnings, format));
             }
-            Ok(Exit::Good)
+            match conventions(&loaded.config) {
+                Ok(()) => Ok(Exit::Good),
+                Err(error) if error.class() == Class::Invalid => {
+                    eprintln!("{error}");
+                    Ok(Exit::Bad)
+                }
+                Err(error) => Err(error.into()),
+            }
         }
         Err(Error::Invalid(problems)) => {
             eprintln!("{}", render(&problems, format));

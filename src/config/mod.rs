@@ -19,13 +19,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use environment::Environment;
+pub use ours::pipelines_dir;
 pub use report::{Format, render};
 pub use service::Unsupported;
 pub use source::{Assignment, InvalidAssignment};
 
 use crate::error::Class;
 use crate::yaml::{Problem, Problems, Section};
-use crate::{access, gate, graph, query, receive, store, telemetry, web};
+use crate::{access, gate, graph, query, receive, semconv, store, telemetry, web};
 
 /// Everything that a start needs to know.
 #[derive(Clone, Debug)]
@@ -44,6 +45,10 @@ pub struct Config {
     pub memory_limit_bytes: u64,
     /// `query`
     pub query: query::Config,
+    /// `semconv`
+    pub semconv: semconv::Config,
+    /// Folder whose files replace shipped ones of `pipelines/`: `./pipelines` where it exists.
+    pub pipelines_dir: Option<PathBuf>,
     /// `gates`
     pub gates: gate::Config,
     /// `access`
@@ -152,6 +157,8 @@ fn read(root: &Section<'_>, request: &Request, environment: &Environment, proble
         memory_limit_bytes: ours::memory_limit(&root.block("memory")),
         queries_dir: ours::queries_dir(&root.block("queries")),
         query: query::Config::read(&root.block("query").with_days()),
+        semconv: semconv::Config::read(&root.block("semconv")),
+        pipelines_dir: ours::pipelines_dir(),
         gates: gate::Config::read(&root.block("gates").with_days()),
         receivers: graph.receivers,
         graph: graph.graph,

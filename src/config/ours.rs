@@ -42,9 +42,14 @@ pub(super) fn queries_dir(section: &Section<'_>) -> Option<PathBuf> {
     section.text("dir").map(PathBuf::from).or_else(default)
 }
 
+/// `./pipelines` where it exists; `engine::dir` is not built yet.
+pub fn pipelines_dir() -> Option<PathBuf> {
+    Some(PathBuf::from("./pipelines")).filter(|dir| dir.is_dir())
+}
+
 /// Refuses the sections whose modules are not built.
 pub(super) fn not_built(root: &Section<'_>) {
-    for key in ["notify", "semconv", "generate", "engine", "learn"] {
+    for key in ["notify", "generate", "engine", "learn"] {
         if root.is_set(key) {
             root.warn(key, Code::NotSupported, "is not supported by weavergen yet");
         }

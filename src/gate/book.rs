@@ -77,11 +77,13 @@ impl Book {
     /// Errors: see [`Error`].
     pub(super) fn open(
         journal: Journal,
-        definitions: Definitions,
+        mut definitions: Definitions,
         downtimes: Vec<Downtime>,
         metrics: Metrics,
         now_ns: i64,
     ) -> Result<Self, Error> {
+        // A group without gates has no last tick, so it would be due forever.
+        definitions.groups.retain(|group| !group.gates.is_empty());
         let snapshot = journal.snapshot()?;
         let (rows, health) = (snapshot.gates()?, snapshot.health()?);
         let mut book = Self {

@@ -33,3 +33,22 @@ impl Builtin {
 pub fn query(path: &str) -> Option<&'static str> {
     QUERIES.iter().find(|file| file.path == path).map(|file| file.text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::params::names;
+
+    #[test]
+    fn every_query_says_what_it_is_about_and_declares_its_parameters() {
+        for file in QUERIES {
+            let head: Vec<&str> = file.text.lines().take_while(|line| line.starts_with("-- ")).collect();
+            assert!(head.first().is_some_and(|line| line.starts_with("-- about: ")), "{}", file.path);
+            for (name, _) in names(file.text) {
+                let declared = head.iter().any(|line| line.starts_with(&format!("-- param: {name} ")));
+                let implicit = ["window_start", "window_end", "gate"].contains(&name.as_str());
+                assert!(declared || implicit, "{}: ${name}", file.path);
+            }
+        }
+    }
+}

@@ -90,3 +90,54 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::{Mark, Problems, parse};
+
+    fn read(text: &str) -> (Config, Vec<String>) {
+        let tree = parse(text, &Mark::of_source(0, "c.yaml")).unwrap();
+        let problems = Problems::new();
+        let config = Config::read(&Section::root(&tree, &problems).with_days());
+        let told = problems.into_sorted().into_iter().map(|p| format!("{}:{} {}", p.mark, p.path, p.text));
+        (config, told.collect())
+    }
+
+    #[test]
+    fn the_section_has_defaults_and_every_key_is_read() {
+        assert_eq!(read("{}"), (Config::default(), Vec::new()));
+        let (config, told) = read(
+            "{files: ['builtin:founding', 'g/*.yaml'], interval: 1m, query_offset: 5s, idle_source_after: 1m, \
+             max_future_skew: 1s, max_watermark_lag: 1h, bucket: 30s, bucket_bytes: 64MiB, rerun_memory: 1GiB, \
+             value_metrics: false}",
+        );
+        let want = Config {
+            files: Some(vec!["builtin:founding".to_owned(), "g/*.yaml".to_owned()]),
+            interval: Duration::from_secs(60),
+            query_offset: Duration::from_secs(5),
+            idle_source_after: Duration::from_secs(60),
+            max_future_skew: Duration::from_secs(1),
+            max_watermark_lag: Duration::from_secs(3600),
+            bucket: Duration::from_secs(30),
+            bucket_bytes: 64 << 20,
+            rerun_memory: 1 << 30,
+            value_metrics: false,
+        };
+        assert_eq!((config, told), (want, Vec::new()));
+    }
+
+    #[test]
+    fn values_outside_their_range_are_told_with_their_place() {
+        let (_, told) = read("bucket: 2m\ninterval: 0s\nrerun_memory: 1MiB\nbuckets: 1\n");
+        assert_eq!(
+            told,
+            [
+                "c.yaml:1:9:bucket must be from 1s to 1m",
+                "c.yaml:2:11:interval must be from 1s to 1d",
+                "c.yaml:3:15:rerun_memory must be at least 16MiB",
+                "c.yaml:4:1: has invalid keys: buckets",
+            ]
+        );
+    }
+}

@@ -166,12 +166,16 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         notify,
         name,
     };
+    let of_result = |in_turn: &[&'static str]| {
+        let given = in_turn.iter().find(|key| keys.is_given(key));
+        given.map_or_else(|| source_mark.clone().unwrap_or_else(|| keys.mark.clone()), |key| keys.place(key))
+    };
     let places = Places {
         name: keys.place("gate"),
-        source: source_mark,
+        source: source_mark.clone(),
         by: by.iter().map(|(_, mark)| (*mark).clone()).collect(),
-        value: keys.place("value_column"),
-        n: if keys.entry("n_column").is_some() { keys.place("n_column") } else { keys.place("min_samples") },
+        value: of_result(&["value_column"]),
+        n: of_result(&["n_column", "min_samples"]),
         guard: keys.place("conclusive_when"),
     };
     keys.finish(&COMING);

@@ -27,6 +27,7 @@ pub mod result;
 pub(crate) mod rows;
 pub mod run;
 pub mod scalar;
+pub mod schema;
 mod sql_file;
 pub mod starts;
 pub mod state;

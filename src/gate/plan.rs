@@ -115,10 +115,14 @@ impl Planner {
             }
         }
         for name in &probes[0].unsteady {
-            let at = place_of(name, &gate.source.sql);
-            let what =
-                format!("`{name}` depends on more than the spans: the same window would not give the same result");
-            report.sql(Code::Clock, at, &what, "use `$window_start` and `$window_end`".to_owned());
+            let words: &[&str] = match name.as_str() {
+                "now" => &["now", "current_timestamp"],
+                "current_date" => &["current_date", "today"],
+                other => &[other],
+            };
+            let written = words.iter().find_map(|word| Some((*word, place_of(word, &gate.source.sql)?)));
+            let (word, at) = written.map_or((name.as_str(), None), |(word, at)| (word, Some(at)));
+            report.unsteady(word, at);
         }
         report.columns(&probes[0].schema, places);
         if let [first, second] = probes.as_slice() {
@@ -163,19 +167,25 @@ impl Report<'_> {
         self.tell(code, self.source, format!("{text}: {what}"), next);
     }
 
+    fn unsteady(&self, word: &str, at: Option<Position>) {
+        let what = format!("`{word}` depends on more than the spans: the same window would not give the same result");
+        self.sql(Code::Clock, at, &what, "use `$window_start`, `$window_end` and what the spans hold".to_owned());
+    }
+
     fn refused(&self, error: &query::Error) {
         use query::Code as Q;
         let named = error.message.split('`').nth(1).unwrap_or_default().to_lowercase();
+        if error.code == Q::UnknownFunction && FOREIGN.contains(&named.as_str()) {
+            return self.unsteady(&named, error.position);
+        }
         let several = error.message.contains("more than one statement") || error.message.contains("is empty");
         let code = match error.code {
             _ if several && self.gate.source.path.is_some() => Code::SqlFile,
-            Q::UnknownFunction if FOREIGN.contains(&named.as_str()) => Code::Clock,
             Q::NotAllowed if error.message.starts_with("not supported") => Code::Plan,
             Q::NotAllowed => Code::NotReadOnly,
             _ => Code::Plan,
         };
         let next = match code {
-            Code::Clock => "use `$window_start` and `$window_end`",
             Code::NotReadOnly | Code::SqlFile => "write one SELECT, or WITH … SELECT",
             _ => error.hint.as_deref().unwrap_or("`weavergen sql` shows what the query says"),
         };
@@ -254,7 +264,9 @@ impl Report<'_> {
             };
             let what = format!("a scan of `{}` has no {missing} on its time", a.table);
             if !told.contains(&what) {
-                let at = place_of(&a.table, &self.gate.source.sql);
+                // Of several scans the plan does not say which is which in the text.
+                let alone = first.scans.iter().filter(|scan| scan.table == a.table).count() == 1;
+                let at = alone.then(|| place_of(&a.table, &self.gate.source.sql)).flatten();
                 self.sql(Code::Unbounded, at, &what, BOUND.to_owned());
                 told.push(what);
             }
@@ -276,12 +288,12 @@ pub(crate) fn listed(schema: &Schema, name: &str) -> String {
     }
 }
 
-fn is_count(of: &DataType) -> bool {
-    of.is_numeric() && !matches!(of, DataType::Float16)
+pub(super) fn is_count(of: &DataType) -> bool {
+    of.is_numeric() || matches!(of, DataType::Null)
 }
 
-fn is_number(of: &DataType) -> bool {
-    is_count(of) || matches!(of, DataType::Boolean | DataType::Null)
+pub(super) fn is_number(of: &DataType) -> bool {
+    is_count(of) || matches!(of, DataType::Boolean)
 }
 
 pub(crate) fn is_key(of: &DataType) -> bool {

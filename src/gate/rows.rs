@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Float64Type};
 use serde_json::{Map, Value};
 
 use super::definition::Gate;
+use super::plan::{is_count, is_number};
 use super::result::{ResultRow, RunError};
 use super::run::TRACE_IDS;
 use crate::query::render::value::{text, write_json};
@@ -123,12 +124,20 @@ pub(crate) fn unfolded(name: &str, column: &ArrayRef) -> Result<ArrayRef, RunErr
 }
 
 fn doubles(name: &str, column: &ArrayRef) -> Result<ArrayRef, RunError> {
-    cast(&unfolded(name, column)?, &DataType::Float64).map_err(|error| unreadable(name, &error))
+    let column = unfolded(name, column)?;
+    match is_number(column.data_type()) {
+        true => cast(&column, &DataType::Float64).map_err(|error| unreadable(name, &error)),
+        false => Err(unreadable(name, &"it is neither a number nor a boolean")),
+    }
 }
 
 /// NULL where it is negative or no number.
 fn counts(name: &str, column: &ArrayRef) -> Result<ArrayRef, RunError> {
-    cast(&unfolded(name, column)?, &DataType::UInt64).map_err(|error| unreadable(name, &error))
+    let column = unfolded(name, column)?;
+    match is_count(column.data_type()) {
+        true => cast(&column, &DataType::UInt64).map_err(|error| unreadable(name, &error)),
+        false => Err(unreadable(name, &"it is no number")),
+    }
 }
 
 pub(crate) fn key_text(name: &str, column: &ArrayRef, at: usize) -> Result<String, RunError> {

@@ -82,7 +82,8 @@ pub fn comparison(text: &str, unit: Unit) -> Result<Comparison, Fault> {
         let (low, high) = range(rest, unit)?;
         Test::In(low, high)
     } else {
-        const OPERATORS: [(&str, fn(f64) -> Test); 6] = [
+        type Make = fn(f64) -> Test;
+        const OPERATORS: [(&str, Make); 6] = [
             (">=", Test::AtLeast),
             (">", Test::Above),
             ("<=", Test::AtMost),

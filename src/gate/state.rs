@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::verdict::Input;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::gate) mod tests;
 
 /// Wall time for which a resolved alert is still told to those who ask again.
 pub const RESOLVED_FOR_NS: i64 = 15 * 60 * 1_000_000_000;

@@ -49,14 +49,19 @@ fn load_text(text: &str) -> Loaded {
 
 #[test]
 fn every_golden_file_is_said_of_as_written_beside_it() {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(FOLDER).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let planner = Planner::new(crate::query::Config::default(), super::schema::empty_tables());
+    let mut files: Vec<PathBuf> = Vec::new();
+    for folder in [FOLDER.to_owned(), format!("{FOLDER}/plan")] {
+        files.extend(std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
+    }
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
-    assert!(files.len() >= 15, "{files:?}");
+    assert!(files.len() >= 20, "{files:?}");
     let mut wrong = Vec::new();
     for file in files {
         let want = std::fs::read_to_string(file.with_extension("txt")).unwrap_or_default();
-        let got = said(&load_files(&[file.display().to_string()], None));
+        let config = Config { files: Some(vec![file.display().to_string()]), ..Config::default() };
+        let got = said(&load(&Request { config: &config, queries_dir: None, known: &known() }, &planner));
         if got.trim_end() != want.trim_end() {
             wrong.push(format!("--- {}\n{got}", file.display()));
         }
@@ -221,6 +226,17 @@ fn what_cannot_be_read_is_told_with_the_rest() {
     assert_eq!(lines.len(), 4);
 }
 
+/// What is said of a text without planning its queries.
+fn read_text(text: &str) -> Vec<super::Problem> {
+    let problems = super::problem::Problems::default();
+    let (config, known) = (Config::default(), known());
+    let setting = super::file::Setting { config: &config, queries_dir: None, known: &known, problems: &problems };
+    let home = super::files::Home::Disk(PathBuf::from("tests/data/gates/f.yaml"));
+    let mark = crate::yaml::Mark::of_source(0, "f.yaml");
+    super::file::read(&super::files::Text { mark, home, text: text.to_owned(), named: true }, setting);
+    problems.into_sorted()
+}
+
 /// Pieces of gate files, of which most texts below are made.
 const PIECES: [&str; 30] = [
     "groups:",
@@ -264,7 +280,7 @@ proptest! {
     ) {
         let text: String = pieces.iter().map(|&at| format!("{}{}", PIECES[at], if at == 1 { " ".repeat(indent) } else { String::new() })).collect();
         for text in [format!("{text}{noise}"), noise] {
-            for problem in load_text(&text).problems {
+            for problem in read_text(&text) {
                 prop_assert!(problem.line >= 1 && problem.column >= 1, "{}", problem);
                 prop_assert!(!problem.next.is_empty() && !problem.to_string().contains('\n'), "{}", problem);
             }
@@ -276,7 +292,7 @@ proptest! {
         let quoted = serde_json::to_string(&value).unwrap();
         for value in [quoted, value, "[1, {a: b}]".to_owned(), "9223372036854775807".to_owned()] {
             let text = format!("groups:\n  - name: g\n    gates:\n      - gate: a\n        {}: {value}\n        sql: SELECT 1", KEYS[key]);
-            let _ = load_text(&text);
+            let _ = read_text(&text);
         }
     }
 }
@@ -303,3 +319,50 @@ const KEYS: [&str; 20] = [
     "mode",
     "error_limit",
 ];
+
+/// Pieces of queries, of which the texts below are made.
+const SQL: [&str; 26] = [
+    "SELECT ",
+    "count(*) AS value",
+    " FROM spans",
+    " WHERE ",
+    "end_time >= $window_start",
+    " AND ",
+    "$window_end",
+    "(",
+    ")",
+    ", ",
+    "service_name",
+    "attributes['k']",
+    " GROUP BY 1",
+    "WITH a AS (SELECT 1 AS value)",
+    " FROM a",
+    "--",
+    "/*",
+    "'",
+    "\n",
+    "$gate",
+    "NULL",
+    " - INTERVAL '1 day'",
+    ";",
+    "now()",
+    " UNION ALL ",
+    "é",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn no_query_panics(pieces in prop::collection::vec(0..SQL.len(), 0..14), noise in "\\PC{0,12}") {
+        let sql: String = pieces.iter().map(|&at| SQL[at]).collect::<String>() + &noise;
+        for problem in load_text(&format!(
+            "groups: [{{name: g, gates: [{{gate: span_completeness, sql: {}, window: 5m, pass: \"> 1\"}}]}}]",
+            serde_json::to_string(&sql).unwrap(),
+        )).problems {
+            prop_assert!(problem.line >= 1 && !problem.next.is_empty(), "{}", problem);
+            prop_assert!(!problem.what.contains("planner failed"), "{}: {}", sql, problem);
+        }
+    }
+}
+
+mod run;

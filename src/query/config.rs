@@ -1,6 +1,7 @@
 //! The section `query` (sql.md 8.1).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::span::pinned::ScalarType;
@@ -19,8 +20,8 @@ pub struct Config {
     pub max_rows: u64,
     /// Bytes out in text formats.
     pub max_bytes: u64,
-    /// Types of attribute keys, over the pinned ones.
-    pub attribute_types: BTreeMap<String, ScalarType>,
+    /// Types of attribute keys, over those of the registry and the pinned ones.
+    pub attribute_types: Arc<BTreeMap<String, ScalarType>>,
     /// By how much `traces` widens a time filter for the spans it reads.
     pub trace_window: Duration,
 }
@@ -34,7 +35,7 @@ impl Default for Config {
             planning_timeout: Duration::from_secs(5),
             max_rows: 10_000,
             max_bytes: 64 << 20,
-            attribute_types: BTreeMap::new(),
+            attribute_types: Arc::default(),
             trace_window: Duration::from_secs(3600),
         }
     }
@@ -68,7 +69,7 @@ impl Config {
             planning_timeout: planning_timeout.unwrap_or(default.planning_timeout.min(timeout)),
             max_rows: section.number("max_rows", 1..=u64::MAX).unwrap_or(default.max_rows),
             max_bytes: section.size("max_bytes").unwrap_or(default.max_bytes),
-            attribute_types: attribute_types(section),
+            attribute_types: Arc::new(attribute_types(section)),
             trace_window: section.duration("trace_window").unwrap_or(default.trace_window),
         }
     }

@@ -9,9 +9,11 @@ mod run;
 mod stats;
 mod yielding;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
@@ -31,6 +33,7 @@ use super::params::Params;
 use super::session;
 use super::within::Within;
 use crate::clock::Clock;
+use crate::span::pinned::ScalarType;
 use crate::store::Reader;
 use run::{Event, Job};
 
@@ -111,6 +114,8 @@ pub struct Gateway {
 struct Inner {
     reader: Reader,
     config: Config,
+    /// `config.attribute_types` over those of the registry in force.
+    attribute_types: ArcSwap<BTreeMap<String, ScalarType>>,
     clock: Clock,
     engine: Arc<RuntimeEnv>,
     threads: Threads,
@@ -176,6 +181,7 @@ impl Gateway {
         Ok(Self {
             inner: Arc::new(Inner {
                 reader,
+                attribute_types: ArcSwap::new(config.attribute_types.clone()),
                 config,
                 clock,
                 engine,
@@ -187,6 +193,14 @@ impl Gateway {
                 running,
             }),
         })
+    }
+
+    /// Takes the types of a registry's attributes: statements from now on read keys in them where the configuration gives
+    /// none (sql.md 3.2).
+    pub fn set_registry_types(&self, mut types: BTreeMap<String, ScalarType>) {
+        let configured = self.inner.config.attribute_types.iter();
+        types.extend(configured.map(|(key, of)| (key.clone(), *of)));
+        self.inner.attribute_types.store(Arc::new(types));
     }
 
     /// Runs `statement` as far as its first rows.
@@ -242,7 +256,7 @@ impl Gateway {
                 Shape::Text => u64::MAX,
             },
             view: inner.reader.view(),
-            config: inner.config.clone(),
+            config: Config { attribute_types: inner.attribute_types.load_full(), ..inner.config.clone() },
             engine: inner.engine.clone(),
             extra: inner.extra.clone(),
             now_ns: inner.clock.now_ns(),

@@ -367,8 +367,9 @@ fn columns_of(table: &ObjectName) -> (String, String) {
     let parts: Vec<String> = table.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
     let name = parts.last().cloned().unwrap_or_default();
     let schema = parts.len().checked_sub(2).and_then(|at| parts.get(at)).cloned();
-    let by_schema = schema.as_ref().map(|schema| format!(" AND table_schema = {}", text(schema))).unwrap_or_default();
-    (format!("table_name = {}{by_schema}", text(&name)), parts.join("."))
+    // As a statement resolves it.
+    let schema = schema.unwrap_or_else(|| super::session::SCHEMA.to_owned());
+    (format!("table_name = {} AND table_schema = {}", text(&name), text(&schema)), parts.join("."))
 }
 
 fn folded(ident: &ast::Ident) -> String {

@@ -18,30 +18,39 @@ use super::sql_type::sql_type;
 /// The schema `information_schema`.
 #[derive(Debug)]
 pub struct InformationSchema {
-    tables: Arc<dyn SchemaProvider>,
+    schemas: Vec<(&'static str, Arc<dyn SchemaProvider>)>,
     scalars: BTreeSet<String>,
     aggregates: BTreeSet<String>,
+}
+
+/// A table and its names.
+struct Named {
+    schema: &'static str,
+    name: String,
+    table: Arc<dyn TableProvider>,
 }
 
 const TABLES: &[&str] = &["columns", "parameters", "routines", "tables", "views"];
 
 impl InformationSchema {
-    /// Over the tables of `tables`, those registered later too, and the functions of a session.
+    /// Over the tables of `schemas`, those registered later too, and the functions of a session.
     pub fn new(
-        tables: Arc<dyn SchemaProvider>,
+        schemas: Vec<(&'static str, Arc<dyn SchemaProvider>)>,
         scalars: &HashMap<String, Arc<ScalarUDF>>,
         aggregates: &HashMap<String, Arc<AggregateUDF>>,
     ) -> Self {
-        Self { tables, scalars: scalars.keys().cloned().collect(), aggregates: aggregates.keys().cloned().collect() }
+        Self { schemas, scalars: scalars.keys().cloned().collect(), aggregates: aggregates.keys().cloned().collect() }
     }
 
-    async fn named(&self) -> Result<Vec<(String, Arc<dyn TableProvider>)>> {
-        let mut names = self.tables.table_names();
-        names.sort();
+    async fn named(&self) -> Result<Vec<Named>> {
         let mut named = Vec::new();
-        for name in names {
-            if let Some(table) = self.tables.table(&name).await? {
-                named.push((name, table));
+        for (schema, tables) in &self.schemas {
+            let mut names = tables.table_names();
+            names.sort();
+            for name in names {
+                if let Some(table) = tables.table(&name).await? {
+                    named.push(Named { schema, name, table });
+                }
             }
         }
         Ok(named)
@@ -123,7 +132,7 @@ impl SchemaProvider for InformationSchema {
     }
 }
 
-fn tables(named: &[(String, Arc<dyn TableProvider>)]) -> Result<RecordBatch> {
+fn tables(named: &[Named]) -> Result<RecordBatch> {
     let of = |value: &str| named.iter().map(|_| Some(value.to_owned())).collect::<Vec<_>>();
     let kind = |table: &Arc<dyn TableProvider>| match table.table_type() {
         TableType::Base => "BASE TABLE",
@@ -132,17 +141,19 @@ fn tables(named: &[(String, Arc<dyn TableProvider>)]) -> Result<RecordBatch> {
     };
     texts(&[
         ("table_catalog", of(CATALOG)),
-        ("table_schema", of(SCHEMA)),
-        ("table_name", named.iter().map(|(name, _)| Some(name.clone())).collect()),
-        ("table_type", named.iter().map(|(_, table)| Some(kind(table).to_owned())).collect()),
+        ("table_schema", named.iter().map(|named| Some(named.schema.to_owned())).collect()),
+        ("table_name", named.iter().map(|named| Some(named.name.clone())).collect()),
+        ("table_type", named.iter().map(|named| Some(kind(&named.table).to_owned())).collect()),
     ])
 }
 
-fn columns(named: &[(String, Arc<dyn TableProvider>)]) -> Result<RecordBatch> {
+fn columns(named: &[Named]) -> Result<RecordBatch> {
+    let mut schema = vec![];
     let (mut table, mut name, mut place, mut nullable, mut of) = (vec![], vec![], vec![], vec![], vec![]);
-    for (table_name, provider) in named {
-        for (at, field) in provider.schema().fields().iter().enumerate() {
-            table.push(Some(table_name.clone()));
+    for of_table in named {
+        for (at, field) in of_table.table.schema().fields().iter().enumerate() {
+            schema.push(Some(of_table.schema.to_owned()));
+            table.push(Some(of_table.name.clone()));
             name.push(Some(field.name().clone()));
             place.push(at as u64 + 1);
             nullable.push(Some(if field.is_nullable() { "YES" } else { "NO" }.to_owned()));
@@ -154,7 +165,7 @@ fn columns(named: &[(String, Arc<dyn TableProvider>)]) -> Result<RecordBatch> {
     with_numbers(
         &[
             ("table_catalog", every(CATALOG)),
-            ("table_schema", every(SCHEMA)),
+            ("table_schema", schema),
             ("table_name", table.clone()),
             ("column_name", name),
             ("column_default", nothing),

@@ -23,6 +23,7 @@ pub mod render;
 pub mod scan;
 pub mod session;
 pub mod sql_type;
+mod system;
 pub mod table;
 mod traces;
 mod translate;

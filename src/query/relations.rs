@@ -5,9 +5,10 @@
 
 use datafusion::execution::context::SessionContext;
 
-use super::session::{CATALOG, SCHEMA};
+use super::session::{CATALOG, Place, SCHEMA};
 
-/// Tables of ours that are there only in the daemon (sql.md 9.1): what holds them locks its file.
+/// Tables of ours that are there only in the daemon (sql.md 9.1): what holds them locks its file. Asked of a daemon, one
+/// that is missing is simply unknown.
 pub const DAEMON_ONLY: &[&str] = &[
     "gate_results",
     "gate_state",
@@ -39,6 +40,11 @@ pub fn tables(context: &SessionContext) -> Vec<String> {
     }
     names.sort();
     names
+}
+
+/// Whether `context` runs over a data folder, where the tables of [`DAEMON_ONLY`] cannot be.
+pub fn is_offline(context: &SessionContext) -> bool {
+    context.state().config().get_extension::<Place>().is_some_and(|place| place.offline)
 }
 
 /// Names of the functions of `context`.

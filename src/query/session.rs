@@ -29,10 +29,12 @@ use super::attributes::typing::Types;
 use super::config::Config;
 use super::events::NestedTable;
 use super::functions;
+use super::functions::capped::{Capped, Growth};
 use super::functions::numeric::{Numeric, is_numeric};
 use super::information_schema::InformationSchema;
 use super::lenient;
 use super::scan;
+use super::system;
 use super::table::SpanTable;
 use super::traces::TracesTable;
 use crate::store::View;
@@ -41,8 +43,17 @@ use crate::store::View;
 pub const CATALOG: &str = "weavergen";
 /// Name of the schema of our tables.
 pub const SCHEMA: &str = "public";
+/// Name of the schema of operators' tables.
+pub const SYSTEM: &str = "system";
 /// Compiled Parquet footers kept between statements.
 const METADATA_CACHE_BYTES: usize = 32 << 20;
+
+/// Where a statement runs, for hints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Over a data folder, without the daemon.
+    pub offline: bool,
+}
 
 /// What statements share: memory pool, spill folder, footer cache. Made once for a dataset.
 ///
@@ -73,10 +84,11 @@ pub fn runtime(memory_bytes: usize, spill: Option<(PathBuf, u64)>) -> Result<Arc
 pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>) -> Result<SessionContext> {
     runtime.register_object_store(scan::store_url().as_ref(), view.objects.clone());
     let mut planners: Vec<Arc<dyn ExprPlanner>> =
-        vec![Arc::new(AttributePlanner::new(Types::new(&config.attribute_types)))];
+        vec![Arc::new(AttributePlanner::new(Types::new(config.attribute_types.clone())))];
     planners.extend(SessionStateDefaults::default_expr_planners());
+    let offline = view.files.as_ref().is_some_and(|files| files.is_offline());
     let state = SessionStateBuilder::new()
-        .with_config(session_config(config)?)
+        .with_config(session_config(config)?.with_extension(Arc::new(Place { offline })))
         .with_runtime_env(runtime.clone())
         .with_catalog_list(Arc::new(datafusion::catalog::MemoryCatalogProviderList::new()))
         .with_expr_planners(planners)
@@ -92,10 +104,19 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
     for (name, table) in relations_over(Arc::new(SpanTable::new(view.clone())), config) {
         tables.register_table(name.to_owned(), table)?;
     }
+    let operators: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
+    for (name, table) in system::tables(view) {
+        operators.register_table(name.to_owned(), table)?;
+    }
+    if let Some(drops) = operators.table_exist(system::DROPS).then(|| system::drops(view)).flatten() {
+        tables.register_table("drop_ledger".to_owned(), drops)?;
+    }
     let catalog = MemoryCatalogProvider::new();
     catalog.register_schema(SCHEMA, tables.clone())?;
+    catalog.register_schema(SYSTEM, operators.clone())?;
     let functions = context.state();
-    let names = InformationSchema::new(tables, functions.scalar_functions(), functions.aggregate_functions());
+    let schemas = vec![(SCHEMA, tables), (SYSTEM, operators)];
+    let names = InformationSchema::new(schemas, functions.scalar_functions(), functions.aggregate_functions());
     catalog.register_schema("information_schema", Arc::new(names))?;
     context.register_catalog(CATALOG, Arc::new(catalog));
     Ok(context)
@@ -139,9 +160,10 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 }
 
 fn scalar_functions(now_ns: i64) -> Vec<Arc<ScalarUDF>> {
-    let wrap = |function: Arc<ScalarUDF>| match is_numeric(function.name()) {
-        true => Arc::new(ScalarUDF::from(Numeric::new(function))),
-        false => function,
+    let wrap = |function: Arc<ScalarUDF>| match Growth::of(function.name()) {
+        Some(growth) => Arc::new(ScalarUDF::from(Capped::new(function, growth))),
+        None if is_numeric(function.name()) => Arc::new(ScalarUDF::from(Numeric::new(function))),
+        None => function,
     };
     let engine = SessionStateDefaults::default_scalar_functions().into_iter();
     let mut functions: Vec<_> = engine.filter(|function| allow::scalar(function.name())).map(wrap).collect();

@@ -13,6 +13,7 @@ use super::functions::ArgumentError;
 use super::nearest::nearest;
 use super::relations::{self, DAEMON_ONLY};
 use crate::span::pinned;
+use crate::store::part;
 
 /// Longest cause that is passed on, in characters.
 const LONGEST: usize = 600;
@@ -35,7 +36,8 @@ pub fn translate(error: &DataFusionError, sql: &str, context: Option<&SessionCon
         DataFusionError::ResourcesExhausted(text) => exhausted(text),
         DataFusionError::Execution(text) => execution(text),
         DataFusionError::ArrowError(inner, _) => arrow(inner),
-        DataFusionError::ParquetError(inner) => corrupt(&inner.to_string()),
+        DataFusionError::ParquetError(inner) => corrupt(inner.as_ref()),
+        DataFusionError::ObjectStore(inner) => corrupt(inner.as_ref()),
         DataFusionError::External(inner) => match inner.downcast_ref::<ArgumentError>() {
             Some(argument) => {
                 let named = argument.message.split('`').nth(1).unwrap_or_default();
@@ -43,6 +45,7 @@ pub fn translate(error: &DataFusionError, sql: &str, context: Option<&SessionCon
             }
             None => match inner.downcast_ref::<Error>() {
                 Some(own) => own.clone(),
+                None if damaged_part(inner.as_ref()).is_some() => corrupt(inner.as_ref()),
                 None => internal(error),
             },
         },
@@ -190,7 +193,7 @@ pub fn unknown_table(name: &str, sql: &str, context: Option<&SessionContext>) ->
     let short = short.strip_prefix("public.").unwrap_or(short);
     let error = Error::new(Code::UnknownTable, format!("there is no table `{}`", clean(short)));
     let error = error.at(place_of(short, sql).or_else(|| place_of(short.rsplit('.').next().unwrap_or(short), sql)));
-    if DAEMON_ONLY.contains(&short) {
+    if DAEMON_ONLY.contains(&short) && context.is_some_and(relations::is_offline) {
         return error.hint(format!("`{short}` is there only in a daemon: ask it with `--url`"));
     }
     let names = context.map(relations::tables).unwrap_or_default();
@@ -241,7 +244,7 @@ fn arrow(error: &arrow::error::ArrowError) -> Error {
             Error::new(Code::Argument, clean(text)).hint("compute with `x::double` if values get that large")
         }
         E::InvalidArgumentError(text) => Error::new(Code::Argument, clean(text)),
-        E::ParquetError(text) => corrupt(text),
+        E::ParquetError(_) => corrupt(error),
         E::ExternalError(inner) => match inner.downcast_ref::<DataFusionError>() {
             Some(inner) => translate(inner, "", None),
             None => Error::new(Code::Internal, "internal error"),
@@ -254,9 +257,27 @@ fn arrow(error: &arrow::error::ArrowError) -> Error {
     }
 }
 
-fn corrupt(text: &str) -> Error {
-    tracing::error!(error = text, "a part cannot be read");
-    Error::new(Code::PartCorrupt, "a part of the store cannot be read").hint("`weavergen store verify` names it")
+/// The error of a part that cannot be read, which names it if anything does (storage.md 12.3).
+fn corrupt(error: &(dyn std::error::Error + 'static)) -> Error {
+    tracing::error!(%error, "a part cannot be read");
+    let message = damaged_part(error).unwrap_or_else(|| "a part of the store cannot be read".to_owned());
+    Error::new(Code::PartCorrupt, message).hint("`weavergen store verify --deep` tells where it is damaged")
+}
+
+/// What the store said of a part, somewhere among the causes of `error`: only the store's own sentence is passed on.
+fn damaged_part(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    const BEGIN: &str = "part `";
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(part::Error::Corrupt { path, problem }) = error.downcast_ref() {
+            return Some(format!("the part `{path}` is damaged: {problem}"));
+        }
+        cause = error.source();
+    }
+    // Some layers of the engine keep the text only.
+    let text = error.to_string();
+    let path = text.split_once(BEGIN)?.1.split_once("` is damaged: ")?.0;
+    (path.starts_with("spans/") && !path.contains(char::is_whitespace)).then(|| format!("the part `{path}` is damaged"))
 }
 
 fn internal(error: &DataFusionError) -> Error {

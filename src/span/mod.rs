@@ -5,11 +5,13 @@
 //! bytes become columns (`otlp`), where columns are kept (`store`), how they are asked for (`query`).
 
 mod batch;
+mod check;
 mod ids;
 mod next;
 pub mod pinned;
 pub mod schema;
 
 pub use batch::{SchemaMismatch, SpanBatch};
+pub use check::Check;
 pub use ids::{InvalidId, SpanId, TimeRange, TraceId, from_hex, hex};
 pub use next::{Coding, Delivery, Next, Origin, Refusal, RequestBody};

@@ -51,6 +51,12 @@ pub enum Error {
         /// What the part or manifest code said.
         detail: String,
     },
+    /// Another process has become the writer of the store (storage.md 8): nothing is written any more.
+    #[error("{detail}")]
+    Superseded {
+        /// What the manifest said: who, and since which version.
+        detail: String,
+    },
     /// Generations hold their whole share of memory.
     #[error("the store's memory share ({limit_bytes} bytes) is full until a flush ends; send again")]
     Memory {
@@ -107,13 +113,15 @@ impl Error {
             Self::Memory { .. } | Self::FlushBehind { .. } | Self::LogFull { .. } | Self::DiskFull { .. } => {
                 Class::Busy
             }
-            Self::Io { .. } | Self::Parts { .. } | Self::Sync { .. } | Self::Draining => Class::Unavailable,
+            Self::Io { .. } | Self::Parts { .. } | Self::Superseded { .. } | Self::Sync { .. } | Self::Draining => {
+                Class::Unavailable
+            }
             Self::TooLarge { .. } => Class::TooLarge,
             Self::Internal { .. } => Class::Internal,
         }
     }
 
-    /// Counter label: `memory`, `queue`, `disk`, `sync`, `draining`, `size`, `internal`.
+    /// Counter label: `memory`, `queue`, `disk`, `sync`, `draining`, `superseded`, `size`, `internal`.
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Memory { .. } => "memory",
@@ -121,6 +129,7 @@ impl Error {
             Self::LogFull { .. } | Self::DiskFull { .. } => "disk",
             Self::Sync { .. } => "sync",
             Self::Draining => "draining",
+            Self::Superseded { .. } => "superseded",
             Self::TooLarge { .. } => "size",
             Self::Locked { .. } | Self::Folder { .. } | Self::Io { .. } | Self::Corrupt { .. } | Self::Parts { .. } => {
                 "internal"

@@ -2,7 +2,8 @@
 //!
 //! Duty: one generation at a time, oldest first: split by hour, write the parts, commit one manifest delta, swap the
 //! snapshot, delete log segments one flush late. Guarantee: rows leave memory only when the manifest that names their
-//! parts is durable; a failure keeps them and is tried again with back-off, and repeats no step that is done. Left to
+//! parts is durable; a failure keeps them and is tried again with back-off, and repeats no step that is done, unless
+//! another process owns the store: then it stops. Left to
 //! others: the files (`shelf.rs`), when a generation freezes (`wal/thread.rs`).
 
 use std::sync::Arc;
@@ -92,6 +93,12 @@ impl Flusher {
                     }
                     Err(error) => {
                         span.record("error", error.to_string());
+                        if matches!(error, Error::Superseded { .. }) {
+                            // storage.md 8: a writer that meets a later one stops writing. Nothing of ours can be
+                            // committed any more, so nothing is tried again.
+                            self.superseded(error);
+                            return;
+                        }
                         self.failed(error);
                     }
                 }
@@ -126,6 +133,13 @@ impl Flusher {
         }
         self.progress.send_modify(|p| (p.lsn, p.error) = (to, None));
         Ok(())
+    }
+
+    fn superseded(&self, error: Error) {
+        self.metrics.flush_failures.inc();
+        self.metrics.degraded.with_label_values(&["superseded"]).set(1);
+        tracing::error!(%error, "another process owns the store; flushes and appends have stopped");
+        self.progress.send_modify(|p| (p.failures, p.error) = (p.failures + 1, Some(error)));
     }
 
     fn failed(&self, error: Error) {

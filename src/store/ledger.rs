@@ -173,15 +173,29 @@ pub fn schema() -> &'static SchemaRef {
 pub fn read(dir: &Path, disk: &Disk) -> std::io::Result<Vec<RecordBatch>> {
     let mut batches = Vec::new();
     for path in segment_paths(dir, disk)? {
-        let bytes = match disk.read(&path) {
-            Ok(bytes) => bytes,
-            // The writer has deleted it since the listing: those rows are no longer kept.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        batches.extend(whole_batches(&bytes).0);
+        batches.extend(read_segment(&path, disk)?.batches);
     }
     Ok(batches)
+}
+
+/// What one segment file holds.
+#[derive(Debug, Default)]
+pub struct Segment {
+    /// Its whole batches.
+    pub batches: Vec<RecordBatch>,
+    /// Bytes behind the last whole batch: torn by a crash, or damaged.
+    pub torn_bytes: u64,
+}
+
+/// Reads the segment file `path`; one that the writer has deleted meanwhile has no rows.
+pub fn read_segment(path: &Path, disk: &Disk) -> std::io::Result<Segment> {
+    let bytes = match disk.read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Segment::default()),
+        Err(error) => return Err(error),
+    };
+    let (batches, whole) = whole_batches(&bytes);
+    Ok(Segment { batches, torn_bytes: (bytes.len() - whole) as u64 })
 }
 
 impl Waiting {
@@ -351,7 +365,8 @@ fn to_batch(rows: &[Row]) -> RecordBatch {
     .expect("the arrays are those of the schema")
 }
 
-fn segment_paths(dir: &Path, disk: &Disk) -> std::io::Result<Vec<PathBuf>> {
+/// The segment files in `dir`, oldest first; none if there is no such folder.
+pub fn segment_paths(dir: &Path, disk: &Disk) -> std::io::Result<Vec<PathBuf>> {
     match disk.list(dir) {
         Ok(paths) => Ok(paths.into_iter().filter(|path| seq_of(path).is_some()).collect()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),

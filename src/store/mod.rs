@@ -11,6 +11,7 @@
 pub mod config;
 mod decode;
 mod error;
+pub mod files;
 mod flush;
 mod folder;
 pub mod ledger;
@@ -31,6 +32,7 @@ mod snapshot;
 mod split;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod wal;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +42,7 @@ use std::time::Duration;
 
 pub use config::Config;
 pub use error::Error;
+pub use files::Files;
 pub use ledger::Ledger;
 pub use snapshot::{Gen, PartSet, Reader, Rows, Snapshot, View};
 use tokio::sync::watch;
@@ -47,7 +50,7 @@ use tokio::sync::watch;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::span::{Delivery, Origin};
+use crate::span::{Check, Delivery, Origin, SpanBatch};
 use flush::Flushed;
 use memtable::Memtable;
 use metrics::Metrics;
@@ -99,6 +102,7 @@ struct Inner {
     flushed: watch::Receiver<Flushed>,
     status: Arc<Status>,
     metrics: Metrics,
+    check: Check,
     reader: Reader,
     ledger: Ledger,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -127,7 +131,20 @@ impl Store {
         budget: &Budget,
         registry: &prometheus::Registry,
     ) -> Result<Self, Error> {
-        open::open(config, disk, clock, budget, registry, decode::otlp()).await
+        Self::open_checked(config, disk, clock, budget, registry, Check::none()).await
+    }
+
+    /// As [`Store::open`]; spans pass `check` before they are stored, and again when the log is replayed, which holds
+    /// them without its columns.
+    pub async fn open_checked(
+        config: Config,
+        disk: Disk,
+        clock: Clock,
+        budget: &Budget,
+        registry: &prometheus::Registry,
+        check: Check,
+    ) -> Result<Self, Error> {
+        open::open(config, disk, clock, budget, registry, decode::otlp(), check).await
     }
 
     /// Makes a delivery durable and visible; returns then. An empty one is answered at once, one that is stored already
@@ -174,12 +191,14 @@ impl Store {
         if let Some(error) = &inner.door.lock().off {
             reasons.push(error.to_string());
         }
-        if let Some(error) = &inner.flushed.borrow().error {
+        if let Some(error) = &inner.flushed.borrow().error
+            && !matches!(error, Error::Superseded { .. })
+        {
             reasons.push(format!("flush: {error}"));
         }
         // storage.md 4.6: readiness turns 503 after the third failure.
         let durable = inner.progress.failed_recoveries.load(Ordering::Relaxed) < 3;
-        Health { ready: self.is_ready() && durable, reasons }
+        Health { ready: self.is_ready() && durable && inner.superseded().is_none(), reasons }
     }
 
     /// Writes all rows in memory to parts; returns when they are durable and in the manifest.
@@ -193,8 +212,9 @@ impl Store {
         while inner.memtable.snapshot().load().frozen.iter().any(|g| g.from <= target) {
             {
                 let progress = flushed.borrow_and_update();
-                if progress.failures > failures
-                    && let Some(error) = &progress.error
+                // After a takeover nothing is tried again.
+                if let Some(error) = &progress.error
+                    && (progress.failures > failures || matches!(error, Error::Superseded { .. }))
                 {
                     return Err(error.clone());
                 }
@@ -253,16 +273,18 @@ impl Inner {
         let spans = u32::try_from(delivery.spans()).map_err(|_| Error::TooLarge { bytes: u64::MAX })?;
         let (identity, own) = (delivery.identity, delivery.origin == Origin::Own);
         let compress = self.config.wal_compress;
+        let check = self.check.clone();
+        let checked = move |batches: Vec<SpanBatch>| batches.into_iter().map(|batch| check.apply(batch)).collect();
+        if self.next.is_none() {
+            // `durability: memory` has no log.
+            let (batches, payload) = (checked(delivery.batches), Payload::mark());
+            return Ok(Offer { batches, payload, payload_xxh3: 0, identity, own, spans });
+        }
         let work = move |delivery: Delivery| -> Result<Offer, Error> {
             let payload = Payload::of(&delivery, compress)?;
             let payload_xxh3 = record::payload_hash(&payload.bytes);
-            Ok(Offer { batches: delivery.batches, payload, payload_xxh3, identity, own, spans })
+            Ok(Offer { batches: checked(delivery.batches), payload, payload_xxh3, identity, own, spans })
         };
-        if self.next.is_none() {
-            // `durability: memory` has no log.
-            let payload = Payload::mark();
-            return Ok(Offer { batches: delivery.batches, payload, payload_xxh3: 0, identity, own, spans });
-        }
         let columns = || delivery.batches.iter().map(|b| b.as_record_batch().get_array_memory_size()).sum::<usize>();
         if delivery.body.is_some() || columns() < PACK_ELSEWHERE_BYTES {
             return work(delivery);
@@ -271,8 +293,17 @@ impl Inner {
         packed.map_err(|e| Error::Internal { detail: format!("packing a record failed: {e}") })?
     }
 
-    /// Why no append may start, if so (storage.md 12.2, 14).
+    /// Set once another process has become the writer of the store.
+    fn superseded(&self) -> Option<Error> {
+        self.flushed.borrow().error.clone().filter(|error| matches!(error, Error::Superseded { .. }))
+    }
+
+    /// Why no append may start, if so (storage.md 8, 12.2, 14).
     fn refusal(&self) -> Option<Error> {
+        // The new writer has read the log: what would be added to it now it never learns of.
+        if let Some(error) = self.superseded() {
+            return Some(error);
+        }
         if let Some(error) = self.next.as_ref().and_then(Next::refusal) {
             return Some(error);
         }

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::files::Files;
 use super::folder::Folder;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
@@ -40,6 +41,7 @@ pub(super) async fn open_with(data_dir: &Path, disk: Disk, clock: Clock, decode:
     };
     let shelf = Shelf::open(&folder, &disk, &clock, &Config::at(data_dir)).await?;
     let flushed = shelf.flushed();
+    let files = Files::of_folder(folder, disk, clock);
     let decoded = tokio::task::spawn_blocking(move || {
         let mut rows = Vec::new();
         for (bytes, records) in &segments {
@@ -53,28 +55,42 @@ pub(super) async fn open_with(data_dir: &Path, disk: Disk, clock: Clock, decode:
         .map_err(|e| Error::Internal { detail: format!("metrics of a reader: {e}") })?;
     let memtable = Memtable::new(shelf.version(), shelf.parts(), flushed + 1, metrics);
     memtable.push(rows, 0);
-    Ok(Reader::new(Arc::clone(memtable.snapshot()), shelf.reads()))
-}
-
-/// What is damaged in the log of `data_dir`, one sentence each, as far as its rows are not in parts: what a start with
-/// `wal.on_corruption: quarantine` would do without. Changes nothing; payloads are checked by their hash.
-pub async fn damaged_log(data_dir: &Path, disk: Disk, clock: Clock) -> Result<Vec<String>, Error> {
-    let folder = Folder::read(&disk, data_dir)?;
-    let flushed = Shelf::open(&folder, &disk, &clock, &Config::at(data_dir)).await?.flushed();
-    let read = tokio::task::spawn_blocking(move || recover::inspect(&disk, &folder, flushed, 0)).await;
-    Ok(read.map_err(|e| Error::Internal { detail: format!("reading the log: {e}") })??.0.damage)
+    Ok(Reader::new(Arc::clone(memtable.snapshot()), shelf.reads()).with_files(Arc::new(files)))
 }
 
 /// The bytes of a segment file and the records that count in it.
 type Segment = (Vec<u8>, Vec<Found>);
 
+/// How often the log is read at most until two readings agree about its damage.
+const READINGS: usize = 5;
+
 /// All segments, in lsn order.
 fn read_log(disk: &Disk, folder: &Folder) -> Result<Vec<Segment>, Error> {
+    let mut before: Option<Vec<String>> = None;
+    for _ in 1..READINGS {
+        let (segments, damage) = read_once(disk, folder)?;
+        // A daemon writes meanwhile: a reading may meet both sides of a write. Damage stays, that does not.
+        if damage.is_empty() || before.as_ref() == Some(&damage) {
+            return Ok(told(segments, &damage));
+        }
+        before = Some(damage);
+    }
+    let (segments, damage) = read_once(disk, folder)?;
+    Ok(told(segments, &damage))
+}
+
+fn told(segments: Vec<Segment>, damage: &[String]) -> Vec<Segment> {
+    damage.iter().for_each(|what| tracing::error!("{what}; it is left out"));
+    segments
+}
+
+/// The log as one reading finds it, and its damage, a sentence each.
+fn read_once(disk: &Disk, folder: &Folder) -> Result<(Vec<Segment>, Vec<String>), Error> {
     let files = recover::headers(disk, folder)?;
-    let mut segments = Vec::new();
+    let (mut segments, mut damage) = (Vec::new(), Vec::new());
     for (i, file) in files.iter().enumerate() {
         let Some(header) = &file.header else {
-            tracing::error!(path = %file.path.display(), "the header of a log segment is damaged; it is left out");
+            damage.push(format!("the header of the log segment {} is damaged", file.path.display()));
             continue;
         };
         let bytes = match disk.read(&file.path) {
@@ -84,10 +100,9 @@ fn read_log(disk: &Disk, folder: &Folder) -> Result<Vec<Segment>, Error> {
             Err(error) => return Err(Error::io("read", &file.path, &error)),
         };
         let scan = scan::scan(&bytes, header, recover::bound_of(&files, i));
-        for lost in &scan.lost {
-            tracing::error!(from = lost.start, to = lost.end - 1, "log records are damaged; they are left out");
-        }
+        damage
+            .extend(scan.lost.iter().map(|lost| format!("log records {} to {} are damaged", lost.start, lost.end - 1)));
         segments.push((bytes, scan.records));
     }
-    Ok(segments)
+    Ok((segments, damage))
 }

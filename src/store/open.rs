@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::config::Durability;
+use super::files::Files;
 use super::flush::{Flushed, Flusher};
 use super::folder::Folder;
 use super::ledger::Ledger;
@@ -30,11 +31,13 @@ use super::{Config, Error, Inner, Lsn, Reader, Status, Store};
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::span::Check;
 
 /// Memory of one identity in the window: map, state, order.
 const IDENTITY_BYTES: u64 = 128;
 
-/// See [`Store::open`]; `decode` turns logged request bodies into columns again.
+/// See [`Store::open`]; `decode` turns logged request bodies into columns again, `check`
+/// gives spans their semantic-convention columns.
 pub(super) async fn open(
     config: Config,
     disk: Disk,
@@ -42,6 +45,7 @@ pub(super) async fn open(
     budget: &Budget,
     registry: &prometheus::Registry,
     decode: Decode,
+    check: Check,
 ) -> Result<Store, Error> {
     let metrics =
         Metrics::register(registry).map_err(|e| Error::Internal { detail: format!("metrics of the store: {e}") })?;
@@ -65,7 +69,7 @@ pub(super) async fn open(
     shelf.claim().await?;
     metrics.wal_torn_bytes.inc_by(survey.torn_bytes);
     metrics.wal_corrupt_records.inc_by(survey.lost.iter().map(|range| range.end - range.start).sum());
-    start(config, disk, clock, budget, metrics, lock, folder, shelf, survey, capacity, decode)
+    start(config, disk, clock, budget, metrics, lock, folder, shelf, survey, capacity, decode, check)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
@@ -87,6 +91,7 @@ fn start(
     survey: Survey,
     capacity: usize,
     decode: Decode,
+    check: Check,
 ) -> Result<Store, Error> {
     let spawn_error = |e: std::io::Error| Error::Internal { detail: format!("cannot start a thread: {e}") };
     for mode in [Durability::Fsync, Durability::Os, Durability::Memory] {
@@ -99,18 +104,17 @@ fn start(
     let flushed = shelf.flushed();
     let status = Arc::new(Status {
         complete: Arc::new(AtomicBool::new(survey.segments.is_empty())),
-        damage: Mutex::new(survey.damage.clone()),
+        damage: Mutex::new(survey.damage.iter().map(ToString::to_string).collect()),
     });
     let degraded = i64::from(!survey.damage.is_empty());
     metrics.degraded.with_label_values(&["wal_corrupt"]).set(degraded);
     count_quarantine(&disk, &folder, &metrics);
     for damage in &survey.damage {
-        tracing::error!(damage, "the log is damaged");
+        tracing::error!(%damage, "the log is damaged");
     }
 
     let parts = shelf.parts();
     let memtable = Arc::new(Memtable::new(shelf.version(), parts.clone(), survey.next_lsn, metrics.clone()));
-    let reader = Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone());
     let segments = Segments::new(&folder.wal(), survey.first_lsns.clone());
     let limits = Limits {
         flush_bytes: config.flush_bytes.min(budget.memtable_bytes() / 4),
@@ -131,6 +135,9 @@ fn start(
     });
     let ledger = Ledger::open(folder.ledger(), disk.clone(), clock.clone())
         .map_err(|e| Error::io("open", &folder.ledger(), &e))?;
+    let files = Files::of_store(folder.clone(), disk.clone(), clock.clone(), ledger.clone());
+    let reader =
+        Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone()).with_files(Arc::new(files));
 
     let mut threads = Vec::new();
     let next = if config.durability == Durability::Memory {
@@ -196,6 +203,7 @@ fn start(
         flushed: flushed_progress,
         status,
         metrics,
+        check: check.clone(),
         reader,
         ledger,
         threads: Mutex::new(threads),
@@ -210,7 +218,7 @@ fn start(
     // Before the flush: it puts the generation that replay fills in front of those the log freezes.
     let begun = replay.begin();
     spawn("flush", Box::new(move || flusher.run()))?;
-    spawn("replay", Box::new(move || replay.run(begun, &decode)))?;
+    spawn("replay", Box::new(move || replay.run(begun, &decode, &check)))?;
     Ok(Store { inner: Arc::new(inner) })
 }
 
@@ -231,7 +239,7 @@ impl Replay {
         (!self.survey.segments.is_empty()).then(|| self.memtable.begin_replayed(self.flushed + 1))
     }
 
-    fn run(self, begun: Option<Arc<super::Gen>>, decode: &Decode) {
+    fn run(self, begun: Option<Arc<super::Gen>>, decode: &Decode, check: &Check) {
         let Some(begun) = begun else { return };
         let poison = |poison: Poison| self.poisoned(&poison);
         let (disk, memtable) = (&self.disk, &self.memtable);
@@ -244,6 +252,7 @@ impl Replay {
             begun,
             self.limits,
             decode,
+            check,
             poison,
         );
         if replayed {

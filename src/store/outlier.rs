@@ -36,11 +36,7 @@ pub fn mark(batch: SpanBatch, ingest_us: i64) -> SpanBatch {
         .map(|(bits, start)| if is_outlier(*start, ingest_us) { bits | anomaly::TIME_OUTLIER } else { *bits })
         .collect::<Vec<_>>()
         .into();
-    let mut arrays = columns.columns().to_vec();
-    arrays[at] = Arc::new(marked);
-    let marked =
-        arrow::array::RecordBatch::try_new(columns.schema(), arrays).expect("one column was replaced by its like");
-    SpanBatch::try_new(marked).expect("the schema is the same")
+    batch.with_column(at, Arc::new(marked)).expect("one column was replaced by its like")
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::wal::scan::{self, Bound, Found, Scan};
 use super::wal::segment::{self, SegmentHeader};
 use super::{Error, Gen, Lsn, Rows};
 use crate::disk::Disk;
-use crate::span::SpanBatch;
+use crate::span::{Check, SpanBatch};
 
 /// Records decoded at once hold about this many bytes.
 const STEP_BYTES: usize = 16 << 20;
@@ -55,8 +55,27 @@ pub struct Survey {
     pub torn_bytes: u64,
     /// Acknowledged records that are missing, as far as their lsns are known.
     pub lost: Vec<Range<Lsn>>,
-    /// What is damaged, one sentence each.
-    pub damage: Vec<String>,
+    /// What is damaged.
+    pub damage: Vec<Damage>,
+    /// What is damaged where all records are in parts: nothing is lost by it.
+    pub past: Vec<Damage>,
+}
+
+/// A damaged place of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment file.
+    pub path: PathBuf,
+    /// Where: `records 3 to 3`, `bytes 80 to 160`, `header`.
+    pub place: String,
+    /// What is wrong there.
+    pub what: String,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} {}", self.path.display(), self.place, self.what)
+    }
 }
 
 /// A segment file and its header.
@@ -87,7 +106,8 @@ pub fn survey(
     }
     let (survey, quarantine) = inspect(disk, folder, flushed, max_identities)?;
     if on_corruption == OnCorruption::Refuse && !survey.damage.is_empty() {
-        return Err(Error::Corrupt { detail: survey.damage.join("; ") });
+        let damage: Vec<String> = survey.damage.iter().map(ToString::to_string).collect();
+        return Err(Error::Corrupt { detail: damage.join("; ") });
     }
     for item in quarantine {
         item.keep(disk, folder)?;
@@ -108,7 +128,12 @@ pub fn inspect(
     let mut quarantine = Vec::new();
     for (i, file) in files.iter().enumerate() {
         highest = highest.max(file.first_lsn);
-        let bytes = disk.read(&file.path).map_err(|e| Error::io("read", &file.path, &e))?;
+        let bytes = match disk.read(&file.path) {
+            Ok(bytes) => bytes,
+            // For readers: a running daemon has deleted it since the listing, so its rows are in parts.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::io("read", &file.path, &error)),
+        };
         let Some(header) = file.header else {
             survey.lose_segment(&bytes, file, files.get(i + 1), flushed);
             highest = scan::scan_without_salt(&bytes).iter().map(|h| h.lsn).fold(highest, Lsn::max);
@@ -120,7 +145,12 @@ pub fn inspect(
         let scan = scan::scan(&bytes, &header, bound);
         survey.first_lsns.push(file.first_lsn);
         if i == 0 && header.prev_lsn > flushed {
-            survey.lose(flushed + 1..header.prev_lsn + 1, flushed, "no segment file holds them");
+            survey.lose(
+                flushed + 1..header.prev_lsn + 1,
+                flushed,
+                &file.path,
+                "are lost: they stood before this segment",
+            );
         }
         highest = highest.max(scan.highest);
         survey.last_us = survey.last_us.max(scan.highest_us);
@@ -141,6 +171,10 @@ pub fn inspect(
                 }),
             );
             survey.segments.push(Segment { path: file.path.clone(), header, bound });
+        } else {
+            let lost = scan.lost.iter().map(|lost| records(lost, &file.path, "are damaged; their rows are in parts"));
+            survey.past.extend(lost);
+            survey.past.extend(scan.damaged.iter().map(|region| bytes_of(region, &file.path)));
         }
     }
     survey.next_lsn = highest + 1;
@@ -186,37 +220,49 @@ fn region_name(first_lsn: Lsn, region: &Range<usize>) -> String {
 }
 
 impl Survey {
-    fn lose(&mut self, range: Range<Lsn>, flushed: Lsn, why: &str) {
+    fn lose(&mut self, range: Range<Lsn>, flushed: Lsn, path: &Path, what: &str) {
         // What is in parts is not lost.
         let range = range.start.max(flushed + 1)..range.end;
         if !range.is_empty() {
-            self.damage.push(format!("log records {} to {} are lost: {why}", range.start, range.end - 1));
+            self.damage.push(records(&range, path, what));
             self.lost.push(range);
         }
     }
 
     fn note(&mut self, scan: &Scan, file: &Read, flushed: Lsn) {
-        let name = file.path.display();
         for lost in &scan.lost {
-            self.lose(lost.clone(), flushed, &format!("{name} is damaged there"));
+            self.lose(lost.clone(), flushed, &file.path, "are lost: the segment is damaged there");
         }
-        for region in &scan.damaged {
-            self.damage.push(format!("{name}: bytes {} to {} are damaged", region.start, region.end));
+        let regions = scan.damaged.iter().map(|region| bytes_of(region, &file.path));
+        // All that is missing is in parts: nothing is lost.
+        match !scan.lost.is_empty() && scan.lost.iter().all(|lost| lost.end <= flushed.saturating_add(1)) {
+            true => self.past.extend(regions),
+            false => self.damage.extend(regions),
         }
     }
 
     /// A segment whose header is not good: its lsns reach from its name to its successor's `prev_lsn`; those of the last
     /// one are known only where a payload hash fits.
     fn lose_segment(&mut self, bytes: &[u8], file: &Read, next: Option<&Read>, flushed: Lsn) {
-        let why = format!("the header of {} is damaged", file.path.display());
         let end = match next {
             Some(Read { header: Some(header), .. }) => header.prev_lsn + 1,
             Some(next) => next.first_lsn,
             None => scan::scan_without_salt(bytes).iter().map(|h| h.lsn + 1).max().unwrap_or(file.first_lsn),
         };
-        self.lose(file.first_lsn..end, flushed, &why);
-        self.damage.push(why);
+        self.lose(file.first_lsn..end, flushed, &file.path, "are lost: the segment's header is damaged");
+        let what = "is damaged: no crash leaves such a file".to_owned();
+        self.damage.push(Damage { path: file.path.clone(), place: "header".to_owned(), what });
     }
+}
+
+fn records(range: &Range<Lsn>, path: &Path, what: &str) -> Damage {
+    let place = format!("records {} to {}", range.start, range.end - 1);
+    Damage { path: path.to_owned(), place, what: what.to_owned() }
+}
+
+fn bytes_of(region: &Range<usize>, path: &Path) -> Damage {
+    let place = format!("bytes {} to {}", region.start, region.end);
+    Damage { path: path.to_owned(), place, what: "are damaged".to_owned() }
 }
 
 /// Something that is kept aside.
@@ -293,6 +339,7 @@ pub fn replay(
     mut filling: Arc<Gen>,
     limits: ReplayLimits,
     decode: &Decode,
+    check: &Check,
     mut poison: impl FnMut(Poison),
 ) -> bool {
     for segment in segments {
@@ -304,7 +351,7 @@ pub fn replay(
             if memtable.is_stopped() {
                 return false;
             }
-            for (found, decoded) in step.iter().zip(decode_all(&bytes, step, decode)) {
+            for (found, decoded) in step.iter().zip(decode_all(&bytes, step, decode, check)) {
                 let header = found.header;
                 match decoded {
                     Ok(batches) => {
@@ -355,21 +402,29 @@ pub fn read_rows(
     decode: &Decode,
     mut poison: impl FnMut(Lsn, String),
 ) -> Vec<Arc<Rows>> {
+    let mut rows = Vec::new();
+    each_decoded(bytes, records, flushed, decode, |header, decoded| match decoded {
+        Ok(batches) => rows.extend(batches.into_iter().map(|b| Arc::new(Rows::new(b, header.ingest_us, header.lsn)))),
+        Err(why) => poison(header.lsn, why),
+    });
+    rows
+}
+
+/// Decodes the records above `flushed`, in their order.
+pub fn each_decoded(
+    bytes: &[u8],
+    records: &[Found],
+    flushed: Lsn,
+    decode: &Decode,
+    mut take: impl FnMut(&RecordHeader, Result<Vec<SpanBatch>, String>),
+) {
     let records: Vec<Found> =
         records.iter().filter(|f| f.header.lsn > flushed && f.header.kind != Kind::Mark).copied().collect();
-    let mut rows = Vec::new();
     for step in steps(&records) {
-        for (found, decoded) in step.iter().zip(decode_all(bytes, step, decode)) {
-            let header = found.header;
-            match decoded {
-                Ok(batches) => {
-                    rows.extend(batches.into_iter().map(|b| Arc::new(Rows::new(b, header.ingest_us, header.lsn))));
-                }
-                Err(why) => poison(header.lsn, why),
-            }
+        for (found, decoded) in step.iter().zip(decode_all(bytes, step, decode, &Check::none())) {
+            take(&found.header, decoded);
         }
     }
-    rows
 }
 
 /// Cuts `records` into runs of about [`STEP_BYTES`].
@@ -387,13 +442,15 @@ fn steps(records: &[Found]) -> impl Iterator<Item = &[Found]> {
     })
 }
 
-/// Decodes `records` on all cores; results in their order.
-fn decode_all(bytes: &[u8], records: &[Found], decode: &Decode) -> Vec<Result<Vec<SpanBatch>, String>> {
+/// Decodes and checks `records` on all cores; results in their order.
+fn decode_all(bytes: &[u8], records: &[Found], decode: &Decode, check: &Check) -> Vec<Result<Vec<SpanBatch>, String>> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let share = records.len().div_ceil(cores).max(1);
     let work = |records: &[Found]| -> Vec<Result<Vec<SpanBatch>, String>> {
         let mut decoder = decode();
-        records.iter().map(|f| decode_one(&f.header, &bytes[f.payload()], &mut decoder, decode)).collect()
+        let mut decoded = |f: &Found| decode_one(&f.header, &bytes[f.payload()], &mut decoder, decode);
+        let checked = |batches: Vec<SpanBatch>| batches.into_iter().map(|batch| check.apply(batch)).collect();
+        records.iter().map(|f| decoded(f).map(checked)).collect()
     };
     if records.len() < 2 || cores < 2 {
         return work(records);

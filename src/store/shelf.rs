@@ -11,7 +11,7 @@ use ulid::Ulid;
 
 use super::folder::Folder;
 use super::local::SyncedLocal;
-use super::manifest::{Delta, Manifest, PartEntry};
+use super::manifest::{self, Delta, Manifest, PartEntry};
 use super::part::{self, Part, PartSpec, PartStore, WalRange};
 use super::split::Set;
 use super::{Config, Error, Lsn, PartSet};
@@ -42,7 +42,7 @@ impl Shelf {
 
     /// Becomes the writer: an older one commits nothing more.
     pub async fn claim(&mut self) -> Result<(), Error> {
-        self.manifest.claim(self.node, &self.clock).await.map(|_| ()).map_err(|e| parts_error(&e))
+        self.manifest.claim(self.node, &self.clock).await.map(|_| ()).map_err(|e| manifest_error(&e))
     }
 
     /// Where readers find the bytes of the parts, checked.
@@ -90,7 +90,7 @@ impl Shelf {
     pub async fn commit(&mut self, parts: Vec<PartEntry>, flushed: Lsn) -> Result<(), Error> {
         let flushed = BTreeMap::from([(self.node.to_string(), flushed)]);
         let delta = Delta { add: parts, remove: Vec::new(), flushed };
-        self.manifest.commit(delta, &self.clock).await.map(|_| ()).map_err(|e| parts_error(&e))
+        self.manifest.commit(delta, &self.clock).await.map(|_| ()).map_err(|e| manifest_error(&e))
     }
 }
 
@@ -99,6 +99,13 @@ fn hour_text(hour: i64) -> String {
     // A start time is an i64 of ns, so every hour lies in jiff's range.
     let start = jiff::Timestamp::from_second(hour.saturating_mul(3600)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     start.strftime("%Y-%m-%dT%H").to_string()
+}
+
+fn manifest_error(error: &manifest::Error) -> Error {
+    match error {
+        manifest::Error::Superseded { .. } => Error::Superseded { detail: error.to_string() },
+        other => parts_error(other),
+    }
 }
 
 fn parts_error(error: &dyn std::error::Error) -> Error {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 
+use super::files::Files;
 use super::part::Part;
 use super::{Lsn, outlier};
 use crate::span::SpanBatch;
@@ -17,7 +18,7 @@ use crate::span::SpanBatch;
 /// Rows of one log record in memory (or a part of them, where its request was cut into several batches).
 #[derive(Clone, Debug)]
 pub struct Rows {
-    /// The spans as they were decoded, time outliers marked.
+    /// The spans as they were decoded and checked, time outliers marked.
     pub batch: SpanBatch,
     /// Store position: microseconds, strictly increasing per record.
     pub ingest_us: i64,
@@ -31,7 +32,7 @@ impl Rows {
     /// The rows of record `lsn`, whose time outliers are marked now that their position is known (storage.md 11.1).
     pub fn new(batch: SpanBatch, ingest_us: i64, lsn: Lsn) -> Self {
         let batch = outlier::mark(batch, ingest_us);
-        let bytes = batch.as_record_batch().get_array_memory_size() as u64;
+        let bytes = batch.memory_bytes();
         Self { batch, ingest_us, lsn, bytes }
     }
 
@@ -131,6 +132,7 @@ pub struct Reader {
     objects: Arc<dyn object_store::ObjectStore>,
     /// Whether replay of the log has ended.
     complete: Arc<AtomicBool>,
+    files: Option<Arc<Files>>,
 }
 
 /// The rows that one statement works on.
@@ -149,12 +151,15 @@ pub struct View {
     /// Whether all acknowledged rows are in it; `false` while the log is still being replayed, and answers are to be
     /// flagged `incomplete` (storage.md 4.5).
     pub complete: bool,
+    /// The files behind it; `None` where the rows are in no data folder.
+    pub files: Option<Arc<Files>>,
 }
 
 impl View {
     /// A view without rows: enough to plan against.
     pub fn empty() -> Self {
         Self {
+            files: None,
             manifest_version: 0,
             parts: Arc::new(PartSet { parts: Vec::new() }),
             memory: Vec::new(),
@@ -168,7 +173,13 @@ impl View {
 impl Reader {
     /// A reader of `current`, whose parts are read from `objects`.
     pub fn new(current: Arc<ArcSwap<Snapshot>>, objects: Arc<dyn object_store::ObjectStore>) -> Self {
-        Self { current, objects, complete: Arc::new(AtomicBool::new(true)) }
+        Self { current, objects, complete: Arc::new(AtomicBool::new(true)), files: None }
+    }
+
+    /// The same, with the files that the rows come from.
+    #[must_use]
+    pub(super) fn with_files(self, files: Arc<Files>) -> Self {
+        Self { files: Some(files), ..self }
     }
 
     /// A reader whose views are incomplete until `complete` is set.
@@ -177,7 +188,7 @@ impl Reader {
         objects: Arc<dyn object_store::ObjectStore>,
         complete: Arc<AtomicBool>,
     ) -> Self {
-        Self { current, objects, complete }
+        Self { current, objects, complete, files: None }
     }
 
     /// The view of this moment. Every append that was acknowledged before the call is in it.
@@ -196,6 +207,7 @@ impl Reader {
             objects: self.objects.clone(),
             visible_us: in_parts.max(in_memory),
             complete,
+            files: self.files.clone(),
         }
     }
 }

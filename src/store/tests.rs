@@ -15,7 +15,7 @@ use super::wal::segment;
 use super::*;
 use crate::disk::Op;
 use crate::disk::faults::Faults;
-use crate::span::{Coding, RequestBody};
+use crate::span::{Check, Coding, RequestBody};
 
 mod append;
 mod crash;
@@ -50,7 +50,7 @@ fn decode() -> Decode {
 
 async fn try_open(config: Config, disk: Disk, clock: Clock) -> Result<Store, Error> {
     let budget = Budget::try_new(1 << 30).unwrap();
-    open::open(config, disk, clock, &budget, &Registry::new(), decode()).await
+    open::open(config, disk, clock, &budget, &Registry::new(), decode(), Check::none()).await
 }
 
 async fn open_at(dir: &Path) -> Store {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use crate::access;
 use crate::error::Class;
 use crate::query;
+use crate::store;
 
 /// Why a request was not answered, or the API did not start.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum Error {
     /// The caller may not.
     #[error(transparent)]
     Access(#[from] access::Error),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// `Host` is not one of ours.
     #[error("the host `{host}` is not served here")]
     Host {
@@ -77,6 +81,7 @@ impl Error {
         match self {
             Self::Query(error) => error.class(),
             Self::Access(error) => error.class(),
+            Self::Store(error) => error.class(),
             Self::Host { .. } | Self::CrossSite => Class::Denied,
             Self::TooLarge { .. } => Class::TooLarge,
             Self::Request { .. } | Self::Method | Self::Resolve { .. } => Class::Invalid,
@@ -91,6 +96,7 @@ impl Error {
             Self::Query(error) => error.code.as_str(),
             Self::Access(access::Error::Unauthenticated { .. }) => query::Code::Unauthenticated.as_str(),
             Self::Access(_) => query::Code::Denied.as_str(),
+            Self::Store(_) => "web.store",
             Self::Host { .. } => "web.host",
             Self::CrossSite => "web.cross_site",
             Self::TooLarge { .. } => "web.too_large",
@@ -109,8 +115,10 @@ impl Error {
             Self::CrossSite => "send it from a page of this address, or from a program",
             Self::TooLarge { .. } => "a statement has at most 64 KiB; send fewer parameters",
             Self::NotFound => "`/` lists what there is",
-            Self::Method => "`POST /api/v1/sql` runs a statement, `GET /api/v1/sql?q=` too",
-            Self::Access(_) | Self::Resolve { .. } | Self::Bind { .. } => return None,
+            Self::Method => {
+                "`POST /api/v1/sql` runs a statement, `GET /api/v1/sql?q=` too; what changes something takes POST only"
+            }
+            Self::Store(_) | Self::Access(_) | Self::Resolve { .. } | Self::Bind { .. } => return None,
         })
     }
 

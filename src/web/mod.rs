@@ -1,6 +1,6 @@
 //! The API on port 8080.
 //!
-//! Duty: `POST /api/v1/sql` and its kin, and the plain page at `/`. Guarantee: every error has the JSON shape of
+//! Duty: `POST /api/v1/sql` and its kin, what changes the store, and the plain page at `/`. Guarantee: every error has the JSON shape of
 //! sql.md 10 and its status is decided in one place. Left to others: running statements (`query`), who may call
 //! (`access`).
 
@@ -14,12 +14,13 @@ mod request;
 mod schema;
 mod serve;
 mod status;
+mod store;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 pub use bind::bind;
 pub use config::Config;
@@ -29,12 +30,15 @@ pub use serve::serve;
 
 use crate::access::{Access, Hosts};
 use crate::query::Gateway;
+use crate::store::Store;
 
 /// What requests need; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AppState {
     /// Runs statements.
     pub gateway: Gateway,
+    /// Takes what changes the store; `None` where only statements are answered.
+    pub store: Option<Store>,
     /// Knows callers.
     pub access: Arc<Access>,
     /// Accepted values of `Host`.
@@ -49,6 +53,7 @@ fn router(state: AppState) -> Router {
         .route("/", get(page::page))
         .route("/api/v1/sql", get(answer::get).post(answer::post))
         .route("/api/v1/schema", get(schema::schema))
+        .route("/api/v1/store/flush", post(store::flush))
         .fallback(|| async { Error::NotFound })
         .method_not_allowed_fallback(|| async { Error::Method })
         .layer(from_fn_with_state(state.clone(), door::check))

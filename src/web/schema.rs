@@ -14,8 +14,9 @@ use crate::query::render::value::text;
 use crate::query::units::unit;
 use crate::query::{Code, Statement};
 
-const COLUMNS: &str = "SELECT table_name, column_name, data_type FROM information_schema.columns \
-                       ORDER BY table_name, ordinal_position";
+const COLUMNS: &str = "SELECT CASE WHEN table_schema = 'public' THEN table_name \
+                       ELSE concat(table_schema, '.', table_name) END, column_name, data_type \
+                       FROM information_schema.columns ORDER BY table_schema, table_name, ordinal_position";
 const FUNCTIONS: &str = "SELECT DISTINCT routine_name, function_type FROM information_schema.routines ORDER BY 1";
 
 pub(super) async fn schema(State(state): State<AppState>) -> Result<Json<serde_json::Value>, Error> {

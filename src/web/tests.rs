@@ -21,6 +21,7 @@ async fn server(config: access::Config, query: crate::query::Config) -> Server {
     let spans: Vec<Span> = (1..=3).map(|id| Span::new(1, id).with("http.route", "/cart")).collect();
     let state = AppState {
         gateway: fixture::gateway(&spans, query),
+        store: None,
         access: Arc::new(Access::open(config, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::new(&["spans.example".to_owned()])),
         links: Arc::new(Links { health: Some("http://localhost:13133/".to_owned()), metrics: None }),
@@ -220,4 +221,16 @@ async fn a_taken_port_is_named_with_the_setting_that_moves_it() {
     assert!(error.contains(&format!("port {}", ports[0])), "{error}");
     assert!(error.contains("--set web::endpoint=localhost:PORT"), "{error}");
     assert!(bind("nowhere").await.is_err());
+}
+
+#[tokio::test]
+async fn only_an_admin_flushes_the_store() {
+    let viewer = access::Config { anonymous: Some(Some(access::Role::Viewer)), ..access::Config::default() };
+    let query = crate::query::Config { threads: 2, ..Default::default() };
+    let of_viewer = server(viewer, query).await;
+    let (status, error) = of_viewer.error(of_viewer.post("/api/v1/store/flush")).await;
+    assert_eq!((status, &error["code"]), (403, &json!("sql.denied")));
+    let server = plain().await;
+    assert_eq!(server.error(server.get("/api/v1/store/flush")).await.0, 405);
+    assert_eq!(server.error(server.post("/api/v1/store/flush")).await.0, 404, "this one has no store");
 }

@@ -115,6 +115,11 @@ impl<'a> Section<'a> {
         Some(items.iter().enumerate().map(over).collect())
     }
 
+    /// The value at `key` as it was written, for values that may have several types; null reads as absent.
+    pub fn node(&self, key: &'static str) -> Option<&'a Node> {
+        self.value(key)
+    }
+
     /// Text.
     pub fn text(&self, key: &'static str) -> Option<String> {
         let node = self.value(key)?;

@@ -22,7 +22,7 @@ impl Size {
     }
 
     /// Reads text; `Err` says why not, without the text.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(unit_at);
         let amount: f64 = number.parse().map_err(|_| "a number is due, e.g. `64MiB`".to_owned())?;

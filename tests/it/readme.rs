@@ -25,6 +25,7 @@ fn every_command_of_the_readme_works() {
             // Already running, on other ports.
             ["weavergen"] => continue,
             ["weavergen", "sql", ..] => line.replacen("weavergen sql", &format!("{BINARY} sql --url {api}"), 1),
+            ["weavergen", "store", ..] => line.replacen("weavergen", BINARY, 1) + &format!(" --url {api}"),
             ["weavergen", "loadgen", ..] => {
                 line.replacen("weavergen loadgen", &format!("{BINARY} loadgen --endpoint {}", daemon.grpc()), 1)
             }

@@ -8,11 +8,60 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::{At, Diagnostic};
 
+mod build;
+mod census;
+mod chars;
+mod encoding;
+mod event;
+mod extensions;
+mod hash;
+mod mermaid;
+mod references;
+mod scope;
+pub mod timer;
+#[cfg(test)]
+pub(crate) mod tests;
+mod xml;
+
+pub use census::census;
+pub use hash::{exec_hash, version_hash};
+pub use mermaid::{StateClass, mermaid, mermaid_of};
+
 /// Reads a file. Errors: everything that keeps it from being a model, all at once (bpmn.md 2, 16: `xml-*`,
-/// `namespace-unknown`, `duplicate-id`, `dangling-ref`, …); what can be judged on a model is left to `lint`.
+/// `namespace-unknown`, `duplicate-id`, `dangling-ref`, `flow-crosses-scope`); what can be judged on a model is left to
+/// `lint`.
 pub fn parse(source: &[u8]) -> Result<Definitions, Vec<Diagnostic>> {
-    let _ = source;
-    Err(Vec::new())
+    build::definitions(source)
+}
+
+/// The place of the `column`th character (from 1) of `text` in the file it came from; of the text itself when the file
+/// does not hold it there. For many places of one file: [`Locator`].
+pub fn place_in(definitions: &Definitions, text: &Text, column: u32) -> At {
+    Locator::new(definitions).place(text, column)
+}
+
+/// Finds places inside texts of one file.
+#[derive(Debug)]
+pub struct Locator<'d>(Option<encoding::Places<'d>>);
+
+impl<'d> Locator<'d> {
+    /// Reads the file's lines once.
+    pub fn new(definitions: &'d Definitions) -> Self {
+        Self(encoding::decode(&definitions.source).ok())
+    }
+
+    /// As [`place_in`].
+    pub fn place(&self, text: &Text, column: u32) -> At {
+        let Some(places) = &self.0 else { return text.at };
+        let start = places.byte_of(text.at.offset);
+        let end = places.byte_of(text.at.offset.saturating_add(text.at.length));
+        if text.at.line == 0 || start >= end {
+            return text.at;
+        }
+        let byte = chars::walk(places.text(), start, end, column);
+        let length = places.text()[byte..].chars().next().map_or(0, char::len_utf8);
+        places.at(byte, (byte + length).min(end))
+    }
 }
 
 /// Index of a node in [`Scope::nodes`] of the scope it lies in.
@@ -33,8 +82,10 @@ pub struct Definitions {
     pub errors: Vec<ErrorDefinition>,
     /// Ids of elements that repeat nothing and lead nowhere executable (pools, artefacts, DI): kept for drawings.
     pub collaborations: Vec<Collaboration>,
-    /// Shapes and edges, as far as `export` needs them.
+    /// Whether there is a `BPMNDiagram`.
     pub has_diagram: bool,
+    /// What reading noticed and could live with, e.g. `flow-ref-mismatch`; `lint` hands it on.
+    pub findings: Vec<Diagnostic>,
 }
 
 impl Definitions {
@@ -92,6 +143,8 @@ pub struct Process {
     pub version_tag: Option<String>,
     /// `zeebe:properties`.
     pub properties: Vec<(String, String)>,
+    /// What it says directly and we do not do yet, by local name, e.g. `executionListeners`, `correlationSubscription`.
+    pub unsupported: BTreeMap<String, At>,
     /// What it contains.
     pub scope: Scope,
     /// Where.
@@ -141,12 +194,24 @@ pub struct Flow {
 /// A piece of text and where its first character is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    /// With references resolved, trimmed.
+    /// With references resolved; an element's content is trimmed, an attribute is as written.
     pub text: String,
     /// `language` of an expression, if it names one.
     pub language: Option<String>,
     /// Where the text begins.
     pub at: At,
+}
+
+impl Text {
+    /// The FEEL after a leading `=`; `None` when the text is a literal.
+    pub fn feel(&self) -> Option<&str> {
+        self.text.strip_prefix('=')
+    }
+
+    /// The FEEL of a place where only an expression is legal (a condition): a leading `=` is dropped.
+    pub fn expression(&self) -> &str {
+        self.feel().unwrap_or(&self.text)
+    }
 }
 
 /// A flow node.
@@ -170,8 +235,24 @@ pub struct Node {
     pub boundaries: Vec<NodeIx>,
     /// Extension elements of the `zeebe` namespace that we read.
     pub extensions: Extensions,
+    /// What a drawing shows of it beyond its kind.
+    pub drawing: Drawing,
     /// Where.
     pub at: At,
+}
+
+/// What a drawing shows of a node whatever its kind, built or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drawing {
+    /// Trigger or result of an event: local name of its definition without `EventDefinition`, e.g. `timer`;
+    /// `multiple` when it has several.
+    pub event: Option<String>,
+    /// The activity a boundary event sits on, when it is one of the same scope.
+    pub attached_to: Option<NodeIx>,
+    /// `cancelActivity` of a boundary event, `isInterrupting` of the start of an event subprocess.
+    pub interrupting: Option<bool>,
+    /// `parallel`, `sequential` (multi-instance) or `standard`.
+    pub repeats: Option<String>,
 }
 
 /// What a node is. Kinds that the machine does not run yet are `Unsupported`: `lint` refuses them by name.

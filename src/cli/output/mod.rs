@@ -5,7 +5,15 @@
 
 pub mod boxes;
 
-use crate::query::render::Format;
+use std::io::Write;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+
+use super::sql::{Failure, MAX_TEXT_BYTES};
+use crate::clock::Clock;
+use crate::query::Stats;
+use crate::query::render::{Format, Head, Renderer, value};
 
 /// `-o`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -33,4 +41,29 @@ impl Output {
             Self::Arrow => Some(Format::Arrow),
         }
     }
+}
+
+/// Writes `batches`, which are at hand, in any format.
+pub fn write(
+    output: Output,
+    schema: &Schema,
+    batches: &[RecordBatch],
+    clock: &Clock,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
+    let Some(format) = output.format() else {
+        out.write_all(boxes::render(schema, batches, rows, false)?.as_bytes())?;
+        return Ok(out.flush()?);
+    };
+    let (query_id, snapshot) = (clock.ulid().to_string(), value::snapshot(clock.now_us()));
+    let schema = std::sync::Arc::new(schema.clone());
+    let head = Head { query_id: &query_id, snapshot: &snapshot, schema: &schema, max_bytes: MAX_TEXT_BYTES };
+    let (mut renderer, bytes) = Renderer::begin(format, false, head)?;
+    out.write_all(&bytes)?;
+    for batch in batches {
+        out.write_all(&renderer.rows(batch)?)?;
+    }
+    out.write_all(&renderer.end(Stats { rows, ..Stats::default() }, false, &[])?)?;
+    Ok(out.flush()?)
 }

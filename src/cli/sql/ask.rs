@@ -17,7 +17,7 @@ use crate::query::{self, Code, Position};
 
 /// Where to send it.
 #[derive(Debug)]
-pub(super) struct Target {
+pub struct Target {
     url: String,
     token: Option<String>,
     /// How it was found, for the message if nobody is there.
@@ -32,7 +32,8 @@ struct RunFile {
 }
 
 impl Target {
-    pub(super) fn of(url: Option<String>, token: Option<PathBuf>, data_folder: &Path) -> Result<Self, Failure> {
+    /// The daemon at `url`, else the one whose `run.json` lies in `data_folder`.
+    pub(in crate::cli) fn of(url: Option<String>, token: Option<PathBuf>, data_folder: &Path) -> Result<Self, Failure> {
         let token = token.map(|path| read_token(&path)).transpose()?;
         if let Some(url) = url {
             let url = if url.contains("://") { url } else { format!("http://{url}") };
@@ -55,6 +56,45 @@ impl Target {
             )));
         };
         Ok(Self { url: format!("http://{address}"), token, found: run_file.display().to_string() })
+    }
+}
+
+impl Target {
+    fn post(&self, path: &str, patience: Duration) -> Result<reqwest::RequestBuilder, Failure> {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(patience)
+            .build()
+            .map_err(|error| Failure::Daemon(format!("cannot make a client: {error}")))?;
+        let request = client.post(format!("{}{path}", self.url));
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
+    }
+
+    /// `or` is a further way out if nobody is there.
+    async fn send(&self, request: reqwest::RequestBuilder, or: &str) -> Result<reqwest::Response, Failure> {
+        request.send().await.map_err(|error| {
+            if error.is_timeout() && !error.is_connect() {
+                return Failure::from(query::Error::new(Code::Timeout, "the daemon did not answer in time"));
+            }
+            let why = cause(&error);
+            let (url, found) = (&self.url, &self.found);
+            Failure::Daemon(format!("no daemon answers at {url} (from {found}): {why}; start `weavergen`{or}"))
+        })
+    }
+
+    /// Makes a call that changes something and answers JSON.
+    pub(in crate::cli) async fn call(&self, path: &str) -> Result<serde_json::Value, Failure> {
+        let response = self.send(self.post(path, Duration::from_secs(600))?, "").await?;
+        if !response.status().is_success() {
+            return Err(refused(response, self).await);
+        }
+        let text = response.text().await.map_err(|error| Failure::Broken(format!("the answer broke off: {error}")))?;
+        serde_json::from_str(&text)
+            .map_err(|_| Failure::Broken(format!("{} does not answer with JSON: is it weavergen?", self.url)))
     }
 }
 
@@ -97,29 +137,9 @@ pub(super) async fn run(target: &Target, ask: &Ask) -> Result<Rows, Failure> {
     }
     // The daemon ends a statement in time by itself; this is for one that does not answer at all.
     let patience = ask.time.unwrap_or(Duration::from_secs(600)) + Duration::from_secs(10);
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .connect_timeout(Duration::from_secs(5))
-        .timeout(patience)
-        .build()
-        .map_err(|error| Failure::Daemon(format!("cannot make a client: {error}")))?;
-    let mut request = client
-        .post(format!("{}/api/v1/sql", target.url))
-        .header(reqwest::header::ACCEPT, Format::Arrow.content_type())
-        .json(&body);
-    if let Some(token) = &target.token {
-        request = request.bearer_auth(token);
-    }
-    let response = request.send().await.map_err(|error| {
-        if error.is_timeout() && !error.is_connect() {
-            return Failure::from(query::Error::new(Code::Timeout, "the daemon did not answer in time"));
-        }
-        let why = cause(&error);
-        let (url, found) = (&target.url, &target.found);
-        Failure::Daemon(format!(
-            "no daemon answers at {url} (from {found}): {why}; start `weavergen`, or read a folder with --data"
-        ))
-    })?;
+    let request = target.post("/api/v1/sql", patience)?;
+    let request = request.header(reqwest::header::ACCEPT, Format::Arrow.content_type()).json(&body);
+    let response = target.send(request, ", or read a folder with --data").await?;
     let header =
         |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let (query_id, snapshot) = (header("x-weavergen-query-id"), header("x-weavergen-snapshot"));

@@ -24,6 +24,7 @@ async fn daemon(access: crate::access::Config) -> (tempfile::TempDir, Cancellati
     let config = crate::query::Config { threads: 2, ..Default::default() };
     let state = AppState {
         gateway: fixture::gateway(&spans, config),
+        store: None,
         access: Arc::new(Access::open(access, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::default()),
         links: Arc::new(Links::default()),

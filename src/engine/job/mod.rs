@@ -3,10 +3,24 @@
 //! Duty: the shape of a job and of its outcome; one file a job type below. Guarantee: an effect key is never used with
 //! different input. Left to others: when a job runs and what its outcome does (`engine`, `bpmn::core`).
 
+pub mod codegen;
+pub mod command;
+pub mod config;
+mod process;
+mod roots;
+pub mod schema;
+pub mod span_gate;
+mod spawn;
+pub mod sql;
+pub mod template;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+
+pub use config::Config;
+pub use template::resolve_template;
 
 /// One attempt, with everything resolved.
 #[derive(Clone, Debug, PartialEq)]

@@ -167,6 +167,23 @@ impl Snapshot {
         rows.collect()
     }
 
+    /// At most `limit` messages of `receiver` that are still tried, in order, behind sequence `after`.
+    pub fn waiting(&self, receiver: &str, after: u64, limit: usize) -> Result<Vec<(u64, OutboxRow)>, Error> {
+        let table = self.tx.open_table(OUTBOX)?;
+        let mut rows = Vec::new();
+        for entry in table.range((receiver, after.saturating_add(1))..=(receiver, u64::MAX))? {
+            let (key, row) = entry?;
+            let row: OutboxRow = decode(row.value())?;
+            if row.dead.is_none() {
+                rows.push((key.value().1, row));
+            }
+            if rows.len() == limit {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
     /// Starts that are due, in order, and the wall times (ns since 1970) at which their alerts' earlier ones began.
     pub fn due_starts(&self) -> Result<Vec<(StartRow, Vec<i64>)>, Error> {
         let table = self.tx.open_table(STARTS)?;

@@ -243,15 +243,19 @@ fn episodes_go_on_counting_where_an_earlier_generation_stopped() {
 }
 
 /// The table once more, from the whole history instead of counters: slow and literal.
-struct Transcript {
+pub(in crate::gate) struct Transcript {
     rule: Rule,
     history: Vec<(i64, Input)>,
-    phase: Phase,
+    pub(in crate::gate) phase: Phase,
     recovering_since: Option<usize>,
     resolved_at_s: i64,
 }
 
 impl Transcript {
+    pub(in crate::gate) fn new(rule: Rule) -> Self {
+        Self { rule, history: Vec::new(), phase: Phase::Inactive, recovering_since: None, resolved_at_s: 0 }
+    }
+
     /// Event time that a run of `counts` at the end of the effective ticks has lasted.
     fn lasted(&self, counts: impl Fn(Input) -> bool) -> Option<i64> {
         let effective: Vec<_> = self.history.iter().filter(|(_, x)| x.is_effective()).collect();
@@ -267,7 +271,7 @@ impl Transcript {
         lasted.is_some_and(|s| s * S >= self.rule.hold_for_ns)
     }
 
-    fn step(&mut self, t_s: i64, x: Input) -> Vec<Cause> {
+    pub(in crate::gate) fn step(&mut self, t_s: i64, x: Input) -> Vec<Cause> {
         self.history.push((t_s, x));
         let highest = [AtFail, AtWarn].into_iter().find(|level| x.is_breach() && self.armed(*level));
         let keep_s = self.rule.keep_firing_for_ns / S;
@@ -325,9 +329,7 @@ proptest! {
         keep_s in prop::sample::select(vec![0, 1, 30, 60, 100]),
     ) {
         let rule = rule(hold_for_s, keep_s);
-        let mut transcript = Transcript {
-            rule, history: Vec::new(), phase: Phase::Inactive, recovering_since: None, resolved_at_s: 0,
-        };
+        let mut transcript = Transcript::new(rule);
         let (mut state, mut t_s) = (State::default(), 0);
         for (x, gap) in inputs {
             // A gap above 1: ticks were missed.

@@ -19,14 +19,14 @@ use crate::span::pinned::{self, ScalarType};
 /// Integers beyond this are not doubles.
 const MAX_SAFE_INT: u64 = 1 << 53;
 
-/// Types that the configuration gives to keys, over the pinned ones.
+/// Types that the configuration and the loaded registry give to keys, over the pinned ones.
 #[derive(Clone, Debug, Default)]
 pub struct Types(Arc<BTreeMap<String, ScalarType>>);
 
 impl Types {
-    /// The section `query.attribute_types`.
-    pub fn new(configured: &BTreeMap<String, ScalarType>) -> Self {
-        Self(Arc::new(configured.clone()))
+    /// The section `query.attribute_types`, over the registry's types.
+    pub fn new(known: Arc<BTreeMap<String, ScalarType>>) -> Self {
+        Self(known)
     }
 
     /// The bracket for `key`, pinned if its type is known, else free and read as text.

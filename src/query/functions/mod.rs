@@ -4,6 +4,7 @@
 //! form. Left to others: the engine's functions (`session` lists those that may be named).
 
 pub mod aggregates;
+pub mod capped;
 pub mod exphist;
 pub mod ids;
 pub mod numeric;

@@ -149,13 +149,21 @@ impl ExecutionPlan for MemoryExec {
 /// Rows `from .. from + len` as the columns of `schema`.
 fn project(rows: &Rows, from: usize, len: usize, projection: &[usize], schema: &SchemaRef) -> Result<RecordBatch> {
     let batch = rows.batch.as_record_batch().slice(from, len);
-    let arrays = projection.iter().map(|&at| column(&batch, rows.ingest_us, at)).collect::<Result<Vec<_>>>()?;
+    let checked = |at: usize| Some(rows.batch.semconv()?.get(at)?.slice(from, len));
+    let arrays =
+        projection.iter().map(|&at| column(&batch, &checked, rows.ingest_us, at)).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(len));
     RecordBatch::try_new_with_options(schema.clone(), arrays, &options).map_err(DataFusionError::from)
 }
 
-/// Column `at` of the table over `batch`, which has the columns of [`schema::incoming`].
-fn column(batch: &RecordBatch, ingest_us: i64, at: usize) -> Result<ArrayRef> {
+/// Column `at` of the table over `batch`, which has the columns of [`schema::incoming`]; those of the check come from
+/// `checked`, by their place among [`schema::semconv_fields`].
+fn column(
+    batch: &RecordBatch,
+    checked: &impl Fn(usize) -> Option<ArrayRef>,
+    ingest_us: i64,
+    at: usize,
+) -> Result<ArrayRef> {
     let incoming = schema::incoming().fields().len();
     let field = super::table_schema().field(at).clone();
     if at == schema::INGEST_TIME_INDEX {
@@ -169,7 +177,8 @@ fn column(batch: &RecordBatch, ingest_us: i64, at: usize) -> Result<ArrayRef> {
     }
     let source = if at > schema::INGEST_TIME_INDEX { at - 1 } else { at };
     if source >= incoming {
-        return Ok(new_null_array(field.data_type(), batch.num_rows()));
+        let absent = || new_null_array(field.data_type(), batch.num_rows());
+        return Ok(checked(source - incoming).unwrap_or_else(absent));
     }
     let array = batch.column(source);
     match field.name().as_str() {

@@ -65,6 +65,8 @@ pub struct Span {
     pub attributes: Attrs,
     pub resource: Attrs,
     pub events: Vec<(i64, &'static str, Attrs)>,
+    /// `semconv_type`, `required_present`, `required_total`; stored in parts only.
+    pub semconv: Option<(&'static str, u16, u16)>,
 }
 
 impl Span {
@@ -81,6 +83,7 @@ impl Span {
             attributes: vec![],
             resource: vec![],
             events: vec![],
+            semconv: None,
         }
     }
 
@@ -251,7 +254,10 @@ impl Fill {
         let mut fields: Vec<Field> = vec![];
         let mut columns: Vec<ArrayRef> = vec![];
         for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
-            if *field.data_type() == schema::interned_attributes() {
+            if let Some(column) = semconv_column(field.name(), spans) {
+                fields.push(field.as_ref().clone());
+                columns.push(column);
+            } else if *field.data_type() == schema::interned_attributes() {
                 let dictionary = column.as_dictionary::<Int32Type>();
                 fields.push(field.as_ref().clone().with_data_type(schema::attributes()));
                 columns.push(arrow::compute::take(dictionary.values(), dictionary.keys(), None).unwrap());
@@ -312,8 +318,19 @@ impl Fill {
             objects: self.objects,
             visible_us: self.ingest_us,
             complete: true,
+            files: None,
         }
     }
+}
+
+fn semconv_column(name: &str, spans: &[Span]) -> Option<ArrayRef> {
+    let of = spans.iter().map(|span| span.semconv);
+    Some(match name {
+        "semconv_type" => Arc::new(of.map(|s| s.map(|s| s.0)).collect::<DictionaryArray<Int32Type>>()),
+        "required_present" => Arc::new(of.map(|s| s.map(|s| s.1)).collect::<UInt16Array>()),
+        "required_total" => Arc::new(of.map(|s| s.map(|s| s.2)).collect::<UInt16Array>()),
+        _ => return None,
+    })
 }
 
 fn promoted_column(of: &DataType, values: &[Option<Val>]) -> ArrayRef {

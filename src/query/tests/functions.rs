@@ -94,8 +94,19 @@ async fn what_is_not_listed_cannot_be_named() {
 #[tokio::test]
 async fn tables_columns_and_functions_are_listed() {
     let view = Fill::new().view();
-    let tables: Vec<String> = ask(&view, "SHOW TABLES").await.iter().map(|row| row[2].clone()).collect();
-    assert_eq!(tables, ["span_events", "span_links", "spans", "traces"]);
+    let tables: Vec<String> = ask(&view, "SHOW TABLES").await.iter().map(|row| row[1..3].join(".")).collect();
+    assert_eq!(
+        tables,
+        [
+            "public.span_events",
+            "public.span_links",
+            "public.spans",
+            "public.traces",
+            "system.memory",
+            "system.part_columns",
+            "system.parts"
+        ]
+    );
     let columns = ask(
         &view,
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'spans' ORDER BY ordinal_position",

@@ -87,3 +87,20 @@ async fn reserved_keys_are_hidden_and_promoted_ones_are_back() {
         assert!(!ask(view, "SELECT * FROM spans").await[0].join(" ").contains("wg.end_time"));
     }
 }
+
+#[tokio::test]
+async fn the_schema_system_shows_the_parts_and_the_memory_of_the_statements_own_view() {
+    let spans = [Span::new(1, 1), Span { start: NOW + SECOND, ..Span::new(1, 2) }];
+    let view = Fill::new().part(&spans, &Promotions::new(), 10).await.memory(&[Span::new(2, 3)]).view();
+    let sql = "SELECT level, hour, rows, max_start - min_start = INTERVAL '1 second', min_ingest = max_ingest, \
+               starts_with(path, 'spans/date=2023-11-14/hour=22/') FROM system.parts";
+    assert_eq!(ask(&view, sql).await, [["0", "2023-11-14T22", "2", "true", "true", "true"]]);
+    assert_eq!(one(&view, "SELECT rows FROM system.memory").await, "1");
+    let sql =
+        "SELECT (SELECT sum(rows) FROM system.parts) + m.rows = (SELECT count(*) FROM spans) FROM system.memory m";
+    assert_eq!(one(&view, sql).await, "true");
+    assert_eq!(one(&view, "SELECT count(*) FROM system.parts a JOIN system.parts b ON a.path = b.path").await, "1");
+    assert_eq!(one(&Fill::new().view(), "SELECT count(*) FROM system.parts").await, "0");
+    // No folder, no files.
+    assert!(try_ask(&view, "SELECT * FROM drop_ledger").await.is_err());
+}

@@ -28,6 +28,7 @@ use crate::store::manifest::{PartEntry, RowGroupEntry, hash};
 const GROUP_BYTES: usize = 64 << 20;
 /// Services that an entry lists by name.
 const MAX_SERVICES: usize = 64;
+pub(super) const STATS_KEY: &str = "wg.stats";
 /// Magic and length behind the footer's metadata.
 const TRAILER_BYTES: u64 = 8;
 
@@ -135,12 +136,12 @@ fn plain_lists(lists: &ArrayRef) -> Result<ListArray, Error> {
 
 /// What the entry and the footer say of the rows.
 #[derive(Default)]
-struct Facts {
-    rows: u64,
+pub(super) struct Facts {
+    pub(super) rows: u64,
     traces: HashSet<[u8; 16]>,
     services: BTreeSet<String>,
     ingest: Option<[i64; 2]>,
-    groups: Vec<RowGroupEntry>,
+    pub(super) groups: Vec<RowGroupEntry>,
     hash: u64,
 }
 
@@ -150,7 +151,12 @@ fn widen(range: &mut Option<[i64; 2]>, value: i64) {
 }
 
 impl Facts {
-    fn add(&mut self, group: &RecordBatch) {
+    /// Columns of [`schema::stored`] that [`Facts::add`] reads.
+    pub(super) const COLUMNS: [&'static str; 6] =
+        ["trace_id", "span_id", "start_time", "duration_ns", "ingest_time", "service_name"];
+
+    /// Adds the rows of one row group, which has at least [`Facts::COLUMNS`].
+    pub(super) fn add(&mut self, group: &RecordBatch) {
         let traces = column(group, "trace_id").as_fixed_size_binary();
         let spans = column(group, "span_id").as_fixed_size_binary();
         let starts = column(group, "start_time").as_primitive::<TimestampNanosecondType>();
@@ -190,18 +196,30 @@ impl Facts {
         let format = serde_json::json!({
             "format": 1, "level": spec.level, "ulid": ulid, "hour": spec.hour, "sort": "arrival",
         });
-        let stats = serde_json::json!({
-            "rows": self.rows, "traces": self.traces.len(), "start": self.range(|g| g.start),
-            "end": self.range(|g| g.end), "ingest": self.ingest.unwrap_or_default(),
-            "hash": format!("{:016x}", self.hash),
-        });
         let keys = serde_json::to_string(keys).expect("keys are plain data");
         [
             ("wg.format", format.to_string()),
             (keys::METADATA_KEY, keys),
             ("wg.wal", spec.wal.to_json().to_string()),
-            ("wg.stats", stats.to_string()),
+            (STATS_KEY, self.stats().to_string()),
         ]
+    }
+
+    /// `wg.stats`
+    pub(super) fn stats(&self) -> serde_json::Value {
+        serde_json::json!({
+            "rows": self.rows, "traces": self.traces.len(), "start": self.range(|g| g.start),
+            "end": self.range(|g| g.end), "ingest": self.ingest.unwrap_or_default(),
+            "hash": format!("{:016x}", self.hash),
+        })
+    }
+
+    /// The names of the services, or of the first and the last where there are many.
+    pub(super) fn services(&self) -> (Option<Vec<String>>, Option<[String; 2]>) {
+        let few = self.services.len() <= MAX_SERVICES;
+        let ends =
+            || [self.services.first().cloned().unwrap_or_default(), self.services.last().cloned().unwrap_or_default()];
+        (few.then(|| self.services.iter().cloned().collect()), (!few).then(ends))
     }
 
     fn entry(&self, spec: &PartSpec, file: &Bytes, sum: &Bytes) -> PartEntry {
@@ -209,9 +227,7 @@ impl Facts {
         let length = file.len() as u64;
         let metadata = file.get(file.len().saturating_sub(8)..file.len().saturating_sub(4));
         let metadata = metadata.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
-        let few = self.services.len() <= MAX_SERVICES;
-        let ends =
-            || [self.services.first().cloned().unwrap_or_default(), self.services.last().cloned().unwrap_or_default()];
+        let (services, service_range) = self.services();
         PartEntry {
             path: format!("spans/date={date}/hour={hour}/{}.parquet", spec.ulid),
             level: spec.level,
@@ -223,8 +239,8 @@ impl Facts {
             end: self.range(|group| group.end),
             ingest: self.ingest.unwrap_or_default(),
             row_groups: self.groups.clone(),
-            services: few.then(|| self.services.iter().cloned().collect()),
-            service_range: (!few).then(ends),
+            services,
+            service_range,
             lsn: [spec.wal.from, spec.wal.to],
             schema: SCHEMA_VERSION,
             file_xxh3: hash(file),

@@ -14,6 +14,7 @@
 //! | `wg.wal` | `{"node":"…","epoch":1,"from":1,"to":9,"index":0,"of":2}`: see [`WalRange`] |
 //! | `wg.stats` | `{"rows":1,"traces":1,"start":[min,max],"end":[min,max],"ingest":[min,max],"hash":"16 hex digits"}` |
 
+mod check;
 mod columns;
 mod encode;
 mod keys;
@@ -26,16 +27,18 @@ mod tally;
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use tokio::sync::OnceCell;
 use ulid::Ulid;
 
 use super::manifest::PartEntry;
 use crate::error::Class;
 
+pub use check::{Depth, Problem, check};
 pub use encode::encode;
 pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;
+pub use sums::path_of as sum_path;
 
 /// Version of the span schema that parts are written with.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -186,20 +189,35 @@ impl Part {
     }
 
     async fn read_keys(&self, objects: &dyn ObjectStore) -> Result<Keys, Error> {
-        const TRAILER: usize = 8;
         let path = &self.entry.path;
-        let tail = self.entry.bytes.saturating_sub(self.entry.footer_bytes)..self.entry.bytes;
-        let footer = objects.get_range(&Path::from(path.as_str()), tail).await;
-        let footer = footer.map_err(|source| Error::Objects { path: path.clone(), source })?;
-        let metadata = footer.len().checked_sub(TRAILER).map(|end| &footer[..end]);
-        let metadata = metadata.ok_or_else(|| Error::corrupt(path, "it has no footer"))?;
-        let metadata = ParquetMetaDataReader::decode_metadata(metadata);
-        let metadata = metadata.map_err(|e| Error::corrupt(path, e.to_string()))?;
-        let pairs = metadata.file_metadata().key_value_metadata().into_iter().flatten();
-        let text = pairs.filter(|kv| kv.key == keys::METADATA_KEY).find_map(|kv| kv.value.as_deref());
+        let metadata = footer(objects, &self.entry).await?;
+        let text = metadata_text(&metadata, keys::METADATA_KEY);
         let text = text.ok_or_else(|| Error::corrupt(path, "its footer has no `wg.keys`"))?;
         serde_json::from_str(text).map_err(|e| Error::corrupt(path, format!("`wg.keys`: {e}")))
     }
+}
+
+/// The footer of the part that `entry` names. `objects` is a [`PartStore`], so its bytes are checked.
+pub async fn footer(objects: &dyn ObjectStore, entry: &PartEntry) -> Result<ParquetMetaData, Error> {
+    let path = &entry.path;
+    let tail = entry.bytes.saturating_sub(entry.footer_bytes)..entry.bytes;
+    let footer = objects.get_range(&Path::from(path.as_str()), tail).await;
+    let footer = footer.map_err(|source| Error::Objects { path: path.clone(), source })?;
+    decode_footer(path, &footer)
+}
+
+/// `footer` is metadata and trailer.
+fn decode_footer(path: &str, footer: &[u8]) -> Result<ParquetMetaData, Error> {
+    const TRAILER: usize = 8;
+    let metadata = footer.len().checked_sub(TRAILER).map(|end| &footer[..end]);
+    let metadata = metadata.ok_or_else(|| Error::corrupt(path, "it has no footer"))?;
+    ParquetMetaDataReader::decode_metadata(metadata).map_err(|e| Error::corrupt(path, e.to_string()))
+}
+
+/// The value of `key` among the key-values of a footer.
+fn metadata_text<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
+    let pairs = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+    pairs.filter(|kv| kv.key == key).find_map(|kv| kv.value.as_deref())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub(super) struct Sums {
 }
 
 /// `index/sum/date=…/hour=…/{ulid}.sum` of the part `spans/date=…/hour=…/{ulid}.parquet`.
-pub(super) fn path_of(part: &str) -> String {
+pub fn path_of(part: &str) -> String {
     let name = part.strip_prefix("spans/").unwrap_or(part);
     format!("index/sum/{}.sum", name.strip_suffix(".parquet").unwrap_or(name))
 }
@@ -64,12 +64,24 @@ impl Sums {
         if bytes.len() as u64 != span.end - span.start {
             return Err(Error::corrupt(path, format!("bytes {} to {} cannot be read in full", span.start, span.end)));
         }
-        for (block, bytes) in blocks.zip(bytes.chunks(BLOCK as usize)) {
-            if twox_hash::XxHash3_64::oneshot(bytes) != self.blocks[block] {
-                let at = block as u64 * BLOCK;
-                return Err(Error::corrupt(path, format!("the block at byte {at} does not have its checksum")));
+        match self.damaged(bytes, blocks).first() {
+            None => Ok(()),
+            Some(span) => {
+                let at = span.start;
+                Err(Error::corrupt(path, format!("the block at byte {at} does not have its checksum")))
             }
         }
-        Ok(())
+    }
+
+    /// The spans of those of `blocks` whose `bytes`, read from the span of `blocks`, do not have their checksum.
+    pub(super) fn damaged(&self, bytes: &[u8], blocks: Range<usize>) -> Vec<Range<u64>> {
+        let read = blocks.zip(bytes.chunks(BLOCK as usize));
+        let wrong = read.filter(|(block, bytes)| twox_hash::XxHash3_64::oneshot(bytes) != self.blocks[*block]);
+        wrong.map(|(block, _)| self.span(&(block..block + 1))).collect()
+    }
+
+    /// Bytes of the `.sum` of a part of `bytes`.
+    pub(super) fn file_len(bytes: u64) -> u64 {
+        bytes.div_ceil(BLOCK) * 8
     }
 }

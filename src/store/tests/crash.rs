@@ -155,7 +155,9 @@ async fn a_close_during_replay_ends_and_the_next_start_replays_all() {
     });
     let budget = Budget::try_new(1 << 30).unwrap();
     let replaying =
-        open::open(config(crashed.path()), Disk::Os, clock(), &budget, &Registry::new(), slow).await.unwrap();
+        open::open(config(crashed.path()), Disk::Os, clock(), &budget, &Registry::new(), slow, Check::none())
+            .await
+            .unwrap();
     assert!(!replaying.is_ready() && !replaying.health().ready && !replaying.reader().view().complete);
     replaying.append(request(51, 2)).await.unwrap();
     replaying.close().await.unwrap();

@@ -177,3 +177,26 @@ async fn on_a_sick_disk_what_was_acked_is_there_once_and_what_was_refused_is_not
         assert!(store.health().reasons.is_empty(), "seed {seed}: {:?}", store.health());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_was_superseded_stops_flushing_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_at(dir.path()).await;
+    store.append(request(1, 3)).await.unwrap();
+    let folder = folder::Folder::read(&Disk::Os, dir.path()).unwrap();
+    let mut other = shelf::Shelf::open(&folder, &Disk::Os, &clock(), &config(dir.path())).await.unwrap();
+    other.claim().await.unwrap();
+    let error = store.freeze_and_flush().await.unwrap_err();
+    assert!(matches!(error, Error::Superseded { .. }) && error.to_string().contains("epoch 2"), "{error}");
+    let health = store.health();
+    assert_eq!((health.ready, health.reasons), (false, vec![error.to_string()]));
+    // Longer than the first pause between two tries.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(store.inner.metrics.flush_failures.get(), 1, "it is not tried again");
+    let refused = store.append(request(2, 1)).await.unwrap_err();
+    assert!(matches!(refused, Error::Superseded { .. }), "{refused}");
+    assert!(refused.class().is_retryable(), "the sender keeps its spans");
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 3)]), "what was acknowledged can still be read");
+    let closed = tokio::time::timeout(Duration::from_secs(10), store.close()).await.expect("closing does not wait");
+    assert!(matches!(closed, Err(Error::Superseded { .. })));
+}

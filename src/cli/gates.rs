@@ -1,0 +1,167 @@
+//! `weavergen gates` (gates.md 12).
+//!
+//! Duty: check gate files offline; list and show gates by the daemon's tables. Guarantee: `check` opens no port and
+//! writes nothing; it tells every problem of every file. Left to others: the checks (`gate`), asking the daemon (`sql`).
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::exit::Exit;
+use super::output::Output;
+use super::{exit, sources, sql};
+use crate::clock::Clock;
+use crate::gate::scalar::duration_text;
+use crate::gate::{Code, Known, Loaded, Planner, Request, load, schema};
+
+/// Check and look at quality gates
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Subcommands of `gates`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check gate files and plan their queries; opens no port and writes nothing
+    Check(Check),
+    /// List the gates of the daemon and their state
+    List(List),
+    /// Show one gate of the daemon: state and latest results of each key
+    Show(Show),
+}
+
+/// Flags of `gates check`.
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    /// Gate files, globs or builtin:NAME; without them those of the configuration
+    #[arg(value_name = "FILES")]
+    pub files: Vec<String>,
+    /// Warnings are problems too
+    #[arg(long)]
+    pub deny_warnings: bool,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub sources: sources::Args,
+}
+
+/// How the daemon is asked.
+#[derive(Debug, clap::Args)]
+pub struct Daemon {
+    /// Format of the rows: box on a terminal, else ndjson
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
+    pub output: Option<Output>,
+    /// Address of the daemon's API; without it, the local daemon
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// File with the token to send, where the daemon wants one
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Flags of `gates list`.
+#[derive(Debug, clap::Args)]
+pub struct List {
+    /// How the daemon is asked.
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// Flags of `gates show`.
+#[derive(Debug, clap::Args)]
+pub struct Show {
+    /// Name of the gate
+    #[arg(value_name = "GATE")]
+    pub gate: String,
+    /// How the daemon is asked.
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+const LIST: &str = "SELECT gate, key, phase, level, episode, active_at, fired_at, last_outcome, last_value \
+                    FROM gate_state ORDER BY gate, key";
+const STATE: &str = "SELECT gate, key, phase, level, episode, active_at, fired_at, last_outcome, last_value \
+                     FROM gate_state WHERE gate = $gate ORDER BY key";
+const RESULTS: &str = "SELECT key, outcome, first_tick, last_tick, evaluations, value, n, window_start, window_end, \
+                       evidence, trace_ids FROM gate_results WHERE gate = $gate ORDER BY last_tick DESC, key LIMIT 20";
+
+/// Exit of `check`: 0 good, 1 problems, 74 a file is unreadable; of `list` and `show` as `sql`.
+///
+/// Errors: the configuration cannot be loaded; the daemon cannot be asked.
+pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Result<Exit> {
+    match args.command {
+        Command::Check(check) => checked(&check),
+        Command::List(list) => {
+            ask(LIST, Vec::new(), list.daemon, data_folder, clock).await?;
+            Ok(Exit::Good)
+        }
+        Command::Show(show) => {
+            let gate = serde_json::Value::String(show.gate).to_string();
+            let Daemon { output, url, token_file } = show.daemon;
+            for statement in [STATE, RESULTS] {
+                let daemon = Daemon { output, url: url.clone(), token_file: token_file.clone() };
+                ask(statement, vec![format!("gate={gate}")], daemon, data_folder.clone(), clock.clone()).await?;
+            }
+            Ok(Exit::Good)
+        }
+    }
+}
+
+async fn ask(
+    statement: &str,
+    params: Vec<String>,
+    daemon: Daemon,
+    data_folder: PathBuf,
+    clock: Clock,
+) -> Result<(), exit::Failure> {
+    let args = sql::Args {
+        sql: Some(statement.to_owned()),
+        command: None,
+        output: daemon.output,
+        url: daemon.url,
+        data: None,
+        params,
+        limit: None,
+        timeout: None,
+        token_file: daemon.token_file,
+    };
+    Ok(sql::run(args, data_folder, clock).await?)
+}
+
+fn checked(check: &Check) -> anyhow::Result<Exit> {
+    let config = check.sources.load()?.config;
+    let mut gates = config.gates;
+    if !check.files.is_empty() {
+        gates.files = Some(check.files.clone());
+    }
+    let planner = Planner::new(config.query, schema::empty_tables());
+    // Receivers and pipelines become known here with the sections that name them.
+    let known = Known::default();
+    let queries_dir: Option<&Path> = config.queries_dir.as_deref();
+    let loaded = load(&Request { config: &gates, queries_dir, known: &known }, &planner);
+    let (lines, exit) = told(&loaded, check.deny_warnings);
+    for problem in &loaded.problems {
+        eprintln!("{problem}");
+    }
+    for line in lines {
+        println!("{line}");
+    }
+    Ok(exit)
+}
+
+/// A line for each gate, if nothing stops the load, and the exit code.
+fn told(loaded: &Loaded, deny_warnings: bool) -> (Vec<String>, Exit) {
+    if loaded.problems.iter().any(|problem| problem.code == Code::Unreadable) {
+        return (Vec::new(), Exit::Io);
+    }
+    if loaded.has_errors() || (deny_warnings && !loaded.problems.is_empty()) {
+        return (Vec::new(), Exit::Bad);
+    }
+    let gates = loaded.groups.iter().flat_map(|group| group.gates.iter().map(move |gate| (group, gate)));
+    let line = |(group, gate): (&crate::gate::Group, &crate::gate::Gate)| {
+        format!("{}  class re-run  window {}  {}", gate.name, duration_text(gate.window), group.file)
+    };
+    (gates.map(line).collect(), Exit::Good)
+}

@@ -1,0 +1,100 @@
+//! `weavergen store`: the stored spans as files (storage.md 12.4).
+//!
+//! Duty: the tree of its commands, one file each. Guarantee: only `flush` changes anything. Left to others: what the
+//! files hold (`store`), statements (`sql`).
+
+pub mod flush;
+pub mod ls;
+pub mod stats;
+pub mod verify;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::exit::Exit;
+use super::output::Output;
+use super::sql::{self, Failure};
+use crate::clock::Clock;
+
+/// List, sum up, check or flush the stored spans
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List parts and log segments
+    Ls(Source),
+    /// Sum up rows, bytes by column, compression, log, memory and time range
+    Stats(Source),
+    /// Check manifest, parts, checksum files and log; exit code 1 if something is damaged
+    Verify(verify::Args),
+    /// Let the daemon write all rows in memory to parts
+    Flush(flush::Args),
+}
+
+/// Where the answer comes from, and its format.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Source {
+    /// Format of the rows: box on a terminal, else ndjson
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
+    pub output: Option<Output>,
+    /// Address of the daemon's API, e.g. http://localhost:8080; without it, the local daemon
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub url: Option<String>,
+    /// Read this data folder itself, without the daemon
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Most rows to list
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// File with the token to send, where the daemon wants one
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    pub token_file: Option<PathBuf>,
+}
+
+impl Source {
+    /// Runs `sql` and writes its rows.
+    async fn run(self, sql: &str, data_folder: PathBuf, clock: Clock) -> Result<(), Failure> {
+        let args = sql::Args {
+            sql: Some(sql.to_owned()),
+            command: None,
+            output: self.output,
+            url: self.url,
+            data: self.data,
+            params: Vec::new(),
+            limit: self.limit,
+            timeout: None,
+            token_file: self.token_file,
+        };
+        sql::run(args, data_folder, clock).await
+    }
+}
+
+/// `-o`, or what fits stdout.
+fn chosen(output: Option<Output>) -> Output {
+    output.unwrap_or(if std::io::stdout().is_terminal() { Output::Box } else { Output::Ndjson })
+}
+
+/// Runs the command; `data_folder` is where a local daemon keeps its data if nothing else is said.
+///
+/// Errors: 1 damage, 2 usage, 69 no daemon, 74 the data folder cannot be read.
+pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<Exit, Failure> {
+    let ran = match args.command {
+        Command::Ls(source) => source.run(ls::SQL, data_folder, clock).await.map(|()| Exit::Good),
+        Command::Stats(source) => source.run(stats::SQL, data_folder, clock).await.map(|()| Exit::Good),
+        Command::Verify(args) => verify::run(args, data_folder, clock).await,
+        Command::Flush(args) => flush::run(args, data_folder, clock).await.map(|()| Exit::Good),
+    };
+    match ran {
+        // The reader of a pipe had enough.
+        Err(Failure::Pipe) => Ok(Exit::Good),
+        ran => ran,
+    }
+}

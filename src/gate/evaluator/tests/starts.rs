@@ -1,0 +1,139 @@
+//! Pipelines: P12, cooldown, busy, and what closes an episode.
+
+use super::super::super::journal::StartState;
+use super::super::super::starts::Answer;
+use super::*;
+
+fn repaired(window_s: u64) -> Gate {
+    let on_fail = OnFail {
+        pipeline: "regenerate".into(),
+        input: BTreeMap::from([("service".to_owned(), "{{ labels.service }}".to_owned())]),
+        on_warn: false,
+        cooldown: Duration::from_secs(3600),
+        max_runs: 3,
+        max_runs_in: Duration::from_secs(86_400),
+    };
+    Gate {
+        stale_after: super::super::super::definition::StaleAfter::Never,
+        on_fail: Some(on_fail),
+        window: Duration::from_secs(window_s),
+        ..by_service(0.9)
+    }
+}
+
+#[tokio::test]
+async fn an_episode_asks_for_one_pipeline_with_the_variables_of_its_gate() {
+    let mut daemon = Daemon::new(vec![every_30s(vec![repaired(60)])]);
+    daemon.store.take(spans("a", 0, 600, false));
+    daemon.until(300).await;
+    let due = daemon.starts().due().unwrap();
+    assert_eq!(due.requests.len(), 1);
+    let request = &due.requests[0];
+    assert_eq!((request.pipeline.as_str(), request.episode), ("regenerate", 1));
+    let variables: serde_json::Value = serde_json::from_str(&request.variables).unwrap();
+    assert_eq!(variables["gate"], "good");
+    assert_eq!(variables["verdict"], "fail");
+    assert_eq!(variables["value"], 0.0);
+    assert_eq!(variables["labels"], serde_json::json!({ "service": "a" }));
+    assert_eq!(variables["window"]["end"], "2023-11-14T00:00:30Z");
+    assert_eq!((&variables["episode"], &variables["service"]), (&1.into(), &"a".into()));
+    assert_eq!(variables["rows"][0]["service"], "a");
+    assert!(variables["trace_ids"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn nobodys_summary_closes_an_episode() {
+    let mut daemon = Daemon::new(vec![every_30s(vec![repaired(60)])]);
+    daemon.store.take(spans("a", 0, 60, false));
+    daemon.until(60).await;
+    let starts = daemon.starts();
+    let request = starts.due().unwrap().requests.remove(0);
+    assert!(starts.answer(&request, &Answer::Started(42)).unwrap());
+    assert!(!starts.answer(&request, &Answer::Started(42)).unwrap(), "answered");
+    daemon.store.take(spans("a", 60, 1_000, false));
+    daemon.until(900).await;
+    assert_eq!(daemon.seen().len(), 1, "the pipeline may say what it likes");
+    let episodes = daemon.journal().snapshot().unwrap().episodes().unwrap();
+    assert_eq!((episodes[0].2.closed_ns, episodes[0].2.pipeline_run), (None, Some(42)));
+}
+
+#[tokio::test]
+async fn only_spans_that_came_after_it_fired_close_what_a_gate_with_on_fail_opened() {
+    let mut daemon = Daemon::new(vec![every_30s(vec![repaired(120)])]);
+    // One tick of bad spans among good ones; they leave the window of two minutes at tick 150.
+    daemon.store.take((-120..0).map(|at| (at, "a", true)));
+    daemon.store.take((10..30).map(|at| (at, "a", false)));
+    daemon.until(60).await;
+    assert_eq!(daemon.seen()[0].2, Cause::Firing);
+    // Good spans that end before it fired come late: the window passes with them, no new span does.
+    daemon.store.take((-80..10).flat_map(|at| vec![(at, "a", true); 20]));
+    daemon.until(110).await;
+    assert_eq!(daemon.seen().len(), 1, "the window passes by old spans");
+    daemon.store.take(spans("a", 100, 130, true));
+    daemon.until(150).await;
+    assert_eq!(daemon.seen().last(), Some(&(120, "service=a".to_owned(), Cause::Passed)));
+}
+
+#[tokio::test]
+async fn a_gate_that_fails_for_days_starts_one_pipeline_and_one_that_flaps_at_most_max_runs_a_day() {
+    for (flaps, most) in [(false, 1), (true, 3)] {
+        let group = Group { interval: Duration::from_secs(300), ..every_30s(vec![repaired(300)]) };
+        let mut daemon = Daemon::new(vec![group]);
+        for tick in 0..(86_400 / 300) {
+            let at = tick * 300;
+            let good = flaps && tick % 4 >= 2;
+            daemon.store.take(spans("a", at, at + 300, good));
+        }
+        let mut started = 0;
+        while daemon.now_s() < 86_000 {
+            daemon.wait(100);
+            daemon.round().await;
+            let starts = daemon.starts();
+            for request in starts.due().unwrap().requests {
+                assert!(starts.answer(&request, &Answer::Started(started)).unwrap());
+                started += 1;
+            }
+        }
+        let fired = daemon.seen().iter().filter(|(.., cause)| *cause == Cause::Firing).count();
+        assert_eq!((started, fired > 30), (most, flaps));
+    }
+}
+
+#[tokio::test]
+async fn a_busy_start_stays_due_until_its_episode_ends() {
+    let mut daemon = Daemon::new(vec![every_30s(vec![repaired(60)])]);
+    daemon.store.take(spans("a", 0, 120, false));
+    daemon.store.take(spans("a", 120, 600, true));
+    daemon.until(60).await;
+    let starts = daemon.starts();
+    let request = starts.due().unwrap().requests.remove(0);
+    assert!(starts.answer(&request, &Answer::Busy).unwrap());
+    daemon.kill();
+    daemon.start();
+    assert_eq!(daemon.starts().due().unwrap().requests, [request.clone()], "after a restart too");
+    daemon.until(300).await;
+    assert_eq!(daemon.seen().last().unwrap().2, Cause::Passed);
+    assert!(daemon.starts().due().unwrap().requests.is_empty());
+    assert!(!daemon.starts().answer(&request, &Answer::Started(1)).unwrap());
+    let row = daemon.journal().snapshot().unwrap().start(request.alert, 1).unwrap().unwrap();
+    assert_eq!((row.state, row.busy), (StartState::Lapsed, 1));
+}
+
+#[tokio::test]
+async fn a_start_within_the_cooldown_is_journaled_and_held_back() {
+    let mut daemon = Daemon::new(vec![every_30s(vec![repaired(60)])]);
+    for (from, to, good) in [(0, 60, false), (60, 240, true), (240, 9_000, false)] {
+        daemon.store.take(spans("a", from, to, good));
+    }
+    daemon.until(60).await;
+    let starts = daemon.starts();
+    let first = starts.due().unwrap().requests.remove(0);
+    starts.answer(&first, &Answer::Started(1)).unwrap();
+    daemon.until(400).await;
+    let due = starts.due().unwrap();
+    assert!(due.requests.is_empty());
+    assert_eq!(due.next_ns, Some((BEGIN_S + 60 + 3600) * S));
+    assert_eq!(daemon.rows().last().unwrap().summary, "on_fail: regenerate suppressed: cooldown");
+    daemon.until(3_660).await;
+    assert_eq!(starts.due().unwrap().requests[0].episode, 2);
+}

@@ -1,0 +1,117 @@
+//! Columns of the tables that queries of gates may read beside `spans` (gates.md 10, bpmn.md 15).
+//!
+//! Duty: names and Arrow types, in the order that `SELECT *` shows. Guarantee: a query planned against them offline
+//! plans against the daemon's tables. Left to others: rows (their modules' providers).
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::empty::EmptyTable;
+
+use crate::span::schema::timestamp;
+
+/// `gate_results`
+pub fn gate_results() -> SchemaRef {
+    let (text, int, double, at) = (DataType::Utf8, DataType::Int64, DataType::Float64, instant());
+    let trace_id = Field::new("item", DataType::FixedSizeBinary(16), false);
+    schema(&[
+        ("gate", &text),
+        ("generation", &int),
+        ("gate_group", &text),
+        ("key", &text),
+        ("outcome", &text),
+        ("first_tick", &at),
+        ("last_tick", &at),
+        ("evaluations", &int),
+        ("value", &double),
+        ("value_avg", &double),
+        ("n", &int),
+        ("baseline", &double),
+        ("window_start", &at),
+        ("window_end", &at),
+        ("cut", &timestamp(TimeUnit::Microsecond)),
+        ("evidence", &text),
+        ("trace_ids", &DataType::List(Arc::new(trace_id))),
+        ("mode", &text),
+        ("cost_ns", &int),
+    ])
+}
+
+/// `gate_state`
+pub fn gate_state() -> SchemaRef {
+    let (text, at) = (DataType::Utf8, instant());
+    schema(&[
+        ("gate", &text),
+        ("key", &text),
+        ("phase", &text),
+        ("level", &text),
+        ("episode", &DataType::Int64),
+        ("active_at", &at),
+        ("fired_at", &at),
+        ("last_outcome", &text),
+        ("last_value", &DataType::Float64),
+    ])
+}
+
+/// `gate_transitions`
+pub fn gate_transitions() -> SchemaRef {
+    let (text, int, at) = (DataType::Utf8, DataType::Int64, instant());
+    schema(&[
+        ("at", &at),
+        ("tick", &at),
+        ("gate", &text),
+        ("key", &text),
+        ("from_phase", &text),
+        ("to_phase", &text),
+        ("cause", &text),
+        ("level", &text),
+        ("episode", &int),
+        ("transition", &int),
+        ("actor", &text),
+    ])
+}
+
+/// `expected_operations`
+pub fn expected_operations() -> SchemaRef {
+    let text = DataType::Utf8;
+    schema(&[("service_name", &text), ("operation", &text), ("origin", &text), ("deprecated", &DataType::Boolean)])
+}
+
+/// `pipeline_definitions`
+pub fn pipeline_definitions() -> SchemaRef {
+    let text = DataType::Utf8;
+    schema(&[
+        ("process_id", &text),
+        ("version", &DataType::Int64),
+        ("hash", &text),
+        ("exec_hash", &text),
+        ("change", &text),
+        ("deployed_at", &instant()),
+        ("xml", &text),
+    ])
+}
+
+/// All of them without rows, to plan against where no daemon is.
+pub fn empty_tables() -> Vec<(String, Arc<dyn TableProvider>)> {
+    let tables = [
+        ("gate_results", gate_results()),
+        ("gate_state", gate_state()),
+        ("gate_transitions", gate_transitions()),
+        ("expected_operations", expected_operations()),
+        ("pipeline_definitions", pipeline_definitions()),
+    ];
+    let empty = |(name, schema): (&str, SchemaRef)| -> (String, Arc<dyn TableProvider>) {
+        (name.to_owned(), Arc::new(EmptyTable::new(schema)))
+    };
+    tables.into_iter().map(empty).collect()
+}
+
+fn instant() -> DataType {
+    timestamp(TimeUnit::Nanosecond)
+}
+
+fn schema(columns: &[(&str, &DataType)]) -> SchemaRef {
+    let field = |(name, of): &(&str, &DataType)| Field::new(*name, (*of).clone(), true);
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}

@@ -1,0 +1,317 @@
+//! Delivery against a receiver that answers as told.
+
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::super::webhook::tests::notice;
+use super::*;
+use crate::gate::state::Level;
+
+/// How the receiver treats a request.
+#[derive(Clone, Copy, Debug)]
+enum Manner {
+    Answer(u16, &'static str),
+    Silence,
+    Reset,
+}
+
+#[derive(Clone, Debug)]
+struct Request {
+    head: String,
+    body: serde_json::Value,
+}
+
+impl Request {
+    fn header(&self, name: &str) -> Option<String> {
+        let line = self.head.lines().find(|line| line.to_lowercase().starts_with(&format!("{}:", name.to_lowercase())))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    }
+
+    fn id(&self) -> String {
+        self.header("Idempotency-Key").unwrap()
+    }
+}
+
+/// A receiver on a port of its own.
+#[derive(Clone)]
+struct Peer {
+    url: String,
+    seen: Arc<Mutex<Vec<Request>>>,
+    manners: Arc<Mutex<Vec<Manner>>>,
+}
+
+impl Peer {
+    /// `manners` in order of requests, then 200.
+    async fn new(manners: &[Manner]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = Self {
+            url: format!("http://{}/hook", listener.local_addr().unwrap()),
+            seen: Arc::default(),
+            manners: Arc::new(Mutex::new(manners.iter().rev().copied().collect())),
+        };
+        let of_task = peer.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let peer = of_task.clone();
+                tokio::spawn(async move {
+                    let mut bytes = Vec::new();
+                    let mut part = [0; 4096];
+                    let (head, body) = loop {
+                        let n = socket.read(&mut part).await.unwrap();
+                        if n == 0 {
+                            return;
+                        }
+                        bytes.extend_from_slice(&part[..n]);
+                        let text = String::from_utf8_lossy(&bytes).into_owned();
+                        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                        let length = head.lines().find_map(|l| l.to_lowercase().strip_prefix("content-length:").map(|v| v.trim().parse::<usize>().unwrap()));
+                        if body.len() >= length.unwrap_or(0) {
+                            break (head.to_owned(), body.to_owned());
+                        }
+                    };
+                    peer.seen.lock().unwrap().push(Request { head, body: serde_json::from_str(&body).unwrap() });
+                    let manner = peer.manners.lock().unwrap().pop().unwrap_or(Manner::Answer(200, ""));
+                    match manner {
+                        Manner::Answer(code, headers) => {
+                            let answer = format!("HTTP/1.1 {code} X\r\n{headers}content-length: 4\r\nconnection: close\r\n\r\ntext");
+                            socket.write_all(answer.as_bytes()).await.unwrap();
+                        }
+                        Manner::Silence => std::future::pending().await,
+                        Manner::Reset => {
+                            let socket = socket.into_std().unwrap();
+                            let socket = socket2_linger(socket);
+                            drop(socket);
+                        }
+                    }
+                });
+            }
+        });
+        peer
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.seen.lock().unwrap().iter().map(Request::id).collect()
+    }
+}
+
+/// A socket that is reset when it is closed.
+fn socket2_linger(socket: std::net::TcpStream) -> socket2::Socket {
+    let socket = socket2::Socket::from(socket);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+    socket
+}
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    journal: Journal,
+    clock: Clock,
+    notifier: Notifier,
+}
+
+fn webhook(url: &str) -> Webhook {
+    Webhook { url: url.to_owned(), secret_file: None, headers: BTreeMap::new(), min_level: Level::Warn, send_resolved: true }
+}
+
+fn bench(receivers: &[(&str, Webhook)]) -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("gates.redb")).unwrap();
+    let clock = Clock::manual(1_767_225_600_000_000_000, 9);
+    let receivers = receivers.iter().map(|(name, webhook)| ((*name).to_owned(), webhook.clone())).collect();
+    let config = Config { receivers, ..Config::default() };
+    let metrics = Metrics::register(&Registry::new()).unwrap();
+    let notifier = Notifier::with(&config, journal.clone(), clock.clone(), metrics, Duration::from_millis(300)).unwrap();
+    Bench { _dir: dir, journal, clock, notifier }
+}
+
+impl Bench {
+    fn write(&self, messages: &[(&str, Notice)]) {
+        let outbox = messages.iter().map(|(receiver, notice)| ((*receiver).to_owned(), notice.clone())).collect();
+        self.journal.commit(&Batch { outbox, ..Batch::default() }, self.clock.now_ns()).unwrap();
+    }
+
+    fn follower(&self, name: &str) -> &Follower {
+        self.notifier.followers.iter().find(|follower| follower.name == name).unwrap()
+    }
+
+    fn rows(&self, receiver: &str) -> Vec<OutboxRow> {
+        let rows = self.journal.snapshot().unwrap().outbox(receiver, 99).unwrap();
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// Passes until the outbox of `receiver` is empty or `limit` passes are over; the longest wait between them.
+    async fn drain(&self, receiver: &str, limit: usize) {
+        for _ in 0..limit {
+            self.follower(receiver).pass().await.unwrap();
+            if self.journal.snapshot().unwrap().waiting(receiver, 0, 1).unwrap().is_empty() {
+                return;
+            }
+            self.clock.advance(Duration::from_secs(301));
+        }
+    }
+}
+
+fn id(alert: u8, number: u32) -> String {
+    webhook::idempotency_key(&notice(alert, number, Status::Firing))
+}
+
+#[tokio::test]
+async fn a_message_arrives_through_errors_timeouts_and_resets_with_one_id_and_is_marked_only_then() {
+    let manners = [Manner::Answer(500, ""), Manner::Silence, Manner::Reset, Manner::Answer(429, "retry-after: 7\r\n")];
+    let peer = Peer::new(&manners).await;
+    let bench = bench(&[("hook", webhook(&peer.url))]);
+    bench.write(&[("hook", notice(1, 0, Status::Firing)), ("hook", notice(1, 1, Status::Resolved))]);
+    bench.drain("hook", 9).await;
+    let first = id(1, 0);
+    let expected = [first.clone(), first.clone(), first.clone(), first.clone(), first, id(1, 1)];
+    assert_eq!(peer.ids(), expected, "the second waits for the first");
+    assert!(bench.rows("hook").is_empty());
+    let sent = &bench.follower("hook").shared.metrics.sent;
+    let count = |code: &str| sent.with_label_values(&["hook", code]).get();
+    assert_eq!(["500", "timeout", "network", "429", "200"].map(count), [1, 1, 1, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_time_is_left_alone_for_it() {
+    let peer = Peer::new(&[Manner::Answer(503, "retry-after: 60\r\n")]).await;
+    let bench = bench(&[("hook", webhook(&peer.url))]);
+    bench.write(&[("hook", notice(1, 0, Status::Firing))]);
+    let follower = bench.follower("hook");
+    follower.pass().await.unwrap();
+    bench.clock.advance(Duration::from_secs(59));
+    let pass = follower.pass().await.unwrap();
+    assert_eq!((pass.tried, peer.ids().len()), (0, 1));
+    assert_eq!(pass.next_ns, Some(bench.clock.now_ns() + 1_000_000_000));
+    bench.clock.advance(Duration::from_secs(1));
+    follower.pass().await.unwrap();
+    assert_eq!(peer.ids().len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_waits_only_for_its_own_alert() {
+    let peer = Peer::new(&[Manner::Answer(500, "")]).await;
+    let bench = bench(&[("hook", webhook(&peer.url))]);
+    bench.write(&[("hook", notice(1, 0, Status::Firing))]);
+    let follower = bench.follower("hook");
+    follower.pass().await.unwrap();
+    bench.write(&[("hook", notice(1, 1, Status::Resolved)), ("hook", notice(2, 0, Status::Firing))]);
+    follower.pass().await.unwrap();
+    assert!(peer.ids().contains(&id(2, 0)) && !peer.ids().contains(&id(1, 1)), "{:?}", peer.ids());
+}
+
+#[tokio::test]
+async fn a_refused_message_is_a_dead_letter_and_the_other_receivers_hear_of_it() {
+    let (bad, good) = (Peer::new(&[Manner::Answer(400, "")]).await, Peer::new(&[]).await);
+    let bench = bench(&[("bad", webhook(&bad.url)), ("good", webhook(&good.url))]);
+    bench.write(&[("bad", notice(1, 0, Status::Firing)), ("bad", notice(1, 1, Status::Resolved))]);
+    bench.follower("bad").pass().await.unwrap();
+    let rows = bench.rows("bad");
+    assert_eq!(rows[0].dead.as_deref(), Some("status 400: text"));
+    assert_eq!(bench.follower("bad").shared.metrics.dead_letters.get(), 1);
+    bench.drain("good", 3).await;
+    let told = good.seen.lock().unwrap()[0].body.clone();
+    assert_eq!((&told["status"], &told["commonLabels"]["alertname"]), (&"firing".into(), &"DeliveryFailing".into()));
+    assert_eq!(told["commonLabels"]["receiver"], "bad");
+    // The next message of the alert goes through, so the condition is over.
+    bench.drain("bad", 3).await;
+    assert_eq!(bad.ids(), [id(1, 0), id(1, 1)]);
+    bench.drain("good", 3).await;
+    assert_eq!(good.seen.lock().unwrap()[1].body["status"], "resolved");
+}
+
+#[tokio::test]
+async fn a_message_that_is_a_day_old_is_given_up() {
+    let peer = Peer::new(&[Manner::Answer(500, ""); 9]).await;
+    let bench = bench(&[("hook", webhook(&peer.url))]);
+    bench.write(&[("hook", notice(1, 0, Status::Firing))]);
+    bench.clock.advance(Duration::from_secs(86_399));
+    bench.follower("hook").pass().await.unwrap();
+    assert_eq!(bench.rows("hook")[0].dead, None);
+    bench.clock.advance(Duration::from_secs(301));
+    bench.follower("hook").pass().await.unwrap();
+    assert_eq!(bench.rows("hook")[0].dead.as_deref(), Some("not delivered within a day; last: status 500"));
+}
+
+#[tokio::test]
+async fn levels_below_the_least_and_unwanted_ends_are_left_out_and_health_alerts_are_not() {
+    let peer = Peer::new(&[]).await;
+    let only = Webhook { min_level: Level::Fail, send_resolved: false, ..webhook(&peer.url) };
+    let bench = bench(&[("hook", only)]);
+    let warn = Notice { level: Level::Warn, ..notice(1, 0, Status::Firing) };
+    let health = Notice { health: true, ..Notice { level: Level::Warn, ..notice(4, 0, Status::Firing) } };
+    bench.write(&[
+        ("hook", warn),
+        ("hook", notice(1, 1, Status::Firing)),
+        ("hook", notice(1, 2, Status::Resolved)),
+        ("hook", health),
+    ]);
+    bench.drain("hook", 5).await;
+    let mut ids = peer.ids();
+    ids.sort();
+    assert_eq!(ids, [id(1, 1), id(4, 0)]);
+    assert!(bench.rows("hook").is_empty());
+}
+
+#[tokio::test]
+async fn a_message_is_signed_with_the_secret_of_its_receiver() {
+    let peer = Peer::new(&[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let secret_file = dir.path().join("secret");
+    std::fs::write(&secret_file, "s3cret\n").unwrap();
+    let headers = BTreeMap::from([("X-Team".to_owned(), "shop".to_owned())]);
+    let signed = Webhook { secret_file: Some(secret_file), headers, ..webhook(&peer.url) };
+    let bench = bench(&[("hook", signed)]);
+    bench.write(&[("hook", notice(1, 0, Status::Firing))]);
+    bench.drain("hook", 2).await;
+    let request = peer.seen.lock().unwrap()[0].clone();
+    let body = webhook::body(&notice(1, 0, Status::Firing), "hook", "http://localhost:8080");
+    assert_eq!(request.header("X-Weavergen-Signature"), Some(webhook::signature(b"s3cret", 1_767_225_600, &body)));
+    assert_eq!(request.header("X-Team"), Some("shop".to_owned()));
+    assert_eq!(request.body, serde_json::from_str::<serde_json::Value>(&body).unwrap());
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_refused_at_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("gates.redb")).unwrap();
+    let hook = Webhook { secret_file: Some(dir.path().join("none")), ..webhook("http://h") };
+    let config = Config { receivers: BTreeMap::from([("hook".to_owned(), hook)]), ..Config::default() };
+    let error = Notifier::open(&config, journal, Clock::os(), &Registry::new()).unwrap_err();
+    assert!(error.to_string().starts_with("notify::receivers::hook::webhook::secret_file: cannot read"), "{error}");
+}
+
+#[tokio::test]
+async fn the_running_follower_sends_what_is_written_later_and_ends_when_told() {
+    let peer = Peer::new(&[]).await;
+    let Bench { _dir, journal, clock, notifier } = bench(&[("hook", webhook(&peer.url))]);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(notifier.run(stop.clone()));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let outbox = vec![("hook".to_owned(), notice(1, 0, Status::Firing))];
+    journal.commit(&Batch { outbox, ..Batch::default() }, clock.now_ns()).unwrap();
+    for _ in 0..100 {
+        if !peer.ids().is_empty() && journal.snapshot().unwrap().outbox("hook", 1).unwrap().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(peer.ids(), [id(1, 0)]);
+    assert!(journal.snapshot().unwrap().outbox("hook", 1).unwrap().is_empty());
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(2), running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_mark_that_was_lost_sends_the_same_id_again() {
+    let peer = Peer::new(&[]).await;
+    let bench = bench(&[("hook", webhook(&peer.url))]);
+    bench.write(&[("hook", notice(1, 0, Status::Firing))]);
+    let follower = bench.follower("hook");
+    let rows = follower.waiting().await.unwrap();
+    // Sent, and killed before the mark.
+    assert!(matches!(follower.send(&rows[0].1.notice).await, Reply::Status { code: 200, .. }));
+    bench.drain("hook", 2).await;
+    assert_eq!(peer.ids(), [id(1, 0), id(1, 0)]);
+}

@@ -1,0 +1,4 @@
+-- about: a slip
+SELECT
+  avg(duraton_ns) AS value
+FROM spans

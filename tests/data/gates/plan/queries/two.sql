@@ -1,0 +1,1 @@
+SELECT 1 AS value; SELECT 2 AS value

@@ -1,0 +1,59 @@
+//! `weavergen gates check` as a user runs it.
+
+use std::process::{Command, Output};
+
+fn check(folder: &std::path::Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weavergen"))
+        .args(["gates", "check"])
+        .args(args)
+        .current_dir(folder)
+        .env("HOME", folder)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const GATE: &str = "sql: SELECT count(*) AS value FROM spans, window: 90s, pass: \"> 1\"";
+
+#[test]
+fn check_tells_all_problems_or_a_line_a_gate() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("good.yaml", &format!("groups: [{{name: g, gates: [{{gate: a, {GATE}}}]}}]"));
+    write("odd.yaml", &format!("groups: [{{name: g, gates: [{{gate: b, {GATE}, time: start}}]}}]"));
+    write(
+        "bad.yaml",
+        "groups:\n  - name: g\n    gates:\n      - gate: c\n        sql: SELECT 1 AS value\n        pass: x\n",
+    );
+
+    let output = check(folder.path(), &["good.yaml"]);
+    let founding = "span_completeness  class re-run  window 5m  builtin:founding\n";
+    assert_eq!(text(&output.stdout), format!("a  class re-run  window 1m30s  good.yaml\n{founding}"));
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+
+    let warning = "WG-GATE-W03 odd.yaml:1:";
+    let output = check(folder.path(), &["odd.yaml"]);
+    assert!(text(&output.stderr).starts_with(warning), "{}", text(&output.stderr));
+    assert_eq!((output.status.code(), text(&output.stdout).lines().count()), (Some(0), 2));
+    let output = check(folder.path(), &["odd.yaml", "--deny-warnings"]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
+
+    let output = check(folder.path(), &["*.yaml"]);
+    let told = text(&output.stderr);
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].starts_with("WG-GATE-006 bad.yaml:4:9: gate c: `window` is missing; "), "{told}");
+    assert!(lines[1].starts_with("WG-GATE-011 bad.yaml:6:15: gate c: `pass`: `x` is no comparison"), "{told}");
+    assert!(lines[2].starts_with(warning), "{told}");
+    assert_eq!((output.status.code(), lines.len()), (Some(1), 3));
+
+    assert_eq!(check(folder.path(), &["absent.yaml"]).status.code(), Some(74));
+    assert_eq!(check(folder.path(), &["--nothing"]).status.code(), Some(2));
+
+    write("weavergen.yaml", "gates: {files: [good.yaml], interval: 2m}\n");
+    let output = check(folder.path(), &["--config", "weavergen.yaml"]);
+    assert!(text(&output.stderr).starts_with("WG-GATE-W02 good.yaml:1:"), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).starts_with("a  class re-run"), "{}", text(&output.stdout));
+}
