@@ -29,6 +29,7 @@ pub mod generate;
 pub mod gate;
 pub mod notify;
 pub mod engine;
+pub mod learn;
 pub mod telemetry;
 pub mod web;
 pub mod config;

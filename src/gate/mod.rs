@@ -24,7 +24,7 @@ pub mod problem;
 mod question;
 mod reader;
 pub mod result;
-mod rows;
+pub(crate) mod rows;
 pub mod run;
 pub mod scalar;
 pub mod schema;

@@ -22,16 +22,16 @@ use crate::span::TimeRange;
 use crate::yaml::{Mark, nearest};
 
 /// A planner recurses over trees as deep as the guard lets through.
-const STACK_BYTES: usize = 16 << 20;
-const MEMORY_BYTES: usize = 64 << 20;
+pub(crate) const STACK_BYTES: usize = 16 << 20;
+pub(crate) const MEMORY_BYTES: usize = 64 << 20;
 const DAY_NS: i64 = 86_400_000_000_000;
 /// How far a bound may lie outside the window.
-const FARTHEST_NS: i64 = 90 * DAY_NS;
+pub(crate) const FARTHEST_NS: i64 = 90 * DAY_NS;
 /// Ends of two windows, 15 March and 20 May 2200: the months before them differ in length, and the second has an odd
 /// nanosecond. A bound that moves by exactly their distance is made of the window and constant intervals.
-const PROBE_ENDS_NS: [i64; 2] = [7_264_425_600_000_000_000, 7_270_128_000_000_000_123];
+pub(crate) const PROBE_ENDS_NS: [i64; 2] = [7_264_425_600_000_000_000, 7_270_128_000_000_000_123];
 /// Functions that other engines have, and that depend on the clock or on chance.
-const FOREIGN: &[&str] = &[
+pub(crate) const FOREIGN: &[&str] = &[
     "age",
     "clock_timestamp",
     "curdate",
@@ -274,10 +274,10 @@ impl Report<'_> {
     }
 }
 
-const BOUND: &str = "bound each one by `start_time` or `end_time` against `$window_start` and `$window_end`, at most 90 days \
+pub(crate) const BOUND: &str = "bound each one by `start_time` or `end_time` against `$window_start` and `$window_end`, at most 90 days \
                      off, or name neither parameter";
 
-fn listed(schema: &Schema, name: &str) -> String {
+pub(crate) fn listed(schema: &Schema, name: &str) -> String {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     match nearest(name, names.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -296,7 +296,7 @@ pub(super) fn is_number(of: &DataType) -> bool {
     is_count(of) || matches!(of, DataType::Boolean)
 }
 
-fn is_key(of: &DataType) -> bool {
+pub(crate) fn is_key(of: &DataType) -> bool {
     match of {
         DataType::Dictionary(_, of) => is_key(of),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean | DataType::Null => true,
@@ -305,7 +305,7 @@ fn is_key(of: &DataType) -> bool {
     }
 }
 
-fn is_trace_ids(of: &DataType) -> bool {
+pub(crate) fn is_trace_ids(of: &DataType) -> bool {
     let id = |of: &DataType| {
         matches!(of, DataType::FixedSizeBinary(16) | DataType::Binary | DataType::BinaryView | DataType::Null)
     };

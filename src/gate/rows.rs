@@ -116,7 +116,7 @@ fn unreadable(column: &str, error: &dyn std::fmt::Display) -> RunError {
 }
 
 /// Without a dictionary.
-fn unfolded(name: &str, column: &ArrayRef) -> Result<ArrayRef, RunError> {
+pub(crate) fn unfolded(name: &str, column: &ArrayRef) -> Result<ArrayRef, RunError> {
     match column.data_type() {
         DataType::Dictionary(_, of) => cast(column, of).map_err(|error| unreadable(name, &error)),
         _ => Ok(column.clone()),
@@ -140,7 +140,7 @@ fn counts(name: &str, column: &ArrayRef) -> Result<ArrayRef, RunError> {
     }
 }
 
-fn key_text(name: &str, column: &ArrayRef, at: usize) -> Result<String, RunError> {
+pub(crate) fn key_text(name: &str, column: &ArrayRef, at: usize) -> Result<String, RunError> {
     if column.is_null(at) {
         return Ok(String::new());
     }
@@ -153,7 +153,7 @@ fn key_text(name: &str, column: &ArrayRef, at: usize) -> Result<String, RunError
     })
 }
 
-fn trace_ids(column: &ArrayRef, at: usize) -> Result<Vec<TraceId>, RunError> {
+pub(crate) fn trace_ids(column: &ArrayRef, at: usize) -> Result<Vec<TraceId>, RunError> {
     let mut ids = Vec::new();
     if column.is_null(at) {
         return Ok(ids);

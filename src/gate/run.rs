@@ -25,7 +25,7 @@ pub(super) const PARAMETERS: [&str; 3] = ["window_start", "window_end", "gate"];
 /// The column whose ids become those of the verdict.
 pub(super) const TRACE_IDS: &str = "trace_ids";
 /// Tables beside `spans` and the column by which the implicit window reads them.
-const WINDOWED: &[(&str, &str)] =
+pub(crate) const WINDOWED: &[(&str, &str)] =
     &[("gate_results", "last_tick"), ("gate_transitions", "tick"), ("pipeline_definitions", "deployed_at")];
 
 /// A gateway for gates alone: `max(1, cores / 2)` runs at a time, with `gates.rerun_memory` each.

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
 };
 
 use super::attr::{Attr, Origin, arrow_type};
-use super::list::Attrs;
+use super::list::{Attrs, Value};
 use super::{convert, is_container, json};
 use crate::query::functions::argument;
 use crate::span::pinned::ScalarType;
@@ -168,16 +168,28 @@ fn objects(attrs: &Attrs<'_>) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
+/// Longest text in a pair, in bytes.
+const PAIR_BYTES: usize = 128;
+/// Most pairs of a row.
+const PAIRS: usize = 64;
+
+/// Scalars as text, the first [`PAIRS`] in key order: what patterns count must have few values and few places.
 fn pairs(attrs: &Attrs<'_>) -> ArrayRef {
     let columns: Vec<Box<dyn arrow::array::ArrayBuilder>> =
         vec![Box::new(StringBuilder::new()), Box::new(StringBuilder::new())];
     let mut builder = ListBuilder::new(StructBuilder::new(pair_fields(), columns));
     for row in 0..attrs.rows() {
-        for entry in first_occurrences(attrs, row) {
+        let scalar = |entry: usize| match attrs.value(entry) {
+            Value::Empty | Value::Bytes(_) | Value::Nested(_) => None,
+            Value::Text(text) if text.len() > PAIR_BYTES => None,
+            value => Some((attrs.key(entry), convert::to_text(value)?)),
+        };
+        let mut found: Vec<_> = first_occurrences(attrs, row).into_iter().filter_map(scalar).collect();
+        found.sort_unstable_by_key(|(key, _)| *key);
+        for (key, text) in found.into_iter().take(PAIRS) {
             let pair = builder.values();
-            let text = convert::to_text(attrs.value(entry));
-            pair.field_builder::<StringBuilder>(0).expect("made above").append_value(attrs.key(entry));
-            pair.field_builder::<StringBuilder>(1).expect("made above").append_option(text);
+            pair.field_builder::<StringBuilder>(0).expect("made above").append_value(key);
+            pair.field_builder::<StringBuilder>(1).expect("made above").append_value(text);
             pair.append(true);
         }
         builder.append(!attrs.is_null(row));

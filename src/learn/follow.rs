@@ -1,0 +1,82 @@
+//! Following the journals of engine and gates.
+//!
+//! Duty: take in what is committed, in batches, and say when `feedback` is level with both. Guarantee: followers do not
+//! overlap; what could not be written is taken again. Left to others: what facts mean (`feedback`), the journals (`sources`).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::journal::{Error, Journal};
+use super::metrics::Metrics;
+use super::sources::{EngineEvents, GateFacts, Wanted};
+
+/// Events of one transaction.
+const BATCH: usize = 1000;
+/// How long a scan of `feedback` waits.
+pub const WAIT: Duration = Duration::from_secs(1);
+
+/// Takes facts in; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    journal: Journal,
+    engine: EngineEvents,
+    gates: GateFacts,
+    metrics: Metrics,
+    /// Held while facts are taken in.
+    turn: Mutex<()>,
+}
+
+impl Follower {
+    /// Of these journals into that one.
+    pub fn new(journal: Journal, engine: EngineEvents, gates: GateFacts, metrics: Metrics) -> Self {
+        Self { inner: Arc::new(Inner { journal, engine, gates, metrics, turn: Mutex::new(()) }) }
+    }
+
+    /// The file that it writes.
+    pub fn journal(&self) -> &Journal {
+        &self.inner.journal
+    }
+
+    /// Takes in all that is committed now. Blocks.
+    ///
+    /// Errors: see [`Error`]; what was taken in before stays.
+    pub fn catch_up(&self) -> Result<(), Error> {
+        self.follow(true)
+    }
+
+    /// As [`Follower::catch_up`]; rows that wait for a verdict are looked at only if `thorough`, or if the gates' journal
+    /// has grown.
+    pub(super) fn follow(&self, thorough: bool) -> Result<(), Error> {
+        let Inner { journal, engine, gates, metrics, turn } = self.inner.as_ref();
+        // Nothing is half done behind a panic: a transaction that is not committed never was.
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let gates_head = gates.head().map_err(Error::Source)?;
+        let engine_head = engine.head().map_err(Error::Source)?;
+        let look = |wanted: &[Wanted]| gates.look(wanted);
+        let mut cursors = journal.cursors()?;
+        while cursors.engine < engine_head {
+            let page = engine.from(cursors.engine + 1, BATCH).map_err(Error::Source)?;
+            if page.first_kept > cursors.engine + 1 {
+                let lost = page.first_kept - cursors.engine - 1;
+                metrics.lost_events.inc_by(lost);
+                metrics.note("feedback", format!("{lost} events of the engine were removed before learn had them"));
+                tracing::error!(lost, "events of the engine were removed before learn had them");
+            }
+            if page.events.is_empty() {
+                let text = format!("the engine has no event behind {}, but {engine_head} is its last", cursors.engine);
+                return Err(Error::Source(text));
+            }
+            journal.take_engine(&page.events, &look)?;
+            cursors = journal.cursors()?;
+        }
+        if thorough || cursors.gates < gates_head {
+            journal.take_gates(gates_head, &look)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,498 @@
+//! Claims about the whole module through the real engine: tables, choice, and the task.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+
+use super::feedback::{EpisodeEnd, EpisodeFacts, RunEnd};
+use super::patterns::fold::{self, Thresholds};
+use super::patterns::{Pattern, rows};
+use super::sources::{CodegenMode, EngineEvent, EngineFact, Page};
+use super::task::Miner;
+use super::*;
+use crate::clock::Clock;
+use crate::query::gateway::{Resources, Shape};
+use crate::query::params::{Param, Params};
+use crate::query::render::value::text;
+use crate::query::tests::fixture::{Fill, NOW, reader};
+use crate::query::{self, Gateway, Limits, Statement};
+
+const S: i64 = 1_000_000_000;
+
+fn metrics() -> Metrics {
+    Metrics::register(&prometheus::Registry::new()).unwrap()
+}
+
+fn gateway(tables: Vec<(String, Arc<dyn TableProvider>)>) -> Gateway {
+    let config = query::Config { threads: 2, ..query::Config::default() };
+    let reader = reader(&Fill::new().view());
+    let registry = prometheus::Registry::new();
+    Gateway::with(reader, config, Resources::default(), tables, Clock::manual(NOW, 7), &registry).unwrap()
+}
+
+async fn ask(gateway: &Gateway, sql: &str, params: Params) -> Result<Vec<Vec<String>>, query::Error> {
+    let limits = Limits::default();
+    let statement = Statement { sql: sql.to_owned(), params, limits, as_of_us: None, shape: Shape::Arrow };
+    let mut rows = Vec::new();
+    for batch in gateway.run(statement).await?.collect().await? {
+        for row in 0..batch.num_rows() {
+            let cells = batch.columns().iter().map(|column| text(column, row).unwrap().unwrap_or("∅".to_owned()));
+            rows.push(cells.collect());
+        }
+    }
+    Ok(rows)
+}
+
+/// An engine's journal that grows.
+#[derive(Clone, Default)]
+struct Engine(Arc<Mutex<Vec<EngineEvent>>>);
+
+impl Engine {
+    fn happens(&self, at_s: i64, fact: EngineFact) {
+        let mut events = self.0.lock().unwrap();
+        let sequence = events.len() as u64 + 1;
+        events.push(EngineEvent { sequence, at_ns: at_s * S, fact });
+    }
+
+    fn handle(&self) -> EngineEvents {
+        let (head, all) = (self.0.clone(), self.0.clone());
+        EngineEvents::new(
+            move || Ok(head.lock().unwrap().len() as u64),
+            move |from, limit| {
+                let events = all.lock().unwrap();
+                let page = events.iter().filter(|event| event.sequence >= from).take(limit).cloned();
+                Ok(Page { events: page.collect(), first_kept: 1 })
+            },
+        )
+    }
+}
+
+fn start(run: i64) -> EngineFact {
+    let (gate, key, pipeline) = ("g".to_owned(), "k=v".to_owned(), "repair".to_owned());
+    EngineFact::RunStarted { run, gate, key, episode: 1, pipeline }
+}
+
+fn code(run: i64, effect: &str, variant: &str) -> EngineFact {
+    let (effect_key, target, variant) = (effect.to_owned(), "go".to_owned(), variant.to_owned());
+    EngineFact::Generated { run, effect_key, target, variant, mode: CodegenMode::Stage }
+}
+
+struct House {
+    learn: Learn,
+    engine: Engine,
+    metrics: Metrics,
+    _dir: tempfile::TempDir,
+}
+
+fn house(gates: GateFacts) -> House {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, metrics) = (Engine::default(), metrics());
+    let parts = Parts {
+        config: Config::default(),
+        path: dir.path().join("learn.redb"),
+        quarantine: dir.path().join("quarantine"),
+        patterns: Vec::new(),
+        asker: Asker::new(|_| Box::pin(async { Ok(Vec::new()) })),
+        progress: Progress::new(|| Some(1), |_| true),
+        engine: engine.handle(),
+        gates,
+        clock: Clock::manual(NOW, 7),
+        metrics: metrics.clone(),
+    };
+    House { learn: Learn::open(parts).unwrap(), engine, metrics, _dir: dir }
+}
+
+#[tokio::test]
+async fn the_tables_have_the_columns_of_the_specification_in_their_order() {
+    let house = house(GateFacts::none());
+    let gateway = gateway(house.learn.tables());
+    let sql = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'NAME' ORDER BY ordinal_position";
+    let columns = |rows: Vec<Vec<String>>| rows.iter().map(|row| row.join(" ")).collect::<Vec<_>>().join(", ");
+    let got = columns(ask(&gateway, &sql.replace("NAME", "learned_patterns"), Params::None).await.unwrap());
+    assert_eq!(
+        got,
+        "pattern TEXT, key TEXT, support BIGINT, effect DOUBLE, first_seen TIMESTAMP(9), last_seen TIMESTAMP(9), trace_ids \
+         LIST<BINARY(16)>, effect_kind TEXT, effect_low DOUBLE, effect_high DOUBLE, n BIGINT, rest_support BIGINT, rest_n \
+         BIGINT, windows BIGINT, window_start TIMESTAMP(9), window_end TIMESTAMP(9), cut TIMESTAMP(6), labels TEXT, evidence \
+         TEXT, expires_at TIMESTAMP(9)"
+    );
+    let got = columns(ask(&gateway, &sql.replace("NAME", "feedback"), Params::None).await.unwrap());
+    assert_eq!(
+        got,
+        "gate TEXT, key TEXT, episode BIGINT, pipeline TEXT, run BIGINT, target TEXT, variant TEXT, value_before DOUBLE, \
+         value_after DOUBLE, outcome TEXT, seconds DOUBLE, at TIMESTAMP(9)"
+    );
+}
+
+#[tokio::test]
+async fn a_statement_right_after_a_try_sees_it() {
+    let gates = GateFacts::new(
+        || Ok(1),
+        |wanted| {
+            let ended = Some(EpisodeEnd { t_ns: 30 * S, is_passed: true });
+            let facts = EpisodeFacts { value_before: Some(Some(0.25)), ended, known_until_ns: i64::MAX, verdict: None };
+            Ok(vec![facts; wanted.len()])
+        },
+    );
+    let house = house(gates);
+    let gateway = gateway(house.learn.tables());
+    let sql = "SELECT run, variant, value_before, outcome, seconds FROM feedback ORDER BY at";
+    house.engine.happens(10, start(7));
+    for (at_s, effect, variant) in [(11, "e1", "a"), (14, "e2", "b")] {
+        house.engine.happens(at_s, code(7, effect, variant));
+        let rows = ask(&gateway, sql, Params::None).await.unwrap();
+        assert_eq!(rows.last().unwrap().join(" "), format!("7 {variant} 0.25 ∅ ∅"));
+    }
+    house.engine.happens(20, EngineFact::RunEnded { run: 7, how: RunEnd::Completed });
+    let rows: Vec<_> = ask(&gateway, sql, Params::None).await.unwrap().iter().map(|row| row.join(" ")).collect();
+    assert_eq!(rows, ["7 a 0.25 not_better 3", "7 b 0.25 recovered 16"]);
+}
+
+#[tokio::test]
+async fn a_statement_that_cannot_be_level_with_the_journals_says_to_try_again() {
+    let house = house(GateFacts::new(|| Err("gates.redb is busy".to_owned()), |_| Ok(vec![])));
+    let error = ask(&gateway(house.learn.tables()), "SELECT * FROM feedback", Params::None).await.unwrap_err();
+    assert!(error.class().is_retryable() && error.message.contains("gates.redb is busy"), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_lost_events_is_told() {
+    let house = house(GateFacts::none());
+    house.engine.happens(10, start(7));
+    let follower = follow::Follower::new(
+        house.learn.follower().unwrap().journal().clone(),
+        EngineEvents::new(
+            || Ok(9),
+            |from, _| {
+                let event = |sequence| EngineEvent { sequence, at_ns: 1, fact: EngineFact::Other };
+                Ok(Page { events: (from.max(6)..=9).map(event).collect(), first_kept: 6 })
+            },
+        ),
+        GateFacts::none(),
+        house.metrics.clone(),
+    );
+    follower.catch_up().unwrap();
+    assert_eq!(house.metrics.lost_events.get(), 5);
+    assert!(house.metrics.degraded()[0].contains("5 events"), "{:?}", house.metrics.degraded());
+}
+
+/// Tries of one variant: (tries, recovered, tried in the asking run).
+type Record = (i64, i64, bool);
+
+/// The order that learn.md 4 asks for.
+fn ordered(options: &[&str], records: &BTreeMap<&str, Record>) -> Vec<String> {
+    let mut all: Vec<(usize, &str, Record)> = options
+        .iter()
+        .enumerate()
+        .map(|(at, option)| (at, *option, records.get(option).copied().unwrap_or_default()))
+        .collect();
+    all.sort_by(|(a_at, _, a), (b_at, _, b)| {
+        // (1 + r)/(2 + t) compared without division.
+        let (left, right) = ((1 + a.1) * (2 + b.0), (1 + b.1) * (2 + a.0));
+        a.2.cmp(&b.2).then(right.cmp(&left)).then((a.0 > 0).cmp(&(b.0 > 0))).then(a_at.cmp(b_at))
+    });
+    all.into_iter().map(|(_, option, record)| format!("{option} {}", record.2)).collect()
+}
+
+/// A row of `feedback` in these tests: target, variant, outcome, run.
+type Kind = (String, &'static str, Option<&'static str>, i64);
+
+fn feedback_table(rows: &[Kind]) -> Arc<dyn TableProvider> {
+    let text = |name| Field::new(name, DataType::Utf8, true);
+    let fields = vec![text("gate"), text("pipeline"), text("target"), text("variant"), text("outcome")];
+    let run = vec![Field::new("run", DataType::Int64, false)];
+    let schema = Arc::new(Schema::new([fields, run].concat()));
+    let same = |value: &'static str| Arc::new(StringArray::from(vec![value; rows.len()]));
+    let columns: Vec<arrow::array::ArrayRef> = vec![
+        same("g"),
+        same("p"),
+        Arc::new(rows.iter().map(|row| Some(row.0.as_str())).collect::<StringArray>()),
+        Arc::new(rows.iter().map(|row| Some(row.1)).collect::<StringArray>()),
+        Arc::new(rows.iter().map(|row| row.2).collect::<StringArray>()),
+        Arc::new(rows.iter().map(|row| row.3).collect::<Int64Array>()),
+    ];
+    let batch = RecordBatch::try_new(schema.clone(), columns);
+    Arc::new(MemTable::try_new(schema, vec![vec![batch.unwrap()]]).unwrap())
+}
+
+/// Every record of one variant that `rows` rows or fewer can make, with the rows it takes.
+fn records(most: i64) -> Vec<(i64, Record)> {
+    let mut all = Vec::new();
+    for tries in 0..=most {
+        for recovered in 0..=tries {
+            for here in [false, true] {
+                // Without a try, only a void one can have been made here.
+                all.push((tries + i64::from(here && tries == 0), (tries, recovered, here)));
+            }
+        }
+    }
+    all.retain(|(rows, _)| *rows <= most);
+    all
+}
+
+/// Rows that make `record`.
+fn rows_of(target: &str, variant: &'static str, (tries, recovered, here): Record) -> Vec<Kind> {
+    let run = |at: i64| if here && at == 0 { 1 } else { 2 };
+    let outcome = |at: i64| match at {
+        at if at < recovered => Some("recovered"),
+        at if at % 2 == 0 => Some("not_better"),
+        _ => None,
+    };
+    let mut rows: Vec<Kind> = (0..tries).map(|at| (target.to_owned(), variant, outcome(at), run(at))).collect();
+    if tries == 0 && here {
+        rows.push((target.to_owned(), variant, Some("void"), 1));
+    }
+    rows
+}
+
+/// The statement sees counts only, so every table of four rows or fewer is one of these, up to void rows of other runs, of
+/// which each variant has one more here.
+#[tokio::test]
+async fn choose_variant_orders_as_written_for_every_small_table() {
+    use futures::StreamExt as _;
+    let sql = include_str!("../../queries/learn/choose_variant.sql");
+    let (mut cases, mut table) = (Vec::new(), Vec::new());
+    for (a_rows, a) in records(4) {
+        for (b_rows, b) in records(4) {
+            for (_, c) in records(4).into_iter().filter(|(c_rows, _)| a_rows + b_rows + c_rows <= 4) {
+                let target = format!("t{}", cases.len());
+                for (variant, record) in [("a", a), ("b", b), ("c", c)] {
+                    table.extend(rows_of(&target, variant, record));
+                    table.push((target.clone(), variant, Some("void"), 2));
+                }
+                cases.push((target, BTreeMap::from([("a", a), ("b", b), ("c", c)])));
+            }
+        }
+    }
+    assert_eq!(cases.len(), 1266);
+    let gateway = gateway(vec![("feedback".to_owned(), feedback_table(&table))]);
+    let choose = |(target, records): (String, BTreeMap<&'static str, Record>)| {
+        let gateway = gateway.clone();
+        async move {
+            let param = |name: &str, value: &str| (name.to_owned(), Param::Text(value.to_owned()));
+            let mut params = BTreeMap::from([
+                param("options", "c,a,b"),
+                param("target", &target),
+                param("gate", ""),
+                param("pipeline", "p"),
+            ]);
+            params.insert("run".to_owned(), Param::Int(1));
+            let got = ask(&gateway, sql, Params::Map(params)).await.unwrap();
+            let got: Vec<_> = got.iter().map(|row| format!("{} {}", row[0], row[4])).collect();
+            assert_eq!(got, ordered(&["c", "a", "b"], &records), "{records:?}");
+        }
+    };
+    futures::stream::iter(cases.into_iter().map(choose)).buffer_unordered(2).collect::<Vec<()>>().await;
+}
+
+fn pattern(name: &str, every_s: u64) -> Pattern {
+    Pattern {
+        name: name.to_owned(),
+        path: String::new(),
+        sql: "SELECT 1".to_owned(),
+        about: "x".to_owned(),
+        by: vec!["k".to_owned()],
+        every: Duration::from_secs(every_s),
+        window: Duration::from_secs(60),
+        thresholds: Thresholds { min_support: 1, min_effect: None, limit: 10 },
+        expire: Duration::from_secs(120),
+        include_pipeline_spans: false,
+        is_explicit: false,
+    }
+}
+
+/// What the statement gives in a window: keys by the window's end and the cut.
+fn result(window_end_ns: i64, cut_us: i64) -> RecordBatch {
+    let tick = window_end_ns / S / 30;
+    let keys: Vec<String> = (0..tick % 4).map(|i| format!("k{}", (i + tick) % 5)).collect();
+    let counts = Int64Array::from(vec![cut_us % 7 + 1; keys.len()]);
+    let fields = ["k", "support", "n"]
+        .map(|name| Field::new(name, if name == "k" { DataType::Utf8 } else { DataType::Int64 }, true));
+    let columns: Vec<arrow::array::ArrayRef> =
+        vec![Arc::new(StringArray::from(keys)), Arc::new(counts.clone()), Arc::new(counts)];
+    RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), columns).unwrap()
+}
+
+struct Mine {
+    miner: Miner,
+    journal: Journal,
+    clock: Clock,
+    fails: Arc<AtomicBool>,
+    gates_closed: Arc<AtomicBool>,
+    metrics: Metrics,
+}
+
+async fn mine(journal: Journal, clock: Clock, patterns: Vec<Pattern>) -> Mine {
+    let (fails, gates_closed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+    let (is_failing, closed, cut) = (fails.clone(), gates_closed.clone(), clock.clone());
+    let metrics = metrics();
+    let parts = Parts {
+        config: Config::default(),
+        path: std::path::PathBuf::new(),
+        quarantine: std::path::PathBuf::new(),
+        patterns,
+        asker: Asker::new(move |ask| {
+            let outcome = match is_failing.load(Ordering::SeqCst) {
+                true => Err("it broke".to_owned()),
+                false => Ok(vec![result(ask.window_ns.1, ask.cut_us)]),
+            };
+            Box::pin(async move { outcome })
+        }),
+        progress: Progress::new(move || Some(cut.now_us()), move |_| closed.load(Ordering::SeqCst)),
+        engine: EngineEvents::none(),
+        gates: GateFacts::none(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    };
+    let miner = Miner::open(parts, journal.clone()).await.unwrap();
+    Mine { miner, journal, clock, fails, gates_closed, metrics }
+}
+
+impl Mine {
+    /// Runs all that is due.
+    async fn turns(&mut self) {
+        while self.miner.turn().await.unwrap().is_zero() {}
+    }
+
+    fn ticks(&self, pattern: &str) -> Vec<String> {
+        let runs = self.journal.pattern_runs().unwrap().into_iter().filter(|(name, ..)| name == pattern);
+        runs.map(|(_, t_ns, run)| format!("{}:{}", t_ns / S, run.state.as_str())).collect()
+    }
+}
+
+fn journal(dir: &tempfile::TempDir) -> Journal {
+    let path = dir.path().join("learn.redb");
+    Journal::open(&path, dir.path(), &Clock::manual(1, 1)).unwrap().journal
+}
+
+#[tokio::test]
+async fn a_tick_runs_once_m_is_an_offset_past_it_and_after_the_gates_of_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut mine = mine(journal(&dir), Clock::manual(600 * S, 1), vec![pattern("p", 30), pattern("q", 60)]).await;
+    mine.turns().await;
+    assert_eq!(mine.ticks("p"), Vec::<String>::new());
+    mine.clock.advance(Duration::from_secs(20));
+    mine.gates_closed.store(false, Ordering::SeqCst);
+    mine.turns().await;
+    assert_eq!(mine.ticks("p"), Vec::<String>::new());
+    mine.gates_closed.store(true, Ordering::SeqCst);
+    mine.turns().await;
+    assert_eq!((mine.ticks("p"), mine.ticks("q")), (vec!["600:done".to_owned()], vec!["600:done".to_owned()]));
+    let cuts: BTreeSet<_> = mine.journal.pattern_runs().unwrap().into_iter().map(|(_, _, run)| run.cut_us).collect();
+    assert_eq!(cuts.len(), 1, "files due together see one cut");
+}
+
+#[tokio::test]
+async fn after_a_restart_the_last_four_ticks_run_and_older_ones_are_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(630 * S, 1);
+    let mut first = mine(journal(&dir), clock.clone(), vec![pattern("p", 30)]).await;
+    clock.advance(Duration::from_secs(25));
+    first.turns().await;
+    drop(first);
+    clock.advance(Duration::from_secs(300));
+    let mut again = mine(journal(&dir), clock, vec![pattern("p", 30)]).await;
+    again.turns().await;
+    assert_eq!(again.ticks("p"), ["630:done", "810:missed", "840:done", "870:done", "900:done", "930:done"]);
+    let missed = again.journal.pattern_runs().unwrap().into_iter().find(|(_, t_ns, _)| *t_ns == 810 * S).unwrap().2;
+    assert_eq!((missed.missed_from_ns, missed.error.as_deref()), (Some(660 * S), Some("overrun")));
+}
+
+#[tokio::test]
+async fn four_failures_in_a_row_degrade_health_and_leave_the_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut mine = mine(journal(&dir), Clock::manual(610 * S, 1), vec![pattern("p", 30)]).await;
+    mine.clock.advance(Duration::from_secs(40));
+    mine.turns().await;
+    let rows = mine.journal.pattern_rows().unwrap();
+    assert!(!rows.is_empty());
+    mine.fails.store(true, Ordering::SeqCst);
+    for failures in 1..=4 {
+        assert_eq!(mine.metrics.degraded(), Vec::<String>::new(), "{failures}");
+        mine.clock.advance(Duration::from_secs(30));
+        mine.turns().await;
+    }
+    assert!(mine.metrics.degraded()[0].contains("`p` failed 4 times in a row: it broke"));
+    assert_eq!(mine.journal.pattern_rows().unwrap(), rows);
+    mine.fails.store(false, Ordering::SeqCst);
+    mine.clock.advance(Duration::from_secs(30));
+    mine.turns().await;
+    assert_eq!(mine.metrics.degraded(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn learned_patterns_are_the_committed_ticks_folded_again() {
+    for steps in [[30, 30, 30, 30, 30, 30, 30, 30], [7, 50, 3, 90, 31, 200, 30, 12], [600, 1, 30, 29, 2, 60, 60, 500]] {
+        let dir = tempfile::tempdir().unwrap();
+        let files = vec![pattern("p", 30), pattern("q", 60)];
+        let clock = Clock::manual(605 * S, 1);
+        let mut mine = mine(journal(&dir), clock, files.clone()).await;
+        for step in steps {
+            mine.clock.advance(Duration::from_secs(step));
+            mine.turns().await;
+        }
+        let mut wanted = Vec::new();
+        for file in &files {
+            let mut known = BTreeMap::new();
+            for (name, t_ns, run) in mine.journal.pattern_runs().unwrap() {
+                if let Some(cut_us) = run.cut_us.filter(|_| name == file.name) {
+                    let seen = rows::read(&file.by, &[result(t_ns, cut_us)]).unwrap();
+                    let window_start_ns = t_ns - 60 * S;
+                    let tick = fold::Tick { t_ns, window_start_ns, cut_us, expire_ns: 120 * S };
+                    fold::fold(&mut known, fold::select(seen, file.thresholds), tick);
+                }
+            }
+            wanted.extend(known.into_values().map(|row| (file.name.clone(), row)));
+        }
+        assert!(!wanted.is_empty());
+        assert_eq!(mine.journal.pattern_rows().unwrap(), wanted, "{steps:?}");
+    }
+}
+
+#[tokio::test]
+async fn switched_off_it_opens_no_file_and_its_tables_are_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("learn.redb");
+    let parts = Parts {
+        config: Config { enabled: false, ..Config::default() },
+        path: path.clone(),
+        quarantine: dir.path().to_owned(),
+        patterns: vec![pattern("p", 30)],
+        asker: Asker::new(|_| Box::pin(async { Ok(Vec::new()) })),
+        progress: Progress::new(|| Some(1), |_| true),
+        engine: EngineEvents::none(),
+        gates: GateFacts::none(),
+        clock: Clock::manual(NOW, 7),
+        metrics: metrics(),
+    };
+    let learn = Learn::open(parts).unwrap();
+    let gateway = gateway(learn.tables());
+    for table in ["learned_patterns", "feedback", "learn_runs"] {
+        assert_eq!(ask(&gateway, &format!("SELECT count(*) FROM {table}"), Params::None).await.unwrap(), [["0"]]);
+    }
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn it_follows_by_itself_and_stops_when_told() {
+    let house = house(GateFacts::none());
+    let journal = house.learn.follower().unwrap().journal().clone();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(house.learn.run(stop.clone()));
+    house.engine.happens(10, start(7));
+    house.engine.happens(11, code(7, "e1", "a"));
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    while journal.cursors().unwrap().engine < 2 {
+        assert!(tokio::time::Instant::now() < until, "it does not follow");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(journal.feedback().unwrap().len(), 1);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
