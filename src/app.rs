@@ -6,6 +6,7 @@
 
 mod decode;
 mod gates;
+mod learn;
 mod own_spans;
 mod pipelines;
 mod run_file;
@@ -66,14 +67,17 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let engine_store = pipelines::store(&config).await?;
     let mut tables = gate::tables(Some(&journal));
     tables.extend(engine::provider::providers(&engine_store));
-    let gateway =
-        Gateway::with(store.reader(), config.query.clone(), resources, tables.clone(), clock.clone(), &registry)
-            .context("cannot start the query threads")?;
     let known = gate::Known {
         receivers: Some(config.notify.receivers.keys().cloned().collect()),
         pipelines: Some(engine::library::message_starts(config.pipelines_dir.as_deref())),
     };
-    let gates = Gates::open(&config, known, journal, tables, &store, &registry, &clock).await?;
+    let gates = Gates::open(&config, known, journal.clone(), tables.clone(), &store, &registry, &clock).await?;
+    let of_gates = (&journal, gates.groups());
+    let learn =
+        learn::open(&config, of_gates, &engine_store, tables.clone(), store.reader(), &registry, &clock).await?;
+    tables.extend(learn.tables());
+    let gateway = Gateway::with(store.reader(), config.query.clone(), resources, tables, clock.clone(), &registry)
+        .context("cannot start the query threads")?;
     let rim = pipelines::Rim {
         gateway: gateway.clone(),
         evaluator: span_gate::evaluator(&gates, store.reader()),
@@ -109,6 +113,12 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let parts = (gates.starts(&clock), gateway.clone(), into_store.clone());
     pipelines.run(&config, parts, &clock, &drain, &mut judging);
     gates.run(&config, &store, &clock, drain.clone(), &mut judging).await?;
+    let learn_stop = drain.clone();
+    judging.spawn(async move {
+        if let Err(error) = learn.run(learn_stop).await {
+            tracing::error!(%error, "learning has ended; ingest, gates and pipelines go on");
+        }
+    });
     let own_stop = CancellationToken::new();
     let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store)));
 

@@ -59,6 +59,11 @@ impl Gates {
         Ok(Self { groups, runner: gate::run::runner(gateway), journal, metrics, notifier })
     }
 
+    /// The groups that are loaded.
+    pub(super) fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
     /// The gates that are loaded.
     pub(super) fn gates(&self) -> impl Iterator<Item = (&Group, &Gate)> {
         self.groups.iter().flat_map(|group| group.gates.iter().map(move |gate| (group, gate)))

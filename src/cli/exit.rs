@@ -60,7 +60,7 @@ impl Exit {
         if let Some(error) = cause.downcast_ref::<crate::semconv::Error>() {
             return Some(if error.class() == Class::Invalid { Self::Config } else { Self::Io });
         }
-        if cause.is::<crate::gate::load::LoadError>() {
+        if cause.is::<crate::gate::load::LoadError>() || cause.is::<crate::learn::patterns::load::LoadError>() {
             return Some(Self::Config);
         }
         if let Some(error) = cause.downcast_ref::<crate::gate::journal::Error>() {

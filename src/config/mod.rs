@@ -26,7 +26,7 @@ pub use source::{Assignment, InvalidAssignment};
 
 use crate::error::Class;
 use crate::yaml::{Problem, Problems, Section};
-use crate::{access, engine, gate, graph, notify, query, receive, semconv, store, telemetry, web};
+use crate::{access, engine, gate, graph, learn, notify, query, receive, semconv, store, telemetry, web};
 
 /// Everything that a start needs to know.
 #[derive(Clone, Debug)]
@@ -55,6 +55,8 @@ pub struct Config {
     pub gates: gate::Config,
     /// `notify`
     pub notify: notify::Config,
+    /// `learn`
+    pub learn: learn::Config,
     /// `access`
     pub access: access::Config,
     /// `web`
@@ -152,6 +154,7 @@ fn read(root: &Section<'_>, request: &Request, environment: &Environment, proble
     let graph = service::read(root, &service, request.unsupported, problems);
     let telemetry = telemetry::Config::read(&service.block("telemetry"));
     let ours = ours::service(&service.block("weavergen").with_days(), &store.path);
+    let gates = gate::Config::read(&root.block("gates").with_days());
     let web_section = root.block("web");
     let web = web::Config::read(&web_section);
     let access = access::Config::read(&root.block("access"));
@@ -165,7 +168,8 @@ fn read(root: &Section<'_>, request: &Request, environment: &Environment, proble
         semconv: semconv::Config::read(&root.block("semconv")),
         pipelines_dir: engine.dir.clone(),
         engine,
-        gates: gate::Config::read(&root.block("gates").with_days()),
+        learn: learn::Config::read(&root.block("learn").with_days(), &gates),
+        gates,
         notify: notify::Config::read(&root.block("notify").with_days()),
         receivers: graph.receivers,
         graph: graph.graph,

@@ -49,7 +49,7 @@ pub fn pipelines_dir() -> Option<PathBuf> {
 
 /// Refuses the sections whose modules are not built.
 pub(super) fn not_built(root: &Section<'_>) {
-    for key in ["generate", "learn"] {
+    for key in ["generate"] {
         if root.is_set(key) {
             root.warn(key, Code::NotSupported, "is not supported by weavergen yet");
         }

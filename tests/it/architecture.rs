@@ -87,6 +87,8 @@ const BPMN_MAY_NAME: &[(&str, &[&str])] = &[
     ("feel", &["diagnostic"]),
     ("lint", &["diagnostic", "model", "feel"]),
     ("core", &["diagnostic", "model", "feel"]),
+    // tests over all layers
+    ("claims", &["diagnostic", "model", "feel", "lint", "core"]),
 ];
 
 fn sources() -> Vec<PathBuf> {

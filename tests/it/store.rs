@@ -89,6 +89,14 @@ fn found(code: i32, data: &Path, more: &[&str]) -> Vec<(String, String, String)>
     rows.iter().map(|row| (text(row, "severity"), text(row, "file"), text(row, "place"))).collect()
 }
 
+fn without_memory_bytes(rows: &[Value]) -> Vec<Value> {
+    let mut rows = rows.to_vec();
+    for row in rows.iter_mut().filter(|row| row["what"] == "memory") {
+        row["bytes"] = Value::Null;
+    }
+    rows
+}
+
 #[test]
 fn the_daemon_and_its_folder_tell_the_same() {
     let dir = tempfile::tempdir().unwrap();
@@ -104,7 +112,9 @@ fn the_daemon_and_its_folder_tell_the_same() {
     let total = daemon.rows("SELECT count(*) FROM spans")[0][0].as_u64().unwrap();
     for command in ["ls", "stats"] {
         let asked = rows(0, &["store", command, "--url", &api]);
-        assert_eq!(asked, rows(0, &["store", command, "--data", &folder]), "{command}");
+        let of_folder = rows(0, &["store", command, "--data", &folder]);
+        // Rows of the log are checked against the registry by a daemon only, so they take other memory there.
+        assert_eq!(without_memory_bytes(&asked), without_memory_bytes(&of_folder), "{command}");
         assert_eq!(asked, rows(0, &["store", command, "--url", api.trim_start_matches("http://")]));
     }
     let listed = rows(0, &["store", "ls", "--url", &api]);

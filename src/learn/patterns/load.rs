@@ -41,6 +41,19 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
 }
 
+/// Pattern files that may not run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadError(pub Vec<Problem>);
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the pattern files have {} problems", self.0.len())?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl std::error::Error for LoadError {}
+
 impl Loaded {
     /// Whether a problem stops the load; `patterns` is then not to be used.
     pub fn has_errors(&self) -> bool {
