@@ -251,34 +251,65 @@ fn rows_of(target: &str, variant: &'static str, (tries, recovered, here): Record
     rows
 }
 
-/// The statement sees counts only, so every table of four rows or fewer is one of these, up to void rows of other runs, of
-/// which each variant has one more here.
 #[tokio::test]
+async fn choose_variant_orders_as_written_for_small_tables() {
+    let cases = small_tables();
+    // Each has a plan of its own to make; the next test takes them all.
+    let few = cases
+        .into_iter()
+        .enumerate()
+        .filter(|(at, (rows, ..))| *rows <= 1 || at.is_multiple_of(9))
+        .map(|(_, case)| case);
+    choose(few.collect()).await;
+}
+
+#[tokio::test]
+#[ignore = "takes a minute: 1266 statements"]
 async fn choose_variant_orders_as_written_for_every_small_table() {
-    use futures::StreamExt as _;
-    let sql = include_str!("../../queries/learn/choose_variant.sql");
-    let (mut cases, mut table) = (Vec::new(), Vec::new());
+    let cases = small_tables();
+    assert_eq!(cases.len(), 1266);
+    choose(cases).await;
+}
+
+/// The rows that a table takes, and the record of each variant.
+type Case = (i64, BTreeMap<&'static str, Record>);
+
+/// The statement sees counts only, so every table of three variants and four rows or fewer is one of these, up to void rows
+/// of other runs, of which [`choose`] gives each variant one.
+fn small_tables() -> Vec<Case> {
+    let mut cases = Vec::new();
     for (a_rows, a) in records(4) {
         for (b_rows, b) in records(4) {
-            for (_, c) in records(4).into_iter().filter(|(c_rows, _)| a_rows + b_rows + c_rows <= 4) {
-                let target = format!("t{}", cases.len());
-                for (variant, record) in [("a", a), ("b", b), ("c", c)] {
-                    table.extend(rows_of(&target, variant, record));
-                    table.push((target.clone(), variant, Some("void"), 2));
+            for (c_rows, c) in records(4) {
+                let rows = a_rows + b_rows + c_rows;
+                if rows <= 4 {
+                    cases.push((rows, BTreeMap::from([("a", a), ("b", b), ("c", c)])));
                 }
-                cases.push((target, BTreeMap::from([("a", a), ("b", b), ("c", c)])));
             }
         }
     }
-    assert_eq!(cases.len(), 1266);
+    cases
+}
+
+/// Asks the shipped statement about every case and compares with [`ordered`].
+async fn choose(cases: Vec<Case>) {
+    use futures::StreamExt as _;
+    let sql = include_str!("../../queries/learn/choose_variant.sql");
+    let mut table = Vec::new();
+    for (at, (_, records)) in cases.iter().enumerate() {
+        for (variant, record) in records {
+            table.extend(rows_of(&format!("t{at}"), variant, *record));
+            table.push((format!("t{at}"), *variant, Some("void"), 2));
+        }
+    }
     let gateway = gateway(vec![("feedback".to_owned(), feedback_table(&table))]);
-    let choose = |(target, records): (String, BTreeMap<&'static str, Record>)| {
+    let choose = |(at, (_, records)): (usize, Case)| {
         let gateway = gateway.clone();
         async move {
             let param = |name: &str, value: &str| (name.to_owned(), Param::Text(value.to_owned()));
             let mut params = BTreeMap::from([
                 param("options", "c,a,b"),
-                param("target", &target),
+                param("target", &format!("t{at}")),
                 param("gate", ""),
                 param("pipeline", "p"),
             ]);
@@ -288,7 +319,7 @@ async fn choose_variant_orders_as_written_for_every_small_table() {
             assert_eq!(got, ordered(&["c", "a", "b"], &records), "{records:?}");
         }
     };
-    futures::stream::iter(cases.into_iter().map(choose)).buffer_unordered(2).collect::<Vec<()>>().await;
+    futures::stream::iter(cases.into_iter().enumerate().map(choose)).buffer_unordered(2).collect::<Vec<()>>().await;
 }
 
 fn pattern(name: &str, every_s: u64) -> Pattern {
