@@ -527,3 +527,51 @@ async fn it_follows_by_itself_and_stops_when_told() {
     stop.cancel();
     running.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn what_a_shipped_file_finds_is_read_by_sql_with_its_interval() {
+    use super::patterns::{Planner, Request, load, run};
+    use crate::query::tests::fixture::Span;
+    let at = |id: u64, second: i64, name| Span {
+        start: NOW + second * S,
+        duration: 1,
+        name,
+        ..Span::new(u128::from(id), id)
+    };
+    let view = Fill::new().memory(&[at(1, -600, "old"), at(2, 5, "old"), at(3, 6, "new")]).view();
+    let config = Config::default();
+    let patterns = load(&Request { config: &config, queries_dir: None, retention: None }, &Planner::default()).patterns;
+    let query = query::Config { threads: 2, ..query::Config::default() };
+    let clock = Clock::manual(NOW, 7);
+    let statements = run::gateway(reader(&view), &query, 1 << 30, None, Vec::new(), clock.clone()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = journal(&dir);
+    let parts = Parts {
+        config,
+        path: dir.path().join("learn.redb"),
+        quarantine: dir.path().to_owned(),
+        patterns,
+        asker: run::asker(statements),
+        progress: Progress::new(|| Some(i64::MAX / 1_000), |_| true),
+        engine: EngineEvents::none(),
+        gates: GateFacts::none(),
+        clock: clock.clone(),
+        metrics: metrics(),
+    };
+    let mut miner = Miner::open(parts, file.clone()).await.unwrap();
+    // The tick 10 s behind NOW closes; the next one is 30 s later.
+    clock.advance(Duration::from_secs(35));
+    while miner.turn().await.unwrap().is_zero() {}
+    let gateway = gateway(tables::tables(Some(&file), None));
+    let sql = "SELECT pattern, key, support, n, effect, effect_kind, effect_low < effect AND effect < effect_high, \
+               hex(trace_ids[1]), windows, labels, evidence, expires_at - last_seen = INTERVAL '7 days' FROM learned_patterns";
+    let rows: Vec<_> = ask(&gateway, sql, Params::None).await.unwrap().iter().map(|row| row.join(" ")).collect();
+    assert_eq!(
+        rows,
+        ["new_operation operation=new,service_name=shop 1 2 0.5 share true 00000000000000000000000000000003 1 \
+         {\"operation\":\"new\",\"service_name\":\"shop\"} {} true"]
+    );
+    let runs = "SELECT pattern, state, rows FROM learn_runs ORDER BY pattern, tick";
+    let runs: Vec<_> = ask(&gateway, runs, Params::None).await.unwrap().iter().map(|row| row.join(" ")).collect();
+    assert!(runs.contains(&"error_hotspot done 0".to_owned()), "{runs:?}");
+}
