@@ -251,34 +251,65 @@ fn rows_of(target: &str, variant: &'static str, (tries, recovered, here): Record
     rows
 }
 
-/// The statement sees counts only, so every table of four rows or fewer is one of these, up to void rows of other runs, of
-/// which each variant has one more here.
 #[tokio::test]
+async fn choose_variant_orders_as_written_for_small_tables() {
+    let cases = small_tables();
+    // Each has a plan of its own to make; the next test takes them all.
+    let few = cases
+        .into_iter()
+        .enumerate()
+        .filter(|(at, (rows, ..))| *rows <= 1 || at.is_multiple_of(9))
+        .map(|(_, case)| case);
+    choose(few.collect()).await;
+}
+
+#[tokio::test]
+#[ignore = "takes a minute: 1266 statements"]
 async fn choose_variant_orders_as_written_for_every_small_table() {
-    use futures::StreamExt as _;
-    let sql = include_str!("../../queries/learn/choose_variant.sql");
-    let (mut cases, mut table) = (Vec::new(), Vec::new());
+    let cases = small_tables();
+    assert_eq!(cases.len(), 1266);
+    choose(cases).await;
+}
+
+/// The rows that a table takes, and the record of each variant.
+type Case = (i64, BTreeMap<&'static str, Record>);
+
+/// The statement sees counts only, so every table of three variants and four rows or fewer is one of these, up to void rows
+/// of other runs, of which [`choose`] gives each variant one.
+fn small_tables() -> Vec<Case> {
+    let mut cases = Vec::new();
     for (a_rows, a) in records(4) {
         for (b_rows, b) in records(4) {
-            for (_, c) in records(4).into_iter().filter(|(c_rows, _)| a_rows + b_rows + c_rows <= 4) {
-                let target = format!("t{}", cases.len());
-                for (variant, record) in [("a", a), ("b", b), ("c", c)] {
-                    table.extend(rows_of(&target, variant, record));
-                    table.push((target.clone(), variant, Some("void"), 2));
+            for (c_rows, c) in records(4) {
+                let rows = a_rows + b_rows + c_rows;
+                if rows <= 4 {
+                    cases.push((rows, BTreeMap::from([("a", a), ("b", b), ("c", c)])));
                 }
-                cases.push((target, BTreeMap::from([("a", a), ("b", b), ("c", c)])));
             }
         }
     }
-    assert_eq!(cases.len(), 1266);
+    cases
+}
+
+/// Asks the shipped statement about every case and compares with [`ordered`].
+async fn choose(cases: Vec<Case>) {
+    use futures::StreamExt as _;
+    let sql = include_str!("../../queries/learn/choose_variant.sql");
+    let mut table = Vec::new();
+    for (at, (_, records)) in cases.iter().enumerate() {
+        for (variant, record) in records {
+            table.extend(rows_of(&format!("t{at}"), variant, *record));
+            table.push((format!("t{at}"), *variant, Some("void"), 2));
+        }
+    }
     let gateway = gateway(vec![("feedback".to_owned(), feedback_table(&table))]);
-    let choose = |(target, records): (String, BTreeMap<&'static str, Record>)| {
+    let choose = |(at, (_, records)): (usize, Case)| {
         let gateway = gateway.clone();
         async move {
             let param = |name: &str, value: &str| (name.to_owned(), Param::Text(value.to_owned()));
             let mut params = BTreeMap::from([
                 param("options", "c,a,b"),
-                param("target", &target),
+                param("target", &format!("t{at}")),
                 param("gate", ""),
                 param("pipeline", "p"),
             ]);
@@ -288,7 +319,7 @@ async fn choose_variant_orders_as_written_for_every_small_table() {
             assert_eq!(got, ordered(&["c", "a", "b"], &records), "{records:?}");
         }
     };
-    futures::stream::iter(cases.into_iter().map(choose)).buffer_unordered(2).collect::<Vec<()>>().await;
+    futures::stream::iter(cases.into_iter().enumerate().map(choose)).buffer_unordered(2).collect::<Vec<()>>().await;
 }
 
 fn pattern(name: &str, every_s: u64) -> Pattern {
@@ -495,4 +526,52 @@ async fn it_follows_by_itself_and_stops_when_told() {
     assert_eq!(journal.feedback().unwrap().len(), 1);
     stop.cancel();
     running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_a_shipped_file_finds_is_read_by_sql_with_its_interval() {
+    use super::patterns::{Planner, Request, load, run};
+    use crate::query::tests::fixture::Span;
+    let at = |id: u64, second: i64, name| Span {
+        start: NOW + second * S,
+        duration: 1,
+        name,
+        ..Span::new(u128::from(id), id)
+    };
+    let view = Fill::new().memory(&[at(1, -600, "old"), at(2, 5, "old"), at(3, 6, "new")]).view();
+    let config = Config::default();
+    let patterns = load(&Request { config: &config, queries_dir: None, retention: None }, &Planner::default()).patterns;
+    let query = query::Config { threads: 2, ..query::Config::default() };
+    let clock = Clock::manual(NOW, 7);
+    let statements = run::gateway(reader(&view), &query, 1 << 30, None, Vec::new(), clock.clone()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = journal(&dir);
+    let parts = Parts {
+        config,
+        path: dir.path().join("learn.redb"),
+        quarantine: dir.path().to_owned(),
+        patterns,
+        asker: run::asker(statements),
+        progress: Progress::new(|| Some(i64::MAX / 1_000), |_| true),
+        engine: EngineEvents::none(),
+        gates: GateFacts::none(),
+        clock: clock.clone(),
+        metrics: metrics(),
+    };
+    let mut miner = Miner::open(parts, file.clone()).await.unwrap();
+    // The tick 10 s behind NOW closes; the next one is 30 s later.
+    clock.advance(Duration::from_secs(35));
+    while miner.turn().await.unwrap().is_zero() {}
+    let gateway = gateway(tables::tables(Some(&file), None));
+    let sql = "SELECT pattern, key, support, n, effect, effect_kind, effect_low < effect AND effect < effect_high, \
+               hex(trace_ids[1]), windows, labels, evidence, expires_at - last_seen = INTERVAL '7 days' FROM learned_patterns";
+    let rows: Vec<_> = ask(&gateway, sql, Params::None).await.unwrap().iter().map(|row| row.join(" ")).collect();
+    assert_eq!(
+        rows,
+        ["new_operation operation=new,service_name=shop 1 2 0.5 share true 00000000000000000000000000000003 1 \
+         {\"operation\":\"new\",\"service_name\":\"shop\"} {} true"]
+    );
+    let runs = "SELECT pattern, state, rows FROM learn_runs ORDER BY pattern, tick";
+    let runs: Vec<_> = ask(&gateway, runs, Params::None).await.unwrap().iter().map(|row| row.join(" ")).collect();
+    assert!(runs.contains(&"error_hotspot done 0".to_owned()), "{runs:?}");
 }

@@ -33,12 +33,6 @@ impl Medium {
         self.0.lock().unwrap().dies_at = Some(change);
     }
 
-    /// Whether it is dead.
-    pub(crate) fn is_dead(&self) -> bool {
-        let content = self.0.lock().unwrap();
-        content.dies_at.is_some_and(|at| content.changes >= at)
-    }
-
     /// Alive again. `power_cut`: with what was synced only.
     pub(crate) fn revive(&self, power_cut: bool) {
         let mut content = self.0.lock().unwrap();

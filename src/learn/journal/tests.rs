@@ -400,6 +400,19 @@ fn over_the_bound_the_oldest_closed_tries_go_and_open_ones_never() {
 }
 
 #[test]
+fn an_episode_that_the_gates_have_lost_is_not_waited_for() {
+    let journal = in_memory(LIMITS);
+    let of = vec![(10, start(1)), (11, code(1, "e1", "a", CodegenMode::Stage)), (15, end(1, RunEnd::Failed))];
+    journal.take_engine(&events(of), &look(&gates(&[(10, What::Tick)]))).unwrap();
+    use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
+    let watched = || journal.db.begin_read().unwrap().open_table(WATCH).unwrap().len().unwrap();
+    assert_eq!(watched(), 1, "the firing may still come");
+    journal.take_gates(1, &look(&gates(&[(11, What::Tick)]))).unwrap();
+    assert_eq!(watched(), 0);
+    assert_eq!(told(&journal)[0].2, None);
+}
+
+#[test]
 fn a_source_that_fails_leaves_the_file_as_it_was() {
     let journal = in_memory(LIMITS);
     let (_, events, _) = scenarios().swap_remove(0);

@@ -221,7 +221,9 @@ impl<'t> Tables<'t> {
         for effect in effects {
             let Some(before) = stored::<_, TryRow>(&self.tries, effect.as_str())? else { continue };
             let mut row = before.clone();
-            row.value_before = row.value_before.or(episode.value_before);
+            // An episode fires before its run begins: if it is not there by then, it is lost and not to be waited for.
+            let lost = (episode.known_until_ns >= row.facts.at_ns).then_some(None);
+            row.value_before = row.value_before.or(episode.value_before).or(lost);
             if row.decision.outcome.is_none() {
                 row.decision = decide(&row.facts, of.ended, episode);
                 taken.closed += u64::from(row.decision.outcome.is_some());

@@ -166,8 +166,8 @@ async fn rows(name: &str, spans: &[Span], (start_ns, end_ns): (i64, i64), cut_us
 async fn error_hotspot_finds_the_value_whose_spans_fail() {
     let mut spans = Vec::new();
     for id in 1..=60_u64 {
-        let is_bad = id % 5 == 0;
-        let plan = if id % 5 < 1 { "gold" } else { "free" };
+        let is_bad = id.is_multiple_of(5);
+        let plan = if is_bad { "gold" } else { "free" };
         let of = Span {
             status: if is_bad { "error" } else { "ok" },
             start: NOW + i64::try_from(id).unwrap(),
