@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::output::Output;
 use super::{exit, sources, sql};
 use crate::clock::Clock;
+use crate::engine::library::message_starts;
 use crate::gate::scalar::duration_text;
 use crate::gate::{Code, Known, Loaded, Planner, Request, load, schema};
 
@@ -137,8 +138,10 @@ fn checked(check: &Check) -> anyhow::Result<Exit> {
         gates.files = Some(check.files.clone());
     }
     let planner = Planner::new(config.query, schema::empty_tables());
-    // Receivers and pipelines become known here with the sections that name them.
-    let known = Known::default();
+    let known = Known {
+        receivers: Some(config.notify.receivers.keys().cloned().collect()),
+        pipelines: Some(message_starts(config.pipelines_dir.as_deref())),
+    };
     let queries_dir: Option<&Path> = config.queries_dir.as_deref();
     let loaded = load(&Request { config: &gates, queries_dir, known: &known }, &planner);
     let (lines, exit) = told(&loaded, check.deny_warnings);

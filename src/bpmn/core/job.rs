@@ -16,14 +16,18 @@ use super::state::{Key, Row};
 use super::value::{Value, Variables};
 use super::{time, variables};
 
+/// Header `timeout` of a `span-gate` when the task does not say.
+const SPAN_GATE_TIMEOUT_MS: i64 = 2 * 60 * 1000;
 /// Header `timeout` when the task does not say.
 const TIMEOUT_MS: i64 = 600_000;
 /// Header `retryBackoff` when the task does not say.
 const BACKOFF_MS: [i64; 3] = [1_000, 10_000, 60_000];
 
-/// How long an attempt may take, in ms: header `timeout`, default 10 minutes.
+/// How long an attempt may take, in ms: header `timeout`, default 10 minutes; of a `span-gate`, whose limit is over all of
+/// its tries, 2 minutes (bpmn.md 10).
 pub fn timeout_ms(job: &Job) -> i64 {
-    job.header("timeout").and_then(Value::as_str).and_then(time::duration_ms).unwrap_or(TIMEOUT_MS)
+    let usual = if job.r#type == "span-gate" { SPAN_GATE_TIMEOUT_MS } else { TIMEOUT_MS };
+    job.header("timeout").and_then(Value::as_str).and_then(time::duration_ms).unwrap_or(usual)
 }
 
 /// Header `retryBackoff` in ms: a list, or texts between commas.
