@@ -17,6 +17,7 @@ mod given;
 mod jobs;
 mod own_spans;
 mod pipeline;
+mod pipeline_daemon;
 mod proto;
 mod readme;
 mod receive;
