@@ -3,8 +3,6 @@
 //! Duty: its tables, opening, and moving a damaged file away. Guarantee: a commit happened wholly or not at all; repeating
 //! anything changes nothing. Left to others: what is in a commit (`tries`, `ticks`), when it is made (`task`).
 
-#[cfg(test)]
-pub(crate) mod faulty;
 mod read;
 mod rows;
 #[cfg(test)]

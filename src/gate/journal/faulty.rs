@@ -42,9 +42,14 @@ impl Medium {
         }
     }
 
+    /// A database over these bytes.
+    pub(crate) fn database(&self) -> Result<redb::Database, redb::DatabaseError> {
+        redb::Database::builder().create_with_backend(Backend(self.clone()))
+    }
+
     /// A journal over these bytes.
     pub(crate) fn journal(&self) -> Result<super::Journal, super::Error> {
-        super::Journal::over(redb::Database::builder().create_with_backend(Backend(self.clone()))?)
+        super::Journal::over(self.database()?)
     }
 
     fn change<T>(&self, act: impl FnOnce(&mut Content) -> T) -> std::io::Result<T> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use redb::backends::InMemoryBackend;
 
-use super::faulty::Medium;
 use super::*;
+use crate::gate::journal::faulty::Medium;
 use crate::learn::feedback::{EpisodeEnd, EpisodeFacts, Outcome, RunEnd, Verdict};
 use crate::learn::patterns::fold::{Row, Seen, Selected, Thresholds, Tick, select};
 use crate::learn::sources::{CodegenMode, EngineEvent, EngineFact, Wanted};
@@ -13,6 +13,10 @@ use crate::learn::sources::{CodegenMode, EngineEvent, EngineFact, Wanted};
 const S: i64 = 1_000_000_000;
 /// Of the gate.
 const WINDOW: i64 = 10 * S;
+
+fn on(medium: &Medium) -> Result<Journal, Error> {
+    Journal::over(medium.database()?, LIMITS, &Clock::manual(1, 1))
+}
 
 fn in_memory(limits: Limits) -> Journal {
     let db = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
@@ -334,7 +338,7 @@ fn killed_at_any_change_of_the_file_the_rows_are_those_of_an_undisturbed_run() {
         Ok(())
     };
     let whole = Medium::default();
-    let journal = whole.journal().unwrap();
+    let journal = on(&whole).unwrap();
     work(&journal, &mut (0, 0)).unwrap();
     let (patterns, runs) = (journal.pattern_rows().unwrap(), journal.pattern_runs().unwrap());
     drop(journal);
@@ -346,16 +350,16 @@ fn killed_at_any_change_of_the_file_the_rows_are_those_of_an_undisturbed_run() {
             let medium = Medium::default();
             medium.die_at(dies_at);
             let mut taken = (0, 0);
-            if let Ok(journal) = medium.journal() {
+            if let Ok(journal) = on(&medium) {
                 let _ = work(&journal, &mut taken);
             }
             medium.revive(power_cut);
             // Killed while the file was made, it is no file yet: `open` moves it away and begins another.
-            let journal = match medium.journal() {
+            let journal = match on(&medium) {
                 Ok(journal) => journal,
                 Err(error) => {
                     assert!(error.is_damage() && taken == (0, 0), "{dies_at} {power_cut}: {error}");
-                    Medium::default().journal().unwrap()
+                    on(&Medium::default()).unwrap()
                 }
             };
             // The sources begin again behind the cursor; what was already taken in is offered once more.
