@@ -564,7 +564,7 @@ async fn what_a_shipped_file_finds_is_read_by_sql_with_its_interval() {
     while miner.turn().await.unwrap().is_zero() {}
     let gateway = gateway(tables::tables(Some(&file), None));
     let sql = "SELECT pattern, key, support, n, effect, effect_kind, effect_low < effect AND effect < effect_high, \
-               hex(trace_ids[1]), windows, labels, evidence, expires_at - last_seen = INTERVAL '7 days' FROM learned_patterns";
+               hex(trace_ids[1]), windows, labels, evidence, expires_at = last_seen + INTERVAL '7 days' FROM learned_patterns";
     let rows: Vec<_> = ask(&gateway, sql, Params::None).await.unwrap().iter().map(|row| row.join(" ")).collect();
     assert_eq!(
         rows,
