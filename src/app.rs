@@ -73,8 +73,8 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     };
     let gates = Gates::open(&config, known, journal.clone(), tables.clone(), &store, &registry, &clock).await?;
     let of_gates = (&journal, gates.groups());
-    let learn =
-        learn::open(&config, of_gates, &engine_store, tables.clone(), store.reader(), &registry, &clock).await?;
+    let of_store = (store.reader(), resources.memory_bytes);
+    let learn = learn::open(&config, of_gates, &engine_store, tables.clone(), of_store, &registry, &clock).await?;
     tables.extend(learn.tables());
     let gateway = Gateway::with(store.reader(), config.query.clone(), resources, tables, clock.clone(), &registry)
         .context("cannot start the query threads")?;

@@ -19,24 +19,10 @@ use crate::gate::Journal;
 use crate::gate::definition::Group;
 use crate::learn::feedback::RunEnd;
 use crate::learn::patterns::load::{LoadError, Request, load};
-use crate::learn::patterns::{Pattern, plan::Planner};
+use crate::learn::patterns::{Pattern, plan::Planner, run};
 use crate::learn::sources::{CodegenMode, EngineEvent, EngineFact, Page};
-use crate::learn::{self, Asker, EngineEvents, Learn, Metrics, Parts, Progress};
-use crate::query::gateway::{Resources, Shape};
-use crate::query::params::{Param, names};
-use crate::query::within::{Spans, Window, Within};
-use crate::query::{Gateway, Limits, Params, Statement};
+use crate::learn::{self, EngineEvents, Learn, Metrics, Parts, Progress};
 use crate::store::Reader;
-
-/// Bytes of a pattern's statement (learn.md 19).
-const MEMORY_BYTES: usize = 64 << 20;
-/// Rows of one (learn.md 19).
-const MAX_ROWS: u64 = 100_001;
-/// How long one may take.
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
-/// Tables beside `spans` that the implicit window bounds (gates.md 2).
-const WINDOWED: &[(&str, &str)] =
-    &[("gate_results", "last_tick"), ("gate_transitions", "tick"), ("pipeline_definitions", "deployed_at")];
 
 /// Opens learning over the journals of gates and engine.
 pub(super) async fn open(
@@ -44,11 +30,14 @@ pub(super) async fn open(
     (journal, groups): (&Journal, &[Group]),
     engine: &EngineStore,
     tables: Tables,
-    reader: Reader,
+    (reader, query_bytes): (Reader, usize),
     registry: &Registry,
     clock: &Clock,
 ) -> anyhow::Result<Learn> {
     let patterns = patterns(config, tables.clone()).await?;
+    let spill = Some((config.store.path.join("spill"), super::SPILL_BYTES));
+    let gateway = run::gateway(reader.clone(), &config.query, query_bytes, spill, tables, clock.clone())
+        .context("cannot start the threads of learning")?;
     let position = reader.clone();
     let cut_us = move || {
         let view = position.view();
@@ -59,7 +48,7 @@ pub(super) async fn open(
         path: config.store.path.join("learn.redb"),
         quarantine: config.store.path.join("quarantine"),
         patterns,
-        asker: asker(config, reader, tables, clock)?,
+        asker: run::asker(gateway),
         progress: Progress::new(cut_us, learn::gates::closed(journal.clone(), groups)),
         engine: events(engine.clone()),
         gates: learn::gates::facts(journal.clone()),
@@ -85,43 +74,6 @@ async fn patterns(config: &Config, tables: Tables) -> anyhow::Result<Vec<Pattern
     Ok(loaded.patterns)
 }
 
-fn asker(config: &Config, reader: Reader, tables: Tables, clock: &Clock) -> anyhow::Result<Asker> {
-    let spill = Some((config.store.path.join("spill"), super::SPILL_BYTES));
-    let resources = Resources { memory_bytes: MEMORY_BYTES, spill };
-    // Its own registry: the metrics of the statements of people stay theirs.
-    let gateway = Gateway::with(reader, config.query.clone(), resources, tables, clock.clone(), &Registry::new())
-        .context("cannot start the threads of learning")?;
-    Ok(Asker::new(move |ask| {
-        let gateway = gateway.clone();
-        Box::pin(async move {
-            let (start_ns, end_ns) = ask.window_ns;
-            let value = |name: &str| match name {
-                "window_start" => Some(Param::Instant(start_ns)),
-                "window_end" => Some(Param::Instant(end_ns)),
-                _ => None,
-            };
-            let named = names(&ask.sql).into_iter();
-            let params = named.filter_map(|(name, _)| Some((name.clone(), value(&name)?))).collect();
-            let window = Window { start_ns, end_ns, spans_by: "end_time", tables: WINDOWED };
-            let left_out = if ask.include_pipeline_spans { vec!["self"] } else { vec!["pipeline", "self"] };
-            let within = Within {
-                cut_us: Some(ask.cut_us),
-                spans: Spans::NotOf(left_out),
-                window: (!ask.is_explicit).then_some(window),
-            };
-            let statement = Statement {
-                sql: ask.sql,
-                params: Params::Map(params),
-                limits: Limits { rows: Some(MAX_ROWS), bytes: None, time: Some(TIMEOUT) },
-                as_of_us: None,
-                shape: Shape::Arrow,
-            };
-            let mut answer = gateway.run_within(statement, within).await.map_err(|error| error.message)?;
-            answer.collect().await.map_err(|error| error.message)
-        })
-    }))
-}
-
 /// The engine's journal as facts.
 fn events(store: EngineStore) -> EngineEvents {
     let of_head = store.clone();
@@ -143,11 +95,20 @@ fn last(store: &EngineStore) -> Result<u64, engine::Error> {
     Ok(view.meta().last_seq)
 }
 
-/// Inputs of `codegen` jobs that may still be activated, by key.
-type Jobs = BTreeMap<u64, Input>;
+/// Jobs that may still be activated, by key: the input of a `codegen` job, nothing of any other.
+type Jobs = BTreeMap<u64, Option<Input>>;
 
 fn fact(event: Event, store: &EngineStore, jobs: &mut Jobs) -> Result<EngineEvent, engine::Error> {
     let run = |instance: u64| i64::try_from(instance).unwrap_or(i64::MAX);
+    if let Body::JobActivated { job, instance, .. } = &event.body
+        && !jobs.contains_key(job)
+    {
+        // It was made before this process began to read.
+        for sequence in store.events_of(*instance)?.into_iter().filter(|sequence| *sequence < event.seq) {
+            store.events(sequence, 1)?.into_iter().for_each(|logged| note(&logged.event.body, jobs));
+        }
+    }
+    note(&event.body, jobs);
     let fact = match event.body {
         Body::InstanceCreated { instance, process, trigger: Some(trigger), .. } => EngineFact::RunStarted {
             run: run(instance),
@@ -156,37 +117,12 @@ fn fact(event: Event, store: &EngineStore, jobs: &mut Jobs) -> Result<EngineEven
             episode: trigger.episode,
             pipeline: process,
         },
-        Body::JobCreated { job, r#type, input, .. } if r#type == "codegen" => {
-            jobs.insert(job, input);
-            EngineFact::Other
-        }
-        Body::JobActivated { job, instance, headers, .. } => {
-            if !jobs.contains_key(&job)
-                && let Some(input) = created(store, instance, job)?
-            {
-                jobs.insert(job, input);
-            }
-            match jobs.get_mut(&job) {
-                Some(input) => {
-                    if let Some(headers) = headers {
-                        input.headers = headers;
-                    }
-                    generated(run(instance), input)
-                }
-                None => EngineFact::Other,
-            }
-        }
-        Body::JobCompleted { job, instance, r#type, result, .. } => {
-            jobs.remove(&job);
-            if r#type == "span-gate" {
-                EngineFact::Judged { run: run(instance), value: result.get("value").and_then(number) }
-            } else {
-                EngineFact::Other
-            }
-        }
-        Body::JobCancelled { job, .. } => {
-            jobs.remove(&job);
-            EngineFact::Other
+        Body::JobActivated { job, instance, .. } => match jobs.get(&job) {
+            Some(Some(input)) => generated(run(instance), input),
+            _ => EngineFact::Other,
+        },
+        Body::JobCompleted { instance, r#type, result, .. } if r#type == "span-gate" => {
+            EngineFact::Judged { run: run(instance), value: result.get("value").and_then(number) }
         }
         Body::InstanceCompleted { instance } => EngineFact::RunEnded { run: run(instance), how: RunEnd::Completed },
         Body::InstanceFailed { instance, .. } => EngineFact::RunEnded { run: run(instance), how: RunEnd::Failed },
@@ -196,17 +132,27 @@ fn fact(event: Event, store: &EngineStore, jobs: &mut Jobs) -> Result<EngineEven
     Ok(EngineEvent { sequence: event.seq, at_ns: event.at_ms.saturating_mul(1_000_000), fact })
 }
 
-/// The input of a `codegen` job that was made before this process began to read.
-fn created(store: &EngineStore, instance: u64, job: u64) -> Result<Option<Input>, engine::Error> {
-    for sequence in store.events_of(instance)? {
-        let event = store.events(sequence, 1)?.into_iter().next();
-        if let Some(Body::JobCreated { job: made, r#type, input, .. }) = event.map(|logged| logged.event.body)
-            && made == job
-        {
-            return Ok((r#type == "codegen").then_some(input));
+/// Keeps what later activations need: type and effect key stand in the events that make a job or change its input.
+fn note(body: &Body, jobs: &mut Jobs) {
+    match body {
+        Body::JobCreated { job, r#type, input, .. } => {
+            jobs.insert(*job, (r#type == "codegen").then(|| input.clone()));
         }
+        Body::JobActivated { job, headers: Some(headers), .. } => {
+            if let Some(Some(input)) = jobs.get_mut(job) {
+                input.headers.clone_from(headers);
+            }
+        }
+        Body::JobRetryScheduled { job, input: Some(changed), .. } => {
+            if let Some(Some(input)) = jobs.get_mut(job) {
+                input.clone_from(changed);
+            }
+        }
+        Body::JobCompleted { job, .. } | Body::JobCancelled { job, .. } => {
+            jobs.remove(job);
+        }
+        _ => {}
     }
-    Ok(None)
 }
 
 fn generated(run: i64, input: &Input) -> EngineFact {
