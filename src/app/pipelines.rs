@@ -64,9 +64,6 @@ impl Pipelines {
         let engine = Engine::on(store, settings, clock.clone())?;
         let mut library = Library::new(engine.clone(), config.pipelines_dir.clone());
         library.refresh().await;
-        for unhealthy in library.unhealthy().borrow().iter() {
-            tracing::error!(file = unhealthy.file, reason = unhealthy.reason, "a pipeline is not in force");
-        }
         Ok(Self { engine, library })
     }
 
