@@ -49,7 +49,7 @@ fn the_demo_ends_well() {
     let output = Command::new(BINARY).args(["demo", "--seed", "7"]).output().unwrap();
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{out}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(out.contains("Every acknowledged span is there"), "{out}");
+    assert!(out.contains("Both services were repaired by what their spans said"), "{out}");
 }
 
 #[test]

@@ -55,11 +55,19 @@ impl<'a> Repair<'a> {
             "SELECT gate, key, phase, level, episode, round(last_value, 3) AS value, fired_at FROM gate_state \
              WHERE key = '{key}'"
         ))?;
+        let lacking = format!(
+            "(SELECT trace_id, unnest(semconv_findings) AS f FROM spans WHERE service_name = '{service}' \
+             AND resource['weavergen.origin'] IS NULL) WHERE f['id'] = 'required_attribute_not_present'"
+        );
         self.daemon.show(&format!(
-            "SELECT f['key'] AS missing, count(*) AS spans, hex(min(trace_id)) AS example FROM (\
-             SELECT trace_id, unnest(semconv_findings) AS f FROM spans WHERE service_name = '{service}' \
-             AND resource['weavergen.origin'] IS NULL) WHERE f['id'] = 'required_attribute_not_present' \
-             GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3"
+            "SELECT f['key'] AS missing, count(*) AS spans FROM {lacking} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3"
+        ))?;
+        let worst = "GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1";
+        let worst = self.daemon.rows(&format!("SELECT f['key'] FROM {lacking} {worst}")).await?;
+        let worst = worst.first().and_then(|row| row[0].as_str()).unwrap_or_default();
+        println!("   the worst is {worst}; three traces that lack it:");
+        self.daemon.show(&format!(
+            "SELECT hex(trace_id) AS trace_id FROM {lacking} AND f['key'] = '{worst}' GROUP BY 1 ORDER BY 1 LIMIT 3"
         ))?;
         let notice = self.told(service, "firing").await?;
         let summary = notice.pointer("/alerts/0/annotations/summary").and_then(Value::as_str).unwrap_or_default();
