@@ -55,8 +55,11 @@ pub struct Daemon {
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
     pub output: Option<Output>,
     /// Address of the daemon's API; without it, the local daemon
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
     pub url: Option<String>,
+    /// Data folder whose daemon is meant
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// File with the token to send, where the daemon wants one
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -100,9 +103,9 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Resu
         }
         Command::Show(show) => {
             let gate = serde_json::Value::String(show.gate).to_string();
-            let Daemon { output, url, token_file } = show.daemon;
+            let Daemon { output, url, data, token_file } = show.daemon;
             for statement in [STATE, RESULTS] {
-                let daemon = Daemon { output, url: url.clone(), token_file: token_file.clone() };
+                let daemon = Daemon { output, url: url.clone(), data: data.clone(), token_file: token_file.clone() };
                 ask(statement, vec![format!("gate={gate}")], daemon, data_folder.clone(), clock.clone()).await?;
             }
             Ok(Exit::Good)
@@ -128,7 +131,8 @@ async fn ask(
         timeout: None,
         token_file: daemon.token_file,
     };
-    Ok(sql::run(args, data_folder, clock).await?)
+    // The daemon of a folder is found by its `run.json`.
+    Ok(sql::run(args, daemon.data.unwrap_or(data_folder), clock).await?)
 }
 
 fn checked(check: &Check) -> anyhow::Result<Exit> {
