@@ -51,16 +51,20 @@ impl<'a> Repair<'a> {
         let what = format!("an episode of {service}");
         let sql = format!("SELECT 1 FROM gate_state WHERE key = '{key}' AND phase = 'firing'");
         self.daemon.until(&what, PATIENCE, &sql).await?;
-        self.daemon.show(&format!(
-            "SELECT gate, key, phase, level, episode, round(last_value, 3) AS value, fired_at FROM gate_state \
+        self.daemon
+            .show(&format!(
+                "SELECT gate, key, phase, level, episode, round(last_value, 3) AS value, fired_at FROM gate_state \
              WHERE key = '{key}'"
-        )).await?;
-        self.daemon.show(&format!(
-            "SELECT f['key'] AS missing, count(*) AS spans, hex(min(trace_id)) AS example FROM (\
+            ))
+            .await?;
+        self.daemon
+            .show(&format!(
+                "SELECT f['key'] AS missing, count(*) AS spans, hex(min(trace_id)) AS example FROM (\
              SELECT trace_id, unnest(semconv_findings) AS f FROM spans WHERE service_name = '{service}' \
              AND resource['weavergen.origin'] IS NULL) WHERE f['id'] = 'required_attribute_not_present' \
              GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3"
-        )).await?;
+            ))
+            .await?;
         let notice = self.told(service, "firing").await?;
         let summary = notice.pointer("/alerts/0/annotations/summary").and_then(Value::as_str).unwrap_or_default();
         println!("   the webhook was told once: firing, \"{summary}\"");
@@ -83,11 +87,13 @@ impl<'a> Repair<'a> {
         let ended = format!("SELECT run, state FROM pipeline_runs WHERE key = '{key}' AND state <> 'running'");
         let rows = self.daemon.until(&format!("the run of {service}"), PATIENCE, &ended).await?;
         let run = number(&rows[0][0]).context("the run has a key")?;
-        self.daemon.show(&format!(
-            "SELECT name, element_type AS type, state, attempts, \
+        self.daemon
+            .show(&format!(
+                "SELECT name, element_type AS type, state, attempts, \
              round(CAST(ended_at - started_at AS BIGINT) / 1e9, 2) AS seconds FROM pipeline_steps \
              WHERE run = {run} ORDER BY element_key"
-        )).await?;
+            ))
+            .await?;
         ensure!(rows[0][1] == "completed", "the run ended {}", rows[0][1]);
         let tried = self.daemon.rows(&format!("SELECT variant FROM feedback WHERE run = {run} ORDER BY at")).await?;
         let names: Vec<_> = tried.iter().filter_map(|row| row[0].as_str()).collect();
@@ -99,10 +105,12 @@ impl<'a> Repair<'a> {
         say(&format!("{step}. only new spans that pass close the episode"));
         let closed = format!("SELECT 1 FROM gate_episodes WHERE key = '{key}' AND closed IS NOT NULL");
         self.daemon.until(&format!("the recovery of {service}"), PATIENCE, &closed).await?;
-        self.daemon.show(&format!(
-            "SELECT key, episode, opened, closed, level_max, closed_by, pipeline_run FROM gate_episodes \
+        self.daemon
+            .show(&format!(
+                "SELECT key, episode, opened, closed, level_max, closed_by, pipeline_run FROM gate_episodes \
              WHERE key = '{key}'"
-        )).await?;
+            ))
+            .await?;
         self.told(service, "resolved").await?;
         println!("   the webhook was told once: resolved");
         let recorded = format!("SELECT 1 FROM feedback WHERE key = '{key}' AND outcome = 'recovered'");
@@ -114,9 +122,11 @@ impl<'a> Repair<'a> {
         say(&format!("{step}. the run is itself a trace, and a drawing"));
         let spans = format!("FROM spans WHERE attributes['weavergen.workflow.run.id'] = '{run}'");
         self.daemon.until("the spans of the run", PATIENCE, &format!("SELECT 1 {spans}")).await?;
-        self.daemon.show(&format!(
-            "SELECT name, kind, status_code AS status, round(duration_ms, 1) AS ms {spans} ORDER BY start_time"
-        )).await?;
+        self.daemon
+            .show(&format!(
+                "SELECT name, kind, status_code AS status, round(duration_ms, 1) AS ms {spans} ORDER BY start_time"
+            ))
+            .await?;
         self.daemon.print(&["pipeline", "export", &run.to_string(), "--mermaid"]).await
     }
 }
