@@ -9,6 +9,7 @@ mod config;
 mod crash;
 mod daemon;
 mod decoder;
+mod demo;
 mod demo_service;
 mod docker;
 mod gates;

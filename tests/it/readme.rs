@@ -45,14 +45,6 @@ fn every_command_of_the_readme_works() {
 }
 
 #[test]
-fn the_demo_ends_well() {
-    let output = Command::new(BINARY).args(["demo", "--seed", "7"]).output().unwrap();
-    let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{out}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(out.contains("Both services were repaired by what their spans said"), "{out}");
-}
-
-#[test]
 fn a_second_daemon_on_the_folder_and_a_taken_port_are_told_with_69() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");

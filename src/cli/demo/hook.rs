@@ -1,17 +1,21 @@
-//! The webhook that the demo runs: it keeps what it is told.
+//! The webhook that the demo runs: it keeps what it is told, once.
+//!
+//! Guarantee: a notice that comes again with the `Idempotency-Key` of an earlier one is that one (delivery is at least
+//! once). Left to others: what a notice says (`notify`).
 
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use axum::Json;
 use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::Value;
 
-/// Notices in the order in which they came.
+/// Notices in the order in which they came first, with their keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hook {
-    told: Arc<Mutex<Vec<Value>>>,
+    told: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
 impl Hook {
@@ -31,10 +35,22 @@ impl Hook {
         let is_it = |notice: &&Value| {
             notice["status"] == status && notice.pointer("/groupLabels/service_name").is_some_and(|s| s == service)
         };
-        told.iter().filter(is_it).cloned().collect()
+        told.iter().map(|(_, notice)| notice).filter(is_it).cloned().collect()
+    }
+
+    /// All that was told.
+    pub(super) fn count(&self) -> usize {
+        self.told.lock().expect("no holder of this lock panics").len()
     }
 }
 
-async fn take(State(hook): State<Hook>, Json(notice): Json<Value>) {
-    hook.told.lock().expect("no holder of this lock panics").push(notice);
+async fn take(State(hook): State<Hook>, headers: HeaderMap, Json(notice): Json<Value>) -> StatusCode {
+    let Some(key) = headers.get("Idempotency-Key").and_then(|key| key.to_str().ok()) else {
+        return StatusCode::BAD_REQUEST;
+    };
+    let mut told = hook.told.lock().expect("no holder of this lock panics");
+    if told.iter().all(|(known, _)| known != key) {
+        told.push((key.to_owned(), notice));
+    }
+    StatusCode::OK
 }

@@ -4,6 +4,7 @@
 //! Left to others: what a service does (`demo_service`).
 
 use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -48,11 +49,6 @@ impl Keeper {
         self.inner.lock().push((service.to_owned(), child));
         Ok(())
     }
-
-    /// Leaves the services running.
-    pub(super) fn detach(&self) {
-        self.inner.lock().clear();
-    }
 }
 
 impl Inner {
@@ -67,7 +63,8 @@ impl Inner {
         command.args(["demo-service", "--name", service, "--endpoint", &self.endpoint, "--instrumentation"]);
         command.arg(self.stage.instrumentation(service)).arg("--run-dir").arg(self.stage.run_dir());
         command.arg("--seed").arg(self.seed.to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        // In a group of its own: a Ctrl-C is for the demo, which ends it.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
         command.spawn().with_context(|| format!("cannot start the service {service}"))
     }
 

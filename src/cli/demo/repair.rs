@@ -2,7 +2,7 @@
 //!
 //! Duty: wait for each of its steps and show it by a query. Guarantee: nothing is shown that the daemon did not say.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -13,7 +13,7 @@ use super::say;
 use super::stage::Stage;
 
 /// How long a gate, a run or a recovery may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Watches episodes.
 #[derive(Debug)]
@@ -51,24 +51,30 @@ impl<'a> Repair<'a> {
         let what = format!("an episode of {service}");
         let sql = format!("SELECT 1 FROM gate_state WHERE key = '{key}' AND phase = 'firing'");
         self.daemon.until(&what, PATIENCE, &sql).await?;
-        self.daemon.show(&format!(
-            "SELECT gate, key, phase, level, episode, round(last_value, 3) AS value, fired_at FROM gate_state \
+        self.daemon
+            .show(&format!(
+                "SELECT gate, key, phase, level, episode, round(last_value, 3) AS value, fired_at FROM gate_state \
              WHERE key = '{key}'"
-        ))?;
+            ))
+            .await?;
         let lacking = format!(
             "(SELECT trace_id, unnest(semconv_findings) AS f FROM spans WHERE service_name = '{service}' \
              AND resource['weavergen.origin'] IS NULL) WHERE f['id'] = 'required_attribute_not_present'"
         );
-        self.daemon.show(&format!(
-            "SELECT f['key'] AS missing, count(*) AS spans FROM {lacking} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3"
-        ))?;
+        self.daemon
+            .show(&format!(
+                "SELECT f['key'] AS missing, count(*) AS spans FROM {lacking} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3"
+            ))
+            .await?;
         let worst = "GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1";
         let worst = self.daemon.rows(&format!("SELECT f['key'] FROM {lacking} {worst}")).await?;
         let worst = worst.first().and_then(|row| row[0].as_str()).unwrap_or_default();
         println!("   the worst is {worst}; three traces that lack it:");
-        self.daemon.show(&format!(
-            "SELECT hex(trace_id) AS trace_id FROM {lacking} AND f['key'] = '{worst}' GROUP BY 1 ORDER BY 1 LIMIT 3"
-        ))?;
+        self.daemon
+            .show(&format!(
+                "SELECT hex(trace_id) AS trace_id FROM {lacking} AND f['key'] = '{worst}' GROUP BY 1 ORDER BY 1 LIMIT 3"
+            ))
+            .await?;
         let notice = self.told(service, "firing").await?;
         let summary = notice.pointer("/alerts/0/annotations/summary").and_then(Value::as_str).unwrap_or_default();
         println!("   the webhook was told once: firing, \"{summary}\"");
@@ -77,10 +83,8 @@ impl<'a> Repair<'a> {
 
     /// Waits for the notice; it must be the only one.
     async fn told(&self, service: &str, status: &str) -> anyhow::Result<Value> {
-        for _ in 0..100 {
-            if !self.hook.about(service, status).is_empty() {
-                break;
-            }
+        let began = Instant::now();
+        while self.hook.about(service, status).is_empty() && began.elapsed() < PATIENCE {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let mut notices = self.hook.about(service, status);
@@ -93,11 +97,13 @@ impl<'a> Repair<'a> {
         let ended = format!("SELECT run, state FROM pipeline_runs WHERE key = '{key}' AND state <> 'running'");
         let rows = self.daemon.until(&format!("the run of {service}"), PATIENCE, &ended).await?;
         let run = number(&rows[0][0]).context("the run has a key")?;
-        self.daemon.show(&format!(
-            "SELECT name, element_type AS type, state, attempts, \
+        self.daemon
+            .show(&format!(
+                "SELECT name, element_type AS type, state, attempts, \
              round(CAST(ended_at - started_at AS BIGINT) / 1e9, 2) AS seconds FROM pipeline_steps \
              WHERE run = {run} ORDER BY element_key"
-        ))?;
+            ))
+            .await?;
         ensure!(rows[0][1] == "completed", "the run ended {}", rows[0][1]);
         let tried = self.daemon.rows(&format!("SELECT variant FROM feedback WHERE run = {run} ORDER BY at")).await?;
         let names: Vec<_> = tried.iter().filter_map(|row| row[0].as_str()).collect();
@@ -109,10 +115,12 @@ impl<'a> Repair<'a> {
         say(&format!("{step}. only new spans that pass close the episode"));
         let closed = format!("SELECT 1 FROM gate_episodes WHERE key = '{key}' AND closed IS NOT NULL");
         self.daemon.until(&format!("the recovery of {service}"), PATIENCE, &closed).await?;
-        self.daemon.show(&format!(
-            "SELECT key, episode, opened, closed, level_max, closed_by, pipeline_run FROM gate_episodes \
+        self.daemon
+            .show(&format!(
+                "SELECT key, episode, opened, closed, level_max, closed_by, pipeline_run FROM gate_episodes \
              WHERE key = '{key}'"
-        ))?;
+            ))
+            .await?;
         self.told(service, "resolved").await?;
         println!("   the webhook was told once: resolved");
         let recorded = format!("SELECT 1 FROM feedback WHERE key = '{key}' AND outcome = 'recovered'");
@@ -124,10 +132,12 @@ impl<'a> Repair<'a> {
         say(&format!("{step}. the run is itself a trace, and a drawing"));
         let spans = format!("FROM spans WHERE attributes['weavergen.workflow.run.id'] = '{run}'");
         self.daemon.until("the spans of the run", PATIENCE, &format!("SELECT 1 {spans}")).await?;
-        self.daemon.show(&format!(
-            "SELECT name, kind, status_code AS status, round(duration_ms, 1) AS ms {spans} ORDER BY start_time"
-        ))?;
-        self.daemon.print(&["pipeline", "export", &run.to_string(), "--mermaid"])
+        self.daemon
+            .show(&format!(
+                "SELECT name, kind, status_code AS status, round(duration_ms, 1) AS ms {spans} ORDER BY start_time"
+            ))
+            .await?;
+        self.daemon.print(&["pipeline", "export", &run.to_string(), "--mermaid"]).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The demo's senders: one exporter of the OpenTelemetry SDK for each service of the shop.
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
@@ -21,9 +21,12 @@ pub(super) struct Shop {
     start_ns: u64,
     /// Spans of exports that were answered with success.
     pub(super) acknowledged: u64,
-    /// Spans of an export that got no answer.
-    pub(super) in_flight: u64,
+    /// Exports that got no answer and were sent again.
+    pub(super) again: u64,
 }
+
+/// How long an export is sent again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Shop {
     /// Connects the services to `endpoint`.
@@ -43,10 +46,10 @@ impl Shop {
         // An hour ago: the windows of the gate never see these spans.
         let now = u64::try_from(Clock::os().now_ns()).unwrap_or(0);
         let start_ns = now.saturating_sub(3_600_000_000_000);
-        Ok(Self { exporters, seed, start_ns, acknowledged: 0, in_flight: 0 })
+        Ok(Self { exporters, seed, start_ns, acknowledged: 0, again: 0 })
     }
 
-    /// Exports trace `index`, each service its own spans.
+    /// Exports trace `index`, each service its own spans, again until acknowledged.
     pub(super) async fn export(&mut self, index: u64) -> anyhow::Result<()> {
         let trace = Recipe::Shop.trace(self.seed, index, self.start_ns, None);
         for (service, exporter) in self.exporters.iter().enumerate() {
@@ -56,9 +59,14 @@ impl Shop {
                 continue;
             }
             let spans = batch.len() as u64;
-            self.in_flight = spans;
-            exporter.export(batch).await.context("export")?;
-            self.in_flight = 0;
+            let began = Instant::now();
+            while let Err(error) = exporter.export(batch.clone()).await {
+                if began.elapsed() > PATIENCE {
+                    return Err(error).context("export");
+                }
+                self.again += 1;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
             self.acknowledged += spans;
         }
         Ok(())
