@@ -102,8 +102,11 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Resu
             Ok(Exit::Good)
         }
         Command::Show(show) => {
-            let gate = serde_json::Value::String(show.gate).to_string();
             let Daemon { output, url, data, token_file } = show.daemon;
+            let folder = data.clone().unwrap_or_else(|| data_folder.clone());
+            let target = sql::ask::Target::of(url.clone(), token_file.clone(), &folder).map_err(exit::Failure::from)?;
+            must_exist(&target, &show.gate).await?;
+            let gate = serde_json::Value::String(show.gate).to_string();
             for statement in [STATE, RESULTS] {
                 let daemon = Daemon { output, url: url.clone(), data: data.clone(), token_file: token_file.clone() };
                 ask(statement, vec![format!("gate={gate}")], daemon, data_folder.clone(), clock.clone()).await?;
@@ -111,6 +114,18 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Resu
             Ok(Exit::Good)
         }
     }
+}
+
+/// A gate without keys has a row too, so that no row means no gate.
+async fn must_exist(target: &sql::ask::Target, gate: &str) -> Result<(), exit::Failure> {
+    let params = serde_json::Map::from_iter([("gate".to_owned(), gate.into())]);
+    let found = "SELECT gate FROM gate_state WHERE gate = $gate LIMIT 1";
+    let (_, batches) = sql::rows_of_daemon(target, found, params).await?;
+    if batches.iter().all(|batch| batch.num_rows() == 0) {
+        let text = format!("there is no gate `{gate}`; `weavergen gates list` lists them");
+        return Err(exit::Failure::new(Exit::Bad, text));
+    }
+    Ok(())
 }
 
 async fn ask(
@@ -136,6 +151,17 @@ async fn ask(
 }
 
 fn checked(check: &Check) -> anyhow::Result<Exit> {
+    for pattern in &check.files {
+        // A glob that matches nothing would be a check of nothing that ends well.
+        if pattern.contains(['*', '?', '[']) && !Path::new(pattern).exists() {
+            let mut found = glob::glob(pattern)
+                .map_err(|error| exit::Failure::new(Exit::Usage, format!("`{pattern}` is no pattern: {error}")))?;
+            if found.next().is_none() {
+                let text = format!("no file matches `{pattern}`; correct the pattern, or name files");
+                return Err(exit::Failure::new(Exit::Io, text).into());
+            }
+        }
+    }
     let config = check.sources.load()?.config;
     let mut gates = config.gates;
     if !check.files.is_empty() {

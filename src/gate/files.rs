@@ -107,7 +107,7 @@ fn read(path: &Path, named: bool, problems: &Problems) -> Option<Text> {
     let mut bytes = Vec::new();
     let outcome = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
     if let Err(error) = outcome {
-        unreadable(problems, &shown, &format!("the file cannot be read: {error}"), "check `gates.files`");
+        unreadable(problems, &shown, &format!("the file cannot be read: {error}"), "check the path that names it");
         return None;
     }
     if bytes.len() as u64 > MAX_BYTES {

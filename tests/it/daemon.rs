@@ -35,10 +35,16 @@ impl Daemon {
     }
 
     pub fn start_with(data: &Path, more: &[&str]) -> Self {
+        Self::start_in(Path::new("."), data, more)
+    }
+
+    /// A daemon whose working folder is `folder`; `data` is absolute.
+    pub fn start_in(folder: &Path, data: &Path, more: &[&str]) -> Self {
         let run_file = data.join("run.json");
         let _ = std::fs::remove_file(&run_file);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(data.with_extension("log")).unwrap();
         let child = Command::new(BINARY)
+            .current_dir(folder)
             .arg("run")
             .args(free_ports())
             .args(more)

@@ -49,7 +49,12 @@ fn check_tells_all_problems_or_a_line_a_gate() {
     assert!(lines[2].starts_with(warning), "{told}");
     assert_eq!((output.status.code(), lines.len()), (Some(1), 3));
 
-    assert_eq!(check(folder.path(), &["absent.yaml"]).status.code(), Some(74));
+    let absent = check(folder.path(), &["absent.yaml"]);
+    assert_eq!(absent.status.code(), Some(74));
+    assert!(text(&absent.stderr).contains("; check the path that names it"), "{}", text(&absent.stderr));
+    let nothing = check(folder.path(), &["none/*.yaml"]);
+    assert_eq!((nothing.status.code(), text(&nothing.stdout).as_str()), (Some(74), ""));
+    assert!(text(&nothing.stderr).contains("no file matches `none/*.yaml`"), "{}", text(&nothing.stderr));
     assert_eq!(check(folder.path(), &["--nothing"]).status.code(), Some(2));
 
     write("weavergen.yaml", "gates: {files: [good.yaml], interval: 2m}\n");

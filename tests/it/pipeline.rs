@@ -99,7 +99,13 @@ fn what_cannot_be_read_ends_with_74_and_the_rest_is_judged() {
     let ran = pipeline(dir.path(), &["check", "none.bpmn", "broken.bpmn", "empty"]);
     assert_eq!(ran.code, 74);
     assert!(ran.out.contains("broken.bpmn:1:"), "{}", ran.out);
-    assert!(ran.err.contains("none.bpmn") && ran.err.contains("no .bpmn file below empty"), "{}", ran.err);
+    assert!(
+        ran.err.contains("none.bpmn")
+            && ran.err.contains("; check the path")
+            && ran.err.contains("no .bpmn file below empty"),
+        "{}",
+        ran.err
+    );
     assert_eq!(pipeline(dir.path(), &["check"]).code, 2);
     assert_eq!(pipeline(dir.path(), &["export", "none.bpmn", "--mermaid"]).code, 74);
 }

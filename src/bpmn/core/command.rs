@@ -257,8 +257,8 @@ pub enum Rejection {
         /// As given.
         id: String,
     },
-    /// Several starts and none named.
-    #[error("process `{process}` has several starts: name one of {starts:?}")]
+    /// No plain start, or several, and none named.
+    #[error("process `{process}` has no single plain start: name one of {starts:?}")]
     AmbiguousStart {
         /// Process id.
         process: String,

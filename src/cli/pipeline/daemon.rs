@@ -86,8 +86,9 @@ fn refused(problem: &Value) -> exit::Failure {
         .map(|finding| line(finding) + "\n")
         .collect();
     message.push_str(&printable(&format!("{}: {}", text("code"), text("detail"))));
-    if !text("hint").is_empty() {
-        message.push_str(&format!("; {}", printable(text("hint"))));
+    let next = if text("hint").is_empty() { next_move(text("code")) } else { text("hint") };
+    if !next.is_empty() {
+        message.push_str(&format!("; {}", printable(next)));
     }
     let exit = match problem.get("status").and_then(Value::as_u64) {
         Some(503 | 401 | 403) => Exit::Unavailable,
@@ -95,6 +96,15 @@ fn refused(problem: &Value) -> exit::Failure {
         _ => Exit::Bad,
     };
     exit::Failure::new(exit, message)
+}
+
+/// What to do at a command line about a refusal that has no hint of its own.
+fn next_move(code: &str) -> &'static str {
+    match code {
+        "ambiguous-start" => "give it with --start",
+        "not-found" => "`weavergen sql \"SELECT process_id, version FROM pipeline_definitions\"` lists what there is",
+        _ => "",
+    }
 }
 
 /// A finding as `pipeline check` prints it.
@@ -132,6 +142,17 @@ mod tests {
             "a.bpmn:3:7: error dangling-ref [f]: leads nowhere; create `x`\ninvalid-definition: 1 finding(s)"
         );
         assert_eq!(Exit::of(&failure.into()), Exit::Config);
+    }
+
+    #[test]
+    fn a_refusal_without_a_hint_tells_the_next_move_of_the_command_line() {
+        let told = |problem| refused(&problem).to_string();
+        let several = json!({"status": 422, "code": "ambiguous-start", "detail": "name one of [\"A\"]"});
+        assert_eq!(told(several), "ambiguous-start: name one of [\"A\"]; give it with --start");
+        let none = told(json!({"status": 404, "code": "not-found", "detail": "process `x` does not exist"}));
+        assert!(none.ends_with("FROM pipeline_definitions\"` lists what there is"), "{none}");
+        let hinted = json!({"status": 404, "code": "not-found", "detail": "x", "hint": "look"});
+        assert_eq!(told(hinted), "not-found: x; look");
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn read_all(paths: &[PathBuf]) -> (Vec<Source>, Vec<String>) {
             }
             match Source::read(&path, path.display().to_string()) {
                 Ok(source) => sources.push(source),
-                Err(error) => unreadable.push(format!("cannot read {}: {error}", path.display())),
+                Err(error) => unreadable.push(format!("cannot read {}: {error}; check the path", path.display())),
             }
         }
     }
