@@ -107,14 +107,10 @@ fn fits(pattern: &str, out: &str) -> bool {
 
 /// Runs `line` in `folder` as a user with `weavergen` in PATH and an own data folder does.
 fn shell(folder: &Path, home: &Path, line: &str) -> (bool, String) {
-    let path = Path::new(BINARY).parent().unwrap();
-    let path = std::env::join_paths(
-        [PathBuf::from(path)].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
-    );
+    let path = Path::new(BINARY).parent().unwrap().display();
     let output = Command::new("sh")
-        .args(["-c", &format!("({line}) 2>&1")])
+        .args(["-c", &format!("PATH='{path}':\"$PATH\"; ({line}) 2>&1")])
         .current_dir(folder)
-        .env("PATH", path.unwrap())
         .env("XDG_DATA_HOME", home)
         .output()
         .unwrap();
