@@ -173,6 +173,21 @@ fn the_walks_of_the_readme_print_what_it_shows() {
 }
 
 #[test]
+fn the_demo_ends_well() {
+    let output = Command::new(BINARY).args(["demo", "--seed", "7"]).output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{out}{}", String::from_utf8_lossy(&output.stderr));
+    // The demo itself fails if a span is lost, a notice comes twice or a service is not repaired.
+    let line = out.lines().find(|line| line.contains(" acknowledged, ")).unwrap_or_else(|| panic!("{out}"));
+    let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert!(numbers[0] > 0 && numbers[1] >= numbers[0], "{line}");
+    for (told, times) in [("the webhook was told once: firing", 2), ("the webhook was told once: resolved", 2)] {
+        assert_eq!(out.matches(told).count(), times, "{told}\n{out}");
+    }
+    assert!(out.contains("Both services were repaired by what their spans said."), "{out}");
+}
+
+#[test]
 fn a_gate_and_a_run_that_are_not_there_are_told_with_the_next_move() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&dir.path().join("data"));

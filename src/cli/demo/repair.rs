@@ -107,7 +107,8 @@ impl<'a> Repair<'a> {
         ensure!(rows[0][1] == "completed", "the run ended {}", rows[0][1]);
         let tried = self.daemon.rows(&format!("SELECT variant FROM feedback WHERE run = {run} ORDER BY at")).await?;
         let names: Vec<_> = tried.iter().filter_map(|row| row[0].as_str()).collect();
-        println!("   {} tries: {}", tried.len(), names.join(", then "));
+        let tries = if tried.len() == 1 { "try" } else { "tries" };
+        println!("   {} {tries}: {}", tried.len(), names.join(", then "));
         Ok((run, tried.len() as u64))
     }
 
