@@ -356,7 +356,7 @@ fn a_pipeline_that_lies_closes_nothing_nor_do_its_spans_nor_silence() {
     wait_for("the lie is told", || daemon.rows(completed).len() == 1);
     still("the pipeline completed, the spans did not change", &open, 5);
     let shown = "SELECT CAST(e.pipeline_run = r.run AS INT), s.phase FROM gate_episodes e, pipeline_runs r, gate_state s \
-                 WHERE s.key = e.key AND s.gate = 'completeness'";
+                 WHERE s.key = e.key AND s.gate = 'completeness' AND e.gate = s.gate";
     assert_eq!(json!(daemon.rows(shown)), json!([[1, "firing"]]), "who looks sees both");
     drop(failing);
 
