@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use bpmn::core::OnUnknown;
+use bpmn::core::{Body, Event, OnUnknown};
 use serde_json::{Map, Value};
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +86,7 @@ impl Pipelines {
         let trigger = Trigger::new(self.engine.clone(), starts, Evidences::of(gateway), depth, clock.clone());
         running.spawn(trigger.follow(stop.clone()));
         running.spawn(self.library.follow(stop.clone()));
+        running.spawn(tell(self.engine.subscribe(), stop.clone()));
         let (engine, stop) = (self.engine, stop.clone());
         running.spawn(async move {
             let ended = export::run(&engine, step_spans::deliver(into_store), stop.clone()).await;
@@ -94,6 +96,33 @@ impl Pipelines {
             }
             engine.stop();
         });
+    }
+}
+
+/// Logs what a person has to look at: a run that waits for one, and one that failed.
+async fn tell(mut commits: broadcast::Receiver<Arc<[Event]>>, stop: CancellationToken) {
+    loop {
+        let commit = tokio::select! {
+            () = stop.cancelled() => return,
+            commit = commits.recv() => commit,
+        };
+        let commit = match commit {
+            Ok(commit) => commit,
+            // The tables hold what was missed here.
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        for event in commit.iter() {
+            match &event.body {
+                Body::IncidentRaised { instance, kind, message, .. } => {
+                    tracing::warn!(run = instance, kind = kind.as_str(), message, "a pipeline run waits for a person");
+                }
+                Body::InstanceFailed { instance, code, message } => {
+                    tracing::warn!(run = instance, code, message, "a pipeline run failed");
+                }
+                _ => {}
+            }
+        }
     }
 }
 

@@ -118,7 +118,24 @@ impl Journal {
     ///
     /// Errors: see [`Error`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::over(Database::builder().create(path)?)
+        if !path.exists() {
+            Self::make(path)?;
+        }
+        Self::over(Database::open(path)?)
+    }
+
+    /// Makes the file under another name first: a process that is killed meanwhile leaves no `path` that never opens.
+    fn make(path: &Path) -> Result<(), Error> {
+        let storage = |error: std::io::Error| Error::from(redb::Error::Io(error));
+        let new = path.with_extension("redb.new");
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(storage(error)),
+            _ => {}
+        }
+        drop(Self::over(Database::create(&new)?)?);
+        std::fs::rename(&new, path).map_err(storage)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(storage)
     }
 
     fn over(db: Database) -> Result<Self, Error> {

@@ -286,3 +286,13 @@ fn a_commit_that_is_killed_at_any_write_happened_wholly_or_not_at_all() {
         }
     }
 }
+
+#[test]
+fn a_file_that_a_killed_process_began_to_make_is_in_nobody_s_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gates.redb");
+    std::fs::write(path.with_extension("redb.new"), b"half of a header").unwrap();
+    drop(Journal::open(&path).unwrap());
+    assert!(path.exists() && !path.with_extension("redb.new").exists());
+    drop(Journal::open(&path).unwrap());
+}
