@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::manifest::PartEntry;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
-use super::shelf::Shelf;
+use super::shelf::{Shelf, Shown};
 use super::split::{self, Set};
 use super::wal::segments::Segments;
 use super::{Error, Gen, Lsn};
@@ -62,7 +62,7 @@ impl Attempt {
 
 impl Flusher {
     /// Runs until the memtable is stopped.
-    pub fn run(mut self) {
+    pub fn run(self) {
         // Below ingest in priority; a refusal only means equal priority.
         let _ = rustix::process::setpriority_process(None, 10);
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
@@ -76,7 +76,7 @@ impl Flusher {
         };
         while let Some(generation) = self.memtable.wait_for_complete() {
             let Some(to) = generation.to() else { continue };
-            let sets = split::split(&generation.rows(), split::hour_of_ns(self.shelf.now_ns()));
+            let sets = split::split(&generation.rows(), split::hour_of_ns(self.shelf.clock().now_ns()));
             let mut attempt = Attempt { generation, to, sets, written: Vec::new() };
             let mut pause = FIRST_PAUSE;
             loop {
@@ -110,7 +110,7 @@ impl Flusher {
         }
     }
 
-    async fn flush(&mut self, attempt: &mut Attempt) -> Result<(), Error> {
+    async fn flush(&self, attempt: &mut Attempt) -> Result<(), Error> {
         let (from, to) = (attempt.generation.from, attempt.to);
         let of = u32::try_from(attempt.sets.len()).unwrap_or(u32::MAX);
         while let Some(set) = attempt.sets.get(attempt.written.len()) {
@@ -121,12 +121,13 @@ impl Flusher {
                 return Err(Error::Draining);
             }
         }
-        let before = self.shelf.flushed();
+        let before = self.shelf.shown().flushed;
         // An earlier attempt may have committed without learning of it; the manifest recognises that.
-        self.shelf.commit(attempt.written.clone(), to).await?;
-        let parts = Arc::new(self.shelf.parts());
-        self.memtable.flushed(&attempt.generation, self.shelf.version(), &parts);
-        self.measure(&parts);
+        let published = |shown: &Shown| {
+            self.memtable.flushed(&attempt.generation, shown.version, &shown.parts);
+            self.metrics.measure(&shown.parts);
+        };
+        self.shelf.commit_flush(attempt.written.clone(), to, published).await?;
         // One flush late: an unreadable newest delta then costs a replay, not data (storage.md 6.6).
         if let Err(error) = self.segments.delete_up_to(before, &self.disk) {
             tracing::warn!(%error, "cannot delete log segments that are no longer needed");
@@ -146,17 +147,5 @@ impl Flusher {
         self.metrics.flush_failures.inc();
         tracing::warn!(%error, "flush failed; the rows stay in memory and in the log, it is tried again");
         self.progress.send_modify(|p| (p.failures, p.error) = (p.failures + 1, Some(error)));
-    }
-
-    /// Counts of the live parts.
-    pub fn measure(&self, parts: &super::PartSet) {
-        for level in [0_u8, 1] {
-            let of_level = || parts.parts.iter().filter(|p| p.entry.level == level);
-            let bytes: u64 = of_level().map(|p| p.entry.bytes).sum();
-            let label = level.to_string();
-            let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-            self.metrics.parts.with_label_values(&[label.as_str()]).set(gauge(of_level().count() as u64));
-            self.metrics.part_bytes.with_label_values(&[label.as_str()]).set(gauge(bytes));
-        }
     }
 }

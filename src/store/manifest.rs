@@ -258,11 +258,10 @@ impl Manifest {
     /// may be committed again: it is recognised if the first try had succeeded after all.
     pub async fn commit(&mut self, delta: Delta, clock: &Clock) -> Result<u64, Error> {
         if !self.pending.is_empty() {
-            let before = self.version;
-            let done = self.resolve().await?;
-            if self.version > before && done.as_ref() == Some(&delta) {
-                return Ok(self.version);
-            }
+            self.resolve().await?;
+        }
+        if self.holds(&delta) {
+            return Ok(self.version);
         }
         if let Some(error) = self.superseded() {
             return Err(error);
@@ -282,6 +281,15 @@ impl Manifest {
                 None => self.superseded().map_or(Err(Error::Objects { path: path.to_string(), source }), Err),
             },
         }
+    }
+
+    /// Whether `delta` was committed before. A part's name is used once, so live ones tell; what moves no part is
+    /// committed again, which changes nothing.
+    fn holds(&self, delta: &Delta) -> bool {
+        let parts = !delta.add.is_empty() || !delta.remove.is_empty();
+        parts
+            && delta.add.iter().all(|entry| self.live.contains(&entry.path))
+            && delta.remove.iter().all(|removal| !self.live.contains(&removal.path))
     }
 
     /// Version of the newest delta; 0 = none.

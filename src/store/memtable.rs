@@ -29,9 +29,8 @@ pub struct Memtable {
 
 impl Memtable {
     /// No rows but those of `parts`; the active generation begins at `from`.
-    pub fn new(manifest_version: u64, parts: PartSet, from: Lsn, metrics: Metrics) -> Self {
-        let snapshot =
-            Snapshot { manifest_version, parts: Arc::new(parts), frozen: Vec::new(), active: Arc::new(Gen::new(from)) };
+    pub fn new(manifest_version: u64, parts: Arc<PartSet>, from: Lsn, metrics: Metrics) -> Self {
+        let snapshot = Snapshot { manifest_version, parts, frozen: Vec::new(), active: Arc::new(Gen::new(from)) };
         Self {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             bytes: AtomicU64::new(0),
@@ -136,6 +135,16 @@ impl Memtable {
         self.log_bytes.fetch_sub(generation.log_bytes(), Ordering::Relaxed);
         self.measure();
         self.notify();
+    }
+
+    /// The manifest `version` names `parts`: rows moved between parts, or left with them.
+    pub fn replaced(&self, version: u64, parts: &Arc<PartSet>) {
+        self.snapshot.rcu(|old| Snapshot {
+            manifest_version: version,
+            parts: parts.clone(),
+            frozen: old.frozen.clone(),
+            active: old.active.clone(),
+        });
     }
 
     /// Waits for the oldest frozen generation to be complete; `None` when asked to stop.

@@ -7,6 +7,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
 
+use super::PartSet;
 use crate::span::Origin;
 
 /// All metrics of a store; cheap to clone.
@@ -103,6 +104,18 @@ impl Metrics {
         }
         metrics.duplicates.with_label_values(&["request"]);
         Ok(metrics)
+    }
+
+    /// Counts of the live parts.
+    pub fn measure(&self, parts: &PartSet) {
+        for level in [0_u8, 1] {
+            let of_level = || parts.parts.iter().filter(|p| p.entry.level == level);
+            let bytes: u64 = of_level().map(|p| p.entry.bytes).sum();
+            let label = level.to_string();
+            let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            self.parts.with_label_values(&[label.as_str()]).set(gauge(of_level().count() as u64));
+            self.part_bytes.with_label_values(&[label.as_str()]).set(gauge(bytes));
+        }
     }
 }
 

@@ -32,6 +32,7 @@ mod snapshot;
 mod split;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 pub mod verify;
 mod wal;
 

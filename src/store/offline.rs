@@ -40,7 +40,8 @@ pub(super) async fn open_with(data_dir: &Path, disk: Disk, clock: Clock, decode:
         read.map_err(|e| Error::Internal { detail: format!("reading the log: {e}") })??
     };
     let shelf = Shelf::open(&folder, &disk, &clock, &Config::at(data_dir)).await?;
-    let flushed = shelf.flushed();
+    let shown = shelf.shown();
+    let flushed = shown.flushed;
     let files = Files::of_folder(folder, disk, clock);
     let decoded = tokio::task::spawn_blocking(move || {
         let mut rows = Vec::new();
@@ -53,7 +54,7 @@ pub(super) async fn open_with(data_dir: &Path, disk: Disk, clock: Clock, decode:
     let rows = decoded.await.map_err(|e| Error::Internal { detail: format!("decoding the log: {e}") })?;
     let metrics = Metrics::register(&prometheus::Registry::new())
         .map_err(|e| Error::Internal { detail: format!("metrics of a reader: {e}") })?;
-    let memtable = Memtable::new(shelf.version(), shelf.parts(), flushed + 1, metrics);
+    let memtable = Memtable::new(shown.version, shown.parts.clone(), flushed + 1, metrics);
     memtable.push(rows, 0);
     Ok(Reader::new(Arc::clone(memtable.snapshot()), shelf.reads()).with_files(Arc::new(files)))
 }

@@ -20,6 +20,7 @@ use super::memtable::Memtable;
 use super::metrics::Metrics;
 use super::recover::{self, Poison, ReplayLimits, Survey};
 use super::shelf::Shelf;
+use super::upkeep::Upkeep;
 use super::wal::door::Door;
 use super::wal::identity::Identities;
 use super::wal::next::Next;
@@ -58,8 +59,8 @@ pub(super) async fn open(
         })
         .await?
     };
-    let mut shelf = Shelf::open(&folder, &disk, &clock, &config).await?;
-    let flushed = shelf.flushed();
+    let shelf = Shelf::open(&folder, &disk, &clock, &config).await?;
+    let flushed = shelf.shown().flushed;
     // storage.md 11.3, 14: at most a million, and a third of the share of indexes, identities and catalogue.
     let capacity = usize::try_from(budget.limit_bytes() / 20 / 3 / IDENTITY_BYTES).unwrap_or(usize::MAX).min(1_000_000);
     let survey = {
@@ -101,7 +102,7 @@ fn start(
     if config.durability != Durability::Fsync {
         tracing::warn!(mode = config.durability.as_str(), "acknowledged spans may be lost with the power");
     }
-    let flushed = shelf.flushed();
+    let flushed = shelf.shown().flushed;
     let status = Arc::new(Status {
         complete: Arc::new(AtomicBool::new(survey.segments.is_empty())),
         damage: Mutex::new(survey.damage.iter().map(ToString::to_string).collect()),
@@ -113,8 +114,9 @@ fn start(
         tracing::error!(%damage, "the log is damaged");
     }
 
-    let parts = shelf.parts();
-    let memtable = Arc::new(Memtable::new(shelf.version(), parts.clone(), survey.next_lsn, metrics.clone()));
+    let shown = shelf.shown();
+    let parts = shown.parts.clone();
+    let memtable = Arc::new(Memtable::new(shown.version, parts.clone(), survey.next_lsn, metrics.clone()));
     let segments = Segments::new(&folder.wal(), survey.first_lsns.clone());
     let limits = Limits {
         flush_bytes: config.flush_bytes.min(budget.memtable_bytes() / 4),
@@ -126,7 +128,7 @@ fn start(
     let window_us = i64::try_from(config.dedupe_window.as_micros()).unwrap_or(i64::MAX);
     let mut identities = Identities::new(window_us, capacity);
     survey.identities.iter().for_each(|(identity, ingest_us)| identities.durable(*identity, *ingest_us));
-    let last_us = survey.last_us.max(shelf.max_ingest_us());
+    let last_us = survey.last_us.max(shown.max_ingest_us());
     let door = Arc::new(Door::new(survey.next_lsn, last_us, identities, clock.clone()));
     let progress = Arc::new(Progress {
         durable_lsn: AtomicU64::new(survey.last_valid),
@@ -173,6 +175,7 @@ fn start(
         last_group: 0,
     };
     let (tell_flushed, flushed_progress) = watch::channel(Flushed { lsn: flushed, ..Flushed::default() });
+    let upkeep = Upkeep { shelf: shelf.clone(), memtable: memtable.clone(), metrics: metrics.clone() };
     let flusher = Flusher {
         shelf,
         memtable: memtable.clone(),
@@ -181,7 +184,7 @@ fn start(
         metrics: metrics.clone(),
         progress: tell_flushed,
     };
-    flusher.measure(&parts);
+    metrics.measure(&parts);
     let replay = Replay {
         disk,
         folder,
@@ -218,6 +221,7 @@ fn start(
     // Before the flush: it puts the generation that replay fills in front of those the log freezes.
     let begun = replay.begin();
     spawn("flush", Box::new(move || flusher.run()))?;
+    spawn("upkeep", Box::new(move || upkeep.run()))?;
     spawn("replay", Box::new(move || replay.run(begun, &decode, &check)))?;
     Ok(Store { inner: Arc::new(inner) })
 }

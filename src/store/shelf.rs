@@ -1,12 +1,17 @@
 //! The parts and the manifest as the log side uses them: the one seam to `part` and `manifest`.
 //!
 //! Duty: open the object store of the data folder, become its writer, put parts, commit. Guarantee: a part is named only
-//! after it is durable. Left to others: formats (`part`, `manifest`), when to flush (`flush.rs`).
+//! after it is durable; all commits of the process go through one queue, and each is published before the next one, so
+//! snapshots follow the manifest. Left to others: formats (`part`, `manifest`), when to flush (`flush.rs`), compact and
+//! expire (`upkeep.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use object_store::ObjectStore;
+use tokio::sync::Mutex;
 use ulid::Ulid;
 
 use super::folder::Folder;
@@ -18,15 +23,50 @@ use super::{Config, Error, Lsn, PartSet};
 use crate::clock::Clock;
 use crate::disk::Disk;
 
-/// The parts and the manifest, owned by the flush.
-#[derive(Debug)]
+/// The parts and the manifest; cheap to clone, all clones are one writer.
+#[derive(Clone, Debug)]
 pub struct Shelf {
-    manifest: Manifest,
+    manifest: Arc<Mutex<Manifest>>,
+    /// A flush's commit failed and may have succeeded after all: until it is settled its rows may be in memory and in
+    /// live parts, so nobody else may publish.
+    flush_open: Arc<AtomicBool>,
+    shown: Arc<ArcSwap<Shown>>,
     objects: Arc<dyn ObjectStore>,
     reads: PartStore,
     node: Ulid,
     clock: Clock,
-    config: Config,
+    config: Arc<Config>,
+}
+
+/// The manifest after one of its versions.
+#[derive(Debug)]
+pub struct Shown {
+    /// Version of the manifest.
+    pub version: u64,
+    /// Epoch of its writer.
+    pub epoch: u64,
+    /// Highest lsn of this node whose rows are in parts; 0 = none.
+    pub flushed: Lsn,
+    /// The live parts.
+    pub parts: Arc<PartSet>,
+}
+
+impl Shown {
+    /// Newest store position in any part, µs; 0 without parts.
+    pub fn max_ingest_us(&self) -> i64 {
+        self.parts.parts.iter().map(|part| part.entry.ingest[1]).max().unwrap_or(0)
+    }
+
+    /// The manifest as it is, with the parts of `before` that are still live.
+    fn of(manifest: &Manifest, node: Ulid, before: &PartSet) -> Self {
+        let known: HashMap<&str, &Arc<Part>> = before.parts.iter().map(|p| (p.entry.path.as_str(), p)).collect();
+        let part = |entry: &PartEntry| {
+            // A part keeps what was read of its footer.
+            known.get(entry.path.as_str()).map_or_else(|| Arc::new(Part::new(entry.clone())), |part| Arc::clone(part))
+        };
+        let parts = Arc::new(PartSet { parts: manifest.parts().iter().map(part).collect() });
+        Self { version: manifest.version(), epoch: manifest.epoch(), flushed: manifest.flushed_lsn(node), parts }
+    }
 }
 
 impl Shelf {
@@ -37,12 +77,30 @@ impl Shelf {
         let manifest = Manifest::load(objects.clone()).await.map_err(|e| parts_error(&e))?;
         let reads = PartStore::new(objects.clone());
         manifest.parts().iter().for_each(|entry| reads.register(entry));
-        Ok(Self { manifest, objects, reads, node: folder.node, clock: clock.clone(), config: config.clone() })
+        let shown = Shown::of(&manifest, folder.node, &PartSet::default());
+        Ok(Self {
+            manifest: Arc::new(Mutex::new(manifest)),
+            flush_open: Arc::default(),
+            shown: Arc::new(ArcSwap::from_pointee(shown)),
+            objects,
+            reads,
+            node: folder.node,
+            clock: clock.clone(),
+            config: Arc::new(config.clone()),
+        })
     }
 
     /// Becomes the writer: an older one commits nothing more.
-    pub async fn claim(&mut self) -> Result<(), Error> {
-        self.manifest.claim(self.node, &self.clock).await.map(|_| ()).map_err(|e| manifest_error(&e))
+    pub async fn claim(&self) -> Result<(), Error> {
+        let mut manifest = self.manifest.lock().await;
+        manifest.claim(self.node, &self.clock).await.map_err(|e| manifest_error(&e))?;
+        self.show(&manifest);
+        Ok(())
+    }
+
+    /// The manifest as of its newest version.
+    pub fn shown(&self) -> Arc<Shown> {
+        self.shown.load_full()
     }
 
     /// Where readers find the bytes of the parts, checked.
@@ -50,34 +108,29 @@ impl Shelf {
         Arc::new(self.reads.clone())
     }
 
-    /// Version of the manifest.
-    pub fn version(&self) -> u64 {
-        self.manifest.version()
+    /// The parts by block, checked; new ones must be registered, gone ones forgotten.
+    pub fn part_store(&self) -> &PartStore {
+        &self.reads
     }
 
-    /// Highest lsn whose rows are in parts; 0 = none.
-    pub fn flushed(&self) -> Lsn {
-        self.manifest.flushed_lsn(self.node)
+    /// All objects of the dataset, unchecked.
+    pub fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.objects
     }
 
-    /// Newest store position in any part, µs; 0 without parts.
-    pub fn max_ingest_us(&self) -> i64 {
-        self.manifest.max_ingest_us()
+    /// Settings of the store.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
-    /// The live parts.
-    pub fn parts(&self) -> PartSet {
-        PartSet { parts: self.manifest.parts().iter().map(|entry| Arc::new(Part::new(entry.clone()))).collect() }
-    }
-
-    /// The writer's time, ns.
-    pub fn now_ns(&self) -> i64 {
-        self.clock.now_ns()
+    /// The writer's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Writes `set`, number `index` of `of` of the generation `[from, to]`, as a durable part that no manifest names yet.
     pub async fn put(&self, set: &Set, from: Lsn, to: Lsn, index: u32, of: u32) -> Result<PartEntry, Error> {
-        let wal = WalRange { node: self.node, epoch: self.manifest.epoch(), from, to, index, of };
+        let wal = WalRange { node: self.node, epoch: self.shown().epoch, from, to, index, of };
         let spec = PartSpec { ulid: self.clock.ulid(), level: 0, hour: hour_text(set.hour), wal };
         let encoded = part::encode(&set.batches, &spec, &self.config).map_err(|e| parts_error(&e))?;
         let entry = part::put(self.objects.as_ref(), &encoded).await.map_err(|e| parts_error(&e))?;
@@ -86,16 +139,54 @@ impl Shelf {
         Ok(entry)
     }
 
-    /// Names `parts` live and all rows up to `flushed` in parts.
-    pub async fn commit(&mut self, parts: Vec<PartEntry>, flushed: Lsn) -> Result<(), Error> {
+    /// Names `parts` live and all rows up to `flushed` in parts; `publish` shows it to readers.
+    pub async fn commit_flush(
+        &self,
+        parts: Vec<PartEntry>,
+        flushed: Lsn,
+        publish: impl FnOnce(&Shown),
+    ) -> Result<(), Error> {
         let flushed = BTreeMap::from([(self.node.to_string(), flushed)]);
-        let delta = Delta { add: parts, remove: Vec::new(), flushed };
-        self.manifest.commit(delta, &self.clock).await.map(|_| ()).map_err(|e| manifest_error(&e))
+        let mut manifest = self.manifest.lock().await;
+        self.flush_open.store(true, Ordering::Relaxed);
+        self.put_delta(&mut manifest, Delta { add: parts, remove: Vec::new(), flushed }, publish).await?;
+        self.flush_open.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Commits `delta`, which moves or removes parts, durably, then calls `publish` before any further commit.
+    ///
+    /// Errors: [`Error::Superseded`] once another process owns the store. After any other error the delta may have been
+    /// committed all the same: the files it adds must stay, and the same delta is tried again (it is recognised then).
+    pub async fn commit(&self, delta: Delta, publish: impl FnOnce(&Shown)) -> Result<(), Error> {
+        let mut manifest = self.manifest.lock().await;
+        if self.flush_open.load(Ordering::Relaxed) {
+            return Err(Error::Parts { detail: "the commit of a flush is not settled yet".to_owned() });
+        }
+        self.put_delta(&mut manifest, delta, publish).await
+    }
+
+    async fn put_delta(
+        &self,
+        manifest: &mut Manifest,
+        delta: Delta,
+        publish: impl FnOnce(&Shown),
+    ) -> Result<(), Error> {
+        let done = manifest.commit(delta, &self.clock).await.map_err(|e| manifest_error(&e));
+        // Also after an error: it may have settled what another commit left open.
+        self.show(manifest);
+        done?;
+        publish(&self.shown());
+        Ok(())
+    }
+
+    fn show(&self, manifest: &Manifest) {
+        self.shown.store(Arc::new(Shown::of(manifest, self.node, &self.shown().parts)));
     }
 }
 
 /// `YYYY-MM-DDTHH` of an hour since 1970.
-fn hour_text(hour: i64) -> String {
+pub fn hour_text(hour: i64) -> String {
     // A start time is an i64 of ns, so every hour lies in jiff's range.
     let start = jiff::Timestamp::from_second(hour.saturating_mul(3600)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     start.strftime("%Y-%m-%dT%H").to_string()
@@ -108,6 +199,6 @@ fn manifest_error(error: &manifest::Error) -> Error {
     }
 }
 
-fn parts_error(error: &dyn std::error::Error) -> Error {
+pub(super) fn parts_error(error: &dyn std::error::Error) -> Error {
     Error::Parts { detail: error.to_string() }
 }

@@ -184,7 +184,7 @@ async fn a_writer_that_was_superseded_stops_flushing_and_says_so() {
     let store = open_at(dir.path()).await;
     store.append(request(1, 3)).await.unwrap();
     let folder = folder::Folder::read(&Disk::Os, dir.path()).unwrap();
-    let mut other = shelf::Shelf::open(&folder, &Disk::Os, &clock(), &config(dir.path())).await.unwrap();
+    let other = shelf::Shelf::open(&folder, &Disk::Os, &clock(), &config(dir.path())).await.unwrap();
     other.claim().await.unwrap();
     let error = store.freeze_and_flush().await.unwrap_err();
     assert!(matches!(error, Error::Superseded { .. }) && error.to_string().contains("epoch 2"), "{error}");
