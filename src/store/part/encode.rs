@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use arrow::array::{Array, ArrayRef, AsArray as _, ListArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
 use bytes::Bytes;
@@ -115,23 +115,24 @@ fn tally(groups: &[Vec<RecordBatch>]) -> [Tally; 3] {
 
 fn split_columns(group: &RecordBatch, choices: &[Vec<Choice>; 3]) -> Result<Vec<ArrayRef>, Error> {
     let mut columns: Vec<ArrayRef> = group.columns().to_vec();
-    let mut promoted = Vec::new();
+    let mut promoted: Vec<ArrayRef> = Vec::new();
     for (level, choices) in Level::ALL.into_iter().zip(choices) {
         let at = group.schema_ref().index_of(level.column())?;
-        let lists = plain_lists(&columns[at])?;
-        let (residual, added) = split(&lists, choices)?;
+        let (residual, added) = match columns[at].as_any_dictionary_opt() {
+            None => split(columns[at].as_list(), choices)?,
+            Some(shared) => {
+                // Each distinct list is split once, not once a row.
+                let (residual, added) = split(shared.values().as_list(), choices)?;
+                let repeated = |column: &dyn Array| take(column, shared.keys(), None);
+                let added = added.iter().map(|column| repeated(column)).collect::<Result<_, _>>()?;
+                (repeated(&residual)?.as_list::<i32>().clone(), added)
+            }
+        };
         columns[at] = std::sync::Arc::new(residual);
         promoted.extend(added);
     }
     columns.extend(promoted);
     Ok(columns)
-}
-
-fn plain_lists(lists: &ArrayRef) -> Result<ListArray, Error> {
-    match lists.as_any_dictionary_opt() {
-        None => Ok(lists.as_list::<i32>().clone()),
-        Some(shared) => Ok(take(shared.values(), shared.keys(), None)?.as_list::<i32>().clone()),
-    }
 }
 
 /// What the entry and the footer say of the rows.
