@@ -20,7 +20,7 @@ use super::error::{Code, Error};
 use super::params::Params;
 use super::scan::bounds::Bounds;
 use super::translate::translate;
-use super::within::Within;
+use super::within::{Instants, Within};
 use super::{guard, session};
 use crate::span::TimeRange;
 use crate::store::View;
@@ -81,7 +81,7 @@ pub async fn probe(ground: &Ground, sql: &str, params: &Params, within: &Within)
     for (name, table) in &ground.extra {
         context.register_table(name.as_str(), table.clone()).map_err(engine)?;
     }
-    Box::pin(within.narrow(&context, &ground.config)).await.map_err(engine)?;
+    Box::pin(within.narrow(&context, &ground.config, Instants::Given)).await.map_err(engine)?;
     let failed = |e: DataFusionError| translate(&e, sql, Some(&context));
     let state = context.state();
     let plan = Box::pin(state.statement_to_plan(checked.statement)).await.map_err(failed)?;
