@@ -335,6 +335,9 @@ impl Book {
         for transition in &transitions {
             self.tell(gate, key, &mut after, transition, row, outcome, moment)?;
         }
+        if x.is_breach() {
+            self.start_late(gate, key, &mut after, row, outcome, moment)?;
+        }
         let id =
             KeyId { gate: gate.name.clone(), generation: self.gates[&gate.name].row.generation, key: key.to_owned() };
         self.batch.keys.insert(id, Some(after.clone()));
