@@ -30,7 +30,7 @@ use crate::store::View;
 pub struct Probe {
     /// Its columns.
     pub schema: SchemaRef,
-    /// Functions whose result depends on the clock or on chance, by name.
+    /// Functions whose result depends on the clock or on chance, and tables about the engine and the store, by name.
     pub unsteady: Vec<String>,
     /// Its scans of `spans` and of the relations over it.
     pub scans: Vec<Scan>,
@@ -98,6 +98,11 @@ pub async fn probe(ground: &Ground, sql: &str, params: &Params, within: &Within)
 
 fn find_unsteady(plan: &LogicalPlan, found: &mut Vec<String>) -> EngineResult<()> {
     plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(schema) = scan.table_name.schema().filter(|schema| *schema != session::SCHEMA)
+        {
+            found.push(format!("{schema}.{}", scan.table_name.table()));
+        }
         node.apply_expressions(|expr| {
             expr.apply(|inner| {
                 if let Expr::ScalarFunction(call) = inner
