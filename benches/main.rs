@@ -5,6 +5,7 @@
 //! measured, a module a subject.
 
 mod decode;
+mod gates;
 mod load;
 mod store;
 
@@ -32,6 +33,7 @@ fn main() {
     let bench = Bench { filters };
     decode::run(&bench);
     store::run(&bench);
+    gates::run(&bench);
 }
 
 /// Which rows are wanted.

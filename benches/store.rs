@@ -75,8 +75,12 @@ fn count(deliveries: &[Delivery]) -> usize {
 
 /// [`SPANS`] spans as receivers hand them over: columns, and the body for the log.
 fn deliveries(spans: usize) -> Vec<Delivery> {
+    deliveries_of(SPANS, spans)
+}
+
+fn deliveries_of(total: usize, spans: usize) -> Vec<Delivery> {
     let (mut builder, limits) = (SpanBuilder::new(), Limits::default());
-    (0..SPANS.div_ceil(spans))
+    (0..total.div_ceil(spans))
         .map(|at| {
             let body = load::body(at as u64, spans, ATTRIBUTES);
             let batches = decode(&body, &limits, &mut builder).expect("a good request").batches;
@@ -101,6 +105,13 @@ async fn open() -> (Store, PathBuf, tempfile::TempDir) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     (store, spans, dir)
+}
+
+/// A store that holds at least `spans` spans in memory.
+pub async fn filled(spans: usize) -> (Store, tempfile::TempDir) {
+    let (store, _, dir) = open().await;
+    fill(&store, deliveries_of(spans, 8192)).await;
+    (store, dir)
 }
 
 /// Spans per CPU-second and per second until all are acknowledged.

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::gate::evaluator::Position;
 use crate::gate::load::LoadError;
 use crate::gate::result::Runner;
-use crate::gate::{self, Evaluator, Gate, Group, Journal, Known, Metrics, Parts, Planner, Starts};
+use crate::gate::{self, Evaluator, Gate, Group, Journal, Known, Late, Metrics, Parts, Planner, Starts};
 use crate::notify::Notifier;
 use crate::store::Store;
 
@@ -29,6 +29,7 @@ pub(super) type Tables = Vec<(String, Arc<dyn TableProvider>)>;
 pub(super) struct Gates {
     groups: Vec<Group>,
     runner: Runner,
+    late: Late,
     journal: Journal,
     metrics: Metrics,
     notifier: Notifier,
@@ -56,7 +57,8 @@ impl Gates {
             .context("cannot start the threads of gates")?;
         let metrics = Metrics::register(registry)?;
         let notifier = Notifier::open(&config.notify, journal.clone(), clock.clone(), registry)?;
-        Ok(Self { groups, runner: gate::run::runner(gateway), journal, metrics, notifier })
+        let late = Late::over(gateway.clone());
+        Ok(Self { groups, runner: gate::run::runner(gateway), late, journal, metrics, notifier })
     }
 
     /// The groups that are loaded.
@@ -97,6 +99,7 @@ impl Gates {
             default_receivers: config.notify.default.clone(),
             value_metrics: config.gates.value_metrics,
             runner: self.runner,
+            late: self.late,
             position: Position::new(move || {
                 let view = reader.view();
                 view.complete.then_some(view.visible_us)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::gates::Gates;
-use crate::engine::job::span_gate::{Ask, Evaluator, Judged, Verdict};
+use crate::engine::job::span_gate::{Ask, Evaluator, Judged};
 use crate::gate::Gate;
 use crate::gate::result::{self, ResultRow, Runner, Selection, Window};
 use crate::gate::verdict::{self, Outcome};
@@ -59,12 +59,13 @@ async fn judged(
     let answer = tokio::time::timeout(gate.timeout, runner.run(question)).await;
     let rows = answer.map_err(|_| "the query took longer than `timeout`".to_owned())?.map_err(|e| e.to_string())?;
     let asked = |row: &ResultRow| ask.key.as_ref().is_none_or(|key| has(row, key));
-    let mut keys: Vec<(Verdict, ResultRow)> =
-        rows.into_iter().filter(asked).map(|row| (word(verdict::judge(gate, &row).outcome), row)).collect();
+    let mut keys: Vec<(Outcome, ResultRow)> =
+        rows.into_iter().filter(asked).map(|row| (verdict::judge(gate, &row).outcome, row)).collect();
+    // From good to bad, as outcomes are ordered.
     keys.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.key.cmp(&b.1.key)));
     let traces = keys.iter().flat_map(|(_, row)| &row.trace_ids).map(ToString::to_string);
     Ok(Judged {
-        verdict: keys.first().map_or(Verdict::NoData, |(verdict, _)| *verdict),
+        verdict: keys.first().map_or(Outcome::NoData, |(verdict, _)| *verdict),
         value: keys.first().and_then(|(_, row)| row.value).filter(|value| value.is_finite()),
         n: keys.first().and_then(|(_, row)| row.n).unwrap_or(0),
         trace_ids: traces.take(MAX_TRACES).collect(),
@@ -81,18 +82,6 @@ fn has(row: &ResultRow, key: &Map<String, Value>) -> bool {
     })
 }
 
-fn shown(verdict: Verdict, row: &ResultRow) -> Value {
+fn shown(verdict: Outcome, row: &ResultRow) -> Value {
     json!({"key": row.key, "verdict": verdict.as_str(), "value": row.value, "n": row.n})
-}
-
-fn word(outcome: Outcome) -> Verdict {
-    match outcome {
-        Outcome::Pass => Verdict::Pass,
-        Outcome::Warn => Verdict::Warn,
-        Outcome::Fail => Verdict::Fail,
-        Outcome::NoData => Verdict::NoData,
-        Outcome::Insufficient => Verdict::Insufficient,
-        Outcome::Inconclusive => Verdict::Inconclusive,
-        Outcome::Error => Verdict::Error,
-    }
 }

@@ -11,12 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::definition::{Gate, Group, Mode};
+use super::derived;
 use super::health::{Condition, HealthKind};
 use super::identity::{AlertId, TENANT};
 use super::journal::{
     Batch, EpisodeEdit, Error, GateRow, HealthRow, Journal, JournalRow, KeyId, KeyRow, Missed, Notice, OutcomeRun,
     StartEdit, Status, TickRow,
 };
+use super::late;
 use super::metrics::Metrics;
 use super::result::ResultRow;
 use super::state::{self, Cause, Downtime, Now, Phase, Rule, State};
@@ -30,7 +32,7 @@ const LAZY_NS: i64 = 5 * 1_000_000_000;
 /// What is loaded, as the book needs it.
 #[derive(Clone, Debug)]
 pub(super) struct Definitions {
-    /// Groups in the order of their files.
+    /// Groups in the order of their files; once the book is open, derived gates apart from the others.
     pub(super) groups: Vec<Group>,
     /// Hash of each gate's question, by gate.
     pub(super) questions: BTreeMap<String, [u8; 32]>,
@@ -59,14 +61,17 @@ pub(super) struct Book {
     gates: BTreeMap<String, Entry>,
     health: BTreeMap<AlertId, HealthRow>,
     downtimes: Vec<Downtime>,
+    /// By group: the last tick that closed at a known position, and that position.
+    cuts: BTreeMap<usize, (i64, i64)>,
     batch: Batch,
     /// Wall time of the oldest change in the batch.
     since_ns: Option<i64>,
 }
 
-/// Identity of a group: its name is unique in its file only.
+/// Identity of a group: its name is unique in its file only, and its derived gates close ticks of their own.
 pub(super) fn group_id(group: &Group) -> String {
-    format!("{};{}", group.file, group.name)
+    let derived = if derived::is_group(group) { ";derived" } else { "" };
+    format!("{};{}{derived}", group.file, group.name)
 }
 
 impl Book {
@@ -80,8 +85,8 @@ impl Book {
         metrics: Metrics,
         now_ns: i64,
     ) -> Result<Self, Error> {
-        // A group without gates has no last tick, so it would be due forever.
-        definitions.groups.retain(|group| !group.gates.is_empty());
+        // Without empty groups: they have no last tick, so they would be due forever.
+        definitions.groups = derived::apart(&definitions.groups);
         let snapshot = journal.snapshot()?;
         let (rows, health) = (snapshot.gates()?, snapshot.health()?);
         let mut book = Self {
@@ -91,6 +96,7 @@ impl Book {
             gates: BTreeMap::new(),
             health,
             downtimes,
+            cuts: BTreeMap::new(),
             batch: Batch::default(),
             since_ns: None,
         };
@@ -150,6 +156,13 @@ impl Book {
             }
             book.gates.insert(gate.name.clone(), Entry { gate, group: i, row, keys, running });
         }
+        for at in 0..book.definitions.groups.len() {
+            let last_ns = book.last_tick_ns(at);
+            let tick = snapshot.tick(&group_id(&book.definitions.groups[at]), last_ns)?;
+            if let Some(cut_us) = tick.and_then(|tick| tick.cut_us) {
+                book.cuts.insert(at, (last_ns, cut_us));
+            }
+        }
         drop(snapshot);
         if !book.batch.is_empty() {
             book.journal.commit(&book.batch, now_ns)?;
@@ -170,9 +183,22 @@ impl Book {
         self.gates.values().filter(|e| e.group == group).map(|e| e.row.last_tick_ns).max().unwrap_or(0)
     }
 
+    /// The spans that came too late for what `group` has closed, of those up to `cut_us`. `None` for derived gates, which
+    /// read no spans, and before the first tick.
+    pub(super) fn late(&self, group: usize, cut_us: i64) -> Option<late::Between> {
+        let (before_ns, after_us) = *self.cuts.get(&group)?;
+        let is_derived = derived::is_group(&self.definitions.groups[group]);
+        (!is_derived).then_some(late::Between { after_us, until_us: cut_us, before_ns })
+    }
+
     /// Groups in order.
     pub(super) fn groups(&self) -> &[Group] {
         &self.definitions.groups
+    }
+
+    /// Whether a group of derived gates is loaded: then what closes is written at once, for they read it.
+    pub(super) fn has_derived(&self) -> bool {
+        self.definitions.groups.iter().any(derived::is_group)
     }
 
     /// Gates of a group, in file order.

@@ -176,6 +176,8 @@ pub struct Source {
     pub line: u32,
     /// The query names `$window_start` or `$window_end` and bounds itself (gates.md 2).
     pub explicit_window: bool,
+    /// The query reads what gates gave (gates.md 8, class derived).
+    pub is_derived: bool,
 }
 
 /// One gate.
@@ -264,6 +266,7 @@ pub(crate) mod tests {
                 path: None,
                 line: 1,
                 explicit_window: false,
+                is_derived: false,
             },
             by: Vec::new(),
             value_column: "value".to_owned(),

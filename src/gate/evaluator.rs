@@ -2,8 +2,8 @@
 //!
 //! Duty: watch the frontier, run the gates of a group at one cut when a tick closes, take the answers into the book and
 //! write it. Guarantee: no tick closes before the store's replay has ended; all gates of a group see one cut; a group that is
-//! slow holds up no other; what could not be written is evaluated again. Left to others: what answers mean (`book`), running
-//! SQL (`result::Runner`).
+//! slow holds up no other but derived gates, which read what it gives; what could not be written is evaluated again. Left to
+//! others: what answers mean (`book`), running SQL (`result::Runner`).
 
 mod ask;
 #[cfg(test)]
@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::book::{Book, Closing, Definitions};
 use super::definition::Group;
+use super::derived::{self, first_held};
 use super::journal::{Batch, Error, Journal};
+use super::late::Late;
 use super::metrics::Metrics;
 use super::result::Runner;
 use super::state::Downtime;
@@ -68,6 +70,8 @@ pub struct Parts {
     pub value_metrics: bool,
     /// Runs the SQL.
     pub runner: Runner,
+    /// Counts late spans.
+    pub late: Late,
     /// Where the store is.
     pub position: Position,
     /// `gates.redb`
@@ -97,6 +101,26 @@ struct Shared {
     parts: Parts,
     book: Mutex<Book>,
     slots: Semaphore,
+}
+
+/// Where a group stands.
+struct Standing {
+    name: String,
+    grid: Grid,
+    last_ns: i64,
+    is_derived: bool,
+}
+
+impl Standing {
+    fn of(book: &Book, at: usize) -> Self {
+        let group = &book.groups()[at];
+        Self {
+            name: group.name.clone(),
+            grid: Grid::of(group),
+            last_ns: book.last_tick_ns(at),
+            is_derived: derived::is_group(group),
+        }
+    }
 }
 
 impl Shared {
@@ -202,17 +226,22 @@ impl Evaluator {
         let mut wake_ns = self.written_ns.saturating_add(ALIVE_NS);
         wake_ns = wake_ns.min(book.write_by_ns().unwrap_or(i64::MAX));
         let resumed_ns = book.resumed_ns();
-        let grids: Vec<(Grid, String)> =
-            book.groups().iter().map(|group| (Grid::of(group), group.name.clone())).collect();
+        let standing: Vec<Standing> = (0..book.groups().len()).map(|group| Standing::of(&book, group)).collect();
+        show_lag(&parts.metrics, &standing, m_ns);
         let mut cut_us = None;
-        for (group, (grid, name)) in grids.into_iter().enumerate() {
-            let last_ns = book.last_tick_ns(group);
-            #[allow(clippy::cast_precision_loss, reason = "a gauge is a double")]
-            let lag = (grid.last_due(m_ns) - last_ns).max(0) as f64 / 1e9;
-            parts.metrics.lag_seconds.with_label_values(&[name.as_str()]).set(lag);
+        for (group, &Standing { grid, last_ns, is_derived, .. }) in standing.iter().enumerate() {
             if self.busy.contains(&group) {
                 continue;
             }
+            let held_ns = match is_derived {
+                true => first_held(grid, standing.iter().filter(|s| !s.is_derived).map(|s| (s.grid, s.last_ns))),
+                false => i64::MAX,
+            };
+            if held_ns <= grid.next(last_ns) {
+                // It goes on when what it waits for is taken in.
+                continue;
+            }
+            let m_ns = m_ns.min(held_ns.saturating_sub(1).saturating_add(grid.offset_ns));
             let Some(found) = due(grid, last_ns, m_ns, resumed_ns) else {
                 wake_ns = wake_ns.min(grid.next(last_ns).saturating_add(grid.offset_ns));
                 continue;
@@ -235,14 +264,15 @@ impl Evaluator {
 
     async fn take_in(&mut self, closings: Vec<Closing>) -> Result<(), Error> {
         let now_ns = self.shared.parts.clock.now_ns();
-        {
+        let is_read = {
             let mut book = self.shared.book();
             for closing in closings {
                 self.busy.remove(&closing.group);
                 book.close(closing, now_ns)?;
             }
-        }
-        self.write(false).await
+            book.has_derived()
+        };
+        self.write(is_read).await
     }
 
     /// Writes the batch if it has an effect or waited long enough, and otherwise `meta.alive` when that is due.
@@ -286,6 +316,19 @@ impl Evaluator {
                 Err(error) => tracing::error!(%error, "the journal of gates cannot be read"),
             }
         }
+    }
+}
+
+/// The lag of a group is that of its slower half.
+fn show_lag(metrics: &Metrics, standing: &[Standing], m_ns: i64) {
+    let mut lags: BTreeMap<&str, i64> = BTreeMap::new();
+    for group in standing {
+        let lag_ns = lags.entry(&group.name).or_default();
+        *lag_ns = (*lag_ns).max(group.grid.last_due(m_ns) - group.last_ns);
+    }
+    for (name, lag_ns) in lags {
+        #[allow(clippy::cast_precision_loss, reason = "a gauge is a double")]
+        metrics.lag_seconds.with_label_values(&[name]).set(lag_ns as f64 / 1e9);
     }
 }
 

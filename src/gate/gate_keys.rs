@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::definition::{Comparison, EventTime, Gate, Mode, Policy, Severities, Source, StaleAfter, Test, Unit};
+use super::derived;
 use super::effects;
 use super::file::{Inherited, Setting};
 use super::files::Text;
@@ -210,7 +211,7 @@ fn name(keys: &mut Keys<'_>) -> String {
 }
 
 fn source(keys: &Keys<'_>, text: &Text, setting: Setting<'_>) -> (Source, Option<Mark>) {
-    let none = || Source { sql: String::new(), path: None, line: 0, explicit_window: false };
+    let none = || Source { sql: String::new(), path: None, line: 0, explicit_window: false, is_derived: false };
     let (inline, file) = (keys.text("sql"), keys.text("sql_file"));
     let coming = ["finding", "slo", "assert"].into_iter().filter(|key| keys.is_given(key)).count();
     let several = |key| keys.tell(Code::Source, &keys.place(key), "the gate has several sources", "keep one of them");
@@ -228,14 +229,14 @@ fn source(keys: &Keys<'_>, text: &Text, setting: Setting<'_>) -> (Source, Option
         let written = text.text.lines().nth(line.saturating_sub(1) as usize).unwrap_or_default();
         let sign = written.chars().nth(column.saturating_sub(1) as usize);
         let line = if matches!(sign, Some('|' | '>')) { line + 1 } else { line };
-        let explicit_window = is_explicit(sql);
-        return (Source { sql: sql.to_owned(), path: None, line, explicit_window }, Some(mark.clone()));
+        let (explicit_window, is_derived) = (is_explicit(sql), derived::is_derived(sql));
+        return (Source { sql: sql.to_owned(), path: None, line, explicit_window, is_derived }, Some(mark.clone()));
     }
     let Some((given, mark)) = file else { return (none(), None) };
     match sql_file::read(&text.home, given, setting.queries_dir) {
         Ok((sql, path)) => {
-            let explicit_window = is_explicit(&sql);
-            (Source { sql, path: Some(path), line: 0, explicit_window }, Some(mark.clone()))
+            let (explicit_window, is_derived) = (is_explicit(&sql), derived::is_derived(&sql));
+            (Source { sql, path: Some(path), line: 0, explicit_window, is_derived }, Some(mark.clone()))
         }
         Err((what, next)) => {
             keys.tell(Code::SqlFile, mark, format!("`sql_file`: {what}"), next);

@@ -5,6 +5,7 @@
 //! Left to others: what a tick does (`book`), sending (`notify`), starting (`engine`), SQL over it (`tables`).
 
 mod batch;
+mod outbox;
 mod read;
 mod rows;
 #[cfg(test)]
@@ -13,12 +14,13 @@ pub(crate) mod faulty;
 mod tests;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::{Database, ReadableTable as _, TableDefinition, WriteTransaction};
 use tokio::sync::watch;
 
 pub use batch::{Batch, EpisodeEdit, StartEdit};
+pub use outbox::Size;
 pub use read::{Place, Snapshot};
 pub use rows::{
     EVIDENCE_BYTES, EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Missed, Notice, OutboxRow, OutcomeRun,
@@ -28,6 +30,7 @@ pub use rows::{
 use super::identity::AlertId;
 use super::state::Downtime;
 use crate::error::Class;
+use outbox::{Limits, Sizes};
 use rows::{decode, encode};
 
 /// Number in `meta.format`.
@@ -36,7 +39,7 @@ const FORMAT: u32 = 1;
 const DOWNTIMES_NS: i64 = 90 * DAY_NS;
 const DOWNTIMES: usize = 1_000;
 const DAY_NS: i64 = 86_400 * 1_000_000_000;
-/// How long results and ticks are kept.
+/// How long results, ticks and dead letters are kept.
 const KEPT_NS: i64 = 30 * DAY_NS;
 /// Episodes kept; the oldest closed ones go first.
 const EPISODES: u64 = 1_000_000;
@@ -105,6 +108,9 @@ struct Inner {
     outbox: watch::Sender<u64>,
     /// Counts commits that changed starts.
     starts: watch::Sender<u64>,
+    /// Of the outbox, as the last commit left it. Locked by those who write, for as long as they do.
+    sizes: Mutex<Sizes>,
+    limits: Limits,
 }
 
 impl std::fmt::Debug for Inner {
@@ -139,8 +145,12 @@ impl Journal {
     }
 
     fn over(db: Database) -> Result<Self, Error> {
+        Self::limited(db, outbox::LIMITS)
+    }
+
+    fn limited(db: Database, limits: Limits) -> Result<Self, Error> {
         let tx = db.begin_write()?;
-        {
+        let sizes = {
             let mut meta = tx.open_table(META)?;
             let format = meta.get("format")?.map(|bytes| bytes.value().to_vec());
             match format {
@@ -161,10 +171,20 @@ impl Journal {
             tx.open_table(HEALTH)?;
             tx.open_table(RESULT)?;
             tx.open_table(RUNNING)?;
-        }
+            Mutex::new(Sizes::read(&tx)?)
+        };
         tx.commit()?;
         let (outbox, starts) = (watch::Sender::new(0), watch::Sender::new(0));
-        Ok(Self { inner: Arc::new(Inner { db, outbox, starts }) })
+        Ok(Self { inner: Arc::new(Inner { db, outbox, starts, sizes, limits }) })
+    }
+
+    /// What the outbox keeps for `receiver`.
+    pub fn outbox_size(&self, receiver: &str) -> Size {
+        self.sizes().of(receiver)
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, Sizes> {
+        self.inner.sizes.lock().expect("no holder of this lock panics")
     }
 
     /// Changes when messages were written.
@@ -207,9 +227,14 @@ impl Journal {
     /// Errors: see [`Error`]; then nothing of it was written.
     pub fn commit(&self, batch: &Batch, now_ns: i64) -> Result<(), Error> {
         let tx = self.inner.db.begin_write()?;
-        batch.write(&tx, now_ns)?;
+        let mut kept = self.sizes();
+        let mut sizes = kept.clone();
+        batch.write(&tx, now_ns, &mut sizes)?;
+        sizes.trim(&tx, self.inner.limits)?;
         tx.open_table(META)?.insert("alive", encode(&now_ns).as_slice())?;
         tx.commit()?;
+        *kept = sizes;
+        drop(kept);
         if !batch.outbox.is_empty() {
             self.inner.outbox.send_modify(|count| *count += 1);
         }
@@ -261,36 +286,51 @@ impl Journal {
         now_ns: i64,
     ) -> Result<(), Error> {
         let tx = self.inner.db.begin_write()?;
+        let mut kept = self.sizes();
+        let mut sizes = kept.clone();
         {
             let mut outbox = tx.open_table(OUTBOX)?;
             for (sequence, row) in rows {
-                match row {
-                    Some(row) => drop(outbox.insert((receiver, *sequence), encode(row).as_slice())?),
-                    None => drop(outbox.remove((receiver, *sequence))?),
+                // Only messages that are tried are marked, so what was there is no dead letter.
+                if let Some(before) = outbox.remove((receiver, *sequence))? {
+                    sizes.went(receiver, before.value().len(), false);
+                }
+                if let Some(row) = row {
+                    let bytes = encode(row);
+                    outbox.insert((receiver, *sequence), bytes.as_slice())?;
+                    sizes.came(receiver, bytes.len(), row.dead.is_some());
                 }
             }
         }
-        batch.write(&tx, now_ns)?;
+        batch.write(&tx, now_ns, &mut sizes)?;
+        sizes.trim(&tx, self.inner.limits)?;
         tx.commit()?;
+        *kept = sizes;
+        drop(kept);
         if !batch.outbox.is_empty() {
             self.inner.outbox.send_modify(|count| *count += 1);
         }
         Ok(())
     }
 
-    /// Removes results and ticks that are older than 30 days, and the oldest closed episodes above a million, whose
-    /// gates then never give out their numbers again.
+    /// Removes results, ticks and dead letters that are older than 30 days, and the oldest closed episodes above a million,
+    /// whose gates then never give out their numbers again.
     ///
     /// Errors: see [`Error`].
     pub fn prune(&self, now_ns: i64) -> Result<(), Error> {
         let before_ns = now_ns.saturating_sub(KEPT_NS);
         let tx = self.inner.db.begin_write()?;
+        let mut kept = self.sizes();
+        let mut sizes = kept.clone();
+        sizes.prune(&tx, before_ns)?;
         {
             tx.open_table(RESULT)?.retain_in(..(before_ns, 0), |_, _| false)?;
             tx.open_table(TICK)?.retain(|(_, t_ns), _| t_ns >= before_ns)?;
             evict(&tx, EPISODES)?;
         }
         tx.commit()?;
+        *kept = sizes;
+        drop(kept);
         Ok(())
     }
 }

@@ -14,6 +14,8 @@ pub struct Metrics {
     pub evaluation_seconds: HistogramVec,
     /// Ticks that a gate was not judged at, by gate and reason.
     pub missed_ticks: IntCounterVec,
+    /// Spans that came after a window that they belong to had closed, by group; each once.
+    pub late_dropped_spans: IntCounterVec,
     /// How far the last closed tick of a group lies behind the newest that is due.
     pub lag_seconds: GaugeVec,
     /// Keys by gate and phase.
@@ -41,6 +43,10 @@ impl Metrics {
                 opts("missed_ticks_total", "Ticks that a gate was not judged at, by reason."),
                 &["gate", "reason"],
             )?,
+            late_dropped_spans: IntCounterVec::new(
+                opts("late_dropped_spans_total", "Spans that came after a window of theirs had closed, by group."),
+                &["group"],
+            )?,
             lag_seconds: GaugeVec::new(
                 opts("lag_seconds", "How far the last closed tick lies behind the newest that is due."),
                 &["group"],
@@ -55,6 +61,7 @@ impl Metrics {
         registry.register(Box::new(metrics.evaluations.clone()))?;
         registry.register(Box::new(metrics.evaluation_seconds.clone()))?;
         registry.register(Box::new(metrics.missed_ticks.clone()))?;
+        registry.register(Box::new(metrics.late_dropped_spans.clone()))?;
         registry.register(Box::new(metrics.lag_seconds.clone()))?;
         registry.register(Box::new(metrics.keys.clone()))?;
         registry.register(Box::new(metrics.value.clone()))?;

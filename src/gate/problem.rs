@@ -1,7 +1,8 @@
-//! What is wrong with gate files (gates.md 1.5).
+//! What is wrong with gate files (gates.md 1.5), and with other files that are checked as they are.
 //!
 //! Duty: the closed set of codes, a problem with its place, and their order. Guarantee: every problem names file, line,
-//! column, what is wrong and the next move. Left to others: finding them (`file`, `plan`), printing (`cli`).
+//! column, what is wrong and the next move. Left to others: finding them (`file`, `plan`), printing (`cli`), codes of other
+//! files (`learn`).
 
 use std::cell::RefCell;
 use std::fmt;
@@ -54,11 +55,15 @@ impl Code {
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = *self as u16;
-        match self.is_error() {
-            true => write!(f, "WG-GATE-{number:03}"),
-            false => write!(f, "WG-GATE-W{:02}", number - 100),
-        }
+        write_code(f, "GATE", *self as u16)
+    }
+}
+
+/// A code as people see it: `WG-` and its family, errors with three digits, warnings (from 101) with a W and two.
+pub fn write_code(f: &mut fmt::Formatter<'_>, family: &str, number: u16) -> fmt::Result {
+    match number {
+        ..100 => write!(f, "WG-{family}-{number:03}"),
+        100.. => write!(f, "WG-{family}-W{:02}", number - 100),
     }
 }
 
@@ -71,13 +76,15 @@ pub enum Who {
     Group(String),
     /// The gate of that name.
     Gate(String),
+    /// Something else of that kind and name.
+    Other(&'static str, String),
 }
 
 /// One thing that is wrong, or odd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Problem {
+pub struct Problem<C = Code> {
     /// Which kind.
-    pub code: Code,
+    pub code: C,
     /// The file as shown to people.
     pub file: String,
     /// From 1.
@@ -92,7 +99,7 @@ pub struct Problem {
     pub next: String,
 }
 
-impl fmt::Display for Problem {
+impl<C: fmt::Display> fmt::Display for Problem<C> {
     /// `CODE path:line:col: gate NAME: what; next move`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, file, line, column, who, what, next } = self;
@@ -101,6 +108,7 @@ impl fmt::Display for Problem {
             Who::File => {}
             Who::Group(name) => write!(f, "group {}: ", one_line(name))?,
             Who::Gate(name) => write!(f, "gate {}: ", one_line(name))?,
+            Who::Other(kind, name) => write!(f, "{kind} {}: ", one_line(name))?,
         }
         write!(f, "{what}; {next}")
     }
@@ -112,22 +120,41 @@ fn one_line(text: &str) -> String {
 }
 
 /// Problems as they are found, in any order.
-#[derive(Debug, Default)]
-pub struct Problems {
-    found: RefCell<Vec<Problem>>,
+#[derive(Debug)]
+pub struct Problems<C = Code> {
+    found: RefCell<Vec<Problem<C>>>,
 }
 
-impl Problems {
+impl<C> Default for Problems<C> {
+    fn default() -> Self {
+        Self { found: RefCell::default() }
+    }
+}
+
+impl<C: Copy + Ord> Problems<C> {
     /// Adds one that stands at `mark`.
-    pub fn add(&self, code: Code, mark: &Mark, who: &Who, what: impl Into<String>, next: impl Into<String>) {
-        let (line, column) = mark.position().unwrap_or((1, 1));
+    pub fn add(&self, code: C, mark: &Mark, who: &Who, what: impl Into<String>, next: impl Into<String>) {
+        let at = mark.position().unwrap_or((1, 1));
+        self.add_at(code, mark.source(), at, who, what, next);
+    }
+
+    /// Adds one at a line and column of `file`, both from 1.
+    pub fn add_at(
+        &self,
+        code: C,
+        file: &str,
+        (line, column): (u32, u32),
+        who: &Who,
+        what: impl Into<String>,
+        next: impl Into<String>,
+    ) {
         let (what, next) = (one_line(&what.into()), one_line(&next.into()));
-        let file = mark.source().to_owned();
-        self.found.borrow_mut().push(Problem { code, file, line, column, who: who.clone(), what, next });
+        let (file, who) = (file.to_owned(), who.clone());
+        self.found.borrow_mut().push(Problem { code, file, line, column, who, what, next });
     }
 
     /// All of them, sorted by file, line and column, each once.
-    pub fn into_sorted(self) -> Vec<Problem> {
+    pub fn into_sorted(self) -> Vec<Problem<C>> {
         let mut found = self.found.into_inner();
         found.sort_by(|a, b| {
             (&a.file, a.line, a.column, a.code, &a.what).cmp(&(&b.file, b.line, b.column, b.code, &b.what))

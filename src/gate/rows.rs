@@ -42,6 +42,13 @@ pub(super) fn read(gate: &Gate, batches: &[RecordBatch]) -> Result<Vec<ResultRow
     Ok(rows)
 }
 
+/// The one number of a result that is a count.
+pub(super) fn count(batches: &[RecordBatch]) -> Option<u64> {
+    let batch = batches.iter().find(|batch| batch.num_rows() > 0)?;
+    let counts = batch.column(0).as_primitive_opt::<arrow::datatypes::Int64Type>()?;
+    u64::try_from(counts.value(0)).ok()
+}
+
 struct Columns {
     keys: Vec<(String, ArrayRef)>,
     value: ArrayRef,

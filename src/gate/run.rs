@@ -1,8 +1,8 @@
 //! One run of a gate's SQL (gates.md 2).
 //!
-//! Duty: parameters, window and cut of a gate for the gateway, and its rows back. Guarantee: the same gate, window, cut
-//! and spans give the same rows; a run ends within the gate's `timeout`. Left to others: when to run (the evaluator),
-//! reading columns (`rows`).
+//! Duty: parameters, window and cut of a gate for the gateway, and its rows back; the SQL is planned once. Guarantee: the
+//! same gate, window, cut and spans give the same rows; a run ends within the gate's `timeout`. Left to others: when to run
+//! (the evaluator), whether the last rows stand (`standing`), reading columns (`rows`).
 
 use std::sync::Arc;
 
@@ -13,20 +13,25 @@ use super::config::Config;
 use super::definition::{EventTime, Gate};
 use super::result::{Ask, MAX_ROWS, ResultRow, RunError, Runner, Selection, Window};
 use super::rows;
+use super::standing::Standing;
 use crate::clock::Clock;
 use crate::query::gateway::{Resources, Shape};
 use crate::query::params::{self, Param, Params};
-use crate::query::within::{self, Spans, Within};
-use crate::query::{self, Gateway, Limits, Statement};
+use crate::query::within::{self, Spans, Table, Times, Within};
+use crate::query::{self, Gateway, Limits, Prepared, Statement};
 use crate::store::Reader;
 
 /// Parameters that a query may name.
 pub(super) const PARAMETERS: [&str; 3] = ["window_start", "window_end", "gate"];
 /// The column whose ids become those of the verdict.
 pub(super) const TRACE_IDS: &str = "trace_ids";
-/// Tables beside `spans` and the column by which the implicit window reads them.
-pub(crate) const WINDOWED: &[(&str, &str)] =
-    &[("gate_results", "last_tick"), ("gate_transitions", "tick"), ("pipeline_definitions", "deployed_at")];
+/// Tables beside `spans` and how the implicit window reads them: a derived gate sees the results of its own tick time, also
+/// those that have grown since, for the outcome of a run is that of each of its ticks.
+const WINDOWED: &[Table] = &[
+    Table { name: "gate_results", by: Times::Ticks("first_tick", "last_tick") },
+    Table { name: "gate_transitions", by: Times::Ticks("tick", "tick") },
+    Table { name: "pipeline_definitions", by: Times::At("deployed_at") },
+];
 
 /// A gateway for gates alone: `max(1, cores / 2)` runs at a time, with `gates.rerun_memory` each.
 ///
@@ -56,19 +61,26 @@ fn at_a_time() -> usize {
 /// Runs asks over `gateway`, `max(1, cores / 2)` at a time.
 pub fn runner(gateway: Gateway) -> Runner {
     let places = Arc::new(Semaphore::new(at_a_time()));
+    let standing = Standing::default();
     Runner::new(move |ask| {
-        let (gateway, places) = (gateway.clone(), places.clone());
+        let (gateway, places, standing) = (gateway.clone(), places.clone(), standing.clone());
         Box::pin(async move {
+            let last = standing.of(&ask);
+            if let Some(rows) = last.rows(&ask, || gateway.view()) {
+                return Ok(rows);
+            }
             let _place = places.acquire().await.map_err(|_| RunError::Run("the daemon stops".to_owned()))?;
-            run(&gateway, &ask).await
+            let rows = run(&gateway, &ask, last.prepared()).await?;
+            last.keep(&ask, &rows);
+            Ok(rows)
         })
     })
 }
 
-/// The rows of `ask`, one a key.
+/// The rows of `ask`, one a key, by the plan in `prepared`; the first run makes it.
 ///
 /// Errors: see [`RunError`].
-pub async fn run(gateway: &Gateway, ask: &Ask) -> Result<Vec<ResultRow>, RunError> {
+pub async fn run(gateway: &Gateway, ask: &Ask, prepared: &Prepared) -> Result<Vec<ResultRow>, RunError> {
     let gate = ask.gate.as_ref();
     let statement = Statement {
         sql: gate.source.sql.clone(),
@@ -78,7 +90,7 @@ pub async fn run(gateway: &Gateway, ask: &Ask) -> Result<Vec<ResultRow>, RunErro
         shape: Shape::Arrow,
     };
     let within = Within { cut_us: Some(ask.cut_us), ..within(gate, ask.window, &ask.spans) };
-    let mut answer = gateway.run_within(statement, within).await.map_err(|error| failed(&error))?;
+    let mut answer = gateway.run_prepared(statement, within, prepared).await.map_err(|error| failed(&error))?;
     let batches = answer.collect().await.map_err(|error| failed(&error))?;
     if answer.truncated {
         return Err(RunError::TooManyRows);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::definition::{Comparison, Gate, Policy, Test};
 use super::result::ResultRow;
 
-/// Outcome of one key at one tick.
+/// Outcome of one key at one tick, from good to bad as `Ord`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Outcome {
     /// `pass` holds.

@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -80,6 +81,8 @@ struct Follower {
     webhook: Webhook,
     secret: Option<Vec<u8>>,
     others: Vec<String>,
+    /// Up to this sequence there are only dead letters; a message never comes back to life.
+    dead_to: AtomicU64,
     shared: Arc<Shared>,
 }
 
@@ -107,7 +110,7 @@ impl Notifier {
     /// Errors: see [`OpenError`].
     pub fn open(config: &Config, journal: Journal, clock: Clock, registry: &Registry) -> Result<Self, OpenError> {
         let metrics = Metrics::register(registry).map_err(|e| OpenError::Setup(e.to_string()))?;
-        Self::with(config, journal, clock, metrics, TIMEOUT)
+        Self::with(config, journal, clock, metrics, client(TIMEOUT)?)
     }
 
     fn with(
@@ -115,15 +118,8 @@ impl Notifier {
         journal: Journal,
         clock: Clock,
         metrics: Metrics,
-        timeout: Duration,
+        client: reqwest::Client,
     ) -> Result<Self, OpenError> {
-        let client = reqwest::Client::builder()
-            .timeout(timeout)
-            // A redirected POST would become a GET, and arrive as nothing.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("weavergen/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| OpenError::Setup(e.to_string()))?;
         let shared = Arc::new(Shared { external_url: config.external_url.clone(), journal, clock, client, metrics });
         let follower = |(name, webhook): (&String, &Webhook)| {
             let secret = webhook.secret_file.as_ref().map(|path| {
@@ -139,6 +135,7 @@ impl Notifier {
                 webhook: webhook.clone(),
                 secret: secret.transpose()?,
                 others: config.receivers.keys().filter(|other| *other != name).cloned().collect(),
+                dead_to: AtomicU64::new(0),
                 shared: shared.clone(),
             })
         };
@@ -150,6 +147,17 @@ impl Notifier {
     pub async fn run(self, stop: CancellationToken) {
         futures::future::join_all(self.followers.into_iter().map(|follower| follower.run(stop.clone()))).await;
     }
+}
+
+/// A client that waits for an answer for `timeout`.
+fn client(timeout: Duration) -> Result<reqwest::Client, OpenError> {
+    reqwest::Client::builder()
+        .timeout(timeout)
+        // A redirected POST would become a GET, and arrive as nothing.
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("weavergen/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|e| OpenError::Setup(e.to_string()))
 }
 
 impl Follower {
@@ -184,20 +192,33 @@ impl Follower {
     /// Tries each alert's first message that is due.
     async fn pass(&self) -> Result<Pass, Error> {
         let now_ns = self.shared.clock.now_ns();
-        let rows = self.waiting().await?;
-        self.show(&rows, now_ns);
         let mut waiting = BTreeSet::new();
         let (mut due, mut skipped, mut next_ns) = (Vec::new(), Vec::new(), None::<i64>);
-        for (sequence, row) in rows {
-            // Left out ones hold up nobody, so they do not wait for their turn.
-            if !self.wants(&row.notice) {
-                skipped.push((sequence, None));
-            } else if !waiting.insert(row.notice.alert) {
-            } else if row.next_try_ns > now_ns {
-                next_ns = Some(next_ns.map_or(row.next_try_ns, |next| next.min(row.next_try_ns)));
-            } else {
-                due.push((sequence, row));
+        let first = self.dead_to.load(Ordering::Relaxed);
+        let mut after = first;
+        loop {
+            let rows = self.waiting(after).await?;
+            if after == first {
+                self.dead_to.store(rows.first().map_or(first, |(at, _)| at.saturating_sub(1)), Ordering::Relaxed);
+                self.show(&rows, now_ns);
             }
+            let (count, last) = (rows.len(), rows.last().map_or(after, |(at, _)| *at));
+            for (sequence, row) in rows {
+                // Left out ones hold up nobody, so they do not wait for their turn.
+                if !self.wants(&row.notice) {
+                    skipped.push((sequence, None));
+                } else if !waiting.insert(row.notice.alert) {
+                } else if row.next_try_ns > now_ns {
+                    next_ns = Some(next_ns.map_or(row.next_try_ns, |next| next.min(row.next_try_ns)));
+                } else {
+                    due.push((sequence, row));
+                }
+            }
+            // However many wait for their time, what stands behind them does not wait with them.
+            if count < LOOKED_AT || !due.is_empty() || !skipped.is_empty() {
+                break;
+            }
+            after = last;
         }
         let tried = due.len() + skipped.len();
         if !skipped.is_empty() {
@@ -329,9 +350,10 @@ impl Follower {
         Ok(batch)
     }
 
-    async fn waiting(&self) -> Result<Vec<(u64, OutboxRow)>, Error> {
+    /// Messages behind sequence `after`.
+    async fn waiting(&self, after: u64) -> Result<Vec<(u64, OutboxRow)>, Error> {
         let (journal, name) = (self.shared.journal.clone(), self.name.clone());
-        let read = tokio::task::spawn_blocking(move || journal.snapshot()?.waiting(&name, 0, LOOKED_AT));
+        let read = tokio::task::spawn_blocking(move || journal.snapshot()?.waiting(&name, after, LOOKED_AT));
         read.await.map_err(|e| Error::Damaged(e.to_string()))?
     }
 
@@ -344,7 +366,9 @@ impl Follower {
 
     fn show(&self, rows: &[(u64, OutboxRow)], now_ns: i64) {
         let label = [self.name.as_str()];
-        self.shared.metrics.outbox.with_label_values(&label).set(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+        let size = self.shared.journal.outbox_size(&self.name);
+        let waiting = i64::try_from(size.messages.saturating_sub(size.dead)).unwrap_or(i64::MAX);
+        self.shared.metrics.outbox.with_label_values(&label).set(waiting);
         let oldest_ns = rows.iter().map(|(_, row)| now_ns.saturating_sub(row.written_ns)).max().unwrap_or(0);
         #[allow(clippy::cast_precision_loss, reason = "a gauge is a double")]
         self.shared.metrics.oldest_seconds.with_label_values(&label).set(oldest_ns as f64 / 1e9);

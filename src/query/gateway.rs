@@ -30,11 +30,12 @@ pub use stats::Stats;
 use super::config::Config;
 use super::error::{Code, Error};
 use super::params::Params;
+use super::prepared::{Bare, Prepared};
 use super::session;
 use super::within::Within;
 use crate::clock::Clock;
 use crate::span::pinned::ScalarType;
-use crate::store::Reader;
+use crate::store::{Reader, View};
 use run::{Event, Job};
 
 /// Statements that may wait for a slot, and how long.
@@ -122,6 +123,7 @@ struct Inner {
     slots: Arc<Semaphore>,
     waiting: Semaphore,
     extra: Vec<(String, Arc<dyn TableProvider>)>,
+    bare: Bare,
     statements: IntCounterVec,
     running: IntGauge,
 }
@@ -189,6 +191,7 @@ impl Gateway {
                 slots: Arc::new(Semaphore::new(slots)),
                 waiting: Semaphore::new(MAX_WAITING),
                 extra,
+                bare: Bare::default(),
                 statements,
                 running,
             }),
@@ -207,22 +210,42 @@ impl Gateway {
     ///
     /// Errors: every code of sql.md 10 but those of access; they carry the statement's id.
     pub async fn run(&self, statement: Statement) -> Result<Answer, Error> {
-        self.enter(statement, None).await
+        self.enter(statement, None, None).await
     }
 
     /// Runs `statement` as far as its first rows; it sees only the rows that `within` leaves.
     ///
     /// Errors: as [`Gateway::run`].
     pub async fn run_within(&self, statement: Statement, within: Within) -> Result<Answer, Error> {
-        self.enter(statement, Some(within)).await
+        self.enter(statement, Some(within), None).await
     }
 
-    async fn enter(&self, statement: Statement, within: Option<Within>) -> Result<Answer, Error> {
+    /// As [`Gateway::run_within`], by the plan in `prepared`; the first run makes it.
+    pub async fn run_prepared(
+        &self,
+        statement: Statement,
+        within: Within,
+        prepared: &Prepared,
+    ) -> Result<Answer, Error> {
+        self.enter(statement, Some(within), Some(prepared.clone())).await
+    }
+
+    /// The rows of this moment, as a statement that begins now sees them.
+    pub fn view(&self) -> View {
+        self.inner.reader.view()
+    }
+
+    async fn enter(
+        &self,
+        statement: Statement,
+        within: Option<Within>,
+        prepared: Option<Prepared>,
+    ) -> Result<Answer, Error> {
         let query_id = self.inner.clock.ulid().to_string();
         let span = tracing::info_span!(
             target: "weavergen::own", "query/statement", query_id = query_id.as_str(), rows = Empty, error = Empty,
         );
-        let outcome = self.start(&query_id, statement, within).await.map_err(|error| error.of(&query_id));
+        let outcome = self.start(&query_id, statement, within, prepared).await.map_err(|error| error.of(&query_id));
         match outcome {
             Ok(answer) => Ok(Answer { span, ..answer }),
             Err(error) => {
@@ -233,7 +256,13 @@ impl Gateway {
         }
     }
 
-    async fn start(&self, query_id: &str, statement: Statement, within: Option<Within>) -> Result<Answer, Error> {
+    async fn start(
+        &self,
+        query_id: &str,
+        statement: Statement,
+        within: Option<Within>,
+        prepared: Option<Prepared>,
+    ) -> Result<Answer, Error> {
         let inner = &self.inner;
         let mut notices = Vec::new();
         let limits = Granted::of(&statement, &inner.config, &mut notices);
@@ -249,6 +278,7 @@ impl Gateway {
             params: statement.params,
             as_of_us: statement.as_of_us,
             within,
+            prepared: prepared.map(|prepared| (prepared, inner.bare.clone())),
             rows: limits.rows,
             bytes: match statement.shape {
                 Shape::Arrow => limits.bytes,
@@ -321,6 +351,12 @@ impl Gateway {
             Ok(Ok(slot)) => Ok(slot),
             _ => Err(busy()),
         }
+    }
+
+    /// Statements that ended well.
+    #[cfg(test)]
+    pub(crate) fn statements_ended(&self) -> u64 {
+        self.inner.statements.with_label_values(&["ok"]).get()
     }
 
     fn count(&self, outcome: &str) {

@@ -17,7 +17,9 @@ mod information_schema;
 mod lenient;
 mod nearest;
 pub mod params;
+pub mod prepared;
 pub mod probe;
+pub mod quiet;
 mod relations;
 pub mod render;
 pub mod scan;
@@ -34,6 +36,7 @@ pub use config::Config;
 pub use error::{Code, Error, Position};
 pub use gateway::{Answer, Gateway, Limits, Statement, Stats};
 pub use params::Params;
+pub use prepared::Prepared;
 pub use translate::place_of;
 pub use within::Within;
 

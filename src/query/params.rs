@@ -30,6 +30,8 @@ pub enum Param {
     Text(String),
     /// TIMESTAMP(9) UTC, ns since 1970.
     Instant(i64),
+    /// TIMESTAMP(9) UTC that each run of the plan gives: a placeholder of the plan.
+    Later,
 }
 
 /// Values for the placeholders of a statement.
@@ -155,7 +157,8 @@ struct Binder<'a> {
 impl VisitorMut for Binder<'_> {
     type Break = Box<Error>;
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+    // After its children: a value may be a placeholder again.
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
         let ast::Value::Placeholder(placeholder) = &value.value else { return ControlFlow::Continue(()) };
         let at = value.span.start;
@@ -170,13 +173,20 @@ impl VisitorMut for Binder<'_> {
         if !self.used.contains(&name) {
             self.used.push(name);
         }
-        *expr = literal(param, value.span);
+        *expr = literal(param, placeholder, value.span);
         ControlFlow::Continue(())
     }
 }
 
-fn literal(param: &Param, span: datafusion::sql::sqlparser::tokenizer::Span) -> Expr {
+fn literal(param: &Param, placeholder: &str, span: datafusion::sql::sqlparser::tokenizer::Span) -> Expr {
     let value = |value| Expr::Value(ValueWithSpan { value, span });
+    let instant = |of: Expr| Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(of),
+        data_type: DataType::Timestamp(None, TimezoneInfo::WithTimeZone),
+        array: false,
+        format: None,
+    };
     let number = |text: String| match text.strip_prefix('-') {
         Some(positive) => {
             let operand = Box::new(value(ast::Value::Number(positive.to_owned(), false)));
@@ -191,12 +201,7 @@ fn literal(param: &Param, span: datafusion::sql::sqlparser::tokenizer::Span) -> 
         // `{:e}` is read back bit-exact, and never as an integer.
         Param::Double(of) => number(format!("{of:e}")),
         Param::Text(text) => value(ast::Value::SingleQuotedString(text.clone())),
-        Param::Instant(ns) => Expr::Cast {
-            kind: CastKind::Cast,
-            expr: Box::new(value(ast::Value::SingleQuotedString(instant_text(*ns)))),
-            data_type: DataType::Timestamp(None, TimezoneInfo::WithTimeZone),
-            array: false,
-            format: None,
-        },
+        Param::Instant(ns) => instant(value(ast::Value::SingleQuotedString(instant_text(*ns)))),
+        Param::Later => instant(value(ast::Value::Placeholder(placeholder.to_owned()))),
     }
 }

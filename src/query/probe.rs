@@ -20,7 +20,7 @@ use super::error::{Code, Error};
 use super::params::Params;
 use super::scan::bounds::Bounds;
 use super::translate::translate;
-use super::within::Within;
+use super::within::{Instants, Within};
 use super::{guard, session};
 use crate::span::TimeRange;
 use crate::store::View;
@@ -30,7 +30,7 @@ use crate::store::View;
 pub struct Probe {
     /// Its columns.
     pub schema: SchemaRef,
-    /// Functions whose result depends on the clock or on chance, by name.
+    /// Functions whose result depends on the clock or on chance, and tables about the engine and the store, by name.
     pub unsteady: Vec<String>,
     /// Its scans of `spans` and of the relations over it.
     pub scans: Vec<Scan>,
@@ -81,7 +81,7 @@ pub async fn probe(ground: &Ground, sql: &str, params: &Params, within: &Within)
     for (name, table) in &ground.extra {
         context.register_table(name.as_str(), table.clone()).map_err(engine)?;
     }
-    Box::pin(within.narrow(&context, &ground.config)).await.map_err(engine)?;
+    Box::pin(within.narrow(&context, &ground.config, Instants::Given)).await.map_err(engine)?;
     let failed = |e: DataFusionError| translate(&e, sql, Some(&context));
     let state = context.state();
     let plan = Box::pin(state.statement_to_plan(checked.statement)).await.map_err(failed)?;
@@ -98,6 +98,11 @@ pub async fn probe(ground: &Ground, sql: &str, params: &Params, within: &Within)
 
 fn find_unsteady(plan: &LogicalPlan, found: &mut Vec<String>) -> EngineResult<()> {
     plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(schema) = scan.table_name.schema().filter(|schema| *schema != session::SCHEMA)
+        {
+            found.push(format!("{schema}.{}", scan.table_name.table()));
+        }
         node.apply_expressions(|expr| {
             expr.apply(|inner| {
                 if let Expr::ScalarFunction(call) = inner

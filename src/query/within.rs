@@ -50,38 +50,88 @@ pub struct Window {
     pub end_ns: i64,
     /// Column of `spans` that must lie in it.
     pub spans_by: &'static str,
-    /// Other tables, where they exist, and their columns that must lie in it.
-    pub tables: &'static [(&'static str, &'static str)],
+    /// Other tables, where they exist.
+    pub tables: &'static [Table],
 }
 
+/// A table of another module, read through the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// What of it must lie in the window.
+    pub by: Times,
+}
+
+/// Columns by which a row lies in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// An instant in `[start, end)`.
+    At(&'static str),
+    /// Ticks, the first and the last of which are these columns. A tick is the end of a window, so it lies in
+    /// `(start, end]`.
+    Ticks(&'static str, &'static str),
+}
+
+/// Whether a plan is made for the instants of one run, or for those of all that come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Instants {
+    /// They stand in the plan.
+    Given,
+    /// They are placeholders of the plan.
+    Later,
+}
+
+/// Names of the placeholders of [`Instants::Later`].
+pub(super) const START: &str = "within_start";
+pub(super) const END: &str = "within_end";
+pub(super) const CUT: &str = "within_cut";
+
 impl Within {
-    /// Puts the views into `context`, whose tables are all registered.
-    pub(super) async fn narrow(&self, context: &SessionContext, config: &Config) -> Result<()> {
-        let spans = view(context, "spans", &self.conditions()).await?;
-        for (name, table) in session::relations_over(spans, config) {
+    /// Puts the views into `context`, whose tables are all registered. Gives the one in the place of `spans`.
+    pub(super) async fn narrow(
+        &self,
+        context: &SessionContext,
+        config: &Config,
+        instants: Instants,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let spans = view(context, "spans", &self.conditions(instants)).await?;
+        for (name, table) in session::relations_over(spans.clone(), config) {
             context.deregister_table(name)?;
             context.register_table(name, table)?;
         }
-        let Some(window) = &self.window else { return Ok(()) };
-        for (table, column) in window.tables {
-            if context.table_exist(*table)? {
-                let narrowed = view(context, table, &[window.holds(column)]).await?;
-                context.deregister_table(*table)?;
-                context.register_table(*table, narrowed)?;
+        let Some(window) = &self.window else { return Ok(spans) };
+        for table in window.tables {
+            if context.table_exist(table.name)? {
+                let narrowed = view(context, table.name, &[window.holds(table.by, instants)]).await?;
+                context.deregister_table(table.name)?;
+                context.register_table(table.name, narrowed)?;
             }
         }
-        Ok(())
+        Ok(spans)
     }
 
-    fn conditions(&self) -> Vec<String> {
+    /// The values of the placeholders of [`Instants::Later`], ns since 1970.
+    pub(super) fn instants(&self) -> Vec<(String, i64)> {
+        let window = self.window.iter().flat_map(|window| [(START, window.start_ns), (END, window.end_ns)]);
+        let cut = self.cut_us.map(|cut_us| (CUT, cut_us.saturating_mul(1_000)));
+        window.chain(cut).map(|(name, at)| (name.to_owned(), at)).collect()
+    }
+
+    /// Equal for what differs in instants alone.
+    pub(super) fn without_instants(&self) -> Self {
+        let window = self.window.clone().map(|window| Window { start_ns: 0, end_ns: 0, ..window });
+        Self { cut_us: self.cut_us.map(|_| 0), spans: self.spans.clone(), window }
+    }
+
+    fn conditions(&self, instants: Instants) -> Vec<String> {
         let mut all = Vec::new();
         if let Some(window) = &self.window {
-            all.push(window.holds(window.spans_by));
+            all.push(window.holds(Times::At(window.spans_by), instants));
         }
         if let Some(cut_us) = self.cut_us {
             // The position's unit is µs, so no row lies between this instant and the next.
-            let at = instant_text(cut_us.saturating_mul(1_000));
-            all.push(format!("ingest_time <= CAST('{at}' AS TIMESTAMP WITH TIME ZONE)"));
+            all.push(format!("ingest_time <= {}", instants.text(CUT, cut_us.saturating_mul(1_000))));
         }
         match &self.spans {
             Spans::NotOf(words) if words.is_empty() => {}
@@ -99,9 +149,21 @@ impl Within {
 }
 
 impl Window {
-    fn holds(&self, column: &str) -> String {
-        let at = |ns: i64| format!("CAST('{}' AS TIMESTAMP WITH TIME ZONE)", instant_text(ns));
-        format!("{column} >= {} AND {column} < {}", at(self.start_ns), at(self.end_ns))
+    fn holds(&self, by: Times, instants: Instants) -> String {
+        let (start, end) = (instants.text(START, self.start_ns), instants.text(END, self.end_ns));
+        match by {
+            Times::At(column) => format!("{column} >= {start} AND {column} < {end}"),
+            Times::Ticks(first, last) => format!("{last} > {start} AND {first} <= {end}"),
+        }
+    }
+}
+
+impl Instants {
+    fn text(self, name: &str, ns: i64) -> String {
+        match self {
+            Self::Given => format!("CAST('{}' AS TIMESTAMP WITH TIME ZONE)", instant_text(ns)),
+            Self::Later => format!("CAST(${name} AS TIMESTAMP WITH TIME ZONE)"),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ mod outlier;
 pub mod part;
 mod recover;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod shelf;
 mod snapshot;
 mod split;

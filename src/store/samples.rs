@@ -10,6 +10,10 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Int32Type};
 
+use super::{Config, Store};
+use crate::budget::Budget;
+use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::span::{Delivery, Origin, SpanBatch, schema};
 
 /// 2023-11-14T22:13:20Z, the clock of the store's tests.
@@ -28,6 +32,17 @@ pub fn batch_at(starts: &[i64]) -> SpanBatch {
 /// A delivery of `rows` spans that goes into the log as columns.
 pub fn delivery(seed: u64, rows: usize) -> Delivery {
     Delivery { batches: vec![batch(seed, rows)], body: None, identity: 0, origin: Origin::Received }
+}
+
+/// The store in `dir`, ready: for tests of those who read it.
+pub(crate) async fn store_at(dir: &std::path::Path, clock: Clock) -> Store {
+    let config = Config { min_free_bytes: Some(0), segment_bytes: 1 << 20, ..Config::at(dir) };
+    let budget = Budget::try_new(1 << 30).unwrap();
+    let store = Store::open(config, Disk::Os, clock, &budget, &prometheus::Registry::new()).await.unwrap();
+    while !store.is_ready() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    store
 }
 
 /// The span ids of a batch, as numbers.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::schema::Headers;
 use super::{Job, Outcome};
 use crate::clock::Clock;
+use crate::gate::verdict::Outcome as Verdict;
 
 /// What is asked of a gate.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,39 +29,6 @@ pub struct Ask {
     pub since_ms: i64,
     /// The time of asking, ms since 1970.
     pub now_ms: i64,
-}
-
-/// What a gate said, from good to bad as `Ord`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "the words of gates.md")]
-pub enum Verdict {
-    Pass,
-    Warn,
-    Fail,
-    NoData,
-    Insufficient,
-    Inconclusive,
-    Error,
-}
-
-impl Verdict {
-    /// The word in results.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-            Self::NoData => "no_data",
-            Self::Insufficient => "insufficient",
-            Self::Inconclusive => "inconclusive",
-            Self::Error => "error",
-        }
-    }
-
-    /// Whether spans decided it.
-    const fn is_effective(self) -> bool {
-        matches!(self, Self::Pass | Self::Warn | Self::Fail)
-    }
 }
 
 /// A gate's answer.

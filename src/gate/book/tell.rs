@@ -109,6 +109,35 @@ impl Book {
         Ok(())
     }
 
+    /// Asks for the start of an episode that was open before its gate got `on_fail`: once an episode, as any other.
+    pub(super) fn start_late(
+        &mut self,
+        gate: &Gate,
+        key: &str,
+        after: &mut KeyRow,
+        row: Option<&ResultRow>,
+        outcome: Outcome,
+        moment: &Moment,
+    ) -> Result<(), Error> {
+        let (Some(on_fail), Phase::Firing(level)) = (&gate.on_fail, after.state.phase) else { return Ok(()) };
+        // An episode of `dry_run` was told to nobody, and starts nothing either.
+        let is_open = after.told.as_ref().is_some_and(|told| told.notice.pipeline.is_none());
+        if !is_open || gate.mode == Mode::DryRun || !(on_fail.on_warn || level == Level::Fail) {
+            return Ok(());
+        }
+        let alert = AlertId::new(TENANT, &gate.name, &after.labels);
+        let episode = after.state.episode;
+        if self.journal.snapshot()?.start(alert, episode)?.is_none() {
+            let values = values(gate, after, row, level, outcome, episode, moment);
+            let what = self.ask_start(alert, episode, gate, on_fail, key, &values, moment)?;
+            tracing::info!(gate = %gate.name, key, episode, what, "an open episode got a pipeline");
+        }
+        if let Some(told) = &mut after.told {
+            told.notice.pipeline = Some((on_fail.pipeline.clone(), None));
+        }
+        Ok(())
+    }
+
     fn edit_episode(
         &mut self,
         alert: AlertId,

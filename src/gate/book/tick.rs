@@ -37,6 +37,8 @@ pub(in super::super) struct Closing {
     pub(in super::super) cut_us: i64,
     /// By gate.
     pub(in super::super) answers: BTreeMap<String, Answer>,
+    /// Spans that came too late for the ticks before.
+    pub(in super::super) late: u64,
 }
 
 /// One key at the tick.
@@ -99,6 +101,9 @@ impl Book {
         for (gate, reason) in &missed {
             self.metrics.missed_ticks.with_label_values(&[gate.as_str(), reason.as_str()]).inc();
         }
+        let name = self.definitions.groups[closing.group].name.as_str();
+        self.metrics.late_dropped_spans.with_label_values(&[name]).inc_by(closing.late);
+        self.cuts.insert(closing.group, (closing.t_ns, closing.cut_us));
         self.batch.ticks.insert((id, closing.t_ns), TickRow { cut_us: Some(closing.cut_us), missed });
         self.since_ns.get_or_insert(wall_ns);
         Ok(())
@@ -329,6 +334,9 @@ impl Book {
         }
         for transition in &transitions {
             self.tell(gate, key, &mut after, transition, row, outcome, moment)?;
+        }
+        if x.is_breach() {
+            self.start_late(gate, key, &mut after, row, outcome, moment)?;
         }
         let id =
             KeyId { gate: gate.name.clone(), generation: self.gates[&gate.name].row.generation, key: key.to_owned() };

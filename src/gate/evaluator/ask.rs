@@ -29,7 +29,18 @@ pub(super) async fn evaluate(shared: Arc<Shared>, group: usize, t_ns: i64, cut_u
         }
     });
     let answers = join_all(answers).await.into_iter().collect();
-    Closing { group, t_ns, cut_us, answers }
+    let late = late(&shared, group, cut_us).await;
+    Closing { group, t_ns, cut_us, answers, late }
+}
+
+/// Late spans up to `cut_us`. What cannot be counted changes no verdict.
+async fn late(shared: &Shared, group: usize, cut_us: i64) -> u64 {
+    let Some(span) = shared.book().late(group, cut_us) else { return 0 };
+    let _turn = shared.slots.acquire().await.ok();
+    shared.parts.late.count(span).await.unwrap_or_else(|why| {
+        tracing::warn!(why, "late spans could not be counted");
+        0
+    })
 }
 
 async fn answer(shared: &Shared, gate: Arc<Gate>, t_ns: i64, cut_us: i64) -> Answer {

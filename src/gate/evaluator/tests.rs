@@ -1,9 +1,11 @@
 //! Gates on spans in memory: a store that is a list, a query that is a share of good spans a service.
 
 mod crash;
+mod derived;
 mod oracle;
 mod rules;
 mod starts;
+mod store;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -46,6 +48,16 @@ impl Store {
         let mut all = self.spans.lock().unwrap();
         let ingest_us = all.last().map_or(1, |span| span.ingest_us + 1);
         all.extend(spans.into_iter().map(|(at, service, good)| Span { end_s: BEGIN_S + at, service, good, ingest_us }));
+    }
+
+    fn late(&self) -> Late {
+        let store = self.clone();
+        Late::new(move |late| {
+            let spans = store.spans.lock().unwrap();
+            let came = |span: &&Span| (late.after_us + 1..=late.until_us).contains(&span.ingest_us);
+            let count = spans.iter().filter(came).filter(|span| span.end_s * S < late.before_ns).count() as u64;
+            Box::pin(async move { Ok(count) })
+        })
     }
 
     fn rows(&self, ask: &Ask) -> Vec<ResultRow> {
@@ -113,9 +125,14 @@ impl Daemon {
     fn start(&mut self) {
         let journal = self.medium.journal().unwrap();
         let (store, positions) = (self.store.clone(), self.store.clone());
+        let written = journal.clone();
         let runner = Runner::new(move |ask| {
             let fault = store.fault.lock().unwrap().clone();
-            let rows = fault.map_or_else(|| Ok(store.rows(&ask)), Err);
+            let rows = || match ask.gate.source.is_derived {
+                true => derived::rows(&written, &ask),
+                false => store.rows(&ask),
+            };
+            let rows = fault.map_or_else(|| Ok(rows()), Err);
             Box::pin(async move { rows })
         });
         // Source texts stand for questions, so that a test changes a question by its text.
@@ -131,6 +148,7 @@ impl Daemon {
             default_receivers: vec!["hook".into()],
             value_metrics: true,
             runner,
+            late: self.store.late(),
             position: Position::new(move || {
                 Some(positions.spans.lock().unwrap().last().map_or(0, |span| span.ingest_us))
             }),

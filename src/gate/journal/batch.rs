@@ -10,6 +10,7 @@ use redb::WriteTransaction;
 
 use super::super::identity::AlertId;
 use super::super::state::{Cause, Level};
+use super::outbox::Sizes;
 use super::rows::{
     EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Notice, OutboxRow, OutcomeRun, StartRequest, StartRow,
     StartState, TickRow, encode,
@@ -91,7 +92,7 @@ impl Batch {
         self.health.extend(later.health);
     }
 
-    pub(super) fn write(&self, tx: &WriteTransaction, now_ns: i64) -> Result<(), Error> {
+    pub(super) fn write(&self, tx: &WriteTransaction, now_ns: i64, sizes: &mut Sizes) -> Result<(), Error> {
         let mut gates = tx.open_table(GATE)?;
         for (name, row) in &self.gates {
             gates.insert(name.as_str(), encode(row).as_slice())?;
@@ -142,7 +143,9 @@ impl Batch {
             for (receiver, notice) in &self.outbox {
                 let notice = notice.clone();
                 let row = OutboxRow { notice, written_ns: now_ns, attempts: 0, next_try_ns: 0, dead: None };
-                outbox.insert((receiver.as_str(), number.next()), encode(&row).as_slice())?;
+                let bytes = encode(&row);
+                outbox.insert((receiver.as_str(), number.next()), bytes.as_slice())?;
+                sizes.came(receiver, bytes.len(), false);
             }
             number.close(tx)?;
         }

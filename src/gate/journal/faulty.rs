@@ -52,6 +52,11 @@ impl Medium {
         super::Journal::over(self.database()?)
     }
 
+    /// A journal over these bytes that keeps at most so many messages and bytes a receiver.
+    pub(super) fn limited(&self, messages: u64, bytes: u64) -> super::Journal {
+        super::Journal::limited(self.database().unwrap(), super::Limits { messages, bytes }).unwrap()
+    }
+
     fn change<T>(&self, act: impl FnOnce(&mut Content) -> T) -> std::io::Result<T> {
         let mut content = self.0.lock().unwrap();
         if content.dies_at.is_some_and(|at| content.changes >= at) {

@@ -296,3 +296,70 @@ fn a_file_that_a_killed_process_began_to_make_is_in_nobody_s_way() {
     assert!(path.exists() && !path.with_extension("redb.new").exists());
     drop(Journal::open(&path).unwrap());
 }
+
+/// Writes `count` messages to `hook`, of which those in `dead` are given up then.
+fn fill(journal: &Journal, count: u32, dead: &[u32], now_ns: i64) {
+    let outbox = (0..count).map(|number| ("hook".to_owned(), notice(number))).collect();
+    journal.commit(&Batch { outbox, ..Batch::default() }, now_ns).unwrap();
+    let rows = journal.snapshot().unwrap().waiting("hook", 0, usize::MAX).unwrap();
+    let give_up = |(sequence, row): &(u64, OutboxRow)| {
+        let is_dead = dead.contains(&row.notice.number);
+        is_dead.then(|| (*sequence, Some(OutboxRow { dead: Some("status 400".into()), ..row.clone() })))
+    };
+    let marks: Vec<_> = rows.iter().filter_map(give_up).collect();
+    journal.mark_sent("hook", &marks, &Batch::default(), now_ns).unwrap();
+}
+
+fn numbers(journal: &Journal) -> Vec<u32> {
+    let rows = journal.snapshot().unwrap().outbox("hook", usize::MAX).unwrap();
+    rows.into_iter().map(|(_, row)| row.notice.number).collect()
+}
+
+#[test]
+fn of_a_full_outbox_the_oldest_dead_letters_go_and_what_is_tried_never() {
+    let medium = Medium::default();
+    let journal = medium.limited(6, u64::MAX);
+    fill(&journal, 6, &[0, 2, 4], 1);
+    assert_eq!(numbers(&journal), [0, 1, 2, 3, 4, 5], "full is not too full");
+    let more = |numbers: std::ops::Range<u32>| Batch {
+        outbox: numbers.map(|number| ("hook".to_owned(), notice(number))).collect(),
+        ..Batch::default()
+    };
+    journal.commit(&more(6..8), 2).unwrap();
+    assert_eq!(numbers(&journal), [1, 3, 4, 5, 6, 7]);
+    journal.commit(&more(8..12), 3).unwrap();
+    assert_eq!(numbers(&journal), [1, 3, 5, 6, 7, 8, 9, 10, 11], "all that is tried stays, over the limit too");
+    assert_eq!((journal.outbox_size("hook").messages, journal.outbox_size("hook").dead), (9, 0));
+    assert_eq!(journal.outbox_size("other"), Size::default());
+}
+
+#[test]
+fn an_outbox_is_full_by_bytes_too_and_knows_its_size_after_a_restart() {
+    let medium = Medium::default();
+    let one = {
+        let journal = medium.limited(99, u64::MAX);
+        fill(&journal, 4, &[1, 2], 1);
+        journal.outbox_size("hook").bytes / 4
+    };
+    let journal = medium.limited(99, one * 4);
+    let size = journal.outbox_size("hook");
+    assert_eq!((size.messages, size.dead), (4, 2));
+    assert!(size.bytes >= one * 4);
+    journal.commit(&Batch { outbox: vec![("hook".to_owned(), notice(9))], ..Batch::default() }, 2).unwrap();
+    assert!(journal.outbox_size("hook").bytes <= one * 4, "{:?}", journal.outbox_size("hook"));
+    assert!(numbers(&journal).ends_with(&[3, 9]) && !numbers(&journal).contains(&1), "{:?}", numbers(&journal));
+    let before = journal.outbox_size("hook");
+    drop(journal);
+    assert_eq!(medium.limited(99, u64::MAX).outbox_size("hook"), before);
+}
+
+#[test]
+fn dead_letters_are_kept_for_thirty_days() {
+    let journal = Medium::default().journal().unwrap();
+    fill(&journal, 3, &[1], 1);
+    journal.prune(KEPT_NS).unwrap();
+    assert_eq!(numbers(&journal), [0, 1, 2]);
+    journal.prune(KEPT_NS + 2).unwrap();
+    assert_eq!(numbers(&journal), [0, 2], "what is tried has a day, by another rule");
+    assert_eq!(journal.outbox_size("hook").dead, 0);
+}

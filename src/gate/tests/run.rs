@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::super::definition::{Comparison, EventTime, Gate, Source, Test};
 use super::super::load::Loaded;
 use super::super::result::{Ask, ResultRow, RunError, Selection, Window};
-use super::super::run::{gateway, run};
-use super::super::{Config, run::runner};
+use super::super::run::{gateway, params, run as run_prepared, within as within_of};
+use super::super::{Config, rows, run::runner};
 use super::{load_files, load_text, said};
 use crate::clock::Clock;
+use crate::query::gateway::Shape;
 use crate::query::tests::fixture::{Fill, NOW, Promotions, Span, reader};
-use crate::query::{self, Gateway};
+use crate::query::{self, Gateway, Prepared, Statement, Within};
 use crate::span::TraceId;
 use crate::store::View;
 
@@ -42,6 +43,11 @@ fn ask(gate: &Gate, start_ns: i64, end_ns: i64) -> Ask {
         cut_us: i64::MAX / 1_000,
         spans: Selection::OfGate,
     }
+}
+
+/// Planned for this run, as its very first.
+async fn run(gateway: &Gateway, ask: &Ask) -> Result<Vec<ResultRow>, RunError> {
+    run_prepared(gateway, ask, &Prepared::default()).await
 }
 
 /// The one number of a gate without keys.
@@ -251,8 +257,130 @@ async fn a_gate_that_was_never_loaded_fails_as_an_error_not_a_panic() {
         ("DELETE FROM spans", true),
         ("SELECT 1 AS value WHERE $else", false),
     ] {
-        broken.source = Source { sql: sql.to_owned(), path: None, line: 1, explicit_window: false };
+        broken.source = Source { sql: sql.to_owned(), path: None, line: 1, explicit_window: false, is_derived: false };
         let error = run(&gateway, &ask(&broken, NOW, NOW + S)).await.unwrap_err();
         assert_eq!(matches!(error, RunError::Plan(_)), is_expected, "{sql}: {error}");
     }
+}
+
+/// Planned with the instants of the run in its text.
+async fn run_anew(gateway: &Gateway, ask: &Ask) -> Result<Vec<ResultRow>, RunError> {
+    let gate = ask.gate.as_ref();
+    let statement = Statement {
+        sql: gate.source.sql.clone(),
+        params: params(gate, ask.window),
+        shape: Shape::Arrow,
+        ..Statement::default()
+    };
+    let within = Within { cut_us: Some(ask.cut_us), ..within_of(gate, ask.window, &ask.spans) };
+    let mut answer = gateway.run_within(statement, within).await.unwrap();
+    rows::read(gate, &answer.collect().await.unwrap())
+}
+
+/// Statements of every kind that a plan may be kept of.
+const KEPT: [(&str, &str); 7] = [
+    (
+        "SELECT service_name, count(*) AS value, max(end_time) AS last FROM spans GROUP BY service_name",
+        ", by: [service_name]",
+    ),
+    ("SELECT count(*) AS value, (SELECT count(*) FROM span_events) AS n FROM traces", ""),
+    (
+        "SELECT service_name, count(*) AS value FROM spans WHERE end_time >= $window_start - INTERVAL '2 seconds' AND \
+         end_time < $window_end GROUP BY service_name",
+        ", by: [service_name]",
+    ),
+    (
+        "WITH a AS (SELECT * FROM spans), b AS (SELECT service_name, count(*) AS c FROM a GROUP BY 1) SELECT \
+         x.service_name, avg(b.c) AS value FROM a x JOIN b ON b.service_name = x.service_name WHERE x.duration_ns > \
+         (SELECT avg(duration_ns) - 1 FROM spans) GROUP BY 1",
+        ", by: [service_name]",
+    ),
+    (
+        "SELECT date_bin(INTERVAL '5 seconds', end_time, $window_start) AS k, count(*) AS value, $gate AS g FROM spans \
+         WHERE end_time >= $window_start AND end_time < $window_end GROUP BY 1",
+        ", by: [g]",
+    ),
+    ("SELECT count(*) FILTER (WHERE attributes['x'] = 'y') AS value, count(*) AS n FROM spans", ""),
+    ("SELECT 1 AS value", ""),
+];
+
+/// Spans of two services that end at each of so many seconds.
+fn ending(seconds: &[i64]) -> Vec<Span> {
+    let span = |(at, s): (usize, &i64)| Span {
+        start: NOW + (s - 1) * S,
+        duration: S,
+        service: if at.is_multiple_of(2) { "cart" } else { "pay" },
+        ..Span::new(u128::try_from(at).unwrap() + 1, 1).with("x", "y")
+    };
+    seconds.iter().enumerate().map(span).collect()
+}
+
+#[tokio::test]
+async fn a_kept_plan_gives_at_every_tick_what_planning_anew_gives() {
+    let old = ending(&[1, 2, 3, 11, 12, 25, 31]);
+    let view = Fill::new().part(&old, &Promotions::new(), 2).await.memory(&ending(&[4, 13, 29, 30])).view();
+    let gateway = over(&view);
+    for (sql, more) in KEPT {
+        let gate = gate(sql, more);
+        let prepared = Prepared::default();
+        for tick in 1..4 {
+            let end_ns = NOW + tick * 10 * S;
+            let mut ask = ask(&gate, end_ns - 60 * S, end_ns);
+            ask.cut_us = view.visible_us - tick % 2;
+            let by_key = |rows: Result<Vec<ResultRow>, RunError>| {
+                rows.map(|mut rows| {
+                    rows.sort_by(|a, b| a.key.cmp(&b.key));
+                    rows
+                })
+            };
+            let kept = by_key(run_prepared(&gateway, &ask, &prepared).await);
+            let anew = by_key(run_anew(&gateway, &ask).await);
+            assert_eq!(kept, anew, "{sql} at tick {tick}");
+            assert!(prepared.is_planned(), "{sql}");
+        }
+        assert!(prepared.reads_spans_only(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_plan_sees_what_the_store_took_since() {
+    let reader = |spans: &[i64]| match spans {
+        [] => reader(&Fill::new().view()),
+        spans => reader(&Fill::new().memory(&ending(spans)).view()),
+    };
+    let gate = gate("SELECT count(*) AS value FROM spans", "");
+    let query = query::Config { threads: 2, ..query::Config::default() };
+    let clock = || Clock::manual(NOW, 7);
+    let prepared = Prepared::default();
+    for spans in [vec![1], vec![1, 2], vec![]] {
+        let gateway = gateway(reader(&spans), &query, &Config::default(), Vec::new(), clock()).unwrap();
+        let rows = run_prepared(&gateway, &ask(&gate, NOW, NOW + 60 * S), &prepared).await.unwrap();
+        assert_eq!(rows[0].value, Some(spans.len() as f64));
+    }
+}
+
+#[tokio::test]
+async fn the_last_result_stands_while_no_span_enters_leaves_or_comes() {
+    let view = Fill::new().part(&ending(&[10, 40]), &Promotions::new(), 1).await.memory(&ending(&[45])).view();
+    let gateway = over(&view);
+    let runner = runner(gateway.clone());
+    let counting = gate("SELECT count(*) AS value FROM spans", "");
+    let asked = |end_s: i64| Ask { cut_us: view.visible_us, ..ask(&counting, NOW + (end_s - 60) * S, NOW + end_s * S) };
+    let statements = || gateway.statements_ended();
+    let mut seen = Vec::new();
+    // 10 leaves at 80, 40 and 45 at 110.
+    for end_s in [50, 60, 70, 80, 90, 100, 110, 120, 130, 140] {
+        let before = statements();
+        let rows = runner.run(asked(end_s)).await.unwrap();
+        assert_eq!(rows, run(&gateway, &asked(end_s)).await.unwrap(), "{end_s}");
+        seen.push((end_s, rows[0].value.unwrap(), statements() - before == 2));
+    }
+    let stood: Vec<_> = seen.iter().filter(|(.., ran)| !ran).map(|(at, ..)| *at).collect();
+    assert_eq!(stood, [60, 70, 90, 100, 120, 130, 140], "{seen:?}");
+    assert_eq!(seen.iter().map(|(_, value, _)| *value).collect::<Vec<_>>(), [3., 3., 3., 2., 2., 2., 0., 0., 0., 0.]);
+    let later = gate("SELECT count(*) AS value FROM spans", ", min_samples: 1, severity: page");
+    let before = statements();
+    let changed = Ask { gate: Arc::new(later), ..asked(140) };
+    runner.run(changed).await.unwrap();
+    assert_eq!(statements() - before, 1, "another gate of the name is asked");
 }

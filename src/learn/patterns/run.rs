@@ -10,11 +10,10 @@ use datafusion::catalog::TableProvider;
 
 use super::plan::PARAMETERS;
 use crate::clock::Clock;
-use crate::gate::run::WINDOWED;
 use crate::learn::sources::{Ask, Asker};
 use crate::query::gateway::{Resources, Shape};
 use crate::query::params::{self, Param, Params};
-use crate::query::within::{self, Spans, Within};
+use crate::query::within::{self, Spans, Table, Times, Within};
 use crate::query::{self, Gateway, Limits, Statement};
 use crate::store::Reader;
 
@@ -22,6 +21,12 @@ use crate::store::Reader;
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// Rows above which a result is an error.
 pub const MAX_ROWS: usize = 100_000;
+/// Tables beside `spans` and how the implicit window reads them: each row lies in one window.
+const WINDOWED: &[Table] = &[
+    Table { name: "gate_results", by: Times::At("last_tick") },
+    Table { name: "gate_transitions", by: Times::At("tick") },
+    Table { name: "pipeline_definitions", by: Times::At("deployed_at") },
+];
 /// Memory of one run.
 const MEMORY_BYTES: usize = 64 << 20;
 

@@ -1,5 +1,7 @@
 //! Delivery against a receiver that answers as told.
 
+mod chaos;
+
 use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -41,6 +43,7 @@ struct Peer {
     url: String,
     seen: Arc<Mutex<Vec<Request>>>,
     manners: Arc<Mutex<Vec<Manner>>>,
+    accepting: Arc<Mutex<Option<tokio::task::JoinHandle<()>>>>,
 }
 
 impl Peer {
@@ -51,9 +54,30 @@ impl Peer {
             url: format!("http://{}/hook", listener.local_addr().unwrap()),
             seen: Arc::default(),
             manners: Arc::new(Mutex::new(manners.iter().rev().copied().collect())),
+            accepting: Arc::default(),
         };
-        let of_task = peer.clone();
-        tokio::spawn(async move {
+        peer.accept(listener);
+        peer
+    }
+
+    /// It is gone, and its port refuses.
+    async fn stop(&self) {
+        let accepting = self.accepting.lock().unwrap().take();
+        if let Some(accepting) = accepting {
+            accepting.abort();
+            let _ = accepting.await;
+        }
+    }
+
+    /// It is back on its port.
+    async fn start(&self) {
+        let address = self.url.trim_start_matches("http://").trim_end_matches("/hook");
+        self.accept(TcpListener::bind(address).await.unwrap());
+    }
+
+    fn accept(&self, listener: TcpListener) {
+        let of_task = self.clone();
+        let accepting = tokio::spawn(async move {
             loop {
                 let (mut socket, _) = listener.accept().await.unwrap();
                 let peer = of_task.clone();
@@ -94,7 +118,7 @@ impl Peer {
                 });
             }
         });
-        peer
+        *self.accepting.lock().unwrap() = Some(accepting);
     }
 
     fn ids(&self) -> Vec<String> {
@@ -134,7 +158,8 @@ fn bench(receivers: &[(&str, Webhook)]) -> Bench {
     let config = Config { receivers, ..Config::default() };
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let notifier =
-        Notifier::with(&config, journal.clone(), clock.clone(), metrics, Duration::from_millis(300)).unwrap();
+        Notifier::with(&config, journal.clone(), clock.clone(), metrics, client(Duration::from_millis(300)).unwrap())
+            .unwrap();
     Bench { _dir: dir, journal, clock, notifier }
 }
 
@@ -211,6 +236,20 @@ async fn a_message_waits_only_for_its_own_alert() {
     bench.write(&[("hook", notice(1, 1, Status::Resolved)), ("hook", notice(2, 0, Status::Firing))]);
     follower.pass().await.unwrap();
     assert!(peer.ids().contains(&id(2, 0)) && !peer.ids().contains(&id(1, 1)), "{:?}", peer.ids());
+}
+
+#[tokio::test]
+async fn a_message_is_sent_however_many_wait_before_it() {
+    let peer = Peer::new(&[Manner::Answer(500, "retry-after: 60\r\n")]).await;
+    let bench = bench(&[("hook", webhook(&peer.url))]);
+    let many: Vec<_> = (0..2_100).map(|number| ("hook", notice(1, number, Status::Firing))).collect();
+    bench.write(&many);
+    bench.write(&[("hook", notice(2, 0, Status::Firing))]);
+    let follower = bench.follower("hook");
+    follower.pass().await.unwrap();
+    follower.pass().await.unwrap();
+    assert_eq!(peer.ids(), [id(1, 0), id(2, 0)]);
+    assert_eq!(follower.shared.metrics.outbox.with_label_values(&["hook"]).get(), 2_101, "before it was sent");
 }
 
 #[tokio::test]
@@ -321,7 +360,7 @@ async fn a_mark_that_was_lost_sends_the_same_id_again() {
     let bench = bench(&[("hook", webhook(&peer.url))]);
     bench.write(&[("hook", notice(1, 0, Status::Firing))]);
     let follower = bench.follower("hook");
-    let rows = follower.waiting().await.unwrap();
+    let rows = follower.waiting(0).await.unwrap();
     // Sent, and killed before the mark.
     assert!(matches!(follower.send(&rows[0].1.notice).await, Reply::Status { code: 200, .. }));
     bench.drain("hook", 2).await;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
+use datafusion::common::DataFusionError;
+use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -20,8 +22,9 @@ use super::yielding::yielding;
 use crate::query::config::Config;
 use crate::query::error::{Code, Error};
 use crate::query::params::Params;
+use crate::query::prepared::{Bare, Plan, Prepared, What, bare};
 use crate::query::translate::{translate, unknown_table};
-use crate::query::within::Within;
+use crate::query::within::{Instants, Within};
 use crate::query::{guard, session};
 use crate::store::View;
 
@@ -31,6 +34,8 @@ pub(super) struct Job {
     pub params: Params,
     pub as_of_us: Option<i64>,
     pub within: Option<Within>,
+    /// Where the plan of its text is kept, and the session for such plans.
+    pub prepared: Option<(Prepared, Bare)>,
     pub rows: u64,
     pub bytes: u64,
     pub view: View,
@@ -57,34 +62,27 @@ pub(super) async fn run(job: Job, events: mpsc::Sender<Event>) {
     }
 }
 
-async fn steps(job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> {
-    let checked = guard::check(&job.sql, &job.params)?;
-    let view = bounded(job.view, job.as_of_us)?;
+/// A plan that can run, in its session.
+struct Ready {
+    context: SessionContext,
+    physical: Arc<dyn ExecutionPlan>,
+    schema: SchemaRef,
+}
+
+async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> {
+    let view = bounded(std::mem::replace(&mut job.view, View::empty()), job.as_of_us)?;
     let (snapshot_us, parts) = (view.visible_us, view.parts.parts.len());
-    let context = session::open(&view, &job.config, job.now_ns, &job.engine).map_err(|e| translate(&e, "", None))?;
-    drop(view);
-    for (name, table) in job.extra {
-        context.register_table(name.as_str(), table).map_err(|e| translate(&e, "", None))?;
-    }
-    if let Some(within) = &job.within {
-        Box::pin(within.narrow(&context, &job.config)).await.map_err(|e| translate(&e, "", None))?;
-    }
-    if let Some(table) = checked.must_exist.filter(|table| !context.table_exist(table.as_str()).unwrap_or(false)) {
-        return Err(unknown_table(&table, &job.sql, Some(&context)));
-    }
-    let failed = |e| translate(&e, &job.sql, Some(&context));
-    let state = context.state();
-    let planned: Result<LogicalPlan, _> = Box::pin(state.statement_to_plan(checked.statement)).await;
-    let plan = planned.map_err(failed)?;
-    guard::check_plan(&plan)?;
-    let plan = match checked.limitable {
-        true => limited(plan, job.rows).map_err(failed)?,
-        false => plan,
+    let again = match (&job.prepared, &job.within) {
+        (Some((prepared, session)), Some(within)) => again(&job, within, prepared, session, &view).await,
+        _ => None,
     };
-    let physical: Arc<dyn ExecutionPlan> =
-        Box::pin(state.create_physical_plan(&plan)).await.and_then(yielding).map_err(failed)?;
-    let schema = Arc::new(plan.schema().as_arrow().clone());
-    let mut stream = execute_stream(physical.clone(), context.task_ctx()).map_err(failed)?;
+    let Ready { context, physical, schema } = match again {
+        Some(ready) => ready,
+        None => once(&job, &view).await?,
+    };
+    drop(view);
+    let mut stream =
+        execute_stream(physical.clone(), context.task_ctx()).map_err(|e| translate(&e, &job.sql, Some(&context)))?;
     let schema = if stream.schema().fields().len() == schema.fields().len() { stream.schema() } else { schema };
     if events.send(Event::Planned { schema, snapshot_us }).await.is_err() {
         return Ok(());
@@ -106,6 +104,97 @@ async fn steps(job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> {
     // A reader that has gone needs no end.
     let _ = events.send(end).await;
     Ok(())
+}
+
+/// Plans the statement for this run.
+async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
+    let checked = guard::check(&job.sql, &job.params)?;
+    let (context, _) = opened(job, view, Instants::Given).await?;
+    if let Some(table) = checked.must_exist.filter(|table| !context.table_exist(table.as_str()).unwrap_or(false)) {
+        return Err(unknown_table(&table, &job.sql, Some(&context)));
+    }
+    let failed = |e| translate(&e, &job.sql, Some(&context));
+    let state = context.state();
+    let planned: Result<LogicalPlan, _> = Box::pin(state.statement_to_plan(checked.statement)).await;
+    let plan = planned.map_err(failed)?;
+    guard::check_plan(&plan)?;
+    let plan = match checked.limitable {
+        true => limited(plan, job.rows).map_err(failed)?,
+        false => plan,
+    };
+    let physical: Arc<dyn ExecutionPlan> =
+        Box::pin(state.create_physical_plan(&plan)).await.and_then(yielding).map_err(failed)?;
+    let schema = Arc::new(plan.schema().as_arrow().clone());
+    Ok(Ready { context, physical, schema })
+}
+
+/// A session over `view`, with the tables of other modules and what `within` leaves; also the view that stands for
+/// `spans`, if there is one.
+async fn opened(
+    job: &Job,
+    view: &View,
+    instants: Instants,
+) -> Result<(SessionContext, Option<Arc<dyn TableProvider>>), Error> {
+    let failed = |e| translate(&e, "", None);
+    let context = session::open(view, &job.config, job.now_ns, &job.engine).map_err(failed)?;
+    for (name, table) in &job.extra {
+        context.register_table(name.as_str(), table.clone()).map_err(failed)?;
+    }
+    let spans = match &job.within {
+        Some(within) => Some(Box::pin(within.narrow(&context, &job.config, instants)).await.map_err(failed)?),
+        None => None,
+    };
+    Ok((context, spans))
+}
+
+/// The kept plan with the instants and rows of this run. `None` if it has to be planned anew, which also tells why.
+async fn again(job: &Job, within: &Within, prepared: &Prepared, bare_session: &Bare, view: &View) -> Option<Ready> {
+    let what = What::of(&job.sql, &job.params, within, &job.config);
+    let plan = match prepared.get(&what) {
+        Some(plan) => plan?,
+        None => {
+            let plan = Box::pin(keepable(job, &what, view)).await.unwrap_or_else(|error| {
+                tracing::debug!(error = %error.message, "a plan cannot be kept; the statement is planned for each run");
+                None
+            });
+            prepared.keep(what, plan.clone());
+            plan?
+        }
+    };
+    let open = || session::open(&bare(view), &job.config, job.now_ns, &job.engine);
+    let ready = async {
+        let context = bare_session.get(&job.config, open)?;
+        let state = context.state();
+        let plan = plan.bind(&job.params, within, view, &job.config, &state)?;
+        let physical = Box::pin(state.query_planner().create_physical_plan(&plan, &state)).await?;
+        let schema = Arc::new(plan.schema().as_arrow().clone());
+        Ok::<_, DataFusionError>(Ready { context, physical: yielding(physical)?, schema })
+    };
+    match ready.await {
+        Ok(ready) => Some(ready),
+        Err(error) => {
+            tracing::debug!(%error, "a kept plan does not fit; the statement is planned anew");
+            None
+        }
+    }
+}
+
+/// Plans the statement for all runs, over no rows.
+async fn keepable(job: &Job, what: &What, view: &View) -> Result<Option<Arc<Plan>>, Error> {
+    let checked = guard::check(&job.sql, what.params())?;
+    if checked.must_exist.is_some() || !checked.limitable {
+        return Ok(None);
+    }
+    let (context, spans) = opened(job, &bare(view), Instants::Later).await?;
+    let failed = |e| translate(&e, &job.sql, Some(&context));
+    let state = context.state();
+    let planned: Result<LogicalPlan, _> = Box::pin(state.statement_to_plan(checked.statement)).await;
+    let plan = planned.map_err(failed)?;
+    guard::check_plan(&plan)?;
+    let plan = limited(plan, job.rows).and_then(|plan| state.optimize(&plan)).map_err(failed)?;
+    let extra: Vec<&str> = job.extra.iter().map(|(name, _)| name.as_str()).collect();
+    let Some(spans) = spans else { return Ok(None) };
+    Ok(Plan::new(plan, &spans, &extra).map_err(failed)?.map(Arc::new))
 }
 
 /// One row more than allowed, to know whether there are more.

@@ -7,16 +7,21 @@ use super::super::super::state::{Phase, Rule};
 use super::super::super::verdict::Input;
 use super::*;
 
-const TICKS: i64 = 24;
-const PASS: f64 = 0.9;
-const WARN: f64 = 0.5;
-const CLEAR: f64 = 0.95;
+pub(super) const TICKS: i64 = 24;
+pub(super) const PASS: f64 = 0.9;
+pub(super) const WARN: f64 = 0.5;
+pub(super) const CLEAR: f64 = 0.95;
 
 /// Every tick again over all spans by a plain scan, judged by hand, fed to the literal table.
-fn oracle(all: &[(i64, &'static str, bool)], window_s: i64, rule: Rule) -> Vec<(i64, String, Cause)> {
+pub(super) fn oracle(
+    all: &[(i64, &'static str, bool)],
+    window_s: i64,
+    rule: Rule,
+    ticks: i64,
+) -> Vec<(i64, String, Cause)> {
     let mut keys: BTreeMap<&str, (Transcript, u32)> = BTreeMap::new();
     let mut found = Vec::new();
-    for tick in 0..=TICKS {
+    for tick in 0..=ticks {
         let t_s = tick * 30;
         let inside: Vec<_> = all.iter().filter(|(at, ..)| (t_s - window_s..t_s).contains(at)).collect();
         for (_, service, _) in &inside {
@@ -57,7 +62,7 @@ fn oracle(all: &[(i64, &'static str, bool)], window_s: i64, rule: Rule) -> Vec<(
 }
 
 /// Spans in stretches of good, bad, half good and silence, for two services.
-fn history() -> impl Strategy<Value = Vec<(i64, &'static str, bool)>> {
+pub(super) fn history() -> impl Strategy<Value = Vec<(i64, &'static str, bool)>> {
     let stretch = (1_i64..8, 0_u8..5);
     let of = |service: &'static str| {
         prop::collection::vec(stretch.clone(), 3..10).prop_map(move |stretches| {
@@ -84,6 +89,12 @@ fn history() -> impl Strategy<Value = Vec<(i64, &'static str, bool)>> {
         a.retain(|(at, ..)| *at < TICKS * 30);
         a
     })
+}
+
+/// Keys of one tick have no order among each other; what one key does at a tick has.
+pub(super) fn by_key(mut seen: Vec<(i64, String, Cause)>) -> Vec<(i64, String, Cause)> {
+    seen.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    seen
 }
 
 proptest! {
@@ -129,11 +140,6 @@ proptest! {
         let rule = Rule {
             interval_ns: 30 * S, hold_for_ns: hold_s * S, keep_firing_for_ns: keep_s * S, dry_run: false,
         };
-        // Keys of one tick have no order among each other; what one key does at a tick has.
-        let by_key = |mut seen: Vec<(i64, String, Cause)>| {
-            seen.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-            seen
-        };
-        prop_assert_eq!(by_key(daemon.seen()), by_key(oracle(&all, 60, rule)));
+        prop_assert_eq!(by_key(daemon.seen()), by_key(oracle(&all, 60, rule, TICKS)));
     }
 }

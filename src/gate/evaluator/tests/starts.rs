@@ -137,3 +137,62 @@ async fn a_start_within_the_cooldown_is_journaled_and_held_back() {
     daemon.until(3_660).await;
     assert_eq!(starts.due().unwrap().requests[0].episode, 2);
 }
+
+#[tokio::test]
+async fn a_gate_that_gets_on_fail_while_an_episode_is_open_starts_its_pipeline_once() {
+    let with = repaired(60);
+    let without = Gate { on_fail: None, ..with.clone() };
+    let mut daemon = Daemon::new(vec![every_30s(vec![without.clone()])]);
+    for (from, to, good) in [(0, 240, false), (240, 330, true), (330, 900, false)] {
+        daemon.store.take(spans("a", from, to, good));
+    }
+    daemon.store.take(spans("b", 0, 900, true));
+    daemon.until(60).await;
+    assert!(daemon.starts().due().unwrap().requests.is_empty());
+    let restart = |daemon: &mut Daemon, gate: &Gate| {
+        daemon.kill();
+        daemon.groups[0].gates[0] = gate.clone();
+        daemon.start();
+    };
+    restart(&mut daemon, &with);
+    assert!(daemon.starts().due().unwrap().requests.is_empty(), "not before its breach is seen again");
+    daemon.until(90).await;
+    let due = daemon.starts().due().unwrap().requests;
+    let [request] = due.as_slice() else { panic!("{due:?}") };
+    assert_eq!((request.episode, request.key.as_str(), request.t_ns), (1, "service=a", (BEGIN_S + 60) * S));
+    let variables: serde_json::Value = serde_json::from_str(&request.variables).unwrap();
+    assert_eq!((&variables["value"], &variables["service"]), (&0.0.into(), &"a".into()));
+    assert!(daemon.starts().answer(request, &Answer::Started(7)).unwrap());
+    // Taken away and given again, within the same episode.
+    for gate in [&without, &with] {
+        restart(&mut daemon, gate);
+        daemon.until(daemon.now_s() + 60).await;
+        assert!(daemon.starts().due().unwrap().requests.is_empty());
+    }
+    assert_eq!(daemon.seen().len(), 1, "{:?}", daemon.seen());
+    daemon.until(450).await;
+    let causes: Vec<_> = daemon.seen().into_iter().map(|(_, _, cause)| cause).collect();
+    assert_eq!(causes, [Cause::Firing, Cause::Passed, Cause::Firing]);
+    assert_eq!(daemon.outbox()[1].notice.pipeline, Some(("regenerate".to_owned(), Some(7))));
+    let row = daemon.journal().snapshot().unwrap().start(request.alert, 2).unwrap().unwrap();
+    assert_eq!(row.state, StartState::Due, "the next episode asks by itself");
+}
+
+#[tokio::test]
+async fn on_fail_comes_late_only_to_levels_it_is_for() {
+    let warning = |on_warn| {
+        let mut gate = Gate { warn: Some(comparison(Test::AtLeast(0.0))), ..repaired(60) };
+        gate.on_fail.as_mut().unwrap().on_warn = on_warn;
+        gate
+    };
+    let mut daemon = Daemon::new(vec![every_30s(vec![Gate { on_fail: None, ..warning(false) }])]);
+    daemon.store.take(spans("a", 0, 900, false));
+    daemon.until(60).await;
+    for (on_warn, starts) in [(false, 0), (true, 1)] {
+        daemon.kill();
+        daemon.groups[0].gates[0] = warning(on_warn);
+        daemon.start();
+        daemon.until(daemon.now_s() + 60).await;
+        assert_eq!(daemon.starts().due().unwrap().requests.len(), starts, "{on_warn}");
+    }
+}

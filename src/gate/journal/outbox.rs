@@ -1,0 +1,129 @@
+//! How much waits for each receiver, and what goes when it is too much (gates.md 9, limits).
+//!
+//! Duty: count messages and bytes of each receiver, and remove what may go. Guarantee: a message that is still tried never
+//! goes, however full the outbox is; what goes are dead letters, the oldest first. Left to others: writing and sending.
+
+use std::collections::BTreeMap;
+
+use redb::{ReadableTable as _, WriteTransaction};
+
+use super::rows::{OutboxRow, decode};
+use super::{Error, OUTBOX};
+
+/// Most of one receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+}
+
+pub(super) const LIMITS: Limits = Limits { messages: 100_000, bytes: 256 << 20 };
+/// Of so many messages of the limit one more goes, so that the next ones find room without a search.
+const ONE_MORE_OF: u64 = 100;
+
+/// What is kept for one receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Messages, dead letters among them.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Messages that are not tried any more.
+    pub dead: u64,
+}
+
+/// By receiver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sizes(BTreeMap<String, Size>);
+
+impl Sizes {
+    /// Those of the file.
+    pub(super) fn read(tx: &WriteTransaction) -> Result<Self, Error> {
+        let mut sizes = Self::default();
+        for entry in tx.open_table(OUTBOX)?.iter()? {
+            let (key, row) = entry?;
+            let is_dead = decode::<OutboxRow>(row.value())?.dead.is_some();
+            sizes.came(key.value().0, row.value().len(), is_dead);
+        }
+        Ok(sizes)
+    }
+
+    pub(super) fn of(&self, receiver: &str) -> Size {
+        self.0.get(receiver).copied().unwrap_or_default()
+    }
+
+    pub(super) fn came(&mut self, receiver: &str, bytes: usize, is_dead: bool) {
+        let size = self.0.entry(receiver.to_owned()).or_default();
+        size.messages += 1;
+        size.bytes += bytes as u64;
+        size.dead += u64::from(is_dead);
+    }
+
+    pub(super) fn went(&mut self, receiver: &str, bytes: usize, is_dead: bool) {
+        let size = self.0.entry(receiver.to_owned()).or_default();
+        size.messages = size.messages.saturating_sub(1);
+        size.bytes = size.bytes.saturating_sub(bytes as u64);
+        size.dead = size.dead.saturating_sub(u64::from(is_dead));
+    }
+
+    fn any_dead(&self) -> bool {
+        self.0.values().any(|size| size.dead > 0)
+    }
+
+    /// Removes the oldest dead letters of receivers that are over `limits`.
+    pub(super) fn trim(&mut self, tx: &WriteTransaction, limits: Limits) -> Result<(), Error> {
+        let over: Vec<String> =
+            self.0.iter().filter(|(_, size)| size.surplus(limits)).map(|(r, _)| r.clone()).collect();
+        for receiver in over {
+            let mut table = tx.open_table(OUTBOX)?;
+            let mut gone = Vec::new();
+            let (mut left, mut more) = (self.of(&receiver), limits.messages / ONE_MORE_OF);
+            for entry in table.range((receiver.as_str(), 0)..=(receiver.as_str(), u64::MAX))? {
+                if left.dead == 0 || (more == 0 && !left.surplus(limits)) {
+                    break;
+                }
+                let (key, row) = entry?;
+                if decode::<OutboxRow>(row.value())?.dead.is_some() {
+                    more -= u64::from(!left.surplus(limits));
+                    self.went(&receiver, row.value().len(), true);
+                    left = self.of(&receiver);
+                    gone.push(key.value().1);
+                }
+            }
+            for sequence in &gone {
+                table.remove((receiver.as_str(), *sequence))?;
+            }
+            tracing::warn!(%receiver, removed = gone.len(), "the outbox is full; dead letters were removed");
+        }
+        Ok(())
+    }
+
+    /// Removes dead letters written before `before_ns`.
+    pub(super) fn prune(&mut self, tx: &WriteTransaction, before_ns: i64) -> Result<(), Error> {
+        if !self.any_dead() {
+            return Ok(());
+        }
+        let mut gone = Vec::new();
+        let mut table = tx.open_table(OUTBOX)?;
+        for entry in table.iter()? {
+            let (key, row) = entry?;
+            let of: OutboxRow = decode(row.value())?;
+            if of.dead.is_some() && of.written_ns < before_ns {
+                let (receiver, sequence) = key.value();
+                self.went(receiver, row.value().len(), true);
+                gone.push((receiver.to_owned(), sequence));
+            }
+        }
+        for (receiver, sequence) in gone {
+            table.remove((receiver.as_str(), sequence))?;
+        }
+        Ok(())
+    }
+}
+
+impl Size {
+    /// Whether it is over `limits` and something of it may go.
+    const fn surplus(&self, limits: Limits) -> bool {
+        self.dead > 0 && (self.messages > limits.messages || self.bytes > limits.bytes)
+    }
+}
