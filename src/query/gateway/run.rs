@@ -15,6 +15,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use super::cut::Cut;
+use super::recursion::bounded as bounded_recursion;
 use super::stats::Stats;
 use super::yielding::yielding;
 use crate::query::config::Config;
@@ -81,8 +82,11 @@ async fn steps(job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> {
         true => limited(plan, job.rows).map_err(failed)?,
         false => plan,
     };
-    let physical: Arc<dyn ExecutionPlan> =
-        Box::pin(state.create_physical_plan(&plan)).await.and_then(yielding).map_err(failed)?;
+    let physical: Arc<dyn ExecutionPlan> = Box::pin(state.create_physical_plan(&plan))
+        .await
+        .and_then(yielding)
+        .and_then(bounded_recursion)
+        .map_err(failed)?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
     let mut stream = execute_stream(physical.clone(), context.task_ctx()).map_err(failed)?;
     let schema = if stream.schema().fields().len() == schema.fields().len() { stream.schema() } else { schema };
