@@ -6,6 +6,7 @@
 
 mod decode;
 mod load;
+mod semconv;
 mod store;
 
 use std::hint::black_box;
@@ -31,6 +32,7 @@ fn main() {
     let filters: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let bench = Bench { filters };
     decode::run(&bench);
+    semconv::run(&bench);
     store::run(&bench);
 }
 
