@@ -22,7 +22,24 @@ pub fn body(seed: u64, spans: usize, attributes: usize) -> Vec<u8> {
     request(seed, spans, attributes).encode_to_vec()
 }
 
-const KEYS: [&str; 20] = [
+/// As [`body`], of spans that say in turn that they are of one of `types` types of [`span_type`].
+pub fn typed(seed: u64, spans: usize, attributes: usize, types: usize) -> Vec<u8> {
+    let mut request = request(seed, spans, attributes);
+    let all = request.resource_spans.iter_mut().flat_map(|of| &mut of.scope_spans).flat_map(|of| &mut of.spans);
+    for (at, span) in all.enumerate() {
+        let value = AnyValue { value: Some(Value::StringValue(span_type(at % types))) };
+        span.attributes.push(KeyValue { key: "otel.span.type".to_owned(), value: Some(value), ..KeyValue::default() });
+    }
+    request.encode_to_vec()
+}
+
+/// The name of a type of spans.
+pub fn span_type(at: usize) -> String {
+    format!("bench.span{at}")
+}
+
+/// The attributes of a span, in this order.
+pub const KEYS: [&str; 20] = [
     "http.request.method",
     "http.response.status_code",
     "url.path",

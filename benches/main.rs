@@ -7,6 +7,7 @@
 mod decode;
 mod gates;
 mod load;
+mod semconv;
 mod store;
 
 use std::hint::black_box;
@@ -32,6 +33,7 @@ fn main() {
     let filters: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let bench = Bench { filters };
     decode::run(&bench);
+    semconv::run(&bench);
     store::run(&bench);
     gates::run(&bench);
 }

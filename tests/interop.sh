@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What is heavier than CI allows: the crash loop at 200 rounds, a minute of decoder fuzzing.
+# What is heavier than CI allows: the crash loop at 200 rounds, a minute of decoder fuzzing, the unit tests that are ignored.
 #
 # usage: tests/interop.sh [--rounds N]
 set -euo pipefail
@@ -10,3 +10,6 @@ if [ "${1:-}" = --rounds ]; then
 fi
 export CRASH_ROUNDS=$rounds FUZZ_SECONDS=60
 tests/run.sh --test it -- --nocapture crash:: decoder::
+
+# The unit tests that take a minute each: a stop of the engine at every write, choose_variant on every small table.
+tests/run.sh --lib -- --ignored | grep -a '^test '

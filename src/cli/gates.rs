@@ -9,6 +9,7 @@ use clap::Subcommand;
 
 use super::exit::Exit;
 use super::output::Output;
+use super::sql::ask::Daemon;
 use super::{exit, sources, sql};
 use crate::clock::Clock;
 use crate::engine::library::message_starts;
@@ -50,19 +51,13 @@ pub struct Check {
 
 /// How the daemon is asked.
 #[derive(Debug, clap::Args)]
-pub struct Daemon {
+pub struct Asked {
     /// Format of the rows: box on a terminal, else ndjson
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
     pub output: Option<Output>,
-    /// Address of the daemon's API; without it, the local daemon
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    pub url: Option<String>,
-    /// Data folder whose daemon is meant
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// File with the token to send, where the daemon wants one
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: Daemon,
 }
 
 /// Flags of `gates list`.
@@ -70,7 +65,7 @@ pub struct Daemon {
 pub struct List {
     /// How the daemon is asked.
     #[command(flatten)]
-    pub daemon: Daemon,
+    pub asked: Asked,
 }
 
 /// Flags of `gates show`.
@@ -81,7 +76,7 @@ pub struct Show {
     pub gate: String,
     /// How the daemon is asked.
     #[command(flatten)]
-    pub daemon: Daemon,
+    pub asked: Asked,
 }
 
 const LIST: &str = "SELECT gate, key, phase, level, episode, active_at, fired_at, last_outcome, last_value \
@@ -98,18 +93,17 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Resu
     match args.command {
         Command::Check(check) => checked(&check),
         Command::List(list) => {
-            ask(LIST, Vec::new(), list.daemon, data_folder, clock).await?;
+            ask(LIST, Vec::new(), list.asked, data_folder, clock).await?;
             Ok(Exit::Good)
         }
         Command::Show(show) => {
-            let Daemon { output, url, data, token_file } = show.daemon;
-            let folder = data.clone().unwrap_or_else(|| data_folder.clone());
-            let target = sql::ask::Target::of(url.clone(), token_file.clone(), &folder).map_err(exit::Failure::from)?;
+            let Asked { output, daemon } = show.asked;
+            let target = daemon.clone().target(data_folder.clone()).map_err(exit::Failure::from)?;
             must_exist(&target, &show.gate).await?;
             let gate = serde_json::Value::String(show.gate).to_string();
             for statement in [STATE, RESULTS] {
-                let daemon = Daemon { output, url: url.clone(), data: data.clone(), token_file: token_file.clone() };
-                ask(statement, vec![format!("gate={gate}")], daemon, data_folder.clone(), clock.clone()).await?;
+                let asked = Asked { output, daemon: daemon.clone() };
+                ask(statement, vec![format!("gate={gate}")], asked, data_folder.clone(), clock.clone()).await?;
             }
             Ok(Exit::Good)
         }
@@ -131,23 +125,22 @@ async fn must_exist(target: &sql::ask::Target, gate: &str) -> Result<(), exit::F
 async fn ask(
     statement: &str,
     params: Vec<String>,
-    daemon: Daemon,
+    asked: Asked,
     data_folder: PathBuf,
     clock: Clock,
 ) -> Result<(), exit::Failure> {
+    let Daemon { url, data, token_file } = asked.daemon;
     let args = sql::Args {
         sql: Some(statement.to_owned()),
         command: None,
-        output: daemon.output,
-        url: daemon.url,
-        data: None,
+        output: asked.output,
+        // The daemon of a folder is found by its `run.json`.
+        source: sql::ask::Source { url, data: None, token_file },
         params,
         limit: None,
         timeout: None,
-        token_file: daemon.token_file,
     };
-    // The daemon of a folder is found by its `run.json`.
-    Ok(sql::run(args, daemon.data.unwrap_or(data_folder), clock).await?)
+    Ok(sql::run(args, data.unwrap_or(data_folder), clock).await?)
 }
 
 fn checked(check: &Check) -> anyhow::Result<Exit> {

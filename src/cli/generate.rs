@@ -121,7 +121,8 @@ fn registry(text: &str) -> anyhow::Result<Registry> {
         let exit = if error.class() == Class::NotFound { Exit::Io } else { Exit::Config };
         Failure::new(exit, error.to_string())
     };
-    let source = semconv::Source::parse(text).map_err(failure)?;
+    // A name that is not shipped is a wrong setting, not a folder that cannot be read.
+    let source = semconv::Source::parse(text).map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
     let loaded = semconv::Registry::load(&source, pipelines_dir().as_deref()).map_err(failure)?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");

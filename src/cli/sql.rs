@@ -7,7 +7,7 @@ pub mod ask;
 mod failure;
 mod offline;
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,12 +39,9 @@ pub struct Args {
     /// Format of the rows: box on a terminal, else ndjson
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
     pub output: Option<Output>,
-    /// Address of the daemon's API, e.g. http://localhost:8080; without it, the local daemon
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    pub url: Option<String>,
-    /// Read this data folder itself, without the daemon
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    /// Who answers.
+    #[command(flatten)]
+    pub source: ask::Source,
     /// A value for `$name`; may be given more than once
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
@@ -54,9 +51,6 @@ pub struct Args {
     /// Longest time to wait, e.g. 10s
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
-    /// File with the token to send, where the daemon wants one
-    #[arg(long, value_name = "FILE", conflicts_with = "data")]
-    pub token_file: Option<PathBuf>,
 }
 
 /// What to ask, whoever answers.
@@ -82,8 +76,7 @@ pub enum Rows {
 ///
 /// Errors: with the exit code of sql.md 9.1: 1 query, 2 usage, 3 limit or timeout, 69 daemon, 74 data folder.
 pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<(), Failure> {
-    let terminal = io::stdout().is_terminal();
-    let output = args.output.unwrap_or(if terminal { Output::Box } else { Output::Ndjson });
+    let output = Output::chosen(args.output);
     let mut out = io::BufWriter::new(io::stdout());
     match to(&mut out, output, args, data_folder, clock).await {
         // The reader of a pipe had enough.
@@ -107,10 +100,11 @@ async fn to(
         sql: args.sql.or(args.command).unwrap_or_default(),
     };
     let sql = ask.sql.clone();
-    let mut rows = match args.data {
+    let ask::Source { url, data, token_file } = args.source;
+    let mut rows = match data {
         Some(dir) => Rows::Offline(Box::new(offline::run(&dir, &ask, clock).await?)),
         None => {
-            let target = ask::Target::of(args.url, args.token_file, &data_folder)?;
+            let target = ask::Target::of(url, token_file, &data_folder)?;
             Rows::Daemon(Box::new(ask::run(&target, &ask).await?))
         }
     };

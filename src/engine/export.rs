@@ -4,7 +4,7 @@
 //! Guarantee: ids and content depend on events alone, so that what is sent again is the same; values of variables are
 //! never in them. Left to others: encoding and delivery (the function), and dedup by identity (the store).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bpmn::core::{Body, Cause, Event, StateView};
@@ -14,12 +14,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::ids::{self, Part};
+use super::store::Logged;
 use super::{Engine, Store};
 
 /// Name of the cursor: the last event whose spans are taken.
 const CURSOR: &str = "export_cursor";
 /// Events read at a time.
 const PAGE: usize = 4_096;
+/// Open runs whose events need not be read again.
+const KEPT_RUNS: usize = 1_024;
 /// Waits after a refusal, doubled from the first to the second.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
@@ -102,29 +105,22 @@ pub type Deliver = Box<dyn Fn(Request) -> BoxFuture<'static, Result<(), String>>
 /// Errors: the file cannot be read.
 pub async fn run(engine: &Engine, deliver: Deliver, stop: CancellationToken) -> Result<(), Error> {
     let mut commits = engine.subscribe();
-    let mut cursor = engine.store().cursor(CURSOR)?.unwrap_or(0);
+    let mut spans = Spans::after(engine.store(), engine.store().cursor(CURSOR)?.unwrap_or(0))?;
     loop {
-        let mut wait = AGAIN.0;
-        while let Some((request, last_seq)) = next(engine.store(), cursor)? {
+        while let Some((request, last_seq)) = spans.next()? {
             if request.spans.is_empty() {
                 // nothing to send twice: not worth a write
-                cursor = last_seq;
                 continue;
             }
-            match deliver(request).await {
-                Ok(()) => {
-                    cursor = last_seq;
-                    engine.store().set_cursor(CURSOR, cursor)?;
-                    wait = AGAIN.0;
-                }
-                Err(reason) => {
-                    tracing::warn!(reason, "spans of pipeline runs were refused and will be sent again");
-                    tokio::select! {
-                        () = stop.cancelled() => return Ok(()),
-                        () = tokio::time::sleep(wait) => wait = (wait * 2).min(AGAIN.1),
-                    }
+            let mut wait = AGAIN.0;
+            while let Err(reason) = deliver(request.clone()).await {
+                tracing::warn!(reason, "spans of pipeline runs were refused and will be sent again");
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(AGAIN.1),
                 }
             }
+            engine.store().set_cursor(CURSOR, last_seq)?;
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -133,40 +129,106 @@ pub async fn run(engine: &Engine, deliver: Deliver, stop: CancellationToken) -> 
     }
 }
 
-/// The first commit after event `cursor`, and the number of its last event.
-pub fn next(store: &Store, cursor: u64) -> Result<Option<(Request, u64)>, Error> {
-    let mut from = cursor + 1;
-    let mut commit: Vec<Event> = Vec::new();
-    'pages: loop {
-        let page = store.events(from, PAGE)?;
-        let Some(last) = page.last().map(|logged| logged.event.seq) else { break };
-        for logged in page {
-            if logged.first && !commit.is_empty() {
-                break 'pages;
+/// The spans of commits, one after the other. What open runs need is kept, so that each event is read once; of a run
+/// that began before, its earlier events are read once more.
+pub struct Spans {
+    store: Store,
+    engine_id: [u8; 16],
+    /// Last event that was read.
+    read: u64,
+    /// Events behind it that are read already.
+    page: VecDeque<Logged>,
+    runs: BTreeMap<u64, Trace>,
+}
+
+impl std::fmt::Debug for Spans {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spans").field("read", &self.read).field("runs", &self.runs.len()).finish_non_exhaustive()
+    }
+}
+
+impl Spans {
+    /// Those of the commits after event `cursor`.
+    ///
+    /// Errors: the file cannot be read.
+    pub fn after(store: &Store, cursor: u64) -> Result<Self, Error> {
+        let view = store.view()?;
+        let engine_id = (&view as &dyn StateView).meta().engine_id;
+        view.failed()?;
+        Ok(Self { store: store.clone(), engine_id, read: cursor, page: VecDeque::new(), runs: BTreeMap::new() })
+    }
+
+    /// The next commit, and the number of its last event; `None` until there is another.
+    ///
+    /// Errors: the file cannot be read.
+    pub fn next(&mut self) -> Result<Option<(Request, u64)>, Error> {
+        let commit = self.commit()?;
+        let (Some(first_seq), Some(last_seq)) = (commit.first().map(|e| e.seq), commit.last().map(|e| e.seq)) else {
+            return Ok(None);
+        };
+        let mut spans = Vec::new();
+        for event in &commit {
+            let Some(run) = event.body.instance() else { continue };
+            self.begin(run, first_seq)?;
+            let Some(trace) = self.runs.get_mut(&run) else { continue };
+            trace.take(event);
+            trace.newest = event.seq;
+            spans.append(&mut trace.spans);
+            let ended = matches!(
+                event.body,
+                Body::InstanceCompleted { .. } | Body::InstanceFailed { .. } | Body::InstanceCancelled { .. }
+            );
+            if ended {
+                self.runs.remove(&run);
             }
+        }
+        while self.runs.len() > KEPT_RUNS {
+            let idle = self.runs.iter().min_by_key(|(_, trace)| trace.newest).map(|(run, _)| *run);
+            self.runs.remove(&idle.expect("there are more than none"));
+        }
+        Ok(Some((Request { engine_id: self.engine_id, first_seq, spans }, last_seq)))
+    }
+
+    /// The events of the next commit; empty if there is none.
+    fn commit(&mut self) -> Result<Vec<Event>, Error> {
+        let mut commit = Vec::new();
+        loop {
+            if self.page.is_empty() {
+                self.page = self.store.events(self.read + 1, PAGE)?.into();
+            }
+            match self.page.front() {
+                Some(logged) if commit.is_empty() || !logged.first => {}
+                // A commit is there whole or not at all: the next one begins, or this was the last.
+                _ => return Ok(commit),
+            }
+            let logged = self.page.pop_front().expect("the front was looked at");
+            self.read = logged.event.seq;
             commit.push(logged.event);
         }
-        from = last + 1;
     }
-    let (Some(first_seq), Some(last_seq)) = (commit.first().map(|e| e.seq), commit.last().map(|e| e.seq)) else {
-        return Ok(None);
-    };
-    let engine_id = (&store.view()? as &dyn StateView).meta().engine_id;
-    let runs: BTreeSet<u64> = commit.iter().filter_map(|event| event.body.instance()).collect();
-    let mut spans = Vec::new();
-    for run in runs {
-        let mut trace =
-            Trace { engine_id, run, first_seq, row: Run::default(), open: BTreeMap::new(), spans: Vec::new() };
-        for seq in store.events_of(run)?.into_iter().take_while(|seq| *seq <= last_seq) {
-            for logged in store.events(seq, 1)? {
+
+    /// Makes sure that what happened in `run` before event `first_seq` is known.
+    fn begin(&mut self, run: u64, first_seq: u64) -> Result<(), Error> {
+        if self.runs.contains_key(&run) {
+            return Ok(());
+        }
+        let mut trace = Trace {
+            engine_id: self.engine_id,
+            run,
+            row: Run::default(),
+            open: BTreeMap::new(),
+            spans: Vec::new(),
+            newest: first_seq,
+        };
+        for seq in self.store.events_of(run)?.into_iter().take_while(|seq| *seq < first_seq) {
+            for logged in self.store.events(seq, 1)? {
                 trace.take(&logged.event);
             }
         }
-        spans.extend(trace.spans);
+        trace.spans.clear();
+        self.runs.insert(run, trace);
+        Ok(())
     }
-    spans.sort_by_key(|(seq, _)| *seq);
-    let spans = spans.into_iter().map(|(_, span)| span).collect();
-    Ok(Some((Request { engine_id, first_seq, spans }, last_seq)))
 }
 
 /// What the spans of a run need to know of it.
@@ -195,14 +257,16 @@ struct Open {
     before: Option<[u8; 8]>,
 }
 
-/// One run's events on their way to spans; those from `first_seq` on give spans.
+/// One run's events on their way to spans.
 struct Trace {
     engine_id: [u8; 16],
     run: u64,
-    first_seq: u64,
     row: Run,
     open: BTreeMap<u64, Open>,
-    spans: Vec<(u64, StepSpan)>,
+    /// Of the events taken since they were last fetched.
+    spans: Vec<StepSpan>,
+    /// Number of the newest event taken.
+    newest: u64,
 }
 
 fn text(text: impl Into<String>) -> Value {
@@ -233,7 +297,7 @@ impl Trace {
                 span.parent_span_id = Some(self.id(self.run, Part::Whole, 0));
                 span.attributes = self.workflow("weavergen.workflow.start");
                 span.links = trigger.as_ref().map(|trigger| trigger.links.clone()).unwrap_or_default();
-                self.give(event, span);
+                self.spans.push(span);
             }
             Body::InstanceCompleted { .. } => self.end(event, "completed", "success", None),
             Body::InstanceFailed { code, .. } => self.end(event, "failed", "failure", Some(code.clone())),
@@ -331,12 +395,6 @@ impl Trace {
         }
     }
 
-    fn give(&mut self, event: &Event, span: StepSpan) {
-        if event.seq >= self.first_seq {
-            self.spans.push((event.seq, span));
-        }
-    }
-
     /// On the activation, or on the run.
     fn moment(&mut self, owner: u64, at_ms: i64, name: &'static str, attributes: Vec<(&'static str, Value)>) {
         let moment = Moment { at_ns: ns(at_ms), name, attributes };
@@ -378,7 +436,7 @@ impl Trace {
         }
         span.attributes.extend(event.actor.as_ref().map(|actor| ("bpmn.actor", text(actor))));
         span.moments = std::mem::take(&mut self.row.moments);
-        self.give(event, span);
+        self.spans.push(span);
     }
 
     fn step(&mut self, event: &Event, element: u64, result: &str, cause: Option<&String>) {
@@ -410,7 +468,7 @@ impl Trace {
             span.error = Some(code);
         }
         span.moments = open.moments;
-        self.give(event, span);
+        self.spans.push(span);
     }
 
     fn attempt(&mut self, event: &Event, element: u64, result: &str, message: Option<&String>) {
@@ -445,6 +503,6 @@ impl Trace {
         if let Some(open) = self.open.get_mut(&element) {
             open.before = Some(span.span_id);
         }
-        self.give(event, span);
+        self.spans.push(span);
     }
 }

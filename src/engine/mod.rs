@@ -20,6 +20,7 @@ pub mod starts;
 pub mod store;
 pub mod tables;
 pub mod trigger;
+pub mod wanted;
 
 mod writer;
 

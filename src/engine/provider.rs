@@ -10,11 +10,12 @@ use arrow::array::{Array as _, ArrayRef, AsArray as _, FixedSizeBinaryBuilder, R
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::common::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::Store;
 use super::tables::Table;
+use super::wanted::Wanted;
 
 /// All tables of the engine by name, for the query gateway.
 pub fn providers(store: &Store) -> Vec<(String, Arc<dyn TableProvider>)> {
@@ -41,6 +42,14 @@ impl TableProvider for EngineTable {
         TableType::Base
     }
 
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let pushed = |filter: &&Expr| match self.table {
+            Table::Runs | Table::Steps if Wanted::knows(filter) => TableProviderFilterPushDown::Inexact,
+            _ => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(pushed).collect())
+    }
+
     async fn scan(
         &self,
         session: &dyn Session,
@@ -49,12 +58,13 @@ impl TableProvider for EngineTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (table, store, schema) = (self.table, self.store.clone(), self.schema.clone());
+        let wanted = Wanted::of(filters);
         let read = tokio::task::spawn_blocking(move || {
-            let rows = table.rows(&store).map_err(|error| DataFusionError::External(Box::new(error)))?;
+            let rows = table.rows(&store, &wanted).map_err(|error| DataFusionError::External(Box::new(error)))?;
             with_ids(&rows, schema)
         });
         let rows = read.await.map_err(|error| DataFusionError::External(Box::new(error)))??;
-        MemTable::try_new(self.schema(), vec![vec![rows]])?.scan(session, projection, filters, limit).await
+        MemTable::try_new(self.schema(), vec![vec![rows]])?.scan(session, projection, &[], limit).await
     }
 }
 

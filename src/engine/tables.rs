@@ -12,6 +12,7 @@ use bpmn::core::{Key, Row, StateView, hash};
 use super::error::Error;
 use super::ids::{self, Part};
 use super::store::Store;
+use super::wanted::Wanted;
 
 /// Columns: name, type, whether they may be null.
 type Columns = &'static [(&'static str, Column, bool)];
@@ -124,14 +125,14 @@ impl Table {
         Arc::new(Schema::new(self.columns().iter().map(field).collect::<Vec<_>>()))
     }
 
-    /// Its rows as committed.
+    /// Its rows as committed, those that are wanted and maybe more.
     ///
     /// Errors: the file cannot be read.
-    pub fn rows(self, store: &Store) -> Result<RecordBatch, Error> {
+    pub fn rows(self, store: &Store, wanted: &Wanted) -> Result<RecordBatch, Error> {
         let mut rows = Rows { columns: self.columns(), cells: Vec::new() };
         match self {
-            Self::Runs => runs(store, &mut rows)?,
-            Self::Steps => steps(store, &mut rows)?,
+            Self::Runs => runs(store, wanted, &mut rows)?,
+            Self::Steps => steps(store, wanted, &mut rows)?,
             Self::Incidents => incidents(store, &mut rows)?,
             Self::Definitions => definitions(store, &mut rows)?,
         }
@@ -191,9 +192,9 @@ impl Rows {
     }
 }
 
-fn runs(store: &Store, rows: &mut Rows) -> Result<(), Error> {
+fn runs(store: &Store, wanted: &Wanted, rows: &mut Rows) -> Result<(), Error> {
     let engine_id = engine_id(store)?;
-    for (run, row) in store.runs()? {
+    for (run, row) in store.runs_in(wanted.runs.clone(), wanted.since_ms)? {
         rows.key(run);
         rows.text(row.process);
         rows.number(Some(i64::from(row.version)));
@@ -217,10 +218,10 @@ fn runs(store: &Store, rows: &mut Rows) -> Result<(), Error> {
     Ok(())
 }
 
-fn steps(store: &Store, rows: &mut Rows) -> Result<(), Error> {
+fn steps(store: &Store, wanted: &Wanted, rows: &mut Rows) -> Result<(), Error> {
     let engine_id = engine_id(store)?;
     let mut of: Option<(u64, String)> = None;
-    for ((run, element), row) in store.steps()? {
+    for ((run, element), row) in store.steps(wanted.runs.clone())? {
         if of.as_ref().is_none_or(|(known, _)| *known != run) {
             of = Some((run, store.run(run)?.map(|run| run.process).unwrap_or_default()));
         }

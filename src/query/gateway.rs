@@ -5,6 +5,7 @@
 //! work. Left to others: bytes of a format (`render`), identities (`access`), who may raise a limit.
 
 mod cut;
+mod recursion;
 mod run;
 mod stats;
 mod yielding;

@@ -6,6 +6,7 @@
 
 mod allow;
 pub mod attributes;
+mod caps;
 pub mod config;
 mod derived;
 pub mod error;

@@ -19,17 +19,18 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 
 use super::allow;
 use super::attributes::planner::AttributePlanner;
 use super::attributes::rule::AttributeTypes;
 use super::attributes::typing::Types;
+use super::caps::{BATCH_ROWS, Caps, Constants};
 use super::config::Config;
 use super::events::NestedTable;
 use super::functions;
-use super::functions::capped::{Capped, Growth};
+use super::functions::capped::aggregates::capped;
 use super::functions::numeric::{Numeric, is_numeric};
 use super::information_schema::InformationSchema;
 use super::lenient;
@@ -93,7 +94,7 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
         .with_catalog_list(Arc::new(datafusion::catalog::MemoryCatalogProviderList::new()))
         .with_expr_planners(planners)
         .with_analyzer_rules(analyzer_rules())
-        .with_optimizer_rules(lenient::optimizer_rules())
+        .with_optimizer_rules(optimizer_rules())
         .with_scalar_functions(scalar_functions(now_ns))
         .with_aggregate_functions(aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())
@@ -138,7 +139,7 @@ fn session_config(config: &Config) -> Result<SessionConfig> {
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
         .with_information_schema(false)
-        .with_batch_size(8192)
+        .with_batch_size(BATCH_ROWS)
         .with_target_partitions(config.threads.max(1));
     let options = session.options_mut();
     options.set("datafusion.sql_parser.dialect", "postgresql")?;
@@ -151,19 +152,26 @@ fn session_config(config: &Config) -> Result<SessionConfig> {
     Ok(session)
 }
 
-/// The engine's rules with ours before type coercion, which would cast text to numbers.
+/// The engine's rules with ours: types before coercion, which would cast text to numbers, and caps after it.
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     let before = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
     rules.insert(before, Arc::new(AttributeTypes));
+    rules.push(Arc::new(Caps));
+    rules
+}
+
+/// The engine's rules and a last look at what they folded.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = lenient::optimizer_rules();
+    rules.push(Arc::new(Constants));
     rules
 }
 
 fn scalar_functions(now_ns: i64) -> Vec<Arc<ScalarUDF>> {
-    let wrap = |function: Arc<ScalarUDF>| match Growth::of(function.name()) {
-        Some(growth) => Arc::new(ScalarUDF::from(Capped::new(function, growth))),
-        None if is_numeric(function.name()) => Arc::new(ScalarUDF::from(Numeric::new(function))),
-        None => function,
+    let wrap = |function: Arc<ScalarUDF>| match is_numeric(function.name()) {
+        true => Arc::new(ScalarUDF::from(Numeric::new(function))),
+        false => function,
     };
     let engine = SessionStateDefaults::default_scalar_functions().into_iter();
     let mut functions: Vec<_> = engine.filter(|function| allow::scalar(function.name())).map(wrap).collect();
@@ -173,7 +181,7 @@ fn scalar_functions(now_ns: i64) -> Vec<Arc<ScalarUDF>> {
 
 fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
     let engine = SessionStateDefaults::default_aggregate_functions().into_iter();
-    let mut all: Vec<_> = engine.filter(|function| allow::aggregate(function.name())).collect();
+    let mut all: Vec<_> = engine.filter(|function| allow::aggregate(function.name())).map(capped).collect();
     all.extend(functions::aggregates());
     all
 }

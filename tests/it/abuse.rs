@@ -260,6 +260,67 @@ fn sql_that_cannot_or_must_not_run_says_where_and_why() {
     victim.lives("refused statements");
 }
 
+/// Most memory that the process ever had, in bytes.
+fn peak(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn sql_that_makes_much_of_little_ends_in_its_error_and_takes_little_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&dir.path().join("data"));
+    daemon.wait_ready();
+    let victim = Victim { daemon, acknowledged: Vec::new() };
+    // 9000 rows: more than a batch of the engine.
+    let answer = post(&victim.traces(), &[PROTOBUF], request(1, 9000, 1).encode_to_vec());
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(victim.daemon.rows("SELECT count(*) FROM spans")[0][0], 9000);
+    let doubled = |of: &str, twice: &str| {
+        (0..24).fold(format!("SELECT {of} AS x FROM spans"), |sql, _| format!("SELECT {twice} AS x FROM ({sql})"))
+    };
+    let recursive =
+        |base: &str, term: &str| format!("WITH RECURSIVE t AS ({base} UNION ALL {term}) SELECT count(*) FROM t");
+    let statements = [
+        ("sql.argument", "SELECT count(repeat(name, 1000000)) FROM spans".to_owned()),
+        ("sql.argument", "SELECT count(repeat(name, 50000)) FROM spans".to_owned()),
+        ("sql.argument", "SELECT repeat('x', 1048576) FROM spans".to_owned()),
+        ("sql.argument", "SELECT range(99999) FROM spans".to_owned()),
+        ("sql.argument", "SELECT unnest(range(duration_ns + 90000)) FROM spans".to_owned()),
+        ("sql.argument", "SELECT count(rpad(name, 1000000, 'xy')) FROM spans".to_owned()),
+        ("sql.argument", "SELECT count(replace(repeat(name, 100), '1', repeat(name, 5000))) FROM spans".to_owned()),
+        (
+            "sql.argument",
+            "SELECT count(regexp_replace(repeat(name, 100), '.', repeat(name, 5000), 'g')) FROM spans".to_owned(),
+        ),
+        (
+            "sql.argument",
+            "SELECT count(array_to_string(range(duration_ns + 1000), repeat(name, 1000))) FROM spans".to_owned(),
+        ),
+        ("sql.argument", "SELECT array_agg(repeat(name, 1000)) FROM spans, (VALUES (1), (2)) v".to_owned()),
+        ("sql.argument", doubled("name", "x || x")),
+        ("sql.argument", doubled("name", "concat(x, x)")),
+        ("sql.argument", doubled("[name]", "array_concat(x, x)")),
+        ("sql.argument", "SELECT count(*) FROM spans WHERE name ~ '((a{100}){100}){100}'".to_owned()),
+        ("sql.argument", "SELECT count(*) FROM spans a JOIN spans b ON a.name LIKE b.name".to_owned()),
+        ("sql.too_complex", recursive("SELECT 1 AS n", "SELECT n + 1 FROM t")),
+        ("sql.limit.rows", recursive("SELECT 1 AS n", "SELECT n + 1 FROM t CROSS JOIN spans WHERE n < 9")),
+    ];
+    let before = peak(&victim.daemon);
+    for (code, sql) in statements {
+        let began = std::time::Instant::now();
+        let (_, answer) = victim.daemon.ask(&sql);
+        let shown: String = sql.chars().take(120).collect();
+        assert_eq!(answer["error"]["code"], code, "{shown}: {answer}");
+        assert!(began.elapsed() < Duration::from_secs(30), "{shown}: {:?}", began.elapsed());
+        let grown = peak(&victim.daemon) - before;
+        assert!(grown < 384 << 20, "{shown}: the process grew by {} MiB", grown >> 20);
+    }
+    assert_eq!(victim.daemon.rows("SELECT count(*) FROM spans")[0][0], 9000);
+    assert_eq!(victim.daemon.stop(), 0);
+}
+
 fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap().flatten() {

@@ -55,7 +55,7 @@ fn every_failure_has_its_exit_code_and_writes_nothing() {
         (vec!["rust", "out"], 2, "--registry"),
         (vec!["none", "out", "--registry", "builtin:shop"], 78, "WG-GEN-002"),
         (vec!["../x", "out", "--registry", "builtin:shop"], 2, "no folder name"),
-        (vec!["rust", "out", "--registry", "builtin:none"], 74, "no registry `none`"),
+        (vec!["rust", "out", "--registry", "builtin:none"], 78, "no registry `none`"),
         (vec!["rust", "out", "--registry", "nowhere"], 74, "cannot read the registry"),
         (
             vec!["bad", "out", "--registry", "builtin:shop", "--templates", "templates"],

@@ -83,6 +83,10 @@ fn a_file_of_the_folder_runs_and_its_run_is_listed_shown_and_drawn() {
         (&listed["runs"][0]["run"].to_string(), &listed["runs"][0]["state"]),
         (&key.to_owned(), &json!("completed"))
     );
+    // Without a terminal it is a row a line, as of `gates list`.
+    let (_, text) = world.pipeline(&["list"]);
+    let row: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!((row["run"].to_string(), &row["process_id"]), (key.to_owned(), &json!("p")));
     let (_, text) = world.pipeline(&["show", key, "--format", "json"]);
     let shown: Value = serde_json::from_str(&text).unwrap();
     let steps = shown["steps"].as_array().unwrap().iter().map(|step| step["element_id"].as_str().unwrap());

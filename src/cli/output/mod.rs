@@ -5,7 +5,7 @@
 
 pub mod boxes;
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
@@ -31,6 +31,11 @@ pub enum Output {
 }
 
 impl Output {
+    /// `-o`, or what fits stdout: a box on a terminal, else a row a line.
+    pub fn chosen(output: Option<Self>) -> Self {
+        output.unwrap_or(if std::io::stdout().is_terminal() { Self::Box } else { Self::Ndjson })
+    }
+
     /// The format of the wire, if it is one.
     pub fn format(self) -> Option<Format> {
         match self {

@@ -3,47 +3,18 @@
 //! Duty: find it, make a call that changes something, read rows. Guarantee: a refusal is shown with its code and findings,
 //! and has the exit code of design.md. Left to others: the connection (`sql::ask`).
 
-use std::path::PathBuf;
-
 use bpmn::diagnostic::Severity;
 use serde_json::{Map, Value};
 
 use super::printable;
 use crate::cli::exit::{self, Exit};
+pub(super) use crate::cli::sql::ask::Daemon;
 use crate::cli::sql::ask::Target;
 use crate::cli::sql::{self, Failure};
 use crate::query::render::value::write_json;
 
-/// Which daemon.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Daemon {
-    /// Address of the daemon's API, e.g. http://localhost:8080; without it, the local daemon
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    pub url: Option<String>,
-    /// Data folder whose daemon is meant
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// File with the token to send, where the daemon wants one
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-}
-
 /// A row by column name.
 pub(super) type Row = Map<String, Value>;
-
-impl Daemon {
-    /// `data_folder` is where a local daemon keeps its `run.json` if nothing else is said.
-    pub(super) fn target(self, data_folder: PathBuf) -> Result<Target, Failure> {
-        let folder = self.data.unwrap_or(data_folder);
-        if self.url.is_none() && !folder.join("run.json").exists() {
-            let folder = folder.display();
-            return Err(Failure::Daemon(format!(
-                "no daemon runs on {folder}: start `weavergen`, or name one with --url or its data folder with --data"
-            )));
-        }
-        Target::of(self.url, self.token_file, &folder)
-    }
-}
 
 /// Posts `body`; the answer's JSON.
 pub(super) async fn call(target: &Target, path: &str, body: &Value, key: Option<&str>) -> Result<Value, exit::Failure> {

@@ -31,7 +31,7 @@ pub struct Args {
     /// Only runs that started since, e.g. 1h or 2025-01-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
-    /// Form of the answer
+    /// Form of the answer: text is a box on a terminal, else a row a line
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
     /// Which daemon.
@@ -74,7 +74,7 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: &Clock) -> anyhow::Res
     }
     let (schema, batches) = sql::rows_of_daemon(&target, &sql, params).await.map_err(Failure::from)?;
     let mut out = std::io::BufWriter::new(std::io::stdout());
-    match output::write(Output::Box, &schema, &batches, clock, &mut out) {
+    match output::write(Output::chosen(None), &schema, &batches, clock, &mut out) {
         Ok(()) | Err(sql::Failure::Pipe) => Ok(Exit::Good),
         Err(failure) => Err(Failure::from(failure).into()),
     }

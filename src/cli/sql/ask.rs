@@ -15,6 +15,48 @@ use super::{Ask, Failure};
 use crate::query::render::Format;
 use crate::query::{self, Code, Position};
 
+/// Which daemon is asked.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Daemon {
+    /// Address of the daemon's API, e.g. http://localhost:8080; without it, the local daemon
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub url: Option<String>,
+    /// Data folder whose daemon is meant
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// File with the token to send, where the daemon wants one
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+impl Daemon {
+    /// `data_folder` is where a local daemon keeps its `run.json` if nothing else is said.
+    pub(in crate::cli) fn target(self, data_folder: PathBuf) -> Result<Target, Failure> {
+        let folder = self.data.unwrap_or(data_folder);
+        if self.url.is_none() && !folder.join("run.json").exists() {
+            let folder = folder.display();
+            return Err(Failure::Daemon(format!(
+                "no daemon runs on {folder}: start `weavergen`, or name one with --url or its data folder with --data"
+            )));
+        }
+        Target::of(self.url, self.token_file, &folder)
+    }
+}
+
+/// Who answers: a daemon, or a data folder that is read here.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Source {
+    /// Address of the daemon's API, e.g. http://localhost:8080; without it, the local daemon
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub url: Option<String>,
+    /// Read this data folder itself, without the daemon
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// File with the token to send, where the daemon wants one
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    pub token_file: Option<PathBuf>,
+}
+
 /// Where to send it.
 #[derive(Debug)]
 pub struct Target {

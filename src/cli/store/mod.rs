@@ -8,7 +8,6 @@ pub mod ls;
 pub mod stats;
 pub mod verify;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -45,18 +44,12 @@ pub struct Source {
     /// Format of the rows: box on a terminal, else ndjson
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
     pub output: Option<Output>,
-    /// Address of the daemon's API, e.g. http://localhost:8080; without it, the local daemon
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    pub url: Option<String>,
-    /// Read this data folder itself, without the daemon
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
     /// Most rows to list
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// File with the token to send, where the daemon wants one
-    #[arg(long, value_name = "FILE", conflicts_with = "data")]
-    pub token_file: Option<PathBuf>,
+    /// Who answers.
+    #[command(flatten)]
+    pub source: sql::ask::Source,
 }
 
 impl Source {
@@ -66,20 +59,13 @@ impl Source {
             sql: Some(sql.to_owned()),
             command: None,
             output: self.output,
-            url: self.url,
-            data: self.data,
+            source: self.source,
             params: Vec::new(),
             limit: self.limit,
             timeout: None,
-            token_file: self.token_file,
         };
         sql::run(args, data_folder, clock).await
     }
-}
-
-/// `-o`, or what fits stdout.
-fn chosen(output: Option<Output>) -> Output {
-    output.unwrap_or(if std::io::stdout().is_terminal() { Output::Box } else { Output::Ndjson })
 }
 
 /// Runs the command; `data_folder` is where a local daemon keeps its data if nothing else is said.

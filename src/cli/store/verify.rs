@@ -42,7 +42,7 @@ pub struct Args {
 
 /// Runs the command. Errors: 69 no daemon at `--url`, 74 the folder is none or cannot be read at all.
 pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<Exit, Failure> {
-    let output = super::chosen(args.output);
+    let output = Output::chosen(args.output);
     let (checked, schema, findings) = match args.url {
         Some(url) => {
             let target = Target::of(Some(url.clone()), args.token_file, &data_folder)?;

@@ -10,6 +10,7 @@ mod key;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::{fs, io};
@@ -249,11 +250,27 @@ impl Store {
 
     /// All runs, live and ended, by key.
     pub fn runs(&self) -> Result<Vec<(u64, RunRow)>, Error> {
+        self.runs_in(0..=u64::MAX, i64::MIN)
+    }
+
+    /// The runs of these keys that began at `since_ms` or later, by key.
+    pub fn runs_in(&self, keys: RangeInclusive<u64>, since_ms: i64) -> Result<Vec<(u64, RunRow)>, Error> {
+        let mut found: Vec<(u64, RunRow)> = Vec::new();
+        if keys.is_empty() {
+            return Ok(found);
+        }
         let table = self.database()?.begin_read()?.open_table(RUNS)?;
-        table
-            .iter()?
-            .map(|row| row.map_err(Error::from).and_then(|(key, row)| Ok((key.value(), decode(row.value())?))))
-            .collect()
+        // Keys and the engine's time only grow: before one that is too old all are.
+        for row in table.range(keys)?.rev() {
+            let (key, row) = row?;
+            let row: RunRow = decode(row.value())?;
+            if row.started_ms < since_ms {
+                break;
+            }
+            found.push((key.value(), row));
+        }
+        found.reverse();
+        Ok(found)
     }
 
     /// One step.
@@ -262,11 +279,14 @@ impl Store {
         table.get((run, element))?.map(|row| decode(row.value())).transpose()
     }
 
-    /// All steps, by run and key.
-    pub fn steps(&self) -> Result<Vec<Step>, Error> {
+    /// All steps of these runs, by run and key.
+    pub fn steps(&self, runs: RangeInclusive<u64>) -> Result<Vec<Step>, Error> {
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
         let table = self.database()?.begin_read()?.open_table(STEPS)?;
         table
-            .iter()?
+            .range((*runs.start(), 0)..=(*runs.end(), u64::MAX))?
             .map(|row| row.map_err(Error::from).and_then(|(key, row)| Ok((key.value(), decode(row.value())?))))
             .collect()
     }

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::scenario::{Life, stimuli};
-use crate::engine::export::{Request, StepSpan, Value, next};
+use crate::engine::export::{Request, Spans, StepSpan, Value};
 use crate::engine::store::Store;
+use crate::engine::tables::Table;
+use crate::engine::wanted::Wanted;
 
 fn requests(store: &Store) -> Vec<Request> {
+    let mut spans = Spans::after(store, 0).unwrap();
     let mut all = Vec::new();
-    let mut cursor = 0;
-    while let Some((request, last)) = next(store, cursor).unwrap() {
+    while let Some((request, _)) = spans.next().unwrap() {
         all.push(request);
-        cursor = last;
     }
     all
 }
@@ -51,4 +52,62 @@ fn every_run_is_one_tree_of_spans_and_a_repeat_is_the_same() {
     let late =
         spans.iter().filter(|s| has(s, "cicd.pipeline.task.run.result", "timeout") && has(s, "bpmn.cause", "late"));
     assert_eq!(late.count(), 3);
+}
+
+#[test]
+fn after_a_restart_at_any_event_the_rest_is_the_same_and_a_commit_that_comes_later_is_found() {
+    let mut life: Option<Life> = None;
+    let mut waiting: Option<Spans> = None;
+    let mut live = Vec::new();
+    for (id, now_ms, step) in stimuli() {
+        let life = life.get_or_insert_with(|| Life::open(Store::in_memory().unwrap(), now_ms).unwrap());
+        life.now_ms = now_ms;
+        life.step(&id, &step).unwrap();
+        let spans = waiting.get_or_insert_with(|| Spans::after(&life.writer.store, 0).unwrap());
+        while let Some((request, _)) = spans.next().unwrap() {
+            live.push(request);
+        }
+    }
+    let store = life.unwrap().writer.store;
+    let mut cursor = 0;
+    let mut whole = Vec::new();
+    // Each commit by one that has just begun, as after a kill.
+    while let Some((request, last)) = Spans::after(&store, cursor).unwrap().next().unwrap() {
+        whole.push(request);
+        cursor = last;
+    }
+    assert_eq!(live, whole);
+    assert_eq!(whole, requests(&store));
+    assert!(whole.len() > 20, "{}", whole.len());
+}
+
+#[test]
+fn a_scan_of_one_run_or_of_the_newest_reads_no_others() {
+    let mut life: Option<Life> = None;
+    for (id, now_ms, step) in stimuli() {
+        let life = life.get_or_insert_with(|| Life::open(Store::in_memory().unwrap(), now_ms).unwrap());
+        life.now_ms = now_ms;
+        life.step(&id, &step).unwrap();
+    }
+    let store = life.unwrap().writer.store;
+    let runs = store.runs().unwrap();
+    let rows = |table: Table, wanted: &Wanted| table.rows(&store, wanted).unwrap().num_rows();
+    let all = Wanted::default();
+    assert_eq!(rows(Table::Runs, &all), 3);
+    let mut steps = 0;
+    for (run, _) in &runs {
+        let one = Wanted { runs: *run..=*run, ..Wanted::default() };
+        assert_eq!(rows(Table::Runs, &one), 1);
+        steps += rows(Table::Steps, &one);
+        assert!(rows(Table::Steps, &one) < rows(Table::Steps, &all));
+    }
+    assert_eq!(steps, rows(Table::Steps, &all));
+    for (at, (_, row)) in runs.iter().enumerate() {
+        let since = Wanted { since_ms: row.started_ms, ..Wanted::default() };
+        let younger = runs[..at].iter().filter(|(_, before)| before.started_ms < row.started_ms).count();
+        assert_eq!(rows(Table::Runs, &since), 3 - younger);
+    }
+    #[allow(clippy::reversed_empty_ranges, reason = "a filter can leave nothing")]
+    let none = Wanted { runs: 9..=3, ..Wanted::default() };
+    assert_eq!((rows(Table::Runs, &none), rows(Table::Steps, &none)), (0, 0));
 }

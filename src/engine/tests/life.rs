@@ -13,6 +13,7 @@ use super::scenario::{answer, everything, file, flow, jobs, task};
 use crate::clock::Clock;
 use crate::engine::deploy::SourceFile;
 use crate::engine::tables::Table;
+use crate::engine::wanted::Wanted;
 use crate::engine::{Config, Engine, Error, Store};
 
 fn config(jobs: crate::engine::Jobs) -> Config {
@@ -83,7 +84,7 @@ async fn a_repeated_request_gets_the_answer_it_got() {
     let (first, second) = (ask().await.unwrap(), ask().await.unwrap());
     assert!(matches!(first, Answer::Started { .. }));
     assert_eq!(first, second);
-    assert_eq!(Table::Runs.rows(engine.store()).unwrap().num_rows(), 1);
+    assert_eq!(Table::Runs.rows(engine.store(), &Wanted::default()).unwrap().num_rows(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +100,7 @@ async fn files_with_an_error_deploy_nothing_and_findings_name_the_file() {
         findings.iter().any(|finding| finding.file == "broken.bpmn" && finding.rule.contains("userTask")),
         "{findings:?}"
     );
-    assert_eq!(Table::Definitions.rows(engine.store()).unwrap().num_rows(), 0);
+    assert_eq!(Table::Definitions.rows(engine.store(), &Wanted::default()).unwrap().num_rows(), 0);
     let none = engine.submit(start("good"), None, None).await;
     assert!(matches!(none, Err(Error::Rejected(Rejection::NotFound { .. }))));
     let twice = engine.deploy(vec![line("p", "work", &["a"]), line("p", "work", &["b"])], None, None).await;
@@ -136,19 +137,19 @@ async fn a_reopened_file_has_runs_steps_definitions_and_goes_on_with_what_waits(
     };
     let engine = Engine::on(store, config(jobs()), clock).unwrap();
     let mut events = engine.subscribe();
-    let runs = || Table::Runs.rows(engine.store()).unwrap();
+    let runs = || Table::Runs.rows(engine.store(), &Wanted::default()).unwrap();
     let state = |at: usize| runs().column_by_name("state").unwrap().as_string::<i32>().value(at).to_owned();
     if state(1) != "completed" {
         ended(&mut events, 1).await;
     }
     assert_eq!((state(1), runs().num_rows()), ("completed".to_owned(), 2));
-    let steps = Table::Steps.rows(engine.store()).unwrap();
+    let steps = Table::Steps.rows(engine.store(), &Wanted::default()).unwrap();
     let column = |name: &str| steps.column_by_name(name).unwrap().clone();
     let at = (0..steps.num_rows()).find(|at| column("element_id").as_string::<i32>().value(*at) == "a").unwrap();
     assert_eq!(column("attempts").as_primitive::<Int64Type>().value(at), 2, "the first one died with the process");
     assert_eq!(column("span_id").as_string::<i32>().value(at).len(), 16);
     assert!(!column("ended_at").is_null(at));
-    let definitions = Table::Definitions.rows(engine.store()).unwrap();
+    let definitions = Table::Definitions.rows(engine.store(), &Wanted::default()).unwrap();
     assert!(definitions.column_by_name("xml").unwrap().as_string::<i32>().value(0).contains("boundaryEvent"));
 }
 
@@ -182,7 +183,7 @@ async fn an_incident_is_a_row_until_it_is_resolved() {
     let mut events = engine.subscribe();
     engine.deploy(vec![line("p", "work", &["a"])], None, None).await.unwrap();
     engine.submit(start("p"), None, None).await.unwrap();
-    let incidents = || Table::Incidents.rows(engine.store()).unwrap();
+    let incidents = || Table::Incidents.rows(engine.store(), &Wanted::default()).unwrap();
     while incidents().num_rows() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -208,7 +209,11 @@ async fn while_nothing_can_be_written_nothing_is_done_and_everybody_is_told() {
     }
     assert!(!*engine.healthy().borrow());
     let left = Store::on(disk.after(Cut::LostTail)).unwrap();
-    assert_eq!(Table::Runs.rows(&left).unwrap().num_rows(), 1, "what was answered is there, what was refused is not");
+    assert_eq!(
+        Table::Runs.rows(&left, &Wanted::default()).unwrap().num_rows(),
+        1,
+        "what was answered is there, what was refused is not"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,7 +250,7 @@ async fn spans_are_offered_until_they_are_taken_and_only_once_after_that() {
 fn rows_of_every_table_have_its_schema() {
     let store = Store::in_memory().unwrap();
     for table in Table::ALL {
-        let rows = table.rows(&store).unwrap();
+        let rows = table.rows(&store, &Wanted::default()).unwrap();
         assert_eq!((rows.schema(), rows.num_rows()), (table.schema(), 0), "{}", table.name());
     }
 }

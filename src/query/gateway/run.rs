@@ -17,6 +17,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use super::cut::Cut;
+use super::recursion::bounded as bounded_recursion;
 use super::stats::Stats;
 use super::yielding::yielding;
 use crate::query::config::Config;
@@ -122,8 +123,11 @@ async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
         true => limited(plan, job.rows).map_err(failed)?,
         false => plan,
     };
-    let physical: Arc<dyn ExecutionPlan> =
-        Box::pin(state.create_physical_plan(&plan)).await.and_then(yielding).map_err(failed)?;
+    let physical: Arc<dyn ExecutionPlan> = Box::pin(state.create_physical_plan(&plan))
+        .await
+        .and_then(yielding)
+        .and_then(bounded_recursion)
+        .map_err(failed)?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
     Ok(Ready { context, physical, schema })
 }
@@ -168,7 +172,7 @@ async fn again(job: &Job, within: &Within, prepared: &Prepared, bare_session: &B
         let plan = plan.bind(&job.params, within, view, &job.config, &state)?;
         let physical = Box::pin(state.query_planner().create_physical_plan(&plan, &state)).await?;
         let schema = Arc::new(plan.schema().as_arrow().clone());
-        Ok::<_, DataFusionError>(Ready { context, physical: yielding(physical)?, schema })
+        Ok::<_, DataFusionError>(Ready { context, physical: bounded_recursion(yielding(physical)?)?, schema })
     };
     match ready.await {
         Ok(ready) => Some(ready),

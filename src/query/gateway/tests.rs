@@ -121,6 +121,51 @@ async fn statements_that_grow_are_refused_before_they_cost_anything() {
 }
 
 #[tokio::test]
+async fn a_recursion_ends_after_1000_rounds_or_a_million_rows() {
+    let gateway = gateway();
+    let recursive =
+        |base: &str, term: &str| format!("WITH RECURSIVE t AS ({base} UNION ALL {term}) SELECT count(*) FROM t");
+    let endless = one(&gateway, &recursive("SELECT 1 AS n", "SELECT n + 1 FROM t")).await.unwrap_err();
+    assert_eq!(endless.code, Code::TooComplex, "{}", told(&endless));
+    assert!(endless.message.contains("has not ended after 1000 rounds"), "{}", told(&endless));
+    let wide = recursive("SELECT 1 AS n", "SELECT n + 1 FROM t CROSS JOIN spans WHERE n < 100");
+    let wide = one(&gateway, &wide).await.unwrap_err();
+    assert_eq!(wide.code, Code::LimitRows, "{}", told(&wide));
+    assert!(wide.hint.as_deref().is_some_and(|hint| hint.contains("bound it")), "{}", told(&wide));
+    let distinct = "WITH RECURSIVE t AS (SELECT 1 AS n UNION SELECT n + 1 FROM t WHERE n < 900) SELECT max(n) FROM t";
+    assert_eq!(one(&gateway, distinct).await.unwrap(), "900");
+}
+
+#[tokio::test]
+async fn a_doubling_over_nested_queries_ends_at_the_cap() {
+    let gateway = gateway();
+    let nested = |of: &str, double: &str| {
+        let from = format!("SELECT {of} AS x FROM spans");
+        (0..21).fold(from, |sql, _| format!("SELECT {double} AS x FROM ({sql})"))
+    };
+    for double in ["x || x", "concat(x, x)", "replace(x, 'a', 'aa')", "overlay(x PLACING x FROM 1 FOR 0)"] {
+        let error = one(&gateway, &nested("repeat(name, 2)", double)).await.unwrap_err();
+        assert_eq!(error.code, Code::Argument, "{double}: {}", told(&error));
+        assert!(error.message.contains("would make a text of"), "{double}: {}", told(&error));
+    }
+    let error = one(&gateway, &nested("[name]", "array_concat(x, x)")).await.unwrap_err();
+    assert!(error.message.contains("would make an array of 131072 elements"), "{}", told(&error));
+}
+
+#[tokio::test]
+async fn what_grows_beyond_a_cap_is_an_error_of_the_argument() {
+    let gateway = gateway();
+    for sql in [
+        "SELECT name || repeat(name, 2000000) FROM spans",
+        "SELECT name FROM spans WHERE name LIKE service_name",
+        "SELECT repeat('x', 100000) FROM spans",
+    ] {
+        let error = one(&gateway, sql).await.unwrap_err();
+        assert_eq!(error.code, Code::Argument, "{sql}: {}", told(&error));
+    }
+}
+
+#[tokio::test]
 async fn a_statement_that_runs_for_ever_ends_in_time_and_frees_its_slot() {
     let gateway = gateway();
     let endless = "SELECT sum(a.value * b.value) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
