@@ -144,6 +144,7 @@ async fn ask(
         params,
         limit: None,
         timeout: None,
+        offline: sources::Offline::default(),
         token_file: daemon.token_file,
     };
     // The daemon of a folder is found by its `run.json`.

@@ -17,6 +17,7 @@ use arrow::datatypes::SchemaRef;
 pub use failure::Failure;
 
 use super::output::{Output, boxes};
+use super::sources::Offline;
 use crate::clock::Clock;
 use crate::query::functions::time::parse_duration;
 use crate::query::render::{Head, Renderer, value};
@@ -45,6 +46,9 @@ pub struct Args {
     /// Read this data folder itself, without the daemon
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// How `--data` is read.
+    #[command(flatten)]
+    pub offline: Offline,
     /// A value for `$name`; may be given more than once
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
@@ -108,7 +112,7 @@ async fn to(
     };
     let sql = ask.sql.clone();
     let mut rows = match args.data {
-        Some(dir) => Rows::Offline(Box::new(offline::run(&dir, &ask, clock).await?)),
+        Some(dir) => Rows::Offline(Box::new(offline::run(&dir, &args.offline, &ask, clock).await?)),
         None => {
             let target = ask::Target::of(args.url, args.token_file, &data_folder)?;
             Rows::Daemon(Box::new(ask::run(&target, &ask).await?))

@@ -15,6 +15,7 @@ use clap::Subcommand;
 
 use super::exit::Exit;
 use super::output::Output;
+use super::sources::Offline;
 use super::sql::{self, Failure};
 use crate::clock::Clock;
 
@@ -51,6 +52,9 @@ pub struct Source {
     /// Read this data folder itself, without the daemon
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// How `--data` is read.
+    #[command(flatten)]
+    pub offline: Offline,
     /// Most rows to list
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
@@ -71,6 +75,7 @@ impl Source {
             params: Vec::new(),
             limit: self.limit,
             timeout: None,
+            offline: self.offline,
             token_file: self.token_file,
         };
         sql::run(args, data_folder, clock).await
