@@ -286,26 +286,33 @@ impl Manifest {
         if !self.pending.is_empty() {
             self.resolve().await?;
         }
-        if self.holds(&delta) {
-            return Ok(self.version);
-        }
-        if let Some(error) = self.superseded() {
-            return Err(error);
-        }
-        let version = self.version + 1;
-        let bytes = self.encode(version, &delta, clock)?;
-        self.pending.push((bytes.clone(), delta));
-        let path = path_of(version);
-        match self.objects.put_opts(&path, bytes.into(), PutMode::Create.into()).await {
-            Ok(_) => {
-                let (bytes, delta) = self.pending.pop().expect("it was pushed above");
-                self.settle(&bytes, delta);
-                Ok(self.version)
+        loop {
+            if self.holds(&delta) {
+                return Ok(self.version);
             }
-            Err(source) => match self.resolve().await? {
-                Some(_) => Ok(self.version),
-                None => self.superseded().map_or(Err(Error::Objects { path: path.to_string(), source }), Err),
-            },
+            if let Some(error) = self.superseded() {
+                return Err(error);
+            }
+            let version = self.version + 1;
+            let bytes = self.encode(version, &delta, clock)?;
+            self.pending.push((bytes.clone(), delta.clone()));
+            let path = path_of(version);
+            match self.objects.put_opts(&path, bytes.into(), PutMode::Create.into()).await {
+                Ok(_) => {
+                    let (bytes, delta) = self.pending.pop().expect("it was pushed above");
+                    self.settle(&bytes, delta);
+                    return Ok(self.version);
+                }
+                Err(source) => match self.resolve().await? {
+                    Some(done) if done == delta => return Ok(self.version),
+                    // An earlier put, of another delta, came through after all: this one goes behind it.
+                    Some(_) => {}
+                    None => {
+                        let failed = Error::Objects { path: path.to_string(), source };
+                        return Err(self.superseded().unwrap_or(failed));
+                    }
+                },
+            }
         }
     }
 

@@ -171,7 +171,7 @@ fn read_option(section: &Section<'_>, entry: &Entry) -> Option<(AmazonS3ConfigKe
 fn check(bucket: &Bucket, section: &Section<'_>, options: &Section<'_>) {
     let is_plain = bucket.option(&AmazonS3ConfigKey::Endpoint).is_some_and(|endpoint| endpoint.starts_with("http://"));
     if is_plain && !bucket.allows_http() {
-        let endpoint = options.entries().iter().find(|entry| entry.key.parse() == Ok(AmazonS3ConfigKey::Endpoint));
+        let endpoint = options.entries().iter().find(|entry| is(entry, AmazonS3ConfigKey::Endpoint));
         let text = "`http://` needs `allow_http`: keys and spans would go over the wire as they are";
         let help = "use `https://`, or set `allow_http: true` where the network is trusted";
         options.report_entry(endpoint.expect("it is set"), Code::Check, text, Some(help.to_owned()));
@@ -204,4 +204,8 @@ fn check(bucket: &Bucket, section: &Section<'_>, options: &Section<'_>) {
 
 fn is_credential(key: &AmazonS3ConfigKey) -> bool {
     matches!(key, AmazonS3ConfigKey::AccessKeyId | AmazonS3ConfigKey::SecretAccessKey | AmazonS3ConfigKey::Token)
+}
+
+fn is(entry: &Entry, key: AmazonS3ConfigKey) -> bool {
+    entry.key.parse::<AmazonS3ConfigKey>().is_ok_and(|given| given == key)
 }

@@ -158,9 +158,10 @@ impl ObjectStore for Sick {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        match self.fate(&[Fate::Refused]).await {
-            Fate::Well => self.well.get_opts(location, options).await,
-            _ => Err(failed("500 InternalError")),
+        // Fewer than puts: a start reads the whole manifest, and each of its requests must be answered.
+        match self.fate(&[Fate::Refused, Fate::Well, Fate::Well, Fate::Well]).await {
+            Fate::Refused => Err(failed("500 InternalError")),
+            _ => self.well.get_opts(location, options).await,
         }
     }
 

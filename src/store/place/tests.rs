@@ -214,7 +214,8 @@ async fn the_probe_takes_a_good_server_and_does_not_mistake_a_sick_one_for_a_car
 async fn a_data_folder_is_not_opened_with_another_place_than_that_of_its_parts() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::manual(1_000_000_000_000, 1);
-    let folder = Folder::open(&Disk::Os, &dir.path().join("data"), &clock).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(&Disk::Os, data.path(), &clock).unwrap();
     let open = |place: &Place| Objects::open(place, &folder, &Disk::Os, &clock);
     let (a, b) = (Place::File(dir.path().join("a")), Place::File(dir.path().join("b")));
     for place in [&Place::Folder, &a, &b] {

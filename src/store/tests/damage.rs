@@ -94,7 +94,7 @@ async fn a_store_at_work_is_not_taken_for_damage() {
     let (mut parts, mut rounds) = (0, 0);
     let began = std::time::Instant::now();
     while (parts < 5 || rounds < 40) && began.elapsed() < Duration::from_secs(60) {
-        let report = verify::verify(&config(dir.path()), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
+        let report = verify::verify(&Config::at(dir.path()), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
         let damage = report.findings.iter().filter(|found| found.severity == verify::Severity::Damage);
         assert_eq!(damage.collect::<Vec<_>>(), Vec::<&verify::Finding>::new());
         parts = report.parts;
