@@ -2,7 +2,7 @@
 //!
 //! moto's server comes with `tests/run.sh`; the ignored tests are the same on versitygw, which `tests/interop.sh` makes.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::daemon::{BINARY, Daemon, block_on};
+use crate::daemon::{BINARY, Daemon};
 use crate::given::installed;
 
 const BUCKET: &str = "spans";
@@ -271,9 +271,6 @@ fn an_outage_is_told_takes_spans_meanwhile_and_ends_without_a_restart() {
     assert!(code != 0 && text.contains("Generic S3 error"), "{code} {text}");
     let (status, answer) = running.ask("SELECT count(*) FROM spans WHERE attributes['http.route'] IS NOT NULL");
     assert!(status == 503 && answer.to_string().contains("the object store does not answer"), "{status} {answer}");
-    let health = running.url("health", "/ready");
-    let told = block_on(async { reqwest::get(&health).await.unwrap().text().await.unwrap() });
-    let _ = writeln!(std::io::stderr(), "{told}");
     server.signal(Signal::CONT);
     let began = Instant::now();
     while flush(&running).0 != 0 {
