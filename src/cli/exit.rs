@@ -47,9 +47,13 @@ impl Exit {
     /// The code of what keeps the daemon from starting: a setting (78), an address or lock in use (69), data (74).
     fn of_start(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
         if let Some(error) = cause.downcast_ref::<crate::store::Error>() {
-            // Another process has the folder, or took the store over meanwhile.
-            let taken = error.class() == Class::Conflict || matches!(error, crate::store::Error::Superseded { .. });
-            return Some(if taken { Self::Unavailable } else { Self::Io });
+            use crate::store::Error;
+            return Some(match error {
+                // Another process has the folder, or took the store over meanwhile; the bucket does not answer.
+                Error::Locked { .. } | Error::Superseded { .. } | Error::Unreachable { .. } => Self::Unavailable,
+                Error::Place { .. } => Self::Config,
+                _ => Self::Io,
+            });
         }
         if cause.is::<crate::budget::LimitTooSmall>() {
             return Some(Self::Config);

@@ -139,6 +139,7 @@ async fn ask(
         params,
         limit: None,
         timeout: None,
+        offline: sources::Offline::default(),
     };
     Ok(sql::run(args, data.unwrap_or(data_folder), clock).await?)
 }

@@ -1,11 +1,13 @@
 //! The flags that say where the configuration is (collector_config.md 1, 5).
 //!
-//! Duty: `--config`, `--set`, `--data`, `--unsupported`, shared by the commands that load a configuration. Guarantee: a
-//! malformed `--set` is a usage error. Left to others: loading (`config`).
+//! Duty: `--config`, `--set`, `--data`, `--unsupported`, shared by the commands that load a configuration; `--config` and
+//! `--set` of those that read a data folder. Guarantee: a malformed `--set` is a usage error. Left to others: loading
+//! (`config`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Assignment, Environment, Error, Loaded, Request, Unsupported, load};
+use crate::store;
 
 /// Where the configuration is.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -45,5 +47,29 @@ impl Args {
         };
         let (sources, sets, data) = (self.config.clone(), self.set.clone(), self.data.clone());
         load(&Request { sources, sets, data, unsupported }, &Environment::of_process())
+    }
+}
+
+/// How a data folder is read without its daemon.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(skip)]
+pub struct Offline {
+    /// Configuration of the daemon, where it keeps the parts of the data folder in a bucket
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub config: Vec<String>,
+    /// Set one key of that configuration, e.g. storage.object_store.url=s3://spans
+    #[arg(long, value_name = "KEY=VALUE", conflicts_with = "url")]
+    pub set: Vec<Assignment>,
+}
+
+impl Offline {
+    /// Settings of the store in `folder`; the defaults without a configuration.
+    pub fn store(&self, folder: &Path) -> Result<store::Config, Error> {
+        if self.config.is_empty() && self.set.is_empty() {
+            return Ok(store::Config::at(folder));
+        }
+        let (config, set) = (self.config.clone(), self.set.clone());
+        let args = Args { config, set, data: Some(folder.to_owned()), unsupported: OnUnsupported::Skip };
+        args.load().map(|loaded| loaded.config.store)
     }
 }

@@ -17,6 +17,7 @@ use arrow::datatypes::SchemaRef;
 pub use failure::Failure;
 
 use super::output::{Output, boxes};
+use super::sources::Offline;
 use crate::clock::Clock;
 use crate::query::functions::time::parse_duration;
 use crate::query::render::{Head, Renderer, value};
@@ -42,6 +43,9 @@ pub struct Args {
     /// Who answers.
     #[command(flatten)]
     pub source: ask::Source,
+    /// How `--data` is read.
+    #[command(flatten)]
+    pub offline: Offline,
     /// A value for `$name`; may be given more than once
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
@@ -102,7 +106,7 @@ async fn to(
     let sql = ask.sql.clone();
     let ask::Source { url, data, token_file } = args.source;
     let mut rows = match data {
-        Some(dir) => Rows::Offline(Box::new(offline::run(&dir, &ask, clock).await?)),
+        Some(dir) => Rows::Offline(Box::new(offline::run(&dir, &args.offline, &ask, clock).await?)),
         None => {
             let target = ask::Target::of(url, token_file, &data_folder)?;
             Rows::Daemon(Box::new(ask::run(&target, &ask).await?))

@@ -1,9 +1,11 @@
 //! The few things taken from the process environment.
 //!
-//! Duty: where the data folder is by default (design.md, the data folder), where a service of the demo sends to. Guarantee: the environment is read here and
-//! nowhere else, once. Left to others: making the folder (`store`).
+//! Duty: where the data folder is by default (design.md, the data folder), where a service of the demo sends to, and the
+//! keys that a platform hands over for a bucket. Guarantee: the environment is read here and nowhere else, once; keys are
+//! not shown. Left to others: making the folder, and which keys count (`store`).
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 /// What the environment says.
@@ -15,6 +17,19 @@ pub struct Environment {
     pub home: Option<OsString>,
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`
     pub otlp_endpoint: Option<String>,
+    /// `AWS_*`
+    pub aws: Aws,
+}
+
+/// The variables `AWS_*` as names and values.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Aws(pub Vec<(String, String)>);
+
+impl fmt::Debug for Aws {
+    /// Some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 impl Environment {
@@ -25,6 +40,7 @@ impl Environment {
             xdg_data_home: std::env::var_os("XDG_DATA_HOME"),
             home: std::env::var_os("HOME"),
             otlp_endpoint: std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok().filter(|value| !value.is_empty()),
+            aws: Aws(std::env::vars_os().filter_map(aws_variable).collect()),
         }
     }
 
@@ -42,6 +58,12 @@ impl Environment {
     }
 }
 
+/// What is not text belongs to others.
+fn aws_variable((name, value): (OsString, OsString)) -> Option<(String, String)> {
+    let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+    (name.starts_with("AWS_") && !value.is_empty()).then_some((name, value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,8 +71,8 @@ mod tests {
     #[test]
     fn the_data_folder_is_that_of_the_user_and_else_of_the_system() {
         let of = |xdg: Option<&str>, home: Option<&str>| {
-            let environment =
-                Environment { xdg_data_home: xdg.map(Into::into), home: home.map(Into::into), otlp_endpoint: None };
+            let (xdg_data_home, home) = (xdg.map(Into::into), home.map(Into::into));
+            let environment = Environment { xdg_data_home, home, ..Environment::default() };
             environment.data_folder().display().to_string()
         };
         assert_eq!(of(Some("/x"), Some("/home/a")), "/x/weavergen");

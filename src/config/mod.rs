@@ -150,6 +150,7 @@ fn read(root: &Section<'_>, request: &Request, environment: &Environment, proble
         // The tree holds text; a folder's name need not be text.
         store.path.clone_from(data);
     }
+    store.place.fill(&environment.aws.0);
     let service = root.block("service");
     let graph = service::read(root, &service, request.unsupported, problems);
     let telemetry = telemetry::Config::read(&service.block("telemetry"));

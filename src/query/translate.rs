@@ -36,8 +36,8 @@ pub fn translate(error: &DataFusionError, sql: &str, context: Option<&SessionCon
         DataFusionError::ResourcesExhausted(text) => exhausted(text),
         DataFusionError::Execution(text) => execution(text),
         DataFusionError::ArrowError(inner, _) => arrow(inner),
-        DataFusionError::ParquetError(inner) => corrupt(inner.as_ref()),
-        DataFusionError::ObjectStore(inner) => corrupt(inner.as_ref()),
+        DataFusionError::ParquetError(inner) => unreadable(inner.as_ref()),
+        DataFusionError::ObjectStore(inner) => unreadable(inner.as_ref()),
         DataFusionError::External(inner) => match inner.downcast_ref::<ArgumentError>() {
             Some(argument) => {
                 let named = argument.message.split('`').nth(1).unwrap_or_default();
@@ -46,6 +46,7 @@ pub fn translate(error: &DataFusionError, sql: &str, context: Option<&SessionCon
             None => match inner.downcast_ref::<Error>() {
                 Some(own) => own.clone(),
                 None if damaged_part(inner.as_ref()).is_some() => corrupt(inner.as_ref()),
+                None if unreachable_part(inner.as_ref()).is_some() => unreadable(inner.as_ref()),
                 None => internal(error),
             },
         },
@@ -257,7 +258,31 @@ fn arrow(error: &arrow::error::ArrowError) -> Error {
     }
 }
 
-/// The error of a part that cannot be read, which names it if anything does (storage.md 12.3).
+/// The error of a part that cannot be read: either the object store does not answer, or the part is damaged.
+fn unreadable(error: &(dyn std::error::Error + 'static)) -> Error {
+    let Some(path) = unreachable_part(error) else { return corrupt(error) };
+    tracing::warn!(%error, "a part cannot be read now");
+    let message = format!("the part `{path}` cannot be read now: the object store does not answer");
+    Error::new(Code::Busy, message).hint("run the statement again; the daemon's log tells why the object store fails")
+}
+
+/// The part whose object store failed, somewhere among the causes of `error`. The local disk is none: what it does not
+/// read now it does not read later.
+fn unreachable_part(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(part::Error::Objects { path, source }) = error.downcast_ref() {
+            return (!part::is_local(source)).then(|| path.clone());
+        }
+        cause = error.source();
+    }
+    // Some layers of the engine keep the text only.
+    let text = error.to_string();
+    let path = text.split_once("Generic S3 error")?.0.rsplit_once("`spans/")?.1.split_once('`')?.0;
+    (!path.contains(char::is_whitespace)).then(|| format!("spans/{path}"))
+}
+
+/// The error of a part that is damaged, which names it if anything does (storage.md 12.3).
 fn corrupt(error: &(dyn std::error::Error + 'static)) -> Error {
     tracing::error!(%error, "a part cannot be read");
     let message = damaged_part(error).unwrap_or_else(|| "a part of the store cannot be read".to_owned());

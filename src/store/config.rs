@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::place::Place;
 use crate::yaml::{Section, Size};
 
 /// What a success answer promises (storage.md 4.4).
@@ -43,6 +44,8 @@ pub enum OnCorruption {
 pub struct Config {
     /// The data folder.
     pub path: PathBuf,
+    /// `object_store`
+    pub place: Place,
     /// `durability`
     pub durability: Durability,
     /// `wal.segment_bytes`
@@ -82,6 +85,7 @@ impl Config {
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            place: Place::Folder,
             durability: Durability::Fsync,
             segment_bytes: 64 << 20,
             wal_max_bytes: 4 << 30,
@@ -114,8 +118,8 @@ impl Config {
         let default = Self::at(path.map_or_else(|| data.to_owned(), PathBuf::from));
         let modes = [("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)];
         let durability = section.choice("durability", &modes).unwrap_or(default.durability);
-        section.not_yet(&["object_store", "compaction", "verify_writes", "on_corrupt_part"]);
-        let config = Self { durability, ..default };
+        section.not_yet(&["compaction", "verify_writes", "on_corrupt_part"]);
+        let config = Self { place: Place::read(section), durability, ..default };
         let config = config.with_log(&section.block("wal"), &section.block("memtable"));
         config.with_parts(section)
     }

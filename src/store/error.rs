@@ -51,6 +51,25 @@ pub enum Error {
         /// What the part or manifest code said.
         detail: String,
     },
+    /// Parts and manifest cannot be kept, or are not to be looked for, where the configuration says.
+    #[error("{place}: {detail}")]
+    Place {
+        /// As `storage.object_store.url` names it.
+        place: String,
+        /// Why not and the next move.
+        detail: String,
+    },
+    /// The object store does not answer.
+    #[error(
+        "{place} cannot be reached: {detail}; check the server, the network and `endpoint` in \
+         `storage.object_store.options`"
+    )]
+    Unreachable {
+        /// As `storage.object_store.url` names it.
+        place: String,
+        /// What the client said.
+        detail: String,
+    },
     /// Another process has become the writer of the store (storage.md 8): nothing is written any more.
     #[error("{detail}")]
     Superseded {
@@ -109,13 +128,16 @@ impl Error {
     pub const fn class(&self) -> Class {
         match self {
             Self::Locked { .. } => Class::Conflict,
-            Self::Folder { .. } | Self::Corrupt { .. } => Class::Invalid,
+            Self::Folder { .. } | Self::Corrupt { .. } | Self::Place { .. } => Class::Invalid,
             Self::Memory { .. } | Self::FlushBehind { .. } | Self::LogFull { .. } | Self::DiskFull { .. } => {
                 Class::Busy
             }
-            Self::Io { .. } | Self::Parts { .. } | Self::Superseded { .. } | Self::Sync { .. } | Self::Draining => {
-                Class::Unavailable
-            }
+            Self::Io { .. }
+            | Self::Parts { .. }
+            | Self::Unreachable { .. }
+            | Self::Superseded { .. }
+            | Self::Sync { .. }
+            | Self::Draining => Class::Unavailable,
             Self::TooLarge { .. } => Class::TooLarge,
             Self::Internal { .. } => Class::Internal,
         }
@@ -131,9 +153,13 @@ impl Error {
             Self::Draining => "draining",
             Self::Superseded { .. } => "superseded",
             Self::TooLarge { .. } => "size",
-            Self::Locked { .. } | Self::Folder { .. } | Self::Io { .. } | Self::Corrupt { .. } | Self::Parts { .. } => {
-                "internal"
-            }
+            Self::Locked { .. }
+            | Self::Folder { .. }
+            | Self::Io { .. }
+            | Self::Corrupt { .. }
+            | Self::Place { .. }
+            | Self::Unreachable { .. }
+            | Self::Parts { .. } => "internal",
             Self::Internal { .. } => "internal",
         }
     }

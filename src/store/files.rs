@@ -8,21 +8,21 @@ use std::path::PathBuf;
 
 use super::folder::Folder;
 use super::ledger::Ledger;
+use super::place::Objects;
 use super::recover::{self, Read};
 use super::verify::{self, Depth, Report};
 use super::wal::record::{self, RecordHeader};
 use super::wal::scan::{self, Bound};
 use super::wal::segment::{self, SegmentHeader};
 use super::{Error, Lsn, ledger};
-use crate::clock::Clock;
 use crate::disk::{Disk, File};
 
 /// The files of a data folder.
 #[derive(Debug)]
 pub struct Files {
     folder: Folder,
+    objects: Objects,
     disk: Disk,
-    clock: Clock,
     /// Of the store that has the folder open in this process.
     ledger: Option<Ledger>,
 }
@@ -44,13 +44,13 @@ pub struct SegmentInfo {
 
 impl Files {
     /// Files of the store that is open in this process.
-    pub(super) fn of_store(folder: Folder, disk: Disk, clock: Clock, ledger: Ledger) -> Self {
-        Self { folder, disk, clock, ledger: Some(ledger) }
+    pub(super) fn of_store(folder: Folder, objects: Objects, disk: Disk, ledger: Ledger) -> Self {
+        Self { folder, objects, disk, ledger: Some(ledger) }
     }
 
     /// Files of a folder that is only read.
-    pub(super) fn of_folder(folder: Folder, disk: Disk, clock: Clock) -> Self {
-        Self { folder, disk, clock, ledger: None }
+    pub(super) fn of_folder(folder: Folder, objects: Objects, disk: Disk) -> Self {
+        Self { folder, objects, disk, ledger: None }
     }
 
     /// Whether they are read without a store.
@@ -108,9 +108,9 @@ impl Files {
         Ok(ledger::read_segment(segment, &self.disk)?.batches)
     }
 
-    /// See [`verify::verify`].
+    /// See [`verify::verify`]; the folder is checked as it was opened.
     pub async fn verify(&self, depth: Depth) -> Result<Report, Error> {
-        verify::verify(&self.folder.root, &self.disk, &self.clock, depth).await
+        verify::check(&self.folder, &self.objects, &self.disk, depth).await
     }
 }
 

@@ -81,6 +81,34 @@ impl Folder {
         Ok(Self { root: root.to_owned(), store, node })
     }
 
+    /// `objects.url`: where the parts are, in a line of its own, unless they are here.
+    pub fn objects_file(&self) -> PathBuf {
+        self.root.join("objects.url")
+    }
+
+    /// Where the parts are; `None` = here.
+    pub fn objects_url(&self, disk: &Disk) -> Result<Option<String>, Error> {
+        Ok(read(disk, &self.objects_file())?.map(|text| text.trim().to_owned()))
+    }
+
+    /// Writes down, durably, that the parts are at `url`.
+    pub fn write_objects_url(&self, disk: &Disk, url: &str) -> Result<(), Error> {
+        match self.objects_url(disk)?.as_deref() == Some(url) {
+            true => Ok(()),
+            false => write(disk, &self.root, &self.objects_file(), &format!("{url}\n")),
+        }
+    }
+
+    /// Whether `manifest/` has files.
+    pub fn has_manifest(&self, disk: &Disk) -> Result<bool, Error> {
+        let manifest = self.root.join("manifest");
+        match disk.list(&manifest) {
+            Ok(paths) => Ok(!paths.is_empty()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("list", &manifest, &error)),
+        }
+    }
+
     /// `wal/`
     pub fn wal(&self) -> PathBuf {
         self.root.join("wal")

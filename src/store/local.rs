@@ -21,7 +21,8 @@ use object_store::{
 use crate::clock::Clock;
 use crate::disk::Disk;
 
-const STORE: &str = "SyncedLocal";
+/// Its name in errors.
+pub const STORE: &str = "SyncedLocal";
 /// Where files lie until they are whole and synced; emptied at start by the store.
 const TMP: &str = "tmp";
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ use crate::clock::Clock;
 use crate::error::Class;
 
 const FOLDER: &str = "manifest";
+/// Deltas that are read at once: a bucket answers each in its own time.
+const AT_ONCE: usize = 16;
 
 /// A part as the manifest names it. Times are ns since 1970, `ingest` µs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,6 +170,10 @@ pub enum Error {
 }
 
 impl Error {
+    fn is_not_found(&self) -> bool {
+        matches!(self, Self::Objects { source: object_store::Error::NotFound { .. }, .. })
+    }
+
     /// What the caller can do about it.
     pub fn class(&self) -> Class {
         match self {
@@ -216,7 +222,7 @@ impl Manifest {
         }
         versions.sort_unstable();
         let mut manifest = Self {
-            objects,
+            objects: objects.clone(),
             version: 0,
             epoch: 0,
             node: String::new(),
@@ -227,19 +233,39 @@ impl Manifest {
             pending: Vec::new(),
             stopped: None,
         };
-        for version in versions {
-            let expected = manifest.version + 1;
-            if version != expected {
-                let problem = format!("it is missing, but version {version} exists");
-                return Err(Error::Damaged { path: path_of(expected).to_string(), problem });
+        // A list may lag behind what is there: a delta counts as missing if it cannot be read, and what follows the list's
+        // last one is looked for by name.
+        let newest = versions.last().copied().unwrap_or(0);
+        let mut listed = stream::iter(1..=newest).map(|version| read(objects.as_ref(), version)).buffered(AT_ONCE);
+        loop {
+            let version = manifest.version + 1;
+            let found = match listed.next().await {
+                Some(found) => found,
+                None => read(objects.as_ref(), version).await,
+            };
+            match found {
+                Ok(bytes) => manifest.take(version, &bytes)?,
+                Err(error) if !error.is_not_found() => return Err(error),
+                Err(_) => match versions.iter().find(|listed| **listed > version) {
+                    Some(next) => {
+                        let problem = format!("it is missing, but version {next} exists");
+                        return Err(Error::Damaged { path: path_of(version).to_string(), problem });
+                    }
+                    None => break,
+                },
             }
-            let bytes = manifest.read(version).await?;
-            let damaged = |problem| Error::Damaged { path: path_of(version).to_string(), problem };
-            let (head, delta) = parse(&bytes).map_err(damaged)?;
-            manifest.check(version, &head, &delta).map_err(damaged)?;
-            manifest.apply(&bytes, &head, delta);
         }
+        drop(listed);
         Ok(manifest)
+    }
+
+    /// Adds what the file of `version` says.
+    fn take(&mut self, version: u64, bytes: &[u8]) -> Result<(), Error> {
+        let damaged = |problem| Error::Damaged { path: path_of(version).to_string(), problem };
+        let (head, delta) = parse(bytes).map_err(damaged)?;
+        self.check(version, &head, &delta).map_err(damaged)?;
+        self.apply(bytes, &head, delta);
+        Ok(())
     }
 
     /// Becomes the writer: commits `{node, epoch + 1}` with no parts. Errors: [`Error::Superseded`] if another writer
@@ -260,26 +286,33 @@ impl Manifest {
         if !self.pending.is_empty() {
             self.resolve().await?;
         }
-        if self.holds(&delta) {
-            return Ok(self.version);
-        }
-        if let Some(error) = self.superseded() {
-            return Err(error);
-        }
-        let version = self.version + 1;
-        let bytes = self.encode(version, &delta, clock)?;
-        self.pending.push((bytes.clone(), delta));
-        let path = path_of(version);
-        match self.objects.put_opts(&path, bytes.into(), PutMode::Create.into()).await {
-            Ok(_) => {
-                let (bytes, delta) = self.pending.pop().expect("it was pushed above");
-                self.settle(&bytes, delta);
-                Ok(self.version)
+        loop {
+            if self.holds(&delta) {
+                return Ok(self.version);
             }
-            Err(source) => match self.resolve().await? {
-                Some(_) => Ok(self.version),
-                None => self.superseded().map_or(Err(Error::Objects { path: path.to_string(), source }), Err),
-            },
+            if let Some(error) = self.superseded() {
+                return Err(error);
+            }
+            let version = self.version + 1;
+            let bytes = self.encode(version, &delta, clock)?;
+            self.pending.push((bytes.clone(), delta.clone()));
+            let path = path_of(version);
+            match self.objects.put_opts(&path, bytes.into(), PutMode::Create.into()).await {
+                Ok(_) => {
+                    let (bytes, delta) = self.pending.pop().expect("it was pushed above");
+                    self.settle(&bytes, delta);
+                    return Ok(self.version);
+                }
+                Err(source) => match self.resolve().await? {
+                    Some(done) if done == delta => return Ok(self.version),
+                    // An earlier put, of another delta, came through after all: this one goes behind it.
+                    Some(_) => {}
+                    None => {
+                        let failed = Error::Objects { path: path.to_string(), source };
+                        return Err(self.superseded().unwrap_or(failed));
+                    }
+                },
+            }
         }
     }
 
@@ -337,9 +370,9 @@ impl Manifest {
     /// Looks which put of `version + 1` succeeded. `None`: none did, or another writer's, which stops us.
     async fn resolve(&mut self) -> Result<Option<Delta>, Error> {
         let version = self.version + 1;
-        let bytes = match self.read(version).await {
+        let bytes = match read(self.objects.as_ref(), version).await {
             Ok(bytes) => bytes,
-            Err(Error::Objects { source: object_store::Error::NotFound { .. }, .. }) => return Ok(None),
+            Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
         // The nonce in the head makes the bytes of every put unique.
@@ -363,12 +396,6 @@ impl Manifest {
     fn superseded(&self) -> Option<Error> {
         let (version, node, epoch) = self.stopped.clone()?;
         Some(Error::Superseded { version, node, epoch, ours: self.epoch })
-    }
-
-    async fn read(&self, version: u64) -> Result<Vec<u8>, Error> {
-        let path = path_of(version);
-        let got = async { self.objects.get(&path).await?.bytes().await }.await;
-        got.map(Vec::from).map_err(|source| Error::Objects { path: path.to_string(), source })
     }
 
     fn check(&self, version: u64, head: &Head, delta: &Delta) -> Result<(), String> {
@@ -420,6 +447,12 @@ impl Manifest {
         self.node.clone_from(&head.writer.node);
         self.prev = hash(bytes);
     }
+}
+
+async fn read(objects: &dyn ObjectStore, version: u64) -> Result<Vec<u8>, Error> {
+    let path = path_of(version);
+    let got = async { objects.get(&path).await?.bytes().await }.await;
+    got.map(Vec::from).map_err(|source| Error::Objects { path: path.to_string(), source })
 }
 
 /// Where the delta `version` lies.

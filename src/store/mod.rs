@@ -24,6 +24,7 @@ pub mod offline;
 mod open;
 mod outlier;
 pub mod part;
+pub mod place;
 mod recover;
 #[cfg(test)]
 pub(crate) mod samples;

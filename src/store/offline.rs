@@ -3,7 +3,6 @@
 //! Duty: manifest, parts and the log's tail as one [`Reader`]. Guarantee: it changes nothing and takes no lock; its rows
 //! are those of one moment, each once; an unfinished tail of the log is left out. Left to others: SQL over the reader.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::files::Files;
@@ -18,17 +17,18 @@ use super::{Config, Error, Reader, decode};
 use crate::clock::Clock;
 use crate::disk::Disk;
 
-/// Opens the data folder `data_dir` for reading.
+/// Opens the data folder `config.path` for reading.
 ///
-/// Errors: [`Error::Folder`] if it is none or of a newer release, [`Error::Io`] and [`Error::Parts`] if it cannot be
-/// read. Damage of the log is logged and left out, as the daemon would.
-pub async fn open(data_dir: &Path, disk: Disk, clock: Clock) -> Result<Reader, Error> {
-    open_with(data_dir, disk, clock, decode::otlp()).await
+/// Errors: [`Error::Folder`] if it is none or of a newer release, [`Error::Place`] if its parts are not where `config`
+/// says, [`Error::Io`], [`Error::Parts`] and [`Error::Unreachable`] if it cannot be read. Damage of the log is logged and
+/// left out, as the daemon would.
+pub async fn open(config: &Config, disk: Disk, clock: Clock) -> Result<Reader, Error> {
+    open_with(config, disk, clock, decode::otlp()).await
 }
 
-pub(super) async fn open_with(data_dir: &Path, disk: Disk, clock: Clock, decode: Decode) -> Result<Reader, Error> {
+pub(super) async fn open_with(config: &Config, disk: Disk, clock: Clock, decode: Decode) -> Result<Reader, Error> {
     let (folder, segments) = {
-        let (disk, root) = (disk.clone(), data_dir.to_owned());
+        let (disk, root) = (disk.clone(), config.path.clone());
         let read = move || -> Result<_, Error> {
             let folder = Folder::read(&disk, &root)?;
             // The log first: rows that are flushed meanwhile are then in the parts of the manifest read below, and those
@@ -39,10 +39,10 @@ pub(super) async fn open_with(data_dir: &Path, disk: Disk, clock: Clock, decode:
         let read = tokio::task::spawn_blocking(read).await;
         read.map_err(|e| Error::Internal { detail: format!("reading the log: {e}") })??
     };
-    let shelf = Shelf::open(&folder, &disk, &clock, &Config::at(data_dir)).await?;
+    let shelf = Shelf::open(&folder, &disk, &clock, config).await?;
     let shown = shelf.shown();
     let flushed = shown.flushed;
-    let files = Files::of_folder(folder, disk, clock);
+    let files = Files::of_folder(folder, shelf.place().clone(), disk);
     let decoded = tokio::task::spawn_blocking(move || {
         let mut rows = Vec::new();
         for (bytes, records) in &segments {

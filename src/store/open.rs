@@ -37,6 +37,9 @@ use crate::span::Check;
 /// Memory of one identity in the window: map, state, order.
 const IDENTITY_BYTES: u64 = 128;
 
+/// How often a start reads the manifest at most to become its writer.
+const CLAIMS: usize = 5;
+
 /// See [`Store::open`]; `decode` turns logged request bodies into columns again, `check`
 /// gives spans their semantic-convention columns.
 pub(super) async fn open(
@@ -59,15 +62,32 @@ pub(super) async fn open(
         })
         .await?
     };
-    let shelf = Shelf::open(&folder, &disk, &clock, &config).await?;
-    let flushed = shelf.shown().flushed;
     // storage.md 11.3, 14: at most a million, and a third of the share of indexes, identities and catalogue.
     let capacity = usize::try_from(budget.limit_bytes() / 20 / 3 / IDENTITY_BYTES).unwrap_or(usize::MAX).min(1_000_000);
-    let survey = {
-        let (disk, folder, on_corruption) = (disk.clone(), folder.clone(), config.on_corruption);
-        blocking(move || recover::survey(&disk, &folder, flushed, on_corruption, capacity)).await?
+    let (mut claims, mut damage, mut lost) = (0, Vec::new(), Vec::new());
+    let (shelf, mut survey) = loop {
+        let shelf = Shelf::open(&folder, &disk, &clock, &config).await?;
+        let flushed = shelf.shown().flushed;
+        let survey = {
+            let (disk, folder, on_corruption) = (disk.clone(), folder.clone(), config.on_corruption);
+            blocking(move || recover::survey(&disk, &folder, flushed, on_corruption, capacity)).await?
+        };
+        claims += 1;
+        match shelf.claim().await {
+            // Somebody committed since the manifest was read: perhaps a process that was killed, and whose last put came
+            // through after it. Then more rows are in parts, and less of the log counts.
+            Err(Error::Superseded { .. }) if claims < CLAIMS => (damage, lost) = (survey.damage, survey.lost),
+            claimed => {
+                claimed?;
+                break (shelf, survey);
+            }
+        }
     };
-    shelf.claim().await?;
+    // What the first survey has moved to quarantine the next one does not see.
+    damage.retain(|found| !survey.damage.contains(found));
+    lost.retain(|range| !survey.lost.contains(range));
+    survey.damage.extend(damage);
+    survey.lost.extend(lost);
     metrics.wal_torn_bytes.inc_by(survey.torn_bytes);
     metrics.wal_corrupt_records.inc_by(survey.lost.iter().map(|range| range.end - range.start).sum());
     start(config, disk, clock, budget, metrics, lock, folder, shelf, survey, capacity, decode, check)
@@ -137,7 +157,7 @@ fn start(
     });
     let ledger = Ledger::open(folder.ledger(), disk.clone(), clock.clone())
         .map_err(|e| Error::io("open", &folder.ledger(), &e))?;
-    let files = Files::of_store(folder.clone(), disk.clone(), clock.clone(), ledger.clone());
+    let files = Files::of_store(folder.clone(), shelf.place().clone(), disk.clone(), ledger.clone());
     let reader =
         Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone()).with_files(Arc::new(files));
 

@@ -15,9 +15,9 @@ use tokio::sync::Mutex;
 use ulid::Ulid;
 
 use super::folder::Folder;
-use super::local::SyncedLocal;
 use super::manifest::{self, Delta, Manifest, PartEntry};
 use super::part::{self, Part, PartSpec, PartStore, WalRange};
+use super::place::Objects;
 use super::split::Set;
 use super::{Config, Error, Lsn, PartSet};
 use crate::clock::Clock;
@@ -31,6 +31,7 @@ pub struct Shelf {
     /// live parts, so nobody else may publish.
     flush_open: Arc<AtomicBool>,
     shown: Arc<ArcSwap<Shown>>,
+    place: Objects,
     objects: Arc<dyn ObjectStore>,
     reads: PartStore,
     node: Ulid,
@@ -72,9 +73,9 @@ impl Shown {
 impl Shelf {
     /// Reads the manifest of `folder`; changes nothing.
     pub async fn open(folder: &Folder, disk: &Disk, clock: &Clock, config: &Config) -> Result<Self, Error> {
-        let local = SyncedLocal::new(&folder.root, disk.clone(), clock.clone());
-        let objects: Arc<dyn ObjectStore> = Arc::new(local);
-        let manifest = Manifest::load(objects.clone()).await.map_err(|e| parts_error(&e))?;
+        let place = Objects::open(&config.place, folder, disk, clock)?;
+        let objects = place.store().clone();
+        let manifest = Manifest::load(objects.clone()).await.map_err(|e| place.of_manifest(&e))?;
         let reads = PartStore::new(objects.clone());
         manifest.parts().iter().for_each(|entry| reads.register(entry));
         let shown = Shown::of(&manifest, folder.node, &PartSet::default());
@@ -82,6 +83,7 @@ impl Shelf {
             manifest: Arc::new(Mutex::new(manifest)),
             flush_open: Arc::default(),
             shown: Arc::new(ArcSwap::from_pointee(shown)),
+            place,
             objects,
             reads,
             node: folder.node,
@@ -91,7 +93,11 @@ impl Shelf {
     }
 
     /// Becomes the writer: an older one commits nothing more.
+    ///
+    /// Errors: [`Error::Place`] if the place cannot keep two writers apart; [`Error::Superseded`] if another writer
+    /// committed since the manifest was read, be it a dead one whose last put arrived late: open again, and try again.
     pub async fn claim(&self) -> Result<(), Error> {
+        self.place.prepare(&self.clock).await?;
         let mut manifest = self.manifest.lock().await;
         manifest.claim(self.node, &self.clock).await.map_err(|e| manifest_error(&e))?;
         self.show(&manifest);
@@ -111,6 +117,11 @@ impl Shelf {
     /// The parts by block, checked; new ones must be registered, gone ones forgotten.
     pub fn part_store(&self) -> &PartStore {
         &self.reads
+    }
+
+    /// Where the objects are.
+    pub fn place(&self) -> &Objects {
+        &self.place
     }
 
     /// All objects of the dataset, unchecked.

@@ -13,14 +13,14 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::folder::Folder;
-use super::local::SyncedLocal;
 use super::manifest::{self, Manifest};
 pub use super::part::Depth;
 use super::part::{self, Problem};
+use super::place::Objects;
 use super::recover::{self, Damage, Survey};
 use super::wal::scan;
 use super::wal::segment;
-use super::{Error, Lsn, decode, ledger};
+use super::{Config, Error, Lsn, decode, ledger};
 use crate::clock::Clock;
 use crate::disk::Disk;
 
@@ -89,28 +89,33 @@ impl Report {
     }
 }
 
-/// Checks the data folder `data_dir`, also beside a running daemon.
+/// Checks the data folder `config.path`, also beside a running daemon.
 ///
-/// Errors: [`Error::Folder`] if it is no data folder, [`Error::Io`] and [`Error::Parts`] if it cannot be read at all.
-/// All else is in the report.
-pub async fn verify(data_dir: &FsPath, disk: &Disk, clock: &Clock, depth: Depth) -> Result<Report, Error> {
-    let folder = Folder::read(disk, data_dir)?;
-    let objects: Arc<dyn ObjectStore> = Arc::new(SyncedLocal::new(&folder.root, disk.clone(), clock.clone()));
+/// Errors: [`Error::Folder`] if it is no data folder, [`Error::Place`] if its parts are not where `config` says,
+/// [`Error::Io`], [`Error::Parts`] and [`Error::Unreachable`] if it cannot be read at all. All else is in the report.
+pub async fn verify(config: &Config, disk: &Disk, clock: &Clock, depth: Depth) -> Result<Report, Error> {
+    let folder = Folder::read(disk, &config.path)?;
+    let objects = Objects::open(&config.place, &folder, disk, clock)?;
+    check(&folder, &objects, disk, depth).await
+}
+
+/// As [`verify`], with `place` open.
+pub(super) async fn check(folder: &Folder, place: &Objects, disk: &Disk, depth: Depth) -> Result<Report, Error> {
+    let objects = place.store().clone();
     let mut report = Report::default();
     // The files before the manifest: what is put and named meanwhile is then in neither list of strangers.
     let mut files = Vec::new();
     for below in ["spans", "index", "manifest"] {
         let listed = objects.list(Some(&Path::from(below))).map_ok(|meta| meta.location.to_string());
-        let listed: Vec<String> =
-            listed.try_collect().await.map_err(|e| Error::Parts { detail: format!("`{below}/`: {e}") })?;
+        let listed: Vec<String> = listed.try_collect().await.map_err(|e| place.told(&e))?;
         files.extend(listed);
     }
-    match load(&objects).await? {
+    match load(place).await? {
         Ok(manifest) => {
             report.manifest_version = manifest.version();
             parts(&objects, &manifest, depth, &mut report).await;
             strangers(&files, &manifest, &mut report);
-            log(&folder, disk, &objects, depth, &mut report).await?;
+            log(folder, disk, place, depth, &mut report).await?;
         }
         Err((path, problem)) => report.add(
             Severity::Damage,
@@ -120,18 +125,18 @@ pub async fn verify(data_dir: &FsPath, disk: &Disk, clock: &Clock, depth: Depth)
             "restore the file from a copy and run this again; a daemon does not start without it",
         ),
     }
-    drops(&folder, disk, &mut report)?;
-    aside(&folder, disk, &mut report)?;
+    drops(folder, disk, &mut report)?;
+    aside(folder, disk, &mut report)?;
     report.findings.sort_by_key(|finding| finding.severity);
     Ok(report)
 }
 
 /// The manifest, or the file of it that is damaged and how.
-async fn load(objects: &Arc<dyn ObjectStore>) -> Result<Result<Manifest, (String, String)>, Error> {
-    match Manifest::load(objects.clone()).await {
+async fn load(place: &Objects) -> Result<Result<Manifest, (String, String)>, Error> {
+    match Manifest::load(place.store().clone()).await {
         Ok(manifest) => Ok(Ok(manifest)),
         Err(manifest::Error::Damaged { path, problem }) => Ok(Err((path, problem))),
-        Err(other) => Err(Error::Parts { detail: other.to_string() }),
+        Err(other) => Err(place.of_manifest(&other)),
     }
 }
 
@@ -180,17 +185,11 @@ fn strangers(files: &[String], manifest: &Manifest, report: &mut Report) {
     }
 }
 
-async fn log(
-    folder: &Folder,
-    disk: &Disk,
-    objects: &Arc<dyn ObjectStore>,
-    depth: Depth,
-    report: &mut Report,
-) -> Result<(), Error> {
+async fn log(folder: &Folder, disk: &Disk, place: &Objects, depth: Depth, report: &mut Report) -> Result<(), Error> {
     let mut before: Option<Vec<Damage>> = None;
     let mut readings = 0;
     let (survey, flushed) = loop {
-        let Ok(manifest) = load(objects).await? else {
+        let Ok(manifest) = load(place).await? else {
             // It was whole a moment ago; the next run tells.
             return Ok(());
         };

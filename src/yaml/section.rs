@@ -372,6 +372,13 @@ impl<'a> Section<'a> {
         self.at::<()>(key, code, text.into(), None);
     }
 
+    /// Reports anything about `entry`, one of [`Section::entries`]: an unknown key at the key, all else at the value.
+    pub fn report_entry(&self, entry: &Entry, code: Code, text: impl Into<String>, help: Option<String>) {
+        let mark = if code == Code::UnknownKey { &entry.mark } else { &entry.value.mark };
+        let (path, mark) = (self.sub(&entry.key), mark.clone());
+        self.problems.add(Problem { code, path, text: text.into(), mark, help });
+    }
+
     /// Reports anything about this mapping as a whole.
     pub fn report(&self, code: Code, text: impl Into<String>, help: Option<String>) {
         let (path, mark) = (self.path.clone(), self.mark.clone());

@@ -24,5 +24,6 @@ mod readme;
 mod receive;
 mod round_trip;
 mod rust_sdk;
+mod s3;
 mod semconv;
 mod store;

@@ -5,10 +5,13 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use crate::cli::exit::{self, Exit};
+use crate::config;
 use crate::error::Class;
 use crate::query::{self, Code, Position};
+use crate::store;
 
 /// Why it failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +29,8 @@ pub enum Failure {
     Daemon(String),
     /// The data folder cannot be read.
     Data(String),
+    /// The configuration does not hold, or does not fit the data folder.
+    Config(String),
     /// The answer broke off.
     Broken(String),
     /// Nobody reads what is written.
@@ -35,7 +40,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Exit code: 1 query, 2 usage, 3 limit or timeout, 69 daemon, 74 data or output.
+    /// Exit code: 1 query, 2 usage, 3 limit or timeout, 69 daemon, 74 data or output,
+    /// 78 configuration.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
@@ -46,8 +52,19 @@ impl Failure {
             },
             Self::Daemon(_) => Exit::Unavailable,
             Self::Data(_) | Self::Write(_) => Exit::Io,
+            Self::Config(_) => Exit::Config,
             Self::Broken(_) => Exit::Bad,
             Self::Pipe => Exit::Good,
+        }
+    }
+
+    /// Of reading the data folder `dir`.
+    pub fn of_folder(dir: &Path, error: &store::Error) -> Self {
+        let text = format!("{}: {error}", dir.display());
+        match error {
+            store::Error::Unreachable { .. } => Self::Daemon(text),
+            store::Error::Place { .. } => Self::Config(text),
+            _ => Self::Data(text),
         }
     }
 
@@ -64,6 +81,15 @@ impl Failure {
 impl From<query::Error> for Failure {
     fn from(error: query::Error) -> Self {
         Self::Statement { error: Box::new(error), sql: String::new() }
+    }
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        match error.class() {
+            Class::NotFound => Self::Data(error.to_string()),
+            _ => Self::Config(error.to_string()),
+        }
     }
 }
 
@@ -87,9 +113,12 @@ impl From<Failure> for exit::Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) | Self::Daemon(text) | Self::Data(text) | Self::Broken(text) | Self::Write(text) => {
-                f.write_str(text)
-            }
+            Self::Usage(text)
+            | Self::Daemon(text)
+            | Self::Data(text)
+            | Self::Config(text)
+            | Self::Broken(text)
+            | Self::Write(text) => f.write_str(text),
             Self::Pipe => f.write_str("the output was closed"),
             Self::Statement { error, sql } => {
                 write!(f, "{}: {}", error.code.as_str(), error.message)?;

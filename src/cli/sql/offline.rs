@@ -6,15 +6,17 @@
 use std::path::Path;
 
 use super::{Ask, Failure};
+use crate::cli::sources::Offline;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::query::gateway::Resources;
 use crate::query::{Answer, Config, Gateway, Statement};
 use crate::store;
 
-pub(super) async fn run(dir: &Path, ask: &Ask, clock: Clock) -> Result<Answer, Failure> {
-    let data = |error: store::Error| Failure::Data(format!("--data {}: {error}", dir.display()));
-    let reader = store::offline::open(dir, Disk::Os, clock.clone()).await.map_err(data)?;
+pub(super) async fn run(dir: &Path, offline: &Offline, ask: &Ask, clock: Clock) -> Result<Answer, Failure> {
+    let folder = offline.store(dir)?;
+    let reader = store::offline::open(&folder, Disk::Os, clock.clone());
+    let reader = reader.await.map_err(|error| Failure::of_folder(dir, &error))?;
     let config = Config {
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         // Nobody else waits for these threads, and a shell can interrupt.

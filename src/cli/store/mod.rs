@@ -14,6 +14,7 @@ use clap::Subcommand;
 
 use super::exit::Exit;
 use super::output::Output;
+use super::sources::Offline;
 use super::sql::{self, Failure};
 use crate::clock::Clock;
 
@@ -44,6 +45,9 @@ pub struct Source {
     /// Format of the rows: box on a terminal, else ndjson
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
     pub output: Option<Output>,
+    /// How `--data` is read.
+    #[command(flatten)]
+    pub offline: Offline,
     /// Most rows to list
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
@@ -63,6 +67,7 @@ impl Source {
             params: Vec::new(),
             limit: self.limit,
             timeout: None,
+            offline: self.offline,
         };
         sql::run(args, data_folder, clock).await
     }

@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::cli::exit::Exit;
 use crate::cli::output::{self, Output};
+use crate::cli::sources::Offline;
 use crate::cli::sql::ask::Target;
 use crate::cli::sql::{self, Failure};
 use crate::clock::Clock;
@@ -35,6 +36,9 @@ pub struct Args {
     /// Data folder to check, also beside its running daemon [default: that of the local daemon]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// How `--data` is read.
+    #[command(flatten)]
+    pub offline: Offline,
     /// File with the token to send, where the daemon wants one
     #[arg(long, value_name = "FILE", requires = "url")]
     pub token_file: Option<PathBuf>,
@@ -52,7 +56,7 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<Exit,
         None => {
             let dir = args.data.unwrap_or(data_folder);
             let depth = if args.deep { Depth::Deep } else { Depth::Quick };
-            let report = check(&dir, depth, &clock).await?;
+            let report = check(&dir, &args.offline, depth, &clock).await?;
             (summary(&report), schema(), vec![batch(&report)])
         }
     };
@@ -65,9 +69,9 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<Exit,
     Ok(if damaged == 0 { Exit::Good } else { Exit::Bad })
 }
 
-async fn check(dir: &Path, depth: Depth, clock: &Clock) -> Result<Report, Failure> {
-    let report = verify(dir, &Disk::Os, clock, depth).await;
-    report.map_err(|error| Failure::Data(format!("{}: {error}", dir.display())))
+async fn check(dir: &Path, offline: &Offline, depth: Depth, clock: &Clock) -> Result<Report, Failure> {
+    let config = offline.store(dir)?;
+    verify(&config, &Disk::Os, clock, depth).await.map_err(|error| Failure::of_folder(dir, &error))
 }
 
 fn summary(report: &Report) -> String {

@@ -164,6 +164,14 @@ pub async fn put(objects: &dyn ObjectStore, part: &EncodedPart) -> Result<PartEn
     Ok(entry.clone())
 }
 
+/// Whether an object store's error is one of the local disk.
+pub fn is_local(error: &object_store::Error) -> bool {
+    matches!(
+        error,
+        object_store::Error::Generic { store: super::local::STORE, .. } | object_store::Error::JoinError { .. }
+    )
+}
+
 async fn fetch(objects: &dyn ObjectStore, path: &str) -> Result<Bytes, Error> {
     let got = async { objects.get(&Path::from(path)).await?.bytes().await }.await;
     got.map_err(|source| Error::Objects { path: path.to_owned(), source })

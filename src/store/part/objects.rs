@@ -73,6 +73,7 @@ impl PartStore {
                 Err(Error::Objects { source: ObjectError::NotFound { .. }, .. }) => {
                     return Err(Error::corrupt(path, "its checksum file is missing"));
                 }
+                Err(Error::Objects { source, .. }) => return Err(Error::Objects { path: path.clone(), source }),
                 bytes => Sums::read(&bytes?, &known.entry)?,
             };
             let checked = (0..sums.len()).map(|_| AtomicBool::new(false)).collect();

@@ -57,14 +57,14 @@ async fn a_reader_beside_the_daemon_sees_parts_and_log_and_changes_nothing() {
     store.append(request(1, 2)).await.unwrap();
     store.freeze_and_flush().await.unwrap();
     store.append(request(2, 2)).await.unwrap();
-    let reader = offline::open_with(dir.path(), Disk::Os, clock(), decode()).await.unwrap();
+    let reader = offline::open_with(&config(dir.path()), Disk::Os, clock(), decode()).await.unwrap();
     assert_eq!(ids(&reader).await, once(&[(1, 2), (2, 2)]));
     assert!(dir.path().join("wal/next.tmp").exists());
     // A copy without the folders that only a writer needs.
     let copied = tempfile::tempdir().unwrap();
     copy(dir.path(), copied.path());
     std::fs::remove_dir_all(copied.path().join("tmp")).unwrap();
-    let reader = offline::open_with(copied.path(), Disk::Os, clock(), decode()).await.unwrap();
+    let reader = offline::open_with(&config(copied.path()), Disk::Os, clock(), decode()).await.unwrap();
     assert_eq!(ids(&reader).await, once(&[(1, 2), (2, 2)]));
     assert!(!copied.path().join("tmp").exists(), "a reader made a folder");
     store.append(request(3, 2)).await.unwrap();

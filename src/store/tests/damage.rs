@@ -38,7 +38,7 @@ async fn corruption_is_named_and_kept_or_refused_as_configured() {
     let refusing = Config { on_corruption: config::OnCorruption::Refuse, ..config(crashed.path()) };
     let error = try_open(refusing, Disk::Os, clock()).await.unwrap_err();
     assert!(matches!(&error, Error::Corrupt { detail } if detail.contains("records 3 to 3")), "{error}");
-    let report = verify::verify(crashed.path(), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
+    let report = verify::verify(&config(crashed.path()), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
     let told: Vec<_> = report.findings.iter().map(|f| (f.file.as_str(), f.place.as_deref().unwrap_or("-"))).collect();
     let segment = "wal/00000000000000000001.wal";
     assert_eq!(told, [(segment, "records 3 to 3"), (segment, "bytes 4256 to 4336")]);
@@ -94,7 +94,7 @@ async fn a_store_at_work_is_not_taken_for_damage() {
     let (mut parts, mut rounds) = (0, 0);
     let began = std::time::Instant::now();
     while (parts < 5 || rounds < 40) && began.elapsed() < Duration::from_secs(60) {
-        let report = verify::verify(dir.path(), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
+        let report = verify::verify(&Config::at(dir.path()), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
         let damage = report.findings.iter().filter(|found| found.severity == verify::Severity::Damage);
         assert_eq!(damage.collect::<Vec<_>>(), Vec::<&verify::Finding>::new());
         parts = report.parts;
@@ -120,7 +120,7 @@ async fn damage_of_records_that_are_in_parts_is_only_noted() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[4096 + 80 + 30] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let report = verify::verify(crashed.path(), &Disk::Os, &clock(), verify::Depth::Deep).await.unwrap();
+    let report = verify::verify(&config(crashed.path()), &Disk::Os, &clock(), verify::Depth::Deep).await.unwrap();
     assert!(report.is_whole(), "{:?}", report.findings);
     assert!(!report.findings.is_empty(), "it is told all the same");
 }

@@ -1,0 +1,239 @@
+//! Addresses and options, the probe, and which place a data folder belongs to.
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::{
+    CopyOptions, Error as ObjectError, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStoreExt,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
+
+use super::sick::Sick;
+use super::*;
+use crate::yaml::{Mark, Problems, Section, parse};
+
+fn read(text: &str) -> (Place, Vec<String>) {
+    let tree = parse(text, &Mark::of_source(0, "c.yaml")).unwrap();
+    let problems = Problems::new();
+    let root = Section::root(&tree, &problems);
+    let place = Place::read(&root);
+    drop(root);
+    let told = problems.into_sorted();
+    let text =
+        |p: &crate::yaml::Problem| format!("{} {}: {} {}", p.mark, p.path, p.text, p.help.as_deref().unwrap_or(""));
+    (place, told.iter().map(|p| text(p).trim_end().to_owned()).collect())
+}
+
+#[test]
+fn an_address_names_a_folder_or_a_bucket_and_its_options_are_those_of_the_client() {
+    for (text, url) in [
+        ("object_store: {}", None),
+        ("object_store: {url: 'file:///var/parts'}", Some("file:///var/parts")),
+        ("object_store: {url: 's3://spans'}", Some("s3://spans")),
+        ("object_store: {url: 's3://spans/a/b/'}", Some("s3://spans/a/b")),
+        ("object_store: {url: 's3://spans', options: {region: eu-central-1, timeout: 5s}}", Some("s3://spans")),
+        (
+            "object_store: {url: 's3://spans', options: {endpoint: 'http://localhost:9000', allow_http: true, \
+             virtual_hosted_style_request: false, access_key_id: 7, aws_secret_access_key: geheim}}",
+            Some("s3://spans"),
+        ),
+    ] {
+        let (place, problems) = read(text);
+        assert_eq!((place.url().as_deref(), problems), (url, Vec::new()), "{text}");
+        assert!(!format!("{place:?}").contains("geheim"), "{place:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_at_its_place_and_no_secret_with_it() {
+    let form = "write `s3://BUCKET/PREFIX`, or `file:///FOLDER`";
+    for (text, want) in [
+        ("object_store: {url: 'gs://spans'}", format!("c.yaml:1:21 object_store::url: must begin with `s3://` or `file:///` {form}")),
+        ("object_store: {url: 'file://parts'}", format!("c.yaml:1:21 object_store::url: a folder's address begins with `file:///` {form}")),
+        ("object_store: {url: 's3:///a'}", format!("c.yaml:1:21 object_store::url: names no bucket {form}")),
+        (
+            "object_store: {url: 's3://key:geheim@spans'}",
+            format!(
+                "c.yaml:1:21 object_store::url: a bucket's name has letters, digits, `-`, `.` and `_` only; keys and \
+                 endpoint belong into `options` {form}"
+            ),
+        ),
+        (
+            "object_store:\n  options: {region: x}",
+            "c.yaml:2:12 object_store::options: mean nothing without `url` write `url: s3://BUCKET/PREFIX`".to_owned(),
+        ),
+        (
+            "object_store:\n  url: s3://spans\n  options:\n    acces_key_id: geheim",
+            "c.yaml:4:5 object_store::options::acces_key_id: is no option of an S3 bucket did you mean \
+             \"access_key_id\"?"
+                .to_owned(),
+        ),
+        (
+            "object_store:\n  url: s3://spans\n  options:\n    bucket: other",
+            "c.yaml:4:13 object_store::options::bucket: cannot be set: the bucket stands in `url`".to_owned(),
+        ),
+        (
+            "object_store:\n  url: s3://spans\n  options:\n    timeout: geheim",
+            "c.yaml:4:14 object_store::options::timeout: the value is not of the kind this option takes".to_owned(),
+        ),
+        (
+            "object_store:\n  url: s3://spans\n  options:\n    access_key_id: geheim",
+            "c.yaml:4:5 object_store::options: `access_key_id` is nothing without `secret_access_key`".to_owned(),
+        ),
+        (
+            "object_store:\n  url: s3://spans\n  options:\n    region: [geheim]",
+            "c.yaml:4:13 object_store::options::region: expected string, got list".to_owned(),
+        ),
+        (
+            "object_store:\n  url: s3://spans\n  options:\n    endpoint: http://localhost:9000",
+            "c.yaml:4:15 object_store::options::endpoint: `http://` needs `allow_http`: keys and spans would go over the \
+             wire as they are use `https://`, or set `allow_http: true` where the network is trusted"
+                .to_owned(),
+        ),
+        ("object_store: {uri: x}", "c.yaml:1:16 object_store: has invalid keys: uri did you mean \"url\"?".to_owned()),
+    ] {
+        let (_, problems) = read(text);
+        assert_eq!(problems, [want], "{text}");
+        assert!(!problems[0].contains("geheim"));
+    }
+}
+
+#[test]
+fn keys_of_the_environment_count_where_the_configuration_has_none() {
+    let of = |text: &str| {
+        let (mut place, _) = read(text);
+        let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        place.fill(&[
+            variable("AWS_ACCESS_KEY_ID", "id"),
+            variable("AWS_SECRET_ACCESS_KEY", "secret"),
+            variable("AWS_REGION", "eu-west-1"),
+            variable("AWS_ENDPOINT_URL", "http://elsewhere"),
+            variable("AWS_PAGER", ""),
+        ]);
+        let Place::Bucket(bucket) = place else { panic!("a bucket") };
+        use AmazonS3ConfigKey as Key;
+        let option = |key: Key| bucket.option(&key).map(str::to_owned);
+        (option(Key::AccessKeyId), option(Key::SecretAccessKey), option(Key::Region), option(Key::Endpoint))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let all = of("object_store: {url: 's3://spans'}");
+    assert_eq!(all, (some("id"), some("secret"), some("eu-west-1"), None));
+    let own = of("object_store: {url: 's3://spans', options: {access_key_id: a, secret_access_key: b, region: r}}");
+    assert_eq!(own, (some("a"), some("b"), some("r"), None));
+}
+
+/// A server that takes `If-None-Match: *` too lightly.
+#[derive(Debug, Default)]
+struct Careless {
+    objects: InMemory,
+    /// It looks whether the name is there, and then puts; else it does not look.
+    looks: bool,
+}
+
+impl fmt::Display for Careless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Careless")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Careless {
+    async fn put_opts(&self, at: &Path, payload: PutPayload, _: PutOptions) -> object_store::Result<PutResult> {
+        if self.looks {
+            if self.objects.head(at).await.is_ok() {
+                return Err(ObjectError::AlreadyExists { path: at.to_string(), source: "412".into() });
+            }
+            tokio::task::yield_now().await;
+        }
+        self.objects.put_opts(at, payload, PutMode::Overwrite.into()).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        at: &Path,
+        opts: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.objects.put_multipart_opts(at, opts).await
+    }
+
+    async fn get_opts(&self, at: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.objects.get_opts(at, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.objects.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.objects.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.objects.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
+        self.objects.copy_opts(from, to, options).await
+    }
+}
+
+#[tokio::test]
+async fn the_probe_refuses_a_server_that_replaces_and_one_that_lets_several_creators_win() {
+    let clock = Clock::manual(1_000_000_000_000, 1);
+    for (looks, want) in [(false, "ignores `If-None-Match: *`"), (true, "more than one succeeded")] {
+        let server = Careless { looks, ..Careless::default() };
+        match probe::run(&server, &clock).await {
+            Err(probe::Error::Unfit(why)) => assert!(why.contains(want) && why.contains("; use "), "{why}"),
+            other => panic!("{want}: {other:?}"),
+        }
+        assert_eq!(server.list(None).count().await, 0, "nothing is left behind");
+    }
+}
+
+#[tokio::test]
+async fn the_probe_takes_a_good_server_and_does_not_mistake_a_sick_one_for_a_careless_one() {
+    let clock = Clock::manual(1_000_000_000_000, 1);
+    probe::run(&InMemory::new(), &clock).await.unwrap();
+    let (mut passed, mut failed) = (0, 0);
+    for seed in 0..100 {
+        match probe::run(&Sick::new(seed, 20), &clock).await {
+            Ok(()) => passed += 1,
+            Err(probe::Error::Objects(_)) => failed += 1,
+            // Its put was lost on the way, so it is not there; it never was.
+            Err(probe::Error::Unfit(why)) => panic!("seed {seed}: {why}"),
+        }
+    }
+    assert!(passed > 0 && failed > 0, "{passed} passed, {failed} failed");
+}
+
+#[tokio::test]
+async fn a_data_folder_is_not_opened_with_another_place_than_that_of_its_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1_000_000_000_000, 1);
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(&Disk::Os, data.path(), &clock).unwrap();
+    let open = |place: &Place| Objects::open(place, &folder, &Disk::Os, &clock);
+    let (a, b) = (Place::File(dir.path().join("a")), Place::File(dir.path().join("b")));
+    for place in [&Place::Folder, &a, &b] {
+        open(place).unwrap();
+    }
+    open(&a).unwrap().prepare(&clock).await.unwrap();
+    open(&a).unwrap();
+    for place in [&Place::Folder, &b] {
+        let error = open(place).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, Error::Place { .. }), "{text}");
+        assert!(text.starts_with(&a.url().unwrap()) && text.contains("storage.object_store.url"), "{text}");
+    }
+    std::fs::remove_file(folder.objects_file()).unwrap();
+    std::fs::create_dir(folder.root.join("manifest")).unwrap();
+    open(&b).unwrap();
+    std::fs::write(folder.root.join("manifest/00000000000000000001.json"), b"{}").unwrap();
+    let text = open(&b).unwrap_err().to_string();
+    assert!(text.contains("has parts of its own") && text.contains("move these four away"), "{text}");
+    open(&Place::Folder).unwrap();
+}
