@@ -305,6 +305,7 @@ impl Fill {
             schema: 1,
             file_xxh3: String::new(),
             sum_xxh3: String::new(),
+            index: None,
         };
         self.parts.push(Arc::new(Part::new(entry)));
         self
