@@ -7,6 +7,7 @@
 mod decode;
 mod gates;
 mod load;
+mod lookup;
 mod semconv;
 mod store;
 
@@ -36,6 +37,7 @@ fn main() {
     semconv::run(&bench);
     store::run(&bench);
     gates::run(&bench);
+    lookup::run(&bench);
 }
 
 /// Which rows are wanted.

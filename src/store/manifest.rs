@@ -58,6 +58,9 @@ pub struct PartEntry {
     pub file_xxh3: String,
     /// XXH3-64 of its `.sum`, 16 hex digits.
     pub sum_xxh3: String,
+    /// Its trace index, below the dataset's folder; absent where none was written with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
 }
 
 /// Time ranges of one row group.

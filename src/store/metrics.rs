@@ -49,6 +49,8 @@ pub struct Metrics {
     pub parts: IntGaugeVec,
     /// Their size, by `level`.
     pub part_bytes: IntGaugeVec,
+    /// Fences of trace indexes in memory.
+    pub trace_index_bytes: IntGauge,
     /// Files in `quarantine/`.
     pub quarantined_files: IntGauge,
     /// Free bytes of the data folder's file system.
@@ -91,6 +93,7 @@ impl Metrics {
             flush_failures: counter("flush_failures_total", "Flushes that failed and are tried again")?,
             parts: gauges("parts", "Live parts", "level")?,
             part_bytes: gauges("part_bytes", "Bytes of live parts", "level")?,
+            trace_index_bytes: gauge("trace_index_bytes", "Bytes of fences of trace indexes in memory")?,
             quarantined_files: gauge("quarantined_files", "Files in quarantine")?,
             free_bytes: gauge("free_bytes", "Free bytes of the data folder's file system")?,
             degraded: gauges("degraded", "1 while the store is degraded", "reason")?,

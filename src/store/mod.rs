@@ -14,6 +14,7 @@ mod error;
 pub mod files;
 mod flush;
 mod folder;
+pub mod index;
 pub mod ledger;
 pub mod local;
 mod lock;

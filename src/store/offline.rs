@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::files::Files;
 use super::folder::Folder;
+use super::index::Indexes;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
 use super::recover;
@@ -16,6 +17,9 @@ use super::wal::scan::{self, Found};
 use super::{Config, Error, Reader, decode};
 use crate::clock::Clock;
 use crate::disk::Disk;
+
+/// Memory of the fences of trace indexes.
+const FENCES_BYTES: usize = 16 << 20;
 
 /// Opens the data folder `config.path` for reading.
 ///
@@ -54,9 +58,10 @@ pub(super) async fn open_with(config: &Config, disk: Disk, clock: Clock, decode:
     let rows = decoded.await.map_err(|e| Error::Internal { detail: format!("decoding the log: {e}") })?;
     let metrics = Metrics::register(&prometheus::Registry::new())
         .map_err(|e| Error::Internal { detail: format!("metrics of a reader: {e}") })?;
+    let indexes = Indexes::new(shelf.objects().clone(), FENCES_BYTES, metrics.trace_index_bytes.clone());
     let memtable = Memtable::new(shown.version, shown.parts.clone(), flushed + 1, metrics);
     memtable.push(rows, 0);
-    Ok(Reader::new(Arc::clone(memtable.snapshot()), shelf.reads()).with_files(Arc::new(files)))
+    Ok(Reader::new(Arc::clone(memtable.snapshot()), shelf.reads()).with_files(Arc::new(files)).with_indexes(indexes))
 }
 
 /// The bytes of a segment file and the records that count in it.

@@ -14,6 +14,7 @@ use super::config::Durability;
 use super::files::Files;
 use super::flush::{Flushed, Flusher};
 use super::folder::Folder;
+use super::index::Indexes;
 use super::ledger::Ledger;
 use super::lock::Lock;
 use super::memtable::Memtable;
@@ -158,8 +159,12 @@ fn start(
     let ledger = Ledger::open(folder.ledger(), disk.clone(), clock.clone())
         .map_err(|e| Error::io("open", &folder.ledger(), &e))?;
     let files = Files::of_store(folder.clone(), shelf.place().clone(), disk.clone(), ledger.clone());
-    let reader =
-        Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone()).with_files(Arc::new(files));
+    // storage.md 14: the other two thirds are the identity window's and the catalogue's.
+    let fences_bytes = usize::try_from(budget.limit_bytes() / 20 / 3).unwrap_or(usize::MAX);
+    let indexes = Indexes::new(shelf.objects().clone(), fences_bytes, metrics.trace_index_bytes.clone());
+    let reader = Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone())
+        .with_files(Arc::new(files))
+        .with_indexes(indexes.clone());
 
     let mut threads = Vec::new();
     let next = if config.durability == Durability::Memory {
@@ -195,7 +200,7 @@ fn start(
         last_group: 0,
     };
     let (tell_flushed, flushed_progress) = watch::channel(Flushed { lsn: flushed, ..Flushed::default() });
-    let upkeep = Upkeep { shelf: shelf.clone(), memtable: memtable.clone(), metrics: metrics.clone() };
+    let upkeep = Upkeep { shelf: shelf.clone(), memtable: memtable.clone(), metrics: metrics.clone(), indexes };
     let flusher = Flusher {
         shelf,
         memtable: memtable.clone(),

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 
 use super::files::Files;
+use super::index::Indexes;
 use super::part::Part;
 use super::{Lsn, outlier};
 use crate::span::SpanBatch;
@@ -133,6 +134,7 @@ pub struct Reader {
     /// Whether replay of the log has ended.
     complete: Arc<AtomicBool>,
     files: Option<Arc<Files>>,
+    indexes: Option<Indexes>,
 }
 
 /// The rows that one statement works on.
@@ -153,6 +155,8 @@ pub struct View {
     pub complete: bool,
     /// The files behind it; `None` where the rows are in no data folder.
     pub files: Option<Arc<Files>>,
+    /// The trace indexes of the parts; `None` where nobody keeps any.
+    pub indexes: Option<Indexes>,
 }
 
 impl View {
@@ -160,6 +164,7 @@ impl View {
     pub fn empty() -> Self {
         Self {
             files: None,
+            indexes: None,
             manifest_version: 0,
             parts: Arc::new(PartSet { parts: Vec::new() }),
             memory: Vec::new(),
@@ -173,7 +178,7 @@ impl View {
 impl Reader {
     /// A reader of `current`, whose parts are read from `objects`.
     pub fn new(current: Arc<ArcSwap<Snapshot>>, objects: Arc<dyn object_store::ObjectStore>) -> Self {
-        Self { current, objects, complete: Arc::new(AtomicBool::new(true)), files: None }
+        Self::until(current, objects, Arc::new(AtomicBool::new(true)))
     }
 
     /// The same, with the files that the rows come from.
@@ -182,13 +187,19 @@ impl Reader {
         Self { files: Some(files), ..self }
     }
 
+    /// The same, with the trace indexes of its parts.
+    #[must_use]
+    pub fn with_indexes(self, indexes: Indexes) -> Self {
+        Self { indexes: Some(indexes), ..self }
+    }
+
     /// A reader whose views are incomplete until `complete` is set.
     pub(super) fn until(
         current: Arc<ArcSwap<Snapshot>>,
         objects: Arc<dyn object_store::ObjectStore>,
         complete: Arc<AtomicBool>,
     ) -> Self {
-        Self { current, objects, complete, files: None }
+        Self { current, objects, complete, files: None, indexes: None }
     }
 
     /// The view of this moment. Every append that was acknowledged before the call is in it.
@@ -208,6 +219,7 @@ impl Reader {
             visible_us: in_parts.max(in_memory),
             complete,
             files: self.files.clone(),
+            indexes: self.indexes.clone(),
         }
     }
 }

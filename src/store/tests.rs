@@ -21,6 +21,7 @@ mod append;
 mod crash;
 mod damage;
 mod faults;
+mod index;
 mod objects;
 
 const ENOSPC: i32 = 28;

@@ -1,4 +1,4 @@
-//! The thread that keeps the parts in order: compaction, retention, sweep.
+//! The thread that keeps the parts in order: compaction, retention, sweep, indexes that are made again.
 //!
 //! Duty: one step after another, below ingest in priority. Guarantee: a step that fails leaves the live parts as they
 //! are, is logged, and comes again with back-off; after a takeover nothing is written any more. Left to others: each
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
+use super::index::Indexes;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
 use super::shelf::{Shelf, Shown};
@@ -22,6 +23,7 @@ pub struct Upkeep {
     pub(super) shelf: Shelf,
     pub(super) memtable: Arc<Memtable>,
     pub(super) metrics: Metrics,
+    pub(super) indexes: Indexes,
 }
 
 impl Upkeep {
@@ -50,6 +52,7 @@ impl Upkeep {
     }
 
     async fn step(&self) -> Result<(), Error> {
+        self.indexes.rebuild_wanted(&self.shelf.reads(), || self.memtable.is_stopped()).await;
         Ok(())
     }
 

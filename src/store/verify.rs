@@ -13,14 +13,14 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::folder::Folder;
-use super::manifest::{self, Manifest};
+use super::manifest::{self, Manifest, PartEntry};
 pub use super::part::Depth;
 use super::part::{self, Problem};
 use super::place::Objects;
 use super::recover::{self, Damage, Survey};
 use super::wal::scan;
 use super::wal::segment;
-use super::{Config, Error, Lsn, decode, ledger};
+use super::{Config, Error, Lsn, decode, index, ledger};
 use crate::clock::Clock;
 use crate::disk::Disk;
 
@@ -143,10 +143,18 @@ async fn load(place: &Objects) -> Result<Result<Manifest, (String, String)>, Err
 async fn parts(objects: &Arc<dyn ObjectStore>, manifest: &Manifest, depth: Depth, report: &mut Report) {
     let checks = stream::iter(manifest.parts().to_vec()).map(|entry| {
         let objects = objects.clone();
-        async move { part::check(objects.as_ref(), &entry, depth).await }
+        async move {
+            let problems = part::check(objects.as_ref(), &entry, depth).await;
+            let index = index::check(objects.as_ref(), &entry).await.map(|what| (index::path(&entry), what));
+            (problems, index)
+        }
     });
     let mut checks = std::pin::pin!(checks.buffered(AT_ONCE));
-    while let Some(problems) = checks.next().await {
+    while let Some((problems, index)) = checks.next().await {
+        if let Some((file, what)) = index {
+            let next = "lookups by trace search the part without it; a daemon makes it again after the first of them";
+            report.add(Severity::Note, &file, None, what, next);
+        }
         for Problem { file, place, what } in problems {
             let next = match file.starts_with("spans/") {
                 true => "restore the file from a copy; until then statements that need it are refused",
@@ -161,12 +169,14 @@ async fn parts(objects: &Arc<dyn ObjectStore>, manifest: &Manifest, depth: Depth
 
 /// Files that nothing names.
 fn strangers(files: &[String], manifest: &Manifest, report: &mut Report) {
-    let live = manifest.parts().iter().flat_map(|entry| [entry.path.clone(), part::sum_path(&entry.path)]);
+    let of_part = |entry: &PartEntry| [entry.path.clone(), part::sum_path(&entry.path), index::path(entry)];
+    let live = manifest.parts().iter().flat_map(of_part);
     let live: HashSet<String> = live.collect();
     for file in files.iter().filter(|file| !live.contains(*file)) {
         let name = file.rsplit('/').next().unwrap_or(file);
         let stem = name.split('.').next().unwrap_or(name);
-        let is_ours = ulid::Ulid::from_string(stem).is_ok() && (name.ends_with(".parquet") || name.ends_with(".sum"));
+        let is_ours = ulid::Ulid::from_string(stem).is_ok()
+            && [".parquet", ".sum", ".tix"].iter().any(|kind| name.ends_with(kind));
         let is_delta = file.starts_with("manifest/")
             && stem.len() == 20
             && stem.bytes().all(|digit| digit.is_ascii_digit())

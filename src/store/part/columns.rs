@@ -20,7 +20,7 @@ use crate::span::schema;
 use crate::store::Config;
 
 /// Rows of a data page: pages of all flat columns end on the same rows.
-pub(super) const ZONE_ROWS: usize = 16_384;
+pub(in crate::store) const ZONE_ROWS: usize = 16_384;
 const WRITE_BATCH_ROWS: usize = 1_024;
 const PAGE_BYTES: usize = 1 << 20;
 const TRACE_DICTIONARY_BYTES: usize = 2 << 20;

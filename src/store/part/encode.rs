@@ -22,6 +22,7 @@ use super::tally::Tally;
 use super::{EncodedPart, Error, PartSpec, SCHEMA_VERSION, sums};
 use crate::span::schema;
 use crate::store::Config;
+use crate::store::index::{self, TraceFacts};
 use crate::store::manifest::{PartEntry, RowGroupEntry, hash};
 
 /// Arrow bytes of a row group at most.
@@ -50,9 +51,11 @@ pub fn encode(batches: &[RecordBatch], spec: &PartSpec, config: &Config) -> Resu
     let largest = groups.iter().map(|group| group.iter().map(RecordBatch::num_rows).sum::<usize>()).max().unwrap_or(1);
     let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties(&schema, largest, config)?))?;
     let mut facts = Facts::default();
-    for group in &groups {
+    let mut traces = TraceFacts::new(spec.ulid);
+    for (number, group) in groups.iter().enumerate() {
         let group = concat_batches(schema::stored(), group)?;
         facts.add(&group);
+        traces.add(number, &group);
         let columns = split_columns(&group, &choices)?;
         writer.write(&RecordBatch::try_new(schema.clone(), columns)?)?;
         writer.flush()?;
@@ -62,7 +65,7 @@ pub fn encode(batches: &[RecordBatch], spec: &PartSpec, config: &Config) -> Resu
     }
     let file = Bytes::from(writer.into_inner()?);
     let sum = Bytes::from(sums::of(&file));
-    Ok(EncodedPart { entry: facts.entry(spec, &file, &sum), file, sum })
+    Ok(EncodedPart { entry: facts.entry(spec, &file, &sum), file, sum, index: traces.finish() })
 }
 
 /// The rows cut into row groups: whole zones, at most `row_group_rows` rows or about [`GROUP_BYTES`].
@@ -229,8 +232,10 @@ impl Facts {
         let metadata = file.get(file.len().saturating_sub(8)..file.len().saturating_sub(4));
         let metadata = metadata.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
         let (services, service_range) = self.services();
+        let path = format!("spans/date={date}/hour={hour}/{}.parquet", spec.ulid);
         PartEntry {
-            path: format!("spans/date={date}/hour={hour}/{}.parquet", spec.ulid),
+            index: Some(index::path_of(&path)),
+            path,
             level: spec.level,
             hour: spec.hour.clone(),
             rows: self.rows,

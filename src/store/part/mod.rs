@@ -31,10 +31,12 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use tokio::sync::OnceCell;
 use ulid::Ulid;
 
+use super::index;
 use super::manifest::PartEntry;
 use crate::error::Class;
 
 pub use check::{Depth, Problem, check};
+pub(in crate::store) use columns::ZONE_ROWS;
 pub use encode::encode;
 pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;
@@ -91,6 +93,8 @@ pub struct EncodedPart {
     pub file: Bytes,
     /// Its block hashes.
     pub sum: Bytes,
+    /// Its trace index.
+    pub index: Bytes,
 }
 
 /// Why a part could not be written or read.
@@ -137,12 +141,14 @@ impl Error {
     }
 }
 
-/// Puts the part, then its `.sum`, both create-only and durable, and reads the footer back (`verify_writes: footer`).
+/// Puts the part, then its `.sum` and trace index, all create-only and durable, and reads the footer back (`verify_writes: footer`).
 ///
 /// A name that exists with the same bytes counts as put: the try before was cut off after its success.
 pub async fn put(objects: &dyn ObjectStore, part: &EncodedPart) -> Result<PartEntry, Error> {
     let entry = &part.entry;
-    for (path, bytes) in [(entry.path.clone(), &part.file), (sums::path_of(&entry.path), &part.sum)] {
+    let files =
+        [(entry.path.clone(), &part.file), (sums::path_of(&entry.path), &part.sum), (index::path(entry), &part.index)];
+    for (path, bytes) in files {
         let at = Path::from(path.as_str());
         match objects.put_opts(&at, bytes.clone().into(), PutMode::Create.into()).await {
             Ok(_) => {}

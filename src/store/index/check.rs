@@ -1,0 +1,35 @@
+//! Whether the index of a part is what was written.
+//!
+//! Duty: [`check`], for `weavergen store verify`. Guarantee: without a problem every block and the footer have their
+//! checksums, and the index is that of its part. Left to others: whether it says what the rows say, which only making it
+//! again tells.
+
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+
+use super::fences::{Fences, footer_bytes};
+use super::{Damage, block, path};
+use crate::store::manifest::PartEntry;
+
+/// What is wrong with the index of `part` in `objects`, which are rooted at the dataset's folder. A part that was
+/// written without an index needs none.
+pub async fn check(objects: &dyn ObjectStore, part: &PartEntry) -> Option<String> {
+    let read = async { objects.get(&Path::from(path(part))).await?.bytes().await }.await;
+    match read {
+        Ok(file) => whole(&file, part).err().map(|damage| damage.to_string()),
+        Err(object_store::Error::NotFound { .. }) if part.index.is_none() => None,
+        Err(object_store::Error::NotFound { .. }) => Some("the file is missing".to_owned()),
+        Err(error) => Some(format!("it cannot be read: {error}")),
+    }
+}
+
+fn whole(file: &[u8], part: &PartEntry) -> Result<(), Damage> {
+    let begin = usize::try_from(footer_bytes(file)?).ok().and_then(|footer| file.len().checked_sub(footer));
+    let begin = begin.ok_or(Damage("it is shorter than its footer"))?;
+    let fences = Fences::read(&file[begin..], file.len() as u64, part)?;
+    for at in 0..fences.len() {
+        let bytes = fences.bytes_of(at);
+        block::read(&file[bytes.start as usize..bytes.end as usize], fences.first(at), |_, _| {})?;
+    }
+    Ok(())
+}
