@@ -192,14 +192,14 @@ impl Objects {
         let at = bucket.option(&AmazonS3ConfigKey::Endpoint).map_or(String::new(), |at| format!(" at {at}"));
         let place = |detail: String| Error::Place { place: bucket.url(), detail };
         match status(error, &text) {
+            _ if text.contains("/latest/api/token") || text.contains("/latest/meta-data") => place(format!(
+                "no keys: set `access_key_id` and `secret_access_key` in `storage.object_store.options`, or \
+                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment ({text})"
+            )),
             Some(404) => place(format!("there is no such bucket{at}: make it, or correct the name ({text})")),
             Some(401 | 403) => place(format!(
                 "access is denied{at}: the keys in `storage.object_store.options` (or AWS_ACCESS_KEY_ID and \
                  AWS_SECRET_ACCESS_KEY) must allow to list the bucket and to get, put and delete its objects ({text})"
-            )),
-            _ if text.contains("/latest/api/token") || text.contains("/latest/meta-data") => place(format!(
-                "no keys: set `access_key_id` and `secret_access_key` in `storage.object_store.options`, or \
-                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment ({text})"
             )),
             _ if text.contains("redirect without LOCATION") => place(format!(
                 "the bucket is in another region: set `region` in `storage.object_store.options` ({text})"
