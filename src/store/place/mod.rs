@@ -191,29 +191,35 @@ impl Objects {
         let text = shortened(&error.to_string());
         let at = bucket.option(&AmazonS3ConfigKey::Endpoint).map_or(String::new(), |at| format!(" at {at}"));
         let place = |detail: String| Error::Place { place: bucket.url(), detail };
-        match error {
-            object_store::Error::NotFound { .. } => {
-                place(format!("there is no such bucket{at}: make it, or correct the name ({text})"))
-            }
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                place(format!(
-                    "access is denied{at}: the keys in `storage.object_store.options` (or AWS_ACCESS_KEY_ID and \
-                 AWS_SECRET_ACCESS_KEY) must allow to list the bucket and to get, put and delete its objects ({text})"
-                ))
-            }
+        match status(error, &text) {
             _ if text.contains("/latest/api/token") || text.contains("/latest/meta-data") => place(format!(
                 "no keys: set `access_key_id` and `secret_access_key` in `storage.object_store.options`, or \
                  AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment ({text})"
             )),
-            // The client has no kind for it, only these words.
-            _ if text.contains("without LOCATION") => place(format!(
+            Some(404) => place(format!("there is no such bucket{at}: make it, or correct the name ({text})")),
+            Some(401 | 403) => place(format!(
+                "access is denied{at}: the keys in `storage.object_store.options` (or AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY) must allow to list the bucket and to get, put and delete its objects ({text})"
+            )),
+            _ if text.contains("redirect without LOCATION") => place(format!(
                 "the bucket is in another region: set `region` in `storage.object_store.options` ({text})"
             )),
-            _ if text.contains("status code: 4") => {
+            // Not a timeout of the server, and not its "slow down".
+            Some(400..=499) if !matches!(status(error, &text), Some(408 | 429)) => {
                 place(format!("the server{at} takes no request for it: check bucket, region and endpoint ({text})"))
             }
             _ => Error::Unreachable { place: bucket.url(), detail: text },
         }
+    }
+}
+
+/// The HTTP status behind `error`, whose text is `text`: for lists the client has it in its words alone.
+fn status(error: &object_store::Error, text: &str) -> Option<u16> {
+    match error {
+        object_store::Error::NotFound { .. } => Some(404),
+        object_store::Error::PermissionDenied { .. } => Some(403),
+        object_store::Error::Unauthenticated { .. } => Some(401),
+        _ => text.split_once("status code: ")?.1.get(..3)?.parse().ok(),
     }
 }
 
