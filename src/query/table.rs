@@ -11,7 +11,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::scan::{self, bounds::Bounds};
+use super::scan;
 use crate::store::View;
 
 /// `spans` over one view.
@@ -50,6 +50,6 @@ impl TableProvider for SpanTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let limit = limit.filter(|_| filters.is_empty());
-        scan::plan(&self.view, session, projection, &Bounds::of(filters), limit)
+        scan::plan(&self.view, session, projection, filters, limit).await
     }
 }

@@ -1,25 +1,30 @@
 //! From a view to a physical plan.
 //!
 //! Duty: the union of memory and parts for one table scan. Guarantee: each row of the view that may pass the filters is
-//! handed out exactly once; what the manifest's time ranges exclude is not opened. Left to others: the filters
-//! themselves (a `FilterExec` above), how a file's columns become the table's (`adapter`).
+//! handed out exactly once; what the manifest's time ranges or a part's trace index exclude is not opened. Left to
+//! others: the filters themselves (a `FilterExec` above), how a file's columns become the table's (`adapter`).
 
 pub mod adapter;
 pub mod bounds;
 pub mod columns;
+mod lookup;
 mod memory;
+mod offsets;
 mod parts;
+mod traces;
 
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::Session;
 use datafusion::common::Result;
+use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 
 use self::bounds::Bounds;
+use self::traces::Pinned;
 use crate::span::schema;
 use crate::store::View;
 
@@ -44,23 +49,30 @@ pub fn table_schema() -> &'static SchemaRef {
     &SCHEMA
 }
 
-/// The plan that reads the rows of `view` within `bounds`.
+/// The plan that reads the rows of `view` that may pass `filters`.
 ///
 /// `projection` indexes [`table_schema`]; `limit` may cut the rows of each part of the union, so it is given only where
 /// no filter stands above.
-pub fn plan(
+pub async fn plan(
     view: &View,
     session: &dyn Session,
     projection: Option<&Vec<usize>>,
-    bounds: &Bounds,
+    filters: &[Expr],
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let bounds = &Bounds::of(filters);
     let projection = projection.cloned().unwrap_or_else(|| (0..table_schema().fields().len()).collect());
     let partitions = session.config().target_partitions();
     let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
-    if let Some(parts) = parts::plan(view, session, &projection, bounds, limit)? {
-        inputs.push(parts);
+    let lookup = match Pinned::of(filters) {
+        Some(pinned) => Some((traces::locate(view, bounds, &pinned).await, pinned)),
+        None => None,
+    };
+    if let Some((located, pinned)) = &lookup {
+        inputs.extend(parts::lookup(view, session, &projection, bounds, pinned, located)?);
     }
+    let located = lookup.map(|(located, _)| located).unwrap_or_default();
+    inputs.extend(parts::plan(view, session, &projection, bounds, &located, limit)?);
     let memory: Vec<_> = view.memory.iter().filter(|rows| memory_may_hold(rows, bounds)).cloned().collect();
     if !memory.is_empty() {
         inputs.push(Arc::new(MemoryExec::try_new(memory, projection.clone(), partitions)?));

@@ -1,25 +1,32 @@
 //! The rows in Parquet parts as a leaf of the physical plan.
 //!
-//! Duty: one file scan over the parts that the manifest's time ranges leave, each with an access plan of its row
-//! groups. Guarantee: row counts are exact while no row group is left out, so counting opens no file. Left to others:
-//! checking the bytes (the view's object store), resolving columns in a file (`adapter`).
+//! Duty: file scans over the parts that the manifest's time ranges leave, each with an access plan of its row groups:
+//! one over the parts whose trace index answered, one over the rest. Guarantee: row counts are exact while no row group
+//! is left out, so counting opens no file. Left to others: checking the bytes (the view's object store), resolving
+//! columns in a file (`adapter`), where a trace is (`traces`).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
-use datafusion::common::{ColumnStatistics, Result, ScalarValue, Statistics};
+use datafusion::common::{ColumnStatistics, DFSchema, Result, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetAccessPlan};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::physical_plan::ExecutionPlan;
+use parquet::arrow::arrow_reader::RowSelection;
 
 use super::adapter::SpanAdapterFactory;
 use super::bounds::Bounds;
+use super::lookup::{Left, TraceLookupExec};
+use super::offsets::WithOffsets;
+use super::traces::{Located, Pinned};
 use super::{columns, table_schema};
 use crate::store::View;
+use crate::store::index::Found;
 use crate::store::manifest::PartEntry;
 
 /// The URL under which a session knows the view's parts. Nothing else is registered.
@@ -27,40 +34,107 @@ pub fn store_url() -> ObjectStoreUrl {
     ObjectStoreUrl::parse("spans://parts").expect("a constant URL with scheme and host")
 }
 
-/// The scan of the parts of `view` within `bounds`; `None` if none is left.
+/// The scan of the parts of `view` within `bounds` that are not `located`; `None` if none is left.
 pub(super) fn plan(
     view: &View,
     session: &dyn Session,
     projection: &[usize],
     bounds: &Bounds,
+    located: &Located,
     limit: Option<usize>,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let mut files = Vec::new();
-    let mut total = Statistics::new_unknown(table_schema());
-    total.num_rows = Precision::Exact(0);
+    let mut files = Files::default();
     // Newest first: what people ask for is mostly recent, and a limit then stops early.
     for part in view.parts.parts.iter().rev().filter(|part| bounds.may_hold_part(&part.entry)) {
-        let Some((file, rows)) = file(&part.entry, bounds) else { continue };
-        total.num_rows = total.num_rows.add(&rows);
-        files.push(file);
+        if located.of(&part.entry.path).is_none() {
+            files.add(file(&part.entry, bounds));
+        }
     }
-    if files.is_empty() {
-        return Ok(None);
+    let source = source(session).with_parquet_file_reader_factory(Arc::new(readers(view, session)));
+    files.scan(session, source, projection, limit)
+}
+
+/// The scan of the parts of `view` that are `located` and may hold one of the traces `pinned` within `bounds`; `None` if
+/// none does.
+///
+/// The decoder looks for the ids: other columns are decoded for rows of these traces only (sql.md 6.2).
+pub(super) fn lookup(
+    view: &View,
+    session: &dyn Session,
+    projection: &[usize],
+    bounds: &Bounds,
+    pinned: &Pinned,
+    located: &Located,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let (mut files, mut left) = (Files::default(), Left { traces: pinned.len(), ..Left::default() });
+    for part in view.parts.parts.iter().rev() {
+        let Some(found) = located.of(&part.entry.path) else { continue };
+        left.asked += 1;
+        files.add(file_of(&part.entry, bounds, found, &mut left));
     }
+    let schema = DFSchema::try_from(table_schema().as_ref().clone())?;
+    let source = source(session)
+        .with_parquet_file_reader_factory(Arc::new(WithOffsets(readers(view, session))))
+        .with_predicate(session.create_physical_expr(pinned.filter(), &schema)?)
+        .with_pushdown_filters(true)
+        .with_bloom_filter_on_read(false)
+        .with_enable_page_index(false);
+    let scan = files.scan(session, source, projection, None)?;
+    Ok(scan.map(|scan| Arc::new(TraceLookupExec::new(scan, left)) as Arc<dyn ExecutionPlan>))
+}
+
+fn source(session: &dyn Session) -> ParquetSource {
+    let options = session.table_options().parquet.clone();
+    ParquetSource::new(table_schema().clone()).with_table_parquet_options(options)
+}
+
+fn readers(view: &View, session: &dyn Session) -> CachedParquetFileReaderFactory {
     let metadata = session.runtime_env().cache_manager.get_file_metadata_cache();
-    let readers = Arc::new(CachedParquetFileReaderFactory::new(view.objects.clone(), metadata));
-    let source = ParquetSource::new(table_schema().clone())
-        .with_table_parquet_options(session.table_options().parquet.clone())
-        .with_parquet_file_reader_factory(readers);
-    let groups = deal(files, session.config().target_partitions());
-    let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
-        .with_file_groups(groups)
-        .with_statistics(total)
-        .with_projection_indices(Some(projection.to_vec()))?
-        .with_limit(limit)
-        .with_expr_adapter(Some(Arc::new(SpanAdapterFactory)))
-        .build();
-    Ok(Some(DataSourceExec::from_data_source(config)))
+    CachedParquetFileReaderFactory::new(view.objects.clone(), metadata)
+}
+
+/// The files of a scan and how many rows they hand out.
+struct Files {
+    files: Vec<PartitionedFile>,
+    rows: Precision<usize>,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self { files: Vec::new(), rows: Precision::Exact(0) }
+    }
+}
+
+impl Files {
+    fn add(&mut self, file: Option<(PartitionedFile, Precision<usize>)>) {
+        let Some((file, rows)) = file else { return };
+        self.rows = self.rows.add(&rows);
+        self.files.push(file);
+    }
+
+    /// `None` without files.
+    fn scan(
+        self,
+        session: &dyn Session,
+        source: ParquetSource,
+        projection: &[usize],
+        limit: Option<usize>,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if self.files.is_empty() {
+            return Ok(None);
+        }
+        let mut total = Statistics::new_unknown(table_schema());
+        total.num_rows = self.rows;
+        let groups = deal(self.files, session.config().target_partitions());
+        let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(total)
+            .with_projection_indices(Some(projection.to_vec()))?
+            .with_limit(limit)
+            .with_expr_adapter(Some(Arc::new(SpanAdapterFactory)))
+            .build();
+        Ok(Some(DataSourceExec::from_data_source(config)))
+    }
 }
 
 /// The file with its access plan and statistics, and how many rows it hands out; `None` if no row group is left.
@@ -80,15 +154,51 @@ fn file(part: &PartEntry, bounds: &Bounds) -> Option<(PartitionedFile, Precision
     let whole = kept == part.row_groups.len();
     let rows = usize::try_from(part.rows).ok()?;
     let rows = if whole { Precision::Exact(rows) } else { Precision::Inexact(rows) };
-    let statistics = statistics(part, rows, whole);
+    Some(opened(part, rows, (!whole).then_some(access)))
+}
+
+/// As [`file`], with the zones that may hold the traces sought; what they are is added to `left`.
+fn file_of(
+    part: &PartEntry,
+    bounds: &Bounds,
+    found: &Found,
+    left: &mut Left,
+) -> Option<(PartitionedFile, Precision<usize>)> {
+    let mut access = ParquetAccessPlan::new_none(part.row_groups.len());
+    let mut rows = 0;
+    for group in &found.groups {
+        if part.row_groups.get(group.number).is_some_and(|entry| bounds.may_hold_group(entry)) {
+            access.scan(group.number);
+            left.row_groups += 1;
+            rows += group.ranges.iter().map(Range::len).sum::<usize>();
+            if group.ranges != [0..group.rows] {
+                let zones = RowSelection::from_consecutive_ranges(group.ranges.iter().cloned(), group.rows);
+                access.scan_selection(group.number, zones);
+            }
+        }
+    }
+    if rows == 0 {
+        return None;
+    }
+    left.parts += 1;
+    left.rows += rows;
+    Some(opened(part, Precision::Inexact(rows), Some(access)))
+}
+
+/// The file, of which `rows` are read: all, or those of `access`.
+fn opened(
+    part: &PartEntry,
+    rows: Precision<usize>,
+    access: Option<ParquetAccessPlan>,
+) -> (PartitionedFile, Precision<usize>) {
     let footer = usize::try_from(part.footer_bytes).unwrap_or(0).saturating_add(8);
     let mut file = PartitionedFile::new(part.path.clone(), part.bytes)
         .with_metadata_size_hint(footer)
-        .with_statistics(Arc::new(statistics));
-    if !whole {
+        .with_statistics(Arc::new(statistics(part, rows, access.is_none())));
+    if let Some(access) = access {
         file = file.with_extension(access);
     }
-    Some((file, rows))
+    (file, rows)
 }
 
 /// What the manifest knows of a part's columns; bounds stay right, but not exact, when row groups are left out.

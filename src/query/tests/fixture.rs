@@ -14,9 +14,11 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
+use prometheus::IntGauge;
 
 use crate::query::{Config, session};
 use crate::span::{SpanBatch, schema};
+use crate::store::index::{self, Indexes, TraceFacts};
 use crate::store::manifest::{PartEntry, RowGroupEntry};
 use crate::store::part::Part;
 use crate::store::{PartSet, Rows, View};
@@ -277,7 +279,14 @@ impl Fill {
         let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties)).unwrap();
         writer.write(&rows).unwrap();
         writer.close().unwrap();
-        let path = format!("spans/date=2023-11-14/hour=22/{:026}.parquet", self.parts.len());
+        let ulid = ulid::Ulid::from_string(&format!("{:026}", self.parts.len())).unwrap();
+        let path = format!("spans/date=2023-11-14/hour=22/{ulid}.parquet");
+        let mut traces = TraceFacts::new(ulid);
+        for (group, from) in (0..rows.num_rows()).step_by(group_rows).enumerate() {
+            traces.add(group, &rows.slice(from, group_rows.min(rows.num_rows() - from)));
+        }
+        let index = index::path_of(&path);
+        self.objects.put(&Path::from(index.as_str()), traces.finish().into()).await.unwrap();
         let size = bytes.len() as u64;
         let footer = u32::from_le_bytes(bytes[bytes.len() - 8..bytes.len() - 4].try_into().unwrap());
         self.objects.put(&Path::from(path.clone()), bytes.into()).await.unwrap();
@@ -305,7 +314,7 @@ impl Fill {
             schema: 1,
             file_xxh3: String::new(),
             sum_xxh3: String::new(),
-            index: None,
+            index: Some(index),
         };
         self.parts.push(Arc::new(Part::new(entry)));
         self
@@ -316,6 +325,7 @@ impl Fill {
             manifest_version: 1,
             parts: Arc::new(PartSet { parts: self.parts }),
             memory: self.memory,
+            indexes: Some(Indexes::new(self.objects.clone(), 1 << 20, IntGauge::new("a", "b").unwrap())),
             objects: self.objects,
             visible_us: self.ingest_us,
             complete: true,
@@ -407,7 +417,11 @@ pub fn reader(view: &View) -> crate::store::Reader {
         frozen: vec![],
         active: Arc::new(active),
     };
-    crate::store::Reader::new(Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)), view.objects.clone())
+    let reader = crate::store::Reader::new(Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)), view.objects.clone());
+    match &view.indexes {
+        Some(indexes) => reader.with_indexes(indexes.clone()),
+        None => reader,
+    }
 }
 
 /// A gateway over `spans` in memory, whose statements begin at [`NOW`].

@@ -3,5 +3,6 @@
 mod attributes;
 pub(crate) mod fixture;
 mod functions;
+mod lookups;
 mod plans;
 mod relations;
