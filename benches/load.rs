@@ -22,6 +22,20 @@ pub fn body(seed: u64, spans: usize, attributes: usize) -> Vec<u8> {
     request(seed, spans, attributes).encode_to_vec()
 }
 
+/// As [`body`], with `in_trace` spans to a trace, one behind the other; also the ids of the traces.
+pub fn traces(seed: u64, spans: usize, attributes: usize, in_trace: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let mut request = request(seed, spans, attributes);
+    let mut ids: Vec<Vec<u8>> = Vec::new();
+    let scopes = request.resource_spans.iter_mut().flat_map(|of| &mut of.scope_spans);
+    for (at, span) in scopes.flat_map(|of| &mut of.spans).enumerate() {
+        if at.is_multiple_of(in_trace) {
+            ids.push(span.trace_id.clone());
+        }
+        span.trace_id.clone_from(ids.last().expect("the first span begins a trace"));
+    }
+    (request.encode_to_vec(), ids)
+}
+
 const KEYS: [&str; 20] = [
     "http.request.method",
     "http.response.status_code",

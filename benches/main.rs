@@ -6,6 +6,7 @@
 
 mod decode;
 mod load;
+mod lookup;
 mod store;
 
 use std::hint::black_box;
@@ -32,6 +33,7 @@ fn main() {
     let bench = Bench { filters };
     decode::run(&bench);
     store::run(&bench);
+    lookup::run(&bench);
 }
 
 /// Which rows are wanted.

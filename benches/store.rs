@@ -88,7 +88,7 @@ fn deliveries(spans: usize) -> Vec<Delivery> {
 }
 
 /// A store in a folder of its own, whose memory takes all rows without a flush of its own.
-async fn open() -> (Store, PathBuf, tempfile::TempDir) {
+pub async fn open() -> (Store, PathBuf, tempfile::TempDir) {
     // Not /tmp, which may be memory.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable");
     let mut config = Config::at(dir.path().join("data"));
