@@ -170,8 +170,9 @@ fn file_of(
         if part.row_groups.get(group.number).is_some_and(|entry| bounds.may_hold_group(entry)) {
             access.scan(group.number);
             left.row_groups += 1;
-            rows += group.ranges.iter().map(Range::len).sum::<usize>();
-            if group.ranges != [0..group.rows] {
+            let named = group.ranges.iter().map(Range::len).sum::<usize>();
+            rows += named;
+            if named < group.rows {
                 let zones = RowSelection::from_consecutive_ranges(group.ranges.iter().cloned(), group.rows);
                 access.scan_selection(group.number, zones);
             }

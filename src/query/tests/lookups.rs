@@ -18,7 +18,7 @@ fn spans(chance: &mut ChaCha8Rng, count: usize, first_id: u64) -> Vec<Span> {
     let mut trace = 1;
     (0..count as u64)
         .map(|at| {
-            if chance.next_u64() % 4 == 0 {
+            if chance.next_u64().is_multiple_of(4) {
                 trace = 1 + chance.next_u64() % TRACES;
             }
             let start = NOW + i64::try_from(chance.next_u64() % 3_600_000_000_000).unwrap();

@@ -88,8 +88,8 @@ fn random(chance: &mut ChaCha8Rng, sizes: &[usize], traces: u64) -> Groups {
             .map(|_| {
                 let draw = chance.next_u64();
                 // Runs of one trace, as they arrive.
-                if draw % 5 == 0 {
-                    key = chance.next_u64() % if draw % 2 == 0 { traces } else { traces.min(20) };
+                if draw.is_multiple_of(5) {
+                    key = chance.next_u64() % if draw.is_multiple_of(2) { traces } else { traces.min(20) };
                 }
                 Key::of(&key.to_le_bytes())
             })
@@ -225,7 +225,7 @@ async fn a_cut_grown_missing_or_foreign_file_gives_no_answer_and_is_made_again_o
         assert_eq!(indexes.find(&part, &[key]).await, None, "{what}");
         assert!(indexes.find(&other, &[key]).await.is_some(), "{what}: the other part's is whole");
         let wanted: Vec<String> = indexes.take_wanted().into_iter().map(|entry| entry.path).collect();
-        assert_eq!(wanted, [part.path.clone()], "{what}");
+        assert_eq!(wanted, std::slice::from_ref(&part.path), "{what}");
         put(&objects, &part, whole.clone()).await;
         assert_eq!(indexes.find(&part, &[key]).await, Some(searched(&groups, key)), "{what}, made again");
         assert!(indexes.take_wanted().is_empty(), "{what}, made again");
