@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::compact::{self, Means};
 use super::Error;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
@@ -22,6 +23,7 @@ pub struct Upkeep {
     pub(super) shelf: Shelf,
     pub(super) memtable: Arc<Memtable>,
     pub(super) metrics: Metrics,
+    pub(super) compaction: Arc<Means>,
 }
 
 impl Upkeep {
@@ -40,7 +42,7 @@ impl Upkeep {
         while self.memtable.pause(pause) {
             pause = match runtime.block_on(self.step()) {
                 Ok(()) => PAUSE,
-                Err(Error::Superseded { .. }) => return,
+                Err(Error::Superseded { .. } | Error::Draining) => return,
                 Err(error) => {
                     tracing::warn!(%error, "upkeep of the parts failed; the parts stay as they are, it is tried again");
                     (pause * 2).min(LONGEST_PAUSE)
@@ -50,6 +52,7 @@ impl Upkeep {
     }
 
     async fn step(&self) -> Result<(), Error> {
+        compact::step(self).await?;
         Ok(())
     }
 

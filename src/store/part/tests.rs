@@ -17,7 +17,8 @@ use crate::store::{Config, samples};
 fn spec() -> PartSpec {
     let ulid = Ulid::from_parts(1_700_000_000_000, 7);
     let wal = WalRange { node: ulid, epoch: 1, from: 1, to: 9, index: 0, of: 1 };
-    PartSpec { ulid, level: 0, hour: "2023-11-14T22".to_owned(), wal }
+    let hour = "2023-11-14T22".to_owned();
+    PartSpec { ulid, level: 0, hour, stray: false, sort: ARRIVAL, source: Source::Log(wal) }
 }
 
 fn part(rows: usize) -> EncodedPart {
