@@ -24,15 +24,17 @@ mod work;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
+use object_store::ObjectStore;
 use plan::{Job, Kind, Settings, backlog_hours, plan};
 pub use state::State;
 use state::Open;
 use work::{Outputs, Room, part_error};
 
 use super::manifest::{Delta, PartEntry, Reason, Removal};
-use super::part::{self, Opened, Totals};
+use super::part::{self, Opened, PartStore, Totals};
 use super::shelf::Shown;
 use super::upkeep::Upkeep;
 use super::{Config, Error};
@@ -66,7 +68,7 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
         let behind = backlog_hours(&entries, now());
         upkeep.metrics.compaction_backlog_hours.set(i64::try_from(behind).unwrap_or(i64::MAX));
         let stopped = || upkeep.memtable.is_stopped();
-        let room = room(upkeep, &stopped);
+        let mut room = room(upkeep, &stopped);
         let settings =
             Settings { join_bytes: room.target_bytes(), paused: state.paused(now()), forced: state.forced() };
         let Some(job) = plan(&entries, now(), &settings) else { break };
@@ -75,6 +77,7 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
             state.answer(Err(Error::DiskFull { detail: short }));
             return Ok(());
         }
+        room.reads = checked_anew(upkeep, &job);
         match run(&job, &room, upkeep).await {
             Ok(()) => state.succeeded(&job.hour),
             Err(error @ (Error::Superseded { .. } | Error::Draining)) => {
@@ -105,6 +108,14 @@ fn room<'a>(upkeep: &'a Upkeep, stopped: &'a (dyn Fn() -> bool + Sync)) -> Room<
         share: means.share,
         stopped,
     }
+}
+
+/// The inputs, every block checked once more: what a reader found good an hour ago may have decayed, and after this job
+/// nobody can tell any more.
+fn checked_anew(upkeep: &Upkeep, job: &Job) -> Arc<dyn ObjectStore> {
+    let parts = PartStore::new(upkeep.shelf.objects().clone());
+    job.inputs.iter().for_each(|entry| parts.register(entry));
+    Arc::new(parts)
 }
 
 fn failed(upkeep: &Upkeep, job: &Job, error: Error, now_ns: i64) {

@@ -254,7 +254,7 @@ impl Hour<'_> {
         now_ns >= due && (!self.level0.is_empty() || self.final_pass(start, due).is_some())
     }
 
-    /// A run of small parts, neighbours in arrival order. No part joins a run of smaller ones that it outweighs: it
+    /// A run of small parts, neighbours in arrival order. No part joins a run of smaller ones that it outweighs by far: it
     /// would be written again and again for their sake.
     fn join(&self, hour: &str, settings: &Settings) -> Option<Job> {
         let most = settings.join_bytes.min(JOIN_BYTES);
@@ -263,7 +263,7 @@ impl Hour<'_> {
             let (mut from, mut bytes) = (end, 0);
             while from > 0 {
                 let part = self.level0[from - 1];
-                let heavy = end - from > 0 && part.bytes > bytes.max(1);
+                let heavy = end - from > 0 && part.bytes > 2 * bytes;
                 if bytes + part.bytes >= most || (heavy && !crowd) {
                     break;
                 }
@@ -278,3 +278,6 @@ impl Hour<'_> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,7 +80,10 @@ impl Opened {
     /// Reads the footer of the part `entry`; `objects` is a [`super::PartStore`].
     pub async fn open(objects: Arc<dyn ObjectStore>, entry: &PartEntry) -> Result<Self, Error> {
         let path = &entry.path;
-        let of_file = Arc::new(footer(&*objects, entry).await?);
+        let of_file = match footer(&*objects, entry).await {
+            Err(Error::Objects { source, .. }) => Err(unread(path, ParquetError::External(Box::new(source)))),
+            footer => footer.map(Arc::new),
+        }?;
         let bytes = PartBytes { objects, path: Path::from(path.as_str()), metadata: of_file.clone() };
         let loaded = ArrowReaderMetadata::try_new(of_file, ArrowReaderOptions::new());
         let metadata = loaded.map_err(|error| unread(path, error))?;
@@ -96,6 +99,11 @@ impl Opened {
             return Err(Error::corrupt(path, "it has another number of row groups than the manifest says"));
         }
         Ok(Self { entry: entry.clone(), keys, totals, promotion, bytes, metadata })
+    }
+
+    /// The columns its file has besides the stored ones.
+    pub fn promotion(&self) -> &Promotion {
+        &self.promotion
     }
 
     /// Bytes that a row takes in the file once decompressed, about.
