@@ -72,7 +72,6 @@ pub fn home_hour(start_ns: i64, ingest_us: i64) -> i64 {
     }
 }
 
-
 /// The UTC hour of an instant in ns, as hours since 1970.
 pub fn hour_of_ns(ns: i64) -> i64 {
     ns.div_euclid(HOUR_NS)

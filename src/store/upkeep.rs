@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::compact::{self, Means};
 use super::Error;
+use super::compact::{self, Means};
 use super::memtable::Memtable;
 use super::metrics::Metrics;
 use super::shelf::{Shelf, Shown};

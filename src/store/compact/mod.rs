@@ -29,8 +29,8 @@ use std::time::Instant;
 
 use object_store::ObjectStore;
 use plan::{Job, Kind, Settings, backlog_hours, plan};
-pub use state::State;
 use state::Open;
+pub use state::State;
 use work::{Outputs, Room, part_error};
 
 use super::manifest::{Delta, PartEntry, Reason, Removal};
@@ -60,7 +60,9 @@ pub struct Means {
 ///
 /// Errors: [`Error::Superseded`] and [`Error::Draining`]; what else goes wrong is kept with its hour in [`State`].
 pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
-    settle(upkeep).await?;
+    if !settle(upkeep).await? {
+        return Ok(());
+    }
     let state = &upkeep.compaction.state;
     let now = || upkeep.shelf.clock().now_ns();
     loop {
@@ -79,7 +81,9 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
         }
         room.reads = checked_anew(upkeep, &job);
         match run(&job, &room, upkeep).await {
-            Ok(()) => state.succeeded(&job.hour),
+            Ok(true) => state.succeeded(&job.hour),
+            // The manifest goes first.
+            Ok(false) => return Ok(()),
             Err(error @ (Error::Superseded { .. } | Error::Draining)) => {
                 state.answer(Err(error.clone()));
                 return Err(error);
@@ -138,8 +142,8 @@ fn min_free_bytes(config: &Config, total: u64) -> u64 {
     config.min_free_bytes.unwrap_or_else(|| (1 << 30).max(total / 50))
 }
 
-/// One job from its inputs to the published snapshot.
-async fn run(job: &Job, room: &Room<'_>, upkeep: &Upkeep) -> Result<(), Error> {
+/// One job from its inputs to the published snapshot; `false` if the commit is not settled.
+async fn run(job: &Job, room: &Room<'_>, upkeep: &Upkeep) -> Result<bool, Error> {
     let began = Instant::now();
     let mut outputs = Outputs::of(job, 1);
     let made = match make(job, room, &mut outputs).await {
@@ -159,9 +163,9 @@ async fn run(job: &Job, room: &Room<'_>, upkeep: &Upkeep) -> Result<(), Error> {
         delta: Delta { add: entries, remove, flushed: BTreeMap::new() },
         repeated_rows: made.rows,
     };
-    commit(upkeep, open).await?;
+    let settled = commit(upkeep, open).await?;
     upkeep.metrics.compaction_seconds.observe(began.elapsed().as_secs_f64());
-    Ok(())
+    Ok(settled)
 }
 
 /// Writes the outputs; the sums over dropped duplicates come back, once the proof holds.
@@ -184,47 +188,42 @@ async fn make(job: &Job, room: &Room<'_>, outputs: &mut Outputs) -> Result<Total
     Ok(dropped)
 }
 
-/// Commits and publishes. With an error whose outcome is unknown the outputs stay, and [`settle`] goes on.
-async fn commit(upkeep: &Upkeep, open: Open) -> Result<(), Error> {
+/// Commits and publishes; `false` if the outcome is unknown: the outputs stay, and [`settle`] goes on.
+async fn commit(upkeep: &Upkeep, open: Open) -> Result<bool, Error> {
     let done = upkeep.shelf.commit(open.delta.clone(), |shown| upkeep.publish(shown)).await;
     match done {
         Ok(()) => {
             upkeep.metrics.duplicates.with_label_values(&["row"]).inc_by(open.repeated_rows);
             tracing::info!(
-                hour = open.hour, inputs = open.delta.remove.len(), outputs = open.delta.add.len(),
-                duplicates = open.repeated_rows, "parts compacted"
+                hour = open.hour,
+                inputs = open.delta.remove.len(),
+                outputs = open.delta.add.len(),
+                duplicates = open.repeated_rows,
+                "parts compacted"
             );
-            Ok(())
+            Ok(true)
         }
+        Err(error @ Error::Superseded { .. }) => Err(error),
         Err(error) => {
+            tracing::warn!(%error, "the commit of a compaction is not settled; it is tried again");
             upkeep.compaction.state.keep_open(open);
-            Err(error)
+            Ok(false)
         }
     }
 }
 
-/// Ends a commit whose outcome was unknown: it is tried again, or its outputs go.
-async fn settle(upkeep: &Upkeep) -> Result<(), Error> {
-    let Some(open) = upkeep.compaction.state.take_open() else { return Ok(()) };
+/// Ends a commit whose outcome was unknown: it is tried again, or its outputs go. `false` if it is still unknown.
+async fn settle(upkeep: &Upkeep) -> Result<bool, Error> {
+    let Some(mut open) = upkeep.compaction.state.take_open() else { return Ok(true) };
     let shown = upkeep.shelf.shown();
     let is_live = |path: &str| shown.parts.parts.iter().any(|part| part.entry.path == path);
     if open.delta.add.iter().all(|part| is_live(&part.path)) {
         // It had succeeded; an empty delta publishes it in its turn.
-        let repeated_rows = open.repeated_rows;
-        let published = upkeep.shelf.commit(Delta::default(), |shown| upkeep.publish(shown)).await;
-        return match published {
-            Ok(()) => {
-                upkeep.metrics.duplicates.with_label_values(&["row"]).inc_by(repeated_rows);
-                Ok(())
-            }
-            Err(error) => {
-                upkeep.compaction.state.keep_open(open);
-                only_final(error)
-            }
-        };
+        open.delta = Delta::default();
+        return commit(upkeep, open).await;
     }
     if open.delta.remove.iter().all(|removal| is_live(&removal.path)) {
-        return commit(upkeep, open).await.or_else(only_final);
+        return commit(upkeep, open).await;
     }
     // Another delta took its version and an input went: nothing names the outputs, and nothing will.
     for entry in &open.delta.add {
@@ -233,16 +232,5 @@ async fn settle(upkeep: &Upkeep) -> Result<(), Error> {
     let room = room(upkeep, &|| false);
     let mut outputs = Outputs::abandoned(open.delta.add);
     outputs.discard(&room).await;
-    Ok(())
-}
-
-/// What cannot be tried again.
-fn only_final(error: Error) -> Result<(), Error> {
-    match error {
-        Error::Superseded { .. } => Err(error),
-        other => {
-            tracing::warn!(error = %other, "the commit of a compaction is not settled; it is tried again");
-            Ok(())
-        }
-    }
+    Ok(true)
 }

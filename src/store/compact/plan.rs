@@ -203,8 +203,7 @@ impl Hour<'_> {
             let shares = (0..hulls.len()).any(|other| other != at && meet(hulls[at], hulls[other]));
             written_ns(self.level1[at]) < due && (self.level1[at].bytes < SMALL_BYTES || shares)
         };
-        let mut taken: Vec<&PartEntry> =
-            (0..hulls.len()).filter(|at| merges(*at)).map(|at| self.level1[at]).collect();
+        let mut taken: Vec<&PartEntry> = (0..hulls.len()).filter(|at| merges(*at)).map(|at| self.level1[at]).collect();
         if taken.is_empty() {
             return None;
         }
@@ -229,9 +228,10 @@ impl Hour<'_> {
         loop {
             let span = taken.iter().filter_map(|part| hull(part, start));
             let span = span.reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1])]);
-            let missing = self.level1.iter().find(|part| {
-                meet(hull(part, start), span) && !taken.iter().any(|other| other.path == part.path)
-            });
+            let missing = self
+                .level1
+                .iter()
+                .find(|part| meet(hull(part, start), span) && !taken.iter().any(|other| other.path == part.path));
             match missing {
                 Some(part) => taken.push(part),
                 None => break,

@@ -158,7 +158,9 @@ mod tests {
 
     #[test]
     fn numbers_and_words_sort_alike() {
-        let at = |seed: u64| samples::batch_at(&[0, 7, 299_999_999_999, 300_000_000_000, 3, 5, -1, 4]).with_ingest_time(seed as i64);
+        let at = |seed: u64| {
+            samples::batch_at(&[0, 7, 299_999_999_999, 300_000_000_000, 3, 5, -1, 4]).with_ingest_time(seed as i64)
+        };
         let blocks: Vec<_> = (1..4).map(|seed| Arc::new(Block::new(at(seed)))).collect();
         let sorted = order(&blocks);
         assert_eq!(sorted.len(), 24);

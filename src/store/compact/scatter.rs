@@ -59,8 +59,7 @@ pub async fn split(job: &Job, inputs: &[Opened], room: &Room<'_>, outputs: &mut 
     let mut counts: HashMap<i64, u64> = HashMap::new();
     for input in inputs {
         let groups = (0..input.entry.row_groups.len()).collect();
-        let mut stream =
-            input.rows(groups, Some(&["start_time", "ingest_time"]), 8192).map_err(|e| part_error(&e))?;
+        let mut stream = input.rows(groups, Some(&["start_time", "ingest_time"]), 8192).map_err(|e| part_error(&e))?;
         while let Some(batch) = stream.next().await.map_err(|e| part_error(&e))? {
             room.go_on()?;
             for (start, ingest) in times(&batch) {
@@ -72,8 +71,7 @@ pub async fn split(job: &Job, inputs: &[Opened], room: &Room<'_>, outputs: &mut 
     biggest.sort_by_key(|(hour, rows)| (std::cmp::Reverse(*rows), *hour));
     biggest.truncate(OWN_PARTS);
     let places: HashMap<i64, usize> = biggest.iter().map(|(hour, _)| *hour).zip(0..).collect();
-    let mut targets: Vec<Target> =
-        biggest.iter().map(|(hour, _)| Target::new(hour_text(*hour), false)).collect();
+    let mut targets: Vec<Target> = biggest.iter().map(|(hour, _)| Target::new(hour_text(*hour), false)).collect();
     let rest = targets.len();
     if counts.len() > rest {
         targets.push(Target::new(job.hour.clone(), true));

@@ -291,7 +291,12 @@ fn tidy_array(array: &ArrayRef) -> Result<ArrayRef, arrow::error::ArrowError> {
         DataType::List(field) => {
             let lists = array.as_list::<i32>();
             let values = tidy_array(lists.values())?;
-            std::sync::Arc::new(ListArray::try_new(field.clone(), lists.offsets().clone(), values, lists.nulls().cloned())?)
+            std::sync::Arc::new(ListArray::try_new(
+                field.clone(),
+                lists.offsets().clone(),
+                values,
+                lists.nulls().cloned(),
+            )?)
         }
         DataType::Struct(fields) => {
             let columns = array.as_struct().columns().iter().map(tidy_array).collect::<Result<Vec<_>, _>>()?;

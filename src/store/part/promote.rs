@@ -41,8 +41,7 @@ impl Promotion {
     pub(super) fn of_file(keys: &Keys, file: &SchemaRef) -> Self {
         Self(Level::ALL.map(|level| {
             let promoted = keys.level(level).iter().filter_map(|key| Some((key, key.promoted?)));
-            let mut choices: Vec<Choice> =
-                promoted.map(|(key, of)| Choice { key: key.key.clone(), of }).collect();
+            let mut choices: Vec<Choice> = promoted.map(|(key, of)| Choice { key: key.key.clone(), of }).collect();
             choices.sort_by_cached_key(|choice| file.index_of(&promoted_name(level, &choice.key)).ok());
             choices
         }))

@@ -120,9 +120,13 @@ impl Opened {
     }
 
     /// The rows of `groups`, `batch_rows` at a time, in the file's order; of all columns, or of those named.
-    pub fn rows(&self, groups: Vec<usize>, columns: Option<&[&str]>, batch_rows: usize) -> Result<RowStream<'_>, Error> {
-        let builder =
-            ParquetRecordBatchStreamBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone());
+    pub fn rows(
+        &self,
+        groups: Vec<usize>,
+        columns: Option<&[&str]>,
+        batch_rows: usize,
+    ) -> Result<RowStream<'_>, Error> {
+        let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone());
         let mask = match columns {
             Some(names) => ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()),
             None => ProjectionMask::all(),

@@ -80,7 +80,8 @@ impl Tally {
         let attrs = Attrs::of(lists);
         let words = attrs.words.as_string::<i32>();
         let promoted = |word: usize| columns.iter().find(|(choice, _)| choice.key == words.value(word));
-        let promoted: Vec<Option<&ArrayRef>> = (0..words.len()).map(|w| promoted(w).map(|(_, values)| *values)).collect();
+        let promoted: Vec<Option<&ArrayRef>> =
+            (0..words.len()).map(|w| promoted(w).map(|(_, values)| *values)).collect();
         let mut ids = vec![usize::MAX; words.len()];
         let offsets = lists.value_offsets();
         for row in 0..lists.len() {

@@ -235,7 +235,8 @@ async fn rows_of_all_types_come_back_from_any_promotion_through_any_other() {
     };
     let starts: Vec<i64> = (0..260).map(|at| samples::NOW_NS + at * 1_000).collect();
     let all = ["app.user", "http.response.status_code", "http.request.method", "sometimes", "mixed", "ünï", "list"];
-    let configs = [config(&[], &[]), config(&all, &[]), config(&["app.user", "mixed"], &[]), config(&[], &["raw", "ünï"])];
+    let configs =
+        [config(&[], &[]), config(&all, &[]), config(&["app.user", "mixed"], &[]), config(&[], &["raw", "ünï"])];
     let rows = samples::varied(7, &starts, 1_000);
     let parts: Vec<EncodedPart> =
         configs.iter().map(|config| encode(std::slice::from_ref(&rows), &spec(), config).unwrap()).collect();
@@ -279,6 +280,8 @@ async fn a_part_written_group_by_group_says_of_its_keys_what_encode_says() {
         keys
     };
     assert_eq!(sorted(&reopened.keys), sorted(&opened.keys));
-    assert_eq!(PartEntry { bytes: 0, footer_bytes: 0, file_xxh3: String::new(), sum_xxh3: String::new(), ..again.entry },
-        PartEntry { bytes: 0, footer_bytes: 0, file_xxh3: String::new(), sum_xxh3: String::new(), ..part.entry });
+    assert_eq!(
+        PartEntry { bytes: 0, footer_bytes: 0, file_xxh3: String::new(), sum_xxh3: String::new(), ..again.entry },
+        PartEntry { bytes: 0, footer_bytes: 0, file_xxh3: String::new(), sum_xxh3: String::new(), ..part.entry }
+    );
 }

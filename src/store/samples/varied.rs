@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, DictionaryArray, FixedSizeBinaryBuilder, Float64Builder, Int32Array,
-    Int64Array, Int64Builder, ListArray, RecordBatch, StringArray, StringViewArray, StringViewBuilder, StructArray,
-    TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, DictionaryArray, FixedSizeBinaryBuilder, Float64Builder,
+    Int32Array, Int64Array, Int64Builder, ListArray, RecordBatch, StringArray, StringViewArray, StringViewBuilder,
+    StructArray, TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Fields, Int32Type, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType};
@@ -16,7 +16,15 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use crate::span::schema::{self, attr_type};
 
 const KEYS: [&str; 9] = [
-    "app.user", "http.response.status_code", "http.request.method", "sometimes", "mixed", "ünï", "list", "raw", "wg.dropped",
+    "app.user",
+    "http.response.status_code",
+    "http.request.method",
+    "sometimes",
+    "mixed",
+    "ünï",
+    "list",
+    "raw",
+    "wg.dropped",
 ];
 
 /// Rows with these start times, all else by chance from `seed`; columns of [`schema::stored`].
@@ -66,13 +74,18 @@ fn of_type(chance: &mut ChaCha8Rng, name: &str, of: &DataType, rows: usize, null
             DataType::Struct(fields) => Arc::new(structs(chance, fields, item, rows)),
             other => panic!("a list of {other}"),
         },
-        DataType::Utf8View => Arc::new(StringViewArray::from_iter((0..rows).map(|_| some(chance).then(|| text(chance))))),
+        DataType::Utf8View => {
+            Arc::new(StringViewArray::from_iter((0..rows).map(|_| some(chance).then(|| text(chance)))))
+        }
         DataType::Timestamp(_, _) => Arc::new(
-            TimestampNanosecondArray::from_iter_values((0..rows).map(|_| chance.next_u64() as i64 >> 2)).with_timezone("UTC"),
+            TimestampNanosecondArray::from_iter_values((0..rows).map(|_| chance.next_u64() as i64 >> 2))
+                .with_timezone("UTC"),
         ),
         DataType::Int64 => Arc::new(Int64Array::from_iter_values((0..rows).map(|_| (chance.next_u64() >> 30) as i64))),
         DataType::UInt64 => Arc::new(UInt64Array::from_iter_values((0..rows).map(|_| chance.next_u64()))),
-        DataType::UInt32 => Arc::new(UInt32Array::from_iter((0..rows).map(|_| some(chance).then(|| chance.next_u32() % 9)))),
+        DataType::UInt32 => {
+            Arc::new(UInt32Array::from_iter((0..rows).map(|_| some(chance).then(|| chance.next_u32() % 9))))
+        }
         DataType::UInt16 => {
             Arc::new(UInt16Array::from_iter((0..rows).map(|_| some(chance).then(|| (chance.next_u32() % 7) as u16))))
         }
@@ -185,7 +198,9 @@ fn show(text: &mut String, array: &dyn Array, row: usize, by_key: bool) {
         DataType::Timestamp(_, _) => {
             write!(text, " {}", array.as_primitive::<TimestampMicrosecondType>().value(row)).unwrap();
         }
-        DataType::Utf8 | DataType::Utf8View => write!(text, " {:?}", array_value_to_string(array, row).unwrap()).unwrap(),
+        DataType::Utf8 | DataType::Utf8View => {
+            write!(text, " {:?}", array_value_to_string(array, row).unwrap()).unwrap()
+        }
         _ => write!(text, " {}", array_value_to_string(array, row).unwrap()).unwrap(),
     }
 }

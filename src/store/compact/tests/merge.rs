@@ -80,7 +80,8 @@ async fn flushed(bed: &mut Bed, seed: u64, flushes: u64, rows: usize) -> Vec<Rec
         let position = |n: i64| NOW_NS / 1000 + (seed as i64) * 1000 + (flush as i64) * 10 + n;
         let mut batches = vec![samples::varied(seed + flush, &starts, position(1))];
         if flush % 2 == 1 {
-            let again = samples::varied(seed + flush - 1, &within_hour(seed + flush - 1, HOUR_START_NS, rows), position(2));
+            let again =
+                samples::varied(seed + flush - 1, &within_hour(seed + flush - 1, HOUR_START_NS, rows), position(2));
             batches.push(again.slice(3, rows / 4));
         }
         sent.extend(batches.iter().cloned());
@@ -119,10 +120,10 @@ async fn an_ended_hour_becomes_one_sorted_part_without_exact_duplicates() {
 
 #[tokio::test]
 async fn rows_that_do_not_fit_in_memory_come_out_the_same_over_sorted_runs() {
-    let mut bed = Bed::with(3 << 20, 300).await;
-    let starts: Vec<i64> = within_hour(5, 0, 2_400).iter().map(|at| HOUR_START_NS + at / 12).collect();
+    let mut bed = Bed::with(2 << 20, 150).await;
+    let starts: Vec<i64> = within_hour(5, 0, 800).iter().map(|at| HOUR_START_NS + at / 12).collect();
     let mut sent = Vec::new();
-    for (flush, starts) in starts.chunks(600).enumerate() {
+    for (flush, starts) in starts.chunks(200).enumerate() {
         let rows = samples::varied(flush as u64, starts, NOW_NS / 1000 + flush as i64);
         let again = rows.slice(10, 50);
         sent.extend([rows.clone(), again.clone()]);
