@@ -1,8 +1,9 @@
 //! What the store costs: until the answer, and until the part.
 //!
 //! Duty: the rows `append` (a delivery until it is durable and visible), `flush` (rows in memory until they are in
-//! durable parts) and `compact` (parts of level 0 until one sorted set is in their place). Guarantee: CPU time of all threads of the process, so work handed to another thread counts; real files
-//! with `fsync`. Left to others: decoding (`decode`), the wire, which `loadgen` measures against a daemon.
+//! durable parts) and `compact` (parts of level 0 until one sorted set is in their place). Guarantee: CPU time of all
+//! threads of the process, so work handed to another thread counts; real files with `fsync`. Left to others: decoding
+//! (`decode`), the wire, which `loadgen` measures against a daemon.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -151,7 +152,7 @@ async fn open() -> (Store, PathBuf, tempfile::TempDir) {
     open_within(16 << 30).await
 }
 
-/// The same, with this memory limit; its memory takes all rows of a flush.
+/// The same, with this memory limit, at which generations freeze earlier.
 async fn open_within(limit_bytes: u64) -> (Store, PathBuf, tempfile::TempDir) {
     // Not /tmp, which may be memory.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable");

@@ -232,11 +232,11 @@ impl Store {
         Ok(())
     }
 
-    /// Compacts the parts of `hour` (`YYYY-MM-DDTHH`), of all hours without one, however new their rows are; returns when
-    /// readers see the outputs. Rows in memory are left there.
+    /// Compacts the parts of `hour` (`YYYY-MM-DDTHH`), of all hours without one, however new their rows are; returns
+    /// when readers see the outputs. Rows in memory are left there.
     ///
-    /// Errors: [`Error::Parts`] while another call is under way, [`Error::DiskFull`] without room for the outputs, and what
-    /// made a job fail; the parts stay as they were then.
+    /// Errors: [`Error::Parts`] while another call is under way, [`Error::DiskFull`] without room for the outputs, and
+    /// what made a job fail; the parts stay as they were then.
     pub async fn compact(&self, hour: Option<&str>) -> Result<(), Error> {
         let mut answered = self.inner.compaction.state.ask(hour)?;
         loop {

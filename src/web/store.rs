@@ -1,7 +1,7 @@
 //! `/api/v1/store`: what changes the store.
 //!
-//! Duty: `POST /api/v1/store/flush` and `/api/v1/store/compact`. Guarantee: only an admin changes anything. Left to others: the work (`store`),
-//! listing (statements over the schema `system`).
+//! Duty: `POST /api/v1/store/flush` and `/api/v1/store/compact`. Guarantee: only an admin changes anything. Left to
+//! others: the work (`store`), listing (statements over the schema `system`).
 
 use std::collections::HashSet;
 use std::time::Instant;

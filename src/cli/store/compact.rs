@@ -1,7 +1,7 @@
 //! `weavergen store compact`: parts are merged now, without the waits of compaction.
 //!
-//! Duty: `POST /api/v1/store/compact` to the daemon. Guarantee: success means that there is nothing left to merge and that
-//! readers see the outputs. Left to others: compaction itself (`store`), rows in memory (`store flush`).
+//! Duty: `POST /api/v1/store/compact` to the daemon. Guarantee: success means that there is nothing left to merge and
+//! that readers see the outputs. Left to others: compaction itself (`store`), rows in memory (`store flush`).
 
 use std::io;
 use std::path::PathBuf;

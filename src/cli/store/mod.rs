@@ -1,7 +1,7 @@
 //! `weavergen store`: the stored spans as files (storage.md 12.4).
 //!
-//! Duty: the tree of its commands, one file each. Guarantee: only `flush` and `compact` change anything. Left to others: what the
-//! files hold (`store`), statements (`sql`).
+//! Duty: the tree of its commands, one file each. Guarantee: only `flush` and `compact` change anything. Left to
+//! others: what the files hold (`store`), statements (`sql`).
 
 pub mod compact;
 pub mod flush;

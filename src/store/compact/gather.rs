@@ -1,7 +1,7 @@
 //! Rows picked from blocks, one after another, as one batch.
 //!
-//! Duty: [`Gather`]. Guarantee: the batch has the rows in the order they were picked; a block is held only while a picked
-//! row of it waits. Left to others: the order.
+//! Duty: [`Gather`]. Guarantee: the batch has the rows in the order they were picked; a block is held only while a
+//! picked row of it waits. Left to others: the order.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Compaction: few sorted parts in place of many small ones (storage.md 9).
 //!
-//! Duty: [`step`]: plan one job, run it, prove it, commit it as one manifest delta. Guarantee: readers see each row once,
-//! before, during and after; without the proof, or after any failure before the commit, the inputs stay live and the
-//! outputs are deleted. Left to others: deleting the files of inputs (`sweep`), when it runs (`upkeep.rs`).
+//! Duty: [`step`]: plan one job, run it, prove it, commit it as one manifest delta. Guarantee: readers see each row
+//! once, before, during and after; without the proof, or after any failure before the commit, the inputs stay live and
+//! the outputs are deleted. Left to others: deleting the files of inputs (`sweep`), when it runs (`upkeep.rs`).
 //!
 //! The way of a job: [`plan`] picks the inputs, [`scatter`] (level 0) or [`sort`] (level 1) reads and writes them,
 //! [`proof`] compares.

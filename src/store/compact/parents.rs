@@ -1,9 +1,9 @@
 //! `parent_service`: the service of the parent span (storage.md 10.3).
 //!
-//! Duty: [`Parents`], the services of the spans of a job, and filling the column from them. Guarantee: what stands there
-//! stays; of several spans with the id of the parent the one stored first counts; memory stays under its bound, above
-//! which parents far from their children in time are not found and the column stays null. Left to others: which rows are
-//! shown to it (`sort`).
+//! Duty: [`Parents`], the services of the spans of a job, and filling the column from them. Guarantee: what stands
+//! there stays; of several spans with the id of the parent the one stored first counts; memory stays under its bound,
+//! above which parents far from their children in time are not found and the column stays null. Left to others: which
+//! rows are shown to it (`sort`).
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Which parts to merge now: a pure decision (storage.md 9).
 //!
-//! Duty: [`plan`], from what the manifest says of the live parts and the time. Guarantee: the same parts and time give the
-//! same job; once a job's outputs are live they do not bring about the same job again, so compaction ends. Left to
+//! Duty: [`plan`], from what the manifest says of the live parts and the time. Guarantee: the same parts and time give
+//! the same job; once a job's outputs are live they do not bring about the same job again, so compaction ends. Left to
 //! others: the merge (`merge`), hours that failed (`step`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -254,8 +254,8 @@ impl Hour<'_> {
         now_ns >= due && (!self.level0.is_empty() || self.final_pass(start, due).is_some())
     }
 
-    /// A run of small parts, neighbours in arrival order. No part joins a run of smaller ones that it outweighs by far: it
-    /// would be written again and again for their sake.
+    /// A run of small parts, neighbours in arrival order. No part joins a run of smaller ones that it outweighs by far:
+    /// it would be written again and again for their sake.
     fn join(&self, hour: &str, settings: &Settings) -> Option<Job> {
         let most = settings.join_bytes.min(JOIN_BYTES);
         let crowd = self.level0.len() >= CROWD_PARTS;

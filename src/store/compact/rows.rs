@@ -1,8 +1,8 @@
 //! Rows with the columns they are sorted by.
 //!
-//! Duty: [`Block`], a batch whose sort columns are at hand, and [`order`] over several. Guarantee: the order is (bucket,
-//! service, name, start time), then span id and store position, so exact duplicates stand side by side and the earliest
-//! first. Left to others: runs on disk (`spill`), duplicates (`same`).
+//! Duty: [`Block`], a batch whose sort columns are at hand, and [`order`] over several. Guarantee: the order is
+//! (bucket, service, name, start time), then span id and store position, so exact duplicates stand side by side and the
+//! earliest first. Left to others: runs on disk (`spill`), duplicates (`same`).
 
 use std::cmp::Ordering;
 use std::collections::HashMap;

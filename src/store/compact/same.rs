@@ -1,8 +1,8 @@
 //! Exact duplicates among sorted rows (storage.md 11.3b).
 //!
 //! Duty: [`Repeats`] tells of each row whether an equal one came before. Guarantee: a row is a repeat only if all its
-//! columns but `ingest_time` and the derived `parent_service` have the values of an earlier one, attributes in any order
-//! of their keys; rows come by key, so memory is that of one span's versions. Left to others: dropping them.
+//! columns but `ingest_time` and the derived `parent_service` have the values of an earlier one, attributes in any
+//! order of their keys; rows come by key, so memory is that of one span's versions. Left to others: dropping them.
 
 use std::collections::HashSet;
 use std::sync::Arc;

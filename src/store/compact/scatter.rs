@@ -1,8 +1,8 @@
 //! Parts of level 0 into other parts of level 0: joined, or split into home hours (storage.md 6.1, 9).
 //!
-//! Duty: [`join`] and [`split`]. Guarantee: rows keep their arrival order; of stray rows those of the hours with most rows
-//! get a part in their hour, and the rest stays one stray part, so that a sender who invents times makes no flood of
-//! parts. Left to others: the proof and the commit (`step`).
+//! Duty: [`join`] and [`split`]. Guarantee: rows keep their arrival order; of stray rows those of the hours with most
+//! rows get a part in their hour, and the rest stays one stray part, so that a sender who invents times makes no flood
+//! of parts. Left to others: the proof and the commit (`step`).
 
 use std::collections::HashMap;
 

@@ -1,8 +1,8 @@
 //! Parts into parts of level 1: sorted, without duplicates, with the parents' services.
 //!
 //! Duty: [`sort`]. Guarantee: a row is read for its slice of time only, where row groups allow; memory stays within the
-//! share; outputs are cut between 5-minute buckets unless one bucket alone is more than two outputs. Left to others: the
-//! proof and the commit (`step`).
+//! share; outputs are cut between 5-minute buckets unless one bucket alone is more than two outputs. Left to others:
+//! the proof and the commit (`step`).
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Sorted runs on the local disk, for a bucket that is larger than the memory allowed.
 //!
-//! Duty: [`Spill`], a scratch file of Arrow blocks, and [`Merged`], the rows of several runs in one order. Guarantee: of
-//! every run one block is in memory; the file goes when the spill is dropped. Left to others: sorting a run (`rows`), what
-//! is left behind by a crash (`tmp/` is emptied at start).
+//! Duty: [`Spill`], a scratch file of Arrow blocks, and [`Merged`], the rows of several runs in one order. Guarantee:
+//! of every run one block is in memory; the file goes when the spill is dropped. Left to others: sorting a run
+//! (`rows`), what is left behind by a crash (`tmp/` is emptied at start).
 
 use std::io::Cursor;
 use std::ops::Range;

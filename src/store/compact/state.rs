@@ -1,7 +1,7 @@
 //! What compaction remembers between its steps: hours that failed, a commit of unknown outcome, and what was asked for.
 //!
-//! Duty: [`State`], shared with those who ask and with health. Guarantee: an hour that failed waits longer each time and is
-//! left alone after the third; who asked for a compaction is answered once. Left to others: the jobs.
+//! Duty: [`State`], shared with those who ask and with health. Guarantee: an hour that failed waits longer each time
+//! and is left alone after the third; who asked for a compaction is answered once. Left to others: the jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;

@@ -1,7 +1,8 @@
 //! What every job works with: where parts are, how much memory there is, and the outputs so far.
 //!
-//! Duty: [`Room`] and [`Outputs`]. Guarantee: an output is durable before the next is begun, carries the whole input set in
-//! its footer, and is deleted again if the job fails. Left to others: rows (`sort`, `scatter`), the commit (`step`).
+//! Duty: [`Room`] and [`Outputs`]. Guarantee: an output is durable before the next is begun, carries the whole input
+//! set in its footer, and is deleted again if the job fails. Left to others: rows (`sort`, `scatter`), the commit
+//! (`step`).
 
 use std::path::Path;
 use std::sync::Arc;

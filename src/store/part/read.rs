@@ -1,8 +1,8 @@
 //! Rows of a part, for those who write them into another one.
 //!
-//! Duty: [`Opened`], a part whose footer was read, and streams of its rows. Guarantee: every byte was checked against the
-//! part's block hashes; columns come as the file has them, or in the form of another part ([`Opened::reshape`]); an error
-//! names the part. Left to others: SQL over parts (`query`), which rows are wanted.
+//! Duty: [`Opened`], a part whose footer was read, and streams of its rows. Guarantee: every byte was checked against
+//! the part's block hashes; columns come as the file has them, or in the form of another part ([`Opened::reshape`]); an
+//! error names the part. Left to others: SQL over parts (`query`), which rows are wanted.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -136,7 +136,8 @@ impl Opened {
         Ok(RowStream { part: self, stream })
     }
 
-    /// Rows of [`Opened::rows`], all columns, in the form of a part with the promotion `to`, whose columns are `schema`.
+    /// Rows of [`Opened::rows`], all columns, in the form of a part with the promotion `to`, whose columns are
+    /// `schema`.
     pub fn reshape(&self, batch: &RecordBatch, to: &Promotion, schema: &SchemaRef) -> Result<RecordBatch, Error> {
         reshape(batch, &self.promotion, to, schema)
     }
@@ -149,7 +150,8 @@ impl RowStream<'_> {
     }
 }
 
-/// Damage if the part store found it or the pages cannot be decoded; else the object store's failure, to be tried again.
+/// Damage if the part store found it or the pages cannot be decoded; else the object store's failure, to be tried
+/// again.
 fn unread(path: &str, error: ParquetError) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(at) = cause {

@@ -1,8 +1,8 @@
 //! Rows of a part in the columns that another part will have.
 //!
-//! Duty: [`reshape`] moves values between promoted columns and lists where two promotions differ. Guarantee: a value that
-//! is promoted by both stays where it is; nothing is lost or changed but the order inside one list. Left to others: which
-//! promotion the new part has (`promote`), reading (`read`).
+//! Duty: [`reshape`] moves values between promoted columns and lists where two promotions differ. Guarantee: a value
+//! that is promoted by both stays where it is; nothing is lost or changed but the order inside one list. Left to
+//! others: which promotion the new part has (`promote`), reading (`read`).
 
 use std::sync::Arc;
 
