@@ -65,6 +65,9 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
     }
     let state = &upkeep.compaction.state;
     let now = || upkeep.shelf.clock().now_ns();
+    if !state.is_due(upkeep.shelf.shown().version, now()) {
+        return Ok(());
+    }
     loop {
         let entries = entries(&upkeep.shelf.shown());
         let behind = backlog_hours(&entries, now());

@@ -16,6 +16,9 @@ const MOST_FAILURES: u32 = 3;
 /// Waits after the first and the second failure.
 const PAUSES_NS: [i64; 2] = [60 * 1_000_000_000, 600 * 1_000_000_000];
 
+/// How long parts that gave no job are not looked at again.
+const LOOK_NS: i64 = 10 * 1_000_000_000;
+
 /// A commit whose outcome is not known.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
@@ -35,6 +38,8 @@ pub struct State {
 struct Memory {
     failed: BTreeMap<String, Failed>,
     open: Option<Open>,
+    /// Manifest version and time at which there was nothing to do.
+    idle: Option<(u64, i64)>,
     wish: Option<Wish>,
 }
 
@@ -73,6 +78,17 @@ impl State {
         }
         memory.wish = Some(Wish { hour: hour.unwrap_or_default().to_owned(), answer });
         Ok(answered)
+    }
+
+    /// Whether there may be something to do: another manifest, some seconds later, or a wish.
+    pub(super) fn is_due(&self, version: u64, now_ns: i64) -> bool {
+        let mut memory = self.memory();
+        let same = |(looked, at): (u64, i64)| looked == version && (at..at + LOOK_NS).contains(&now_ns);
+        if memory.wish.is_none() && memory.idle.is_some_and(same) {
+            return false;
+        }
+        memory.idle = Some((version, now_ns));
+        true
     }
 
     /// The hour asked for.
