@@ -71,6 +71,7 @@ impl AsyncFileReader for PartBytes {
 }
 
 /// Rows of a part, batch by batch.
+#[derive(Debug)]
 pub struct RowStream<'a> {
     part: &'a Opened,
     stream: ParquetRecordBatchStream<PartBytes>,

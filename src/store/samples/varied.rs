@@ -44,7 +44,7 @@ fn pick(chance: &mut ChaCha8Rng, below: usize) -> usize {
 }
 
 fn of_type(chance: &mut ChaCha8Rng, name: &str, of: &DataType, rows: usize, nullable: bool) -> ArrayRef {
-    let some = |chance: &mut ChaCha8Rng| !nullable || chance.next_u64() % 3 > 0;
+    let some = |chance: &mut ChaCha8Rng| !nullable || !chance.next_u64().is_multiple_of(3);
     match of {
         DataType::FixedSizeBinary(size) => {
             let mut ids = FixedSizeBinaryBuilder::new(*size);
@@ -89,14 +89,16 @@ fn of_type(chance: &mut ChaCha8Rng, name: &str, of: &DataType, rows: usize, null
         DataType::UInt16 => {
             Arc::new(UInt16Array::from_iter((0..rows).map(|_| some(chance).then(|| (chance.next_u32() % 7) as u16))))
         }
-        DataType::Boolean => Arc::new(BooleanArray::from_iter((0..rows).map(|_| Some(chance.next_u64() % 2 == 0)))),
+        DataType::Boolean => {
+            Arc::new(BooleanArray::from_iter((0..rows).map(|_| Some(chance.next_u64().is_multiple_of(2)))))
+        }
         other => panic!("a column of type {other}"),
     }
 }
 
 fn text(chance: &mut ChaCha8Rng) -> String {
     let long = "ä text that is longer than twelve bytes ";
-    ["", "short", long][pick(chance, 3)].to_owned() + &["", "1", "2"][pick(chance, 3)]
+    ["", "short", long][pick(chance, 3)].to_owned() + ["", "1", "2"][pick(chance, 3)]
 }
 
 fn structs(chance: &mut ChaCha8Rng, fields: &Fields, item: &Arc<arrow::datatypes::Field>, rows: usize) -> ListArray {
