@@ -1,8 +1,9 @@
 //! What the store costs: until the answer, and until the part.
 //!
-//! Duty: the rows `append` (a delivery until it is durable and visible) and `flush` (rows in memory until they are in
-//! durable parts). Guarantee: CPU time of all threads of the process, so work handed to another thread counts; real files
-//! with `fsync`. Left to others: decoding (`decode`), the wire, which `loadgen` measures against a daemon.
+//! Duty: the rows `append` (a delivery until it is durable and visible), `flush` (rows in memory until they are in
+//! durable parts) and `compact` (parts of level 0 until one sorted set is in their place). Guarantee: CPU time of all
+//! threads of the process, so work handed to another thread counts; real files with `fsync`. Left to others: decoding
+//! (`decode`), the wire, which `loadgen` measures against a daemon.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ const CONNECTIONS: usize = 8;
 /// Runs of which the median is printed.
 const RUNS: usize = 5;
 
-/// Prints a row a size of request for `append`, and one for `flush`.
+/// Prints a row a size of request for `append`, one for `flush` and one for `compact`.
 pub fn run(bench: &Bench) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
     for spans in [100usize, 512, 8192] {
@@ -54,6 +55,65 @@ pub fn run(bench: &Bench) {
         let spans = count(&deliveries);
         println!("{name:<18} {}  {} B/span in parts", rates(&mut runs, &mut walls), bytes / spans as u64);
     }
+    let name = format!("compact/{SPANS}x{ATTRIBUTES}");
+    if bench.wants(&name) {
+        let deliveries = deliveries(8192);
+        let mut memory = String::new();
+        let (mut runs, mut walls): (Vec<f64>, Vec<f64>) = (0..RUNS)
+            .map(|_| {
+                let (cpu, wall, told) = runtime.block_on(compact(deliveries.clone()));
+                memory = told;
+                (cpu, wall)
+            })
+            .unzip();
+        println!("{name:<18} {}  {memory}", rates(&mut runs, &mut walls));
+    }
+}
+
+/// Parts that `compact` merges.
+const FLUSHES: usize = 8;
+/// Memory limit for `compact`, of which it has a tenth.
+const COMPACT_LIMIT_BYTES: u64 = 256 << 20;
+
+/// CPU time a span of compaction, the growth of the process at its peak, and bytes a span before and after.
+async fn compact(deliveries: Vec<Delivery>) -> (f64, f64, String) {
+    let spans = count(&deliveries);
+    let (store, parts, _dir) = open_within(COMPACT_LIMIT_BYTES).await;
+    for share in deliveries.chunks(deliveries.len().div_ceil(FLUSHES)) {
+        fill(&store, share.to_vec()).await;
+        store.freeze_and_flush().await.expect("the disk takes it");
+    }
+    let before = bytes_below(&parts);
+    let resident = resident_bytes();
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let watch = {
+        let done = done.clone();
+        std::thread::spawn(move || {
+            let mut peak = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                peak = peak.max(resident_bytes());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            peak
+        })
+    };
+    let (cpu, wall) = (process_time(), Instant::now());
+    store.compact(None).await.expect("the disk takes it");
+    let (cpu, wall) = (process_time() - cpu, wall.elapsed());
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    let peak = watch.join().expect("it only reads").saturating_sub(resident);
+    let live: u64 = store.reader().view().parts.parts.iter().map(|part| part.entry.bytes).sum();
+    store.close().await.expect("the store closes");
+    let spans_u64 = spans as u64;
+    let memory = format!("+{} MiB at peak  {} to {} B/span", peak >> 20, before / spans_u64, live / spans_u64);
+    (rate(spans, cpu), rate(spans, wall), memory)
+}
+
+/// Memory of this process that is resident; 0 where the kernel does not tell.
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+    pages * 4096
 }
 
 /// Median CPU and wall rates, with the spread of the CPU rates.
@@ -93,13 +153,18 @@ fn deliveries_of(total: usize, spans: usize) -> Vec<Delivery> {
 
 /// A store in a folder of its own, whose memory takes all rows without a flush of its own.
 pub async fn open() -> (Store, PathBuf, tempfile::TempDir) {
+    open_within(16 << 30).await
+}
+
+/// The same, with this memory limit, at which generations freeze earlier.
+async fn open_within(limit_bytes: u64) -> (Store, PathBuf, tempfile::TempDir) {
     // Not /tmp, which may be memory.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable");
     let mut config = Config::at(dir.path().join("data"));
     config.flush_bytes = 8 << 30;
     config.flush_after = Duration::from_secs(3600);
     let spans = config.path.join("spans");
-    let budget = Budget::try_new(16 << 30).expect("16 GiB are enough");
+    let budget = Budget::try_new(limit_bytes).expect("the limit is one that works");
     let store = Store::open(config, Disk::Os, Clock::os(), &budget, &Registry::new()).await.expect("an empty folder");
     while !store.is_ready() {
         tokio::time::sleep(Duration::from_millis(5)).await;

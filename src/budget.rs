@@ -55,6 +55,11 @@ impl Budget {
         self.limit_bytes / 4
     }
 
+    /// 10 %: flush and compaction; beyond it compaction goes to the disk.
+    pub fn compaction_bytes(&self) -> u64 {
+        self.limit_bytes / 10
+    }
+
     /// 35 %: the query pool.
     pub fn query_bytes(&self) -> u64 {
         self.limit_bytes / 100 * 35

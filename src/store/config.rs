@@ -66,6 +66,8 @@ pub struct Config {
     pub max_frozen: usize,
     /// `dedupe.window`
     pub dedupe_window: Duration,
+    /// `compaction.target_bytes`: size of a compacted part, about.
+    pub compaction_target_bytes: u64,
     /// `parquet.zstd_level`
     pub zstd_level: i32,
     /// `parquet.row_group_rows`
@@ -96,6 +98,7 @@ impl Config {
             flush_after: Duration::from_secs(30),
             max_frozen: 4,
             dedupe_window: Duration::from_secs(600),
+            compaction_target_bytes: 256 << 20,
             zstd_level: 1,
             row_group_rows: 131_072,
             bloom_fpp: 0.01,
@@ -118,7 +121,7 @@ impl Config {
         let default = Self::at(path.map_or_else(|| data.to_owned(), PathBuf::from));
         let modes = [("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)];
         let durability = section.choice("durability", &modes).unwrap_or(default.durability);
-        section.not_yet(&["compaction", "verify_writes", "on_corrupt_part"]);
+        section.not_yet(&["verify_writes", "on_corrupt_part"]);
         let config = Self { place: Place::read(section), durability, ..default };
         let config = config.with_log(&section.block("wal"), &section.block("memtable"));
         config.with_parts(section)
@@ -163,6 +166,10 @@ impl Config {
     fn with_parts(self, section: &Section<'_>) -> Self {
         let (parquet, promote, retention) =
             (section.block("parquet"), section.block("promote"), section.block("retention"));
+        let target = section.block("compaction").size("target_bytes").unwrap_or(self.compaction_target_bytes);
+        if !((16 << 20)..=(1 << 30)).contains(&target) {
+            section.block("compaction").check("target_bytes", "must be from 16MiB to 1GiB");
+        }
         let level = parquet.number("zstd_level", 1..=22).and_then(|level| i32::try_from(level).ok());
         let rows = parquet.number("row_group_rows", 1024..=1 << 24).and_then(|rows| usize::try_from(rows).ok());
         let bloom_fpp = parquet.float("bloom_fpp").unwrap_or(self.bloom_fpp);
@@ -179,6 +186,7 @@ impl Config {
         });
         Self {
             dedupe_window: section.block("dedupe").duration("window").unwrap_or(self.dedupe_window),
+            compaction_target_bytes: target,
             zstd_level: level.unwrap_or(self.zstd_level),
             row_group_rows: rows.unwrap_or(self.row_group_rows),
             bloom_fpp,

@@ -50,8 +50,11 @@ pub struct PartEntry {
     /// Smallest and largest name, where there are more than 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_range: Option<[String; 2]>,
-    /// lsn range of the generation.
+    /// lsn range of the generation; of a compacted part, lowest and highest of its inputs.
     pub lsn: [u64; 2],
+    /// Its rows are of other hours than `hour` (storage.md 6.1).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stray: bool,
     /// Version of the span schema.
     pub schema: u32,
     /// XXH3-64 of the file, 16 hex digits.

@@ -45,6 +45,12 @@ pub struct Metrics {
     pub flush_seconds: Histogram,
     /// Flushes that failed and are tried again.
     pub flush_failures: IntCounter,
+    /// Duration of one compaction.
+    pub compaction_seconds: Histogram,
+    /// Compactions that failed.
+    pub compaction_failures: IntCounter,
+    /// Hours that have ended and are not compacted.
+    pub compaction_backlog_hours: IntGauge,
     /// Live parts, by `level`.
     pub parts: IntGaugeVec,
     /// Their size, by `level`.
@@ -91,6 +97,9 @@ impl Metrics {
             visible_lag_seconds: seconds("visible_lag_seconds", "From the log's door to visible", 0.000_1)?,
             flush_seconds: seconds("flush_seconds", "Duration of a flush", 0.005)?,
             flush_failures: counter("flush_failures_total", "Flushes that failed and are tried again")?,
+            compaction_seconds: seconds("compaction_seconds", "Duration of a compaction", 0.01)?,
+            compaction_failures: counter("compaction_failures_total", "Compactions that failed")?,
+            compaction_backlog_hours: gauge("compaction_backlog_hours", "Ended hours that are not compacted")?,
             parts: gauges("parts", "Live parts", "level")?,
             part_bytes: gauges("part_bytes", "Bytes of live parts", "level")?,
             trace_index_bytes: gauge("trace_index_bytes", "Bytes of fences of trace indexes in memory")?,
@@ -105,7 +114,9 @@ impl Metrics {
                 family.with_label_values(&[source]);
             }
         }
-        metrics.duplicates.with_label_values(&["request"]);
+        for kind in ["request", "row"] {
+            metrics.duplicates.with_label_values(&[kind]);
+        }
         Ok(metrics)
     }
 

@@ -8,6 +8,7 @@
 //! The way of a delivery: [`Store::append`] → `wal` (durable) → `memtable` (visible) → `flush` (parts). `recover` walks
 //! it again after a start, `offline` without one.
 
+mod compact;
 pub mod config;
 mod decode;
 mod error;
@@ -103,6 +104,7 @@ struct Inner {
     next: Option<Next>,
     progress: Arc<Progress>,
     flushed: watch::Receiver<Flushed>,
+    compaction: Arc<compact::Means>,
     status: Arc<Status>,
     metrics: Metrics,
     check: Check,
@@ -199,6 +201,7 @@ impl Store {
         {
             reasons.push(format!("flush: {error}"));
         }
+        reasons.extend(inner.compaction.state.reasons());
         // storage.md 4.6: readiness turns 503 after the third failure.
         let durable = inner.progress.failed_recoveries.load(Ordering::Relaxed) < 3;
         Health { ready: self.is_ready() && durable && inner.superseded().is_none(), reasons }
@@ -229,6 +232,24 @@ impl Store {
             drop(tokio::time::timeout(Duration::from_millis(50), flushed.changed()).await);
         }
         Ok(())
+    }
+
+    /// Compacts the parts of `hour` (`YYYY-MM-DDTHH`), of all hours without one, however new their rows are; returns
+    /// when readers see the outputs. Rows in memory are left there.
+    ///
+    /// Errors: [`Error::Parts`] while another call is under way, [`Error::DiskFull`] without room for the outputs, and
+    /// what made a job fail; the parts stay as they were then.
+    pub async fn compact(&self, hour: Option<&str>) -> Result<(), Error> {
+        let mut answered = self.inner.compaction.state.ask(hour)?;
+        loop {
+            match tokio::time::timeout(Duration::from_millis(100), &mut answered).await {
+                Ok(answer) => return answer.map_err(|_| Error::Draining)?,
+                // The thread that answers has ended.
+                Err(_) if self.inner.memtable.is_stopped() => return Err(Error::Draining),
+                Err(_) if self.inner.superseded().is_some() => return Err(self.inner.superseded().expect("just seen")),
+                Err(_) => {}
+            }
+        }
     }
 
     /// Takes no more appends, waits for those under way, flushes, writes the shutdown mark, releases the folder. Other

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::compact::{self, Means};
 use super::config::Durability;
 use super::files::Files;
 use super::flush::{Flushed, Flusher};
@@ -200,7 +201,19 @@ fn start(
         last_group: 0,
     };
     let (tell_flushed, flushed_progress) = watch::channel(Flushed { lsn: flushed, ..Flushed::default() });
-    let upkeep = Upkeep { shelf: shelf.clone(), memtable: memtable.clone(), metrics: metrics.clone(), indexes };
+    let compaction = Arc::new(Means {
+        disk: disk.clone(),
+        tmp: folder.tmp(),
+        share: budget.compaction_bytes(),
+        state: compact::State::default(),
+    });
+    let upkeep = Upkeep {
+        shelf: shelf.clone(),
+        memtable: memtable.clone(),
+        metrics: metrics.clone(),
+        indexes,
+        compaction: compaction.clone(),
+    };
     let flusher = Flusher {
         shelf,
         memtable: memtable.clone(),
@@ -229,6 +242,7 @@ fn start(
         next,
         progress,
         flushed: flushed_progress,
+        compaction,
         status,
         metrics,
         check: check.clone(),

@@ -1,5 +1,7 @@
 //! Span batches for the store's tests, built without the decoder.
 
+mod varied;
+
 use std::sync::Arc;
 
 use arrow::array::{
@@ -9,6 +11,8 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Int32Type};
+
+pub use varied::{texts, varied};
 
 use super::{Config, Store};
 use crate::budget::Budget;

@@ -16,7 +16,7 @@ use ulid::Ulid;
 
 use super::folder::Folder;
 use super::manifest::{self, Delta, Manifest, PartEntry};
-use super::part::{self, Part, PartSpec, PartStore, WalRange};
+use super::part::{self, ARRIVAL, Part, PartSpec, PartStore, Source, WalRange};
 use super::place::Objects;
 use super::split::Set;
 use super::{Config, Error, Lsn, PartSet};
@@ -142,7 +142,8 @@ impl Shelf {
     /// Writes `set`, number `index` of `of` of the generation `[from, to]`, as a durable part that no manifest names yet.
     pub async fn put(&self, set: &Set, from: Lsn, to: Lsn, index: u32, of: u32) -> Result<PartEntry, Error> {
         let wal = WalRange { node: self.node, epoch: self.shown().epoch, from, to, index, of };
-        let spec = PartSpec { ulid: self.clock.ulid(), level: 0, hour: hour_text(set.hour), wal };
+        let (ulid, hour, source) = (self.clock.ulid(), hour_text(set.hour), Source::Log(wal));
+        let spec = PartSpec { ulid, level: 0, hour, stray: set.stray, sort: ARRIVAL, source };
         let encoded = part::encode(&set.batches, &spec, &self.config).map_err(|e| parts_error(&e))?;
         let entry = part::put(self.objects.as_ref(), &encoded).await.map_err(|e| parts_error(&e))?;
         // Before any snapshot names it.

@@ -20,6 +20,8 @@ const HOUR_NS: i64 = 3600 * 1_000_000_000;
 pub struct Set {
     /// Start of the UTC hour, hours since 1970.
     pub hour: i64,
+    /// The rows of all hours without a set of their own.
+    pub stray: bool,
     /// Batches of [`crate::span::schema::stored`], in arrival order.
     pub batches: Vec<RecordBatch>,
 }
@@ -36,8 +38,8 @@ pub fn split(rows: &[Arc<Rows>], flush_hour: i64) -> Vec<Set> {
     let mut own: Vec<i64> = biggest.into_iter().map(|(hour, _)| hour).collect();
     own.sort_unstable();
 
-    let mut sets: Vec<Set> = own.iter().map(|hour| Set { hour: *hour, batches: Vec::new() }).collect();
-    sets.push(Set { hour: flush_hour, batches: Vec::new() });
+    let mut sets: Vec<Set> = own.iter().map(|hour| Set { hour: *hour, stray: false, batches: Vec::new() }).collect();
+    sets.push(Set { hour: flush_hour, stray: true, batches: Vec::new() });
     for (rows, hours) in rows.iter().zip(&hours) {
         let batch = rows.to_record_batch();
         let places: Vec<usize> = hours.iter().map(|hour| own.binary_search(hour).unwrap_or(own.len())).collect();
@@ -58,14 +60,16 @@ pub fn split(rows: &[Arc<Rows>], flush_hour: i64) -> Vec<Set> {
     sets
 }
 
-/// The hour of each row: of its start time; of its store position where that is an outlier (storage.md 11.1).
 fn hours_of(rows: &Rows) -> Vec<i64> {
-    let ingest_hour = rows.ingest_us.saturating_mul(1000).div_euclid(HOUR_NS);
-    let hour = |start: &i64| match outlier::is_outlier(*start, rows.ingest_us) {
-        true => ingest_hour,
-        false => start.div_euclid(HOUR_NS),
-    };
-    rows.batch.start_times().values().iter().map(hour).collect()
+    rows.batch.start_times().values().iter().map(|start| home_hour(*start, rows.ingest_us)).collect()
+}
+
+/// The hour a row belongs to: of its start time; of its store position where that is an outlier (storage.md 11.1).
+pub fn home_hour(start_ns: i64, ingest_us: i64) -> i64 {
+    match outlier::is_outlier(start_ns, ingest_us) {
+        true => hour_of_ns(ingest_us.saturating_mul(1000)),
+        false => hour_of_ns(start_ns),
+    }
 }
 
 /// The UTC hour of an instant in ns, as hours since 1970.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
+use super::compact::{self, Means};
 use super::index::Indexes;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
@@ -24,6 +25,7 @@ pub struct Upkeep {
     pub(super) memtable: Arc<Memtable>,
     pub(super) metrics: Metrics,
     pub(super) indexes: Indexes,
+    pub(super) compaction: Arc<Means>,
 }
 
 impl Upkeep {
@@ -42,7 +44,7 @@ impl Upkeep {
         while self.memtable.pause(pause) {
             pause = match runtime.block_on(self.step()) {
                 Ok(()) => PAUSE,
-                Err(Error::Superseded { .. }) => return,
+                Err(Error::Superseded { .. } | Error::Draining) => return,
                 Err(error) => {
                     tracing::warn!(%error, "upkeep of the parts failed; the parts stay as they are, it is tried again");
                     (pause * 2).min(LONGEST_PAUSE)
@@ -52,6 +54,7 @@ impl Upkeep {
     }
 
     async fn step(&self) -> Result<(), Error> {
+        compact::step(self).await?;
         self.indexes.rebuild_wanted(&self.shelf.reads(), || self.memtable.is_stopped()).await;
         Ok(())
     }

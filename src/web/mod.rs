@@ -58,6 +58,7 @@ fn router(state: AppState) -> Router {
         .route("/api/v1/sql", get(answer::get).post(answer::post))
         .route("/api/v1/schema", get(schema::schema))
         .route("/api/v1/store/flush", post(store::flush))
+        .route("/api/v1/store/compact", post(store::compact))
         .route("/api/v1/pipelines/deployments", post(pipelines::deploy))
         .route("/api/v1/pipelines/instances", post(pipelines::start))
         .fallback(|| async { Error::NotFound })

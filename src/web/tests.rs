@@ -234,7 +234,7 @@ async fn a_taken_port_is_named_with_the_setting_that_moves_it() {
 }
 
 #[tokio::test]
-async fn only_an_admin_flushes_the_store() {
+async fn only_an_admin_flushes_and_compacts_the_store() {
     let viewer = access::Config { anonymous: Some(Some(access::Role::Viewer)), ..access::Config::default() };
     let query = crate::query::Config { threads: 2, ..Default::default() };
     let of_viewer = server(viewer, query).await;
@@ -243,4 +243,8 @@ async fn only_an_admin_flushes_the_store() {
     let server = plain().await;
     assert_eq!(server.error(server.get("/api/v1/store/flush")).await.0, 405);
     assert_eq!(server.error(server.post("/api/v1/store/flush")).await.0, 404, "this one has no store");
+    let (status, error) = of_viewer.error(of_viewer.post("/api/v1/store/compact?hour=2026-11-28T09")).await;
+    assert_eq!((status, &error["code"]), (403, &json!("sql.denied")));
+    assert_eq!(server.error(server.get("/api/v1/store/compact")).await.0, 405);
+    assert_eq!(server.error(server.post("/api/v1/store/compact")).await.0, 404, "this one has no store");
 }

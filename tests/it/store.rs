@@ -381,3 +381,27 @@ fn wrong_uses_end_with_their_code_and_the_next_move() {
     let (code, _, err) = ran(&["store", "verify", "--data", data.to_str().unwrap()]);
     assert!(code == 74 && err.contains("wal"), "{code} {err}");
 }
+
+#[test]
+fn compact_leaves_fewer_parts_and_the_same_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = daemon(&dir.path().join("data"));
+    for seed in [1, 2] {
+        load(&daemon, seed);
+        flush(&daemon);
+    }
+    let url = daemon.url("api", "");
+    let sql = "SELECT service_name, name, count(*) AS n, sum(duration_ns) AS ns FROM spans GROUP BY 1, 2 ORDER BY 1, 2";
+    let before = rows(0, &["sql", "--url", &url, sql]);
+    let answer = rows(0, &["store", "compact", "--url", &url]).remove(0);
+    let number = |name: &str| answer[name].as_u64().unwrap();
+    assert!(number("removed") >= 2 && number("added") >= 1 && number("added") <= number("removed"), "{answer}");
+    assert_eq!(rows(0, &["sql", "--url", &url, sql]), before);
+    let again = rows(0, &["store", "compact", "--url", &url]).remove(0);
+    assert_eq!((&again["added"], &again["removed"]), (&0.into(), &0.into()));
+    let (code, _, err) = ran(&["store", "compact", "--hour", "yesterday", "--url", &url]);
+    assert!(code != 0 && err.contains("`yesterday` is no hour"), "{code} {err}");
+    assert_eq!(daemon.stop(), 0);
+    let data = dir.path().join("data");
+    assert_eq!(ran(&["store", "verify", "--deep", "--data", data.to_str().unwrap()]).0, 0);
+}

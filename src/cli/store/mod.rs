@@ -1,8 +1,9 @@
 //! `weavergen store`: the stored spans as files (storage.md 12.4).
 //!
-//! Duty: the tree of its commands, one file each. Guarantee: only `flush` changes anything. Left to others: what the
-//! files hold (`store`), statements (`sql`).
+//! Duty: the tree of its commands, one file each. Guarantee: only `flush` and `compact` change anything. Left to
+//! others: what the files hold (`store`), statements (`sql`).
 
+pub mod compact;
 pub mod flush;
 pub mod ls;
 pub mod stats;
@@ -18,7 +19,7 @@ use super::sources::Offline;
 use super::sql::{self, Failure};
 use crate::clock::Clock;
 
-/// List, sum up, check or flush the stored spans
+/// List, sum up, check, flush or compact the stored spans
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to do.
@@ -37,6 +38,8 @@ pub enum Command {
     Verify(verify::Args),
     /// Let the daemon write all rows in memory to parts
     Flush(flush::Args),
+    /// Let the daemon merge parts now, of one hour or of all
+    Compact(compact::Args),
 }
 
 /// Where the answer comes from, and its format.
@@ -82,6 +85,7 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<Exit,
         Command::Stats(source) => source.run(stats::SQL, data_folder, clock).await.map(|()| Exit::Good),
         Command::Verify(args) => verify::run(args, data_folder, clock).await,
         Command::Flush(args) => flush::run(args, data_folder, clock).await.map(|()| Exit::Good),
+        Command::Compact(args) => compact::run(args, data_folder, clock).await.map(|()| Exit::Good),
     };
     match ran {
         // The reader of a pipe had enough.

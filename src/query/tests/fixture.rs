@@ -311,6 +311,7 @@ impl Fill {
             services: None,
             service_range: None,
             lsn: [0, 0],
+            stray: false,
             schema: 1,
             file_xxh3: String::new(),
             sum_xxh3: String::new(),

@@ -18,9 +18,8 @@ const GROUP_BITS: u32 = 21;
 const ZONE_BITS: u32 = 3;
 
 /// The traces of a part that is being written; 8 bytes for each zone of each trace.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TraceFacts {
-    part: Ulid,
     /// Key, row group and zone in one number each. Those of complete row groups ascend and occur once.
     facts: Vec<u64>,
     /// Where those of the row group that is being filled begin.
@@ -30,11 +29,6 @@ pub struct TraceFacts {
 }
 
 impl TraceFacts {
-    /// No rows yet of the part `part`.
-    pub fn new(part: Ulid) -> Self {
-        Self { part, facts: Vec::new(), group_at: 0, groups: Vec::new() }
-    }
-
     /// Adds rows of row group number `group`, behind those added before; `rows` has a column `trace_id`.
     ///
     /// Row groups come in order and none is left out; one may be added in several calls.
@@ -73,8 +67,8 @@ impl TraceFacts {
         self.group_at = kept;
     }
 
-    /// The file.
-    pub fn finish(mut self) -> Bytes {
+    /// The file of the index of the part `part`.
+    pub fn finish(mut self, part: Ulid) -> Bytes {
         self.close_group();
         self.facts.sort_unstable();
         let mut blocks = Blocks::default();
@@ -94,7 +88,7 @@ impl TraceFacts {
             entries += 1;
         }
         let (mut file, fences) = blocks.finish();
-        fences::write(&mut file, self.part, &self.groups, entries, &fences);
+        fences::write(&mut file, part, &self.groups, entries, &fences);
         file.into()
     }
 }

@@ -68,7 +68,7 @@ async fn made(parts: &Arc<dyn ObjectStore>, part: &PartEntry) -> Result<Bytes, E
     let file = File { objects: parts.clone(), path, metadata: metadata.clone() };
     let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())?;
     let columns = ProjectionMask::columns(metadata.parquet_schema(), ["trace_id"]);
-    let mut facts = TraceFacts::new(ulid);
+    let mut facts = TraceFacts::default();
     for group in 0..metadata.metadata().num_row_groups() {
         let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(file.clone(), metadata.clone());
         let mut rows = builder.with_projection(columns.clone()).with_row_groups(vec![group]).build()?;
@@ -79,7 +79,7 @@ async fn made(parts: &Arc<dyn ObjectStore>, part: &PartEntry) -> Result<Bytes, E
             facts.add(group, &rows);
         }
     }
-    Ok(facts.finish())
+    Ok(facts.finish(ulid))
 }
 
 /// The part, for the Parquet reader.

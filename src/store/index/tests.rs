@@ -23,14 +23,14 @@ fn ulid(number: u128) -> Ulid {
 }
 
 fn file(part: Ulid, groups: &Groups) -> Bytes {
-    let mut facts = TraceFacts::new(part);
+    let mut facts = TraceFacts::default();
     for (group, keys) in groups.iter().enumerate() {
         // Writers may hand over a group in pieces.
         let (one, other) = keys.split_at(keys.len() / 3);
         facts.add_ids(group, one.iter().copied());
         facts.add_ids(group, other.iter().copied());
     }
-    facts.finish()
+    facts.finish(part)
 }
 
 fn entry(part: Ulid, groups: &Groups) -> PartEntry {

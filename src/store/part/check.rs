@@ -150,7 +150,8 @@ impl Found<'_> {
         if groups != self.entry.row_groups.len() {
             wrong.push(format!("it has {groups} row groups, the manifest {}", self.entry.row_groups.len()));
         }
-        for key in ["wg.format", keys::METADATA_KEY, "wg.wal", STATS_KEY] {
+        let source = super::SOURCE_KEYS.into_iter().find(|key| metadata_text(metadata, key).is_some());
+        for key in ["wg.format", keys::METADATA_KEY, source.unwrap_or(super::SOURCE_KEYS[0]), STATS_KEY] {
             match metadata_text(metadata, key).map(serde_json::from_str::<serde_json::Value>) {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => wrong.push(format!("`{key}` cannot be read: {error}")),
@@ -278,14 +279,15 @@ mod tests {
     use object_store::memory::InMemory;
     use ulid::Ulid;
 
-    use super::super::{EncodedPart, PartSpec, WalRange, encode, put, sum_path};
+    use super::super::{ARRIVAL, EncodedPart, PartSpec, Source, WalRange, encode, put, sum_path};
     use super::*;
     use crate::store::{Config, samples};
 
     async fn stored(rows: usize) -> (Arc<InMemory>, EncodedPart) {
         let ulid = Ulid::from_parts(1_700_000_000_000, 7);
         let wal = WalRange { node: ulid, epoch: 1, from: 1, to: 9, index: 0, of: 1 };
-        let spec = PartSpec { ulid, level: 0, hour: "2023-11-14T22".to_owned(), wal };
+        let hour = "2023-11-14T22".to_owned();
+        let spec = PartSpec { ulid, level: 0, hour, stray: false, sort: ARRIVAL, source: Source::Log(wal) };
         let part = encode(&[samples::batch(3, rows).with_ingest_time(1_000)], &spec, &Config::at("unused")).unwrap();
         let objects = Arc::new(InMemory::new());
         put(objects.as_ref(), &part).await.unwrap();

@@ -1,8 +1,8 @@
 //! Rows to the bytes of a part (storage.md 7).
 //!
 //! Duty: [`encode`]: choose promoted columns, split the lists, write Parquet and the block hashes into memory.
-//! Guarantee: every row goes in once, in the order given; row groups begin on zone boundaries. Left to others: where the
-//! bytes go ([`super::put`]).
+//! Guarantee: every row goes in once, in the order given; row groups begin on zone boundaries. Left to others: the file
+//! ([`super::Writer`]), where the bytes go ([`super::put`]).
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -10,19 +10,18 @@ use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::file::metadata::KeyValue;
 use twox_hash::XxHash3_64;
 
-use super::columns::{ZONE_ROWS, file_schema, properties};
+use super::columns::ZONE_ROWS;
 use super::keys::{self, Keys, Level};
-use super::promote::{Choice, choose};
+use super::promote::{Choice, Promotion, choose};
 use super::split::split;
 use super::tally::Tally;
-use super::{EncodedPart, Error, PartSpec, SCHEMA_VERSION, sums};
+use super::writer::Writer;
+use super::{EncodedPart, Error, PartSpec, SCHEMA_VERSION};
 use crate::span::schema;
 use crate::store::Config;
-use crate::store::index::{self, TraceFacts};
+use crate::store::index;
 use crate::store::manifest::{PartEntry, RowGroupEntry, hash};
 
 /// Arrow bytes of a row group at most.
@@ -46,26 +45,15 @@ pub fn encode(batches: &[RecordBatch], spec: &PartSpec, config: &Config) -> Resu
         return Err(Error::Unfit("there are no rows".to_owned()));
     }
     let tallies = tally(&groups);
-    let choices = [0, 1, 2].map(|at| choose(Level::ALL[at], &tallies[at], rows as u64, config));
-    let schema = file_schema(&choices);
+    let promotion = Promotion([0, 1, 2].map(|at| choose(Level::ALL[at], &tallies[at], rows as u64, config)));
     let largest = groups.iter().map(|group| group.iter().map(RecordBatch::num_rows).sum::<usize>()).max().unwrap_or(1);
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties(&schema, largest, config)?))?;
-    let mut facts = Facts::default();
-    let mut traces = TraceFacts::new(spec.ulid);
-    for (number, group) in groups.iter().enumerate() {
+    let mut writer = Writer::counted(promotion.clone(), largest, config, tallies)?;
+    for group in &groups {
         let group = concat_batches(schema::stored(), group)?;
-        facts.add(&group);
-        traces.add(number, &group);
-        let columns = split_columns(&group, &choices)?;
-        writer.write(&RecordBatch::try_new(schema.clone(), columns)?)?;
-        writer.flush()?;
+        let columns = split_columns(&group, &promotion.0)?;
+        writer.write(&RecordBatch::try_new(writer.schema().clone(), columns)?)?;
     }
-    for (key, value) in facts.metadata(spec, &Keys::of(&tallies, &choices)) {
-        writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
-    }
-    let file = Bytes::from(writer.into_inner()?);
-    let sum = Bytes::from(sums::of(&file));
-    Ok(EncodedPart { entry: facts.entry(spec, &file, &sum), file, sum, index: traces.finish() })
+    writer.finish(spec)
 }
 
 /// The rows cut into row groups: whole zones, at most `row_group_rows` rows or about [`GROUP_BYTES`].
@@ -139,14 +127,14 @@ fn split_columns(group: &RecordBatch, choices: &[Vec<Choice>; 3]) -> Result<Vec<
 }
 
 /// What the entry and the footer say of the rows.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) rows: u64,
     traces: HashSet<[u8; 16]>,
     services: BTreeSet<String>,
     ingest: Option<[i64; 2]>,
     pub(super) groups: Vec<RowGroupEntry>,
-    hash: u64,
+    pub(super) hash: u64,
 }
 
 fn widen(range: &mut Option<[i64; 2]>, value: i64) {
@@ -195,16 +183,19 @@ impl Facts {
         range.unwrap_or_default()
     }
 
-    fn metadata(&self, spec: &PartSpec, keys: &Keys) -> [(&'static str, String); 4] {
+    pub(super) fn metadata(&self, spec: &PartSpec, keys: &Keys) -> [(&'static str, String); 4] {
         let ulid = spec.ulid.to_string();
-        let format = serde_json::json!({
-            "format": 1, "level": spec.level, "ulid": ulid, "hour": spec.hour, "sort": "arrival",
+        let mut format = serde_json::json!({
+            "format": 1, "level": spec.level, "ulid": ulid, "hour": spec.hour, "sort": spec.sort,
         });
+        if spec.stray {
+            format["stray"] = true.into();
+        }
         let keys = serde_json::to_string(keys).expect("keys are plain data");
         [
             ("wg.format", format.to_string()),
             (keys::METADATA_KEY, keys),
-            ("wg.wal", spec.wal.to_json().to_string()),
+            spec.source.metadata(),
             (STATS_KEY, self.stats().to_string()),
         ]
     }
@@ -226,7 +217,7 @@ impl Facts {
         (few.then(|| self.services.iter().cloned().collect()), (!few).then(ends))
     }
 
-    fn entry(&self, spec: &PartSpec, file: &Bytes, sum: &Bytes) -> PartEntry {
+    pub(super) fn entry(&self, spec: &PartSpec, file: &Bytes, sum: &Bytes) -> PartEntry {
         let (date, hour) = spec.hour.split_once('T').unwrap_or((&spec.hour, "00"));
         let length = file.len() as u64;
         let metadata = file.get(file.len().saturating_sub(8)..file.len().saturating_sub(4));
@@ -247,7 +238,8 @@ impl Facts {
             row_groups: self.groups.clone(),
             services,
             service_range,
-            lsn: [spec.wal.from, spec.wal.to],
+            lsn: spec.source.lsn(),
+            stray: spec.stray,
             schema: SCHEMA_VERSION,
             file_xxh3: hash(file),
             sum_xxh3: hash(sum),

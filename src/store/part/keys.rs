@@ -101,7 +101,7 @@ impl Keys {
         for (at, level) in Level::ALL.into_iter().enumerate() {
             keys.complete &= tallies[at].keys.len() <= MAX_KEYS;
             for id in 0..tallies[at].keys.len() {
-                let choice = choices[at].iter().find(|choice| choice.id == id);
+                let choice = choices[at].iter().find(|choice| choice.key == tallies[at].keys[id].key);
                 let entry = tallies[at].entry(id, choice.map(|choice| choice.of));
                 match choice {
                     Some(_) => bytes += keys.push(level, entry),

@@ -1,28 +1,35 @@
 //! Parquet parts: writing them, and reading them with every block checked.
 //!
-//! Duty: [`encode`] and [`put`] make a part (storage.md 7), [`PartStore`] reads parts, [`Part`] keeps what the footer
-//! says of its attribute keys. Guarantee: A part's rows are the rows that were encoded; only the order inside
-//! one attribute list may differ. Left to others: putting promoted values back (`query`), which rows make a part (`store/flush.rs`), which parts are live
+//! Duty: [`encode`] or a [`Writer`], and [`put`], make a part (storage.md 7), [`PartStore`] reads parts, [`Opened`] gives
+//! their rows for other parts, [`Part`] keeps what the footer says of its attribute keys. Guarantee: a part's rows are the
+//! rows that were encoded; only the order inside one attribute list may differ. Left to others: putting promoted values
+//! back for SQL (`query`), which rows make a part (`store/flush.rs`, `store/compact`), which parts are live
 //! (`store/manifest.rs`).
 //!
 //! Key-values of the footer, each one JSON object, final:
 //!
 //! | key | content |
 //! |---|---|
-//! | `wg.format` | `{"format":1,"level":0,"ulid":"…","hour":"YYYY-MM-DDTHH","sort":"arrival"}` |
+//! | `wg.format` | `{"format":1,"level":0,"ulid":"…","hour":"YYYY-MM-DDTHH","sort":"arrival"}`; of a stray part also `"stray":true` |
 //! | `wg.keys` | `{"complete":bool,"attr":[KEY],"res":[KEY],"scope":[KEY]}` with KEY as [`KeyEntry`] |
-//! | `wg.wal` | `{"node":"…","epoch":1,"from":1,"to":9,"index":0,"of":2}`: see [`WalRange`] |
+//! | `wg.wal` | of a flush: `{"node":"…","epoch":1,"from":1,"to":9,"index":0,"of":2}`: see [`WalRange`] |
+//! | `wg.inputs` | of a compaction: `{"inputs":["…"],"index":0,"of":2,"from":1,"to":9}`: see [`Inputs`] |
 //! | `wg.stats` | `{"rows":1,"traces":1,"start":[min,max],"end":[min,max],"ingest":[min,max],"hash":"16 hex digits"}` |
 
 mod check;
 mod columns;
 mod encode;
+mod join;
 mod keys;
 mod objects;
 mod promote;
+mod read;
+mod reshape;
 mod split;
 mod sums;
 mod tally;
+mod totals;
+mod writer;
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -40,7 +47,11 @@ pub(in crate::store) use columns::ZONE_ROWS;
 pub use encode::encode;
 pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;
+pub use promote::Promotion;
+pub use read::Opened;
 pub use sums::path_of as sum_path;
+pub use totals::Totals;
+pub use writer::Writer;
 
 /// Version of the span schema that parts are written with.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -71,6 +82,59 @@ impl WalRange {
     }
 }
 
+/// The parts whose rows are in one output set of a compaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inputs {
+    /// Names of the inputs.
+    pub ulids: Vec<String>,
+    /// Lowest and highest lsn among them.
+    pub lsn: [u64; 2],
+    /// Place of this part among the outputs, from 0.
+    pub index: u32,
+    /// How many outputs there are.
+    pub of: u32,
+}
+
+impl Inputs {
+    fn to_json(&self) -> serde_json::Value {
+        let Self { ulids, lsn: [from, to], index, of } = self;
+        serde_json::json!({ "inputs": ulids, "index": index, "of": of, "from": from, "to": to })
+    }
+}
+
+/// Where the rows of a part come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// From the log: a flush.
+    Log(WalRange),
+    /// From other parts: a compaction.
+    Parts(Inputs),
+}
+
+impl Source {
+    /// First and last lsn.
+    fn lsn(&self) -> [u64; 2] {
+        match self {
+            Self::Log(wal) => [wal.from, wal.to],
+            Self::Parts(inputs) => inputs.lsn,
+        }
+    }
+
+    /// Key and value of the footer.
+    fn metadata(&self) -> (&'static str, String) {
+        match self {
+            Self::Log(wal) => (SOURCE_KEYS[0], wal.to_json().to_string()),
+            Self::Parts(inputs) => (SOURCE_KEYS[1], inputs.to_json().to_string()),
+        }
+    }
+}
+
+/// A footer has one of these.
+const SOURCE_KEYS: [&str; 2] = ["wg.wal", "wg.inputs"];
+
+/// The sort rule of rows as they arrived.
+pub const ARRIVAL: &str = "arrival";
+
 /// What a part is, apart from its rows.
 #[derive(Clone, Debug)]
 pub struct PartSpec {
@@ -80,8 +144,12 @@ pub struct PartSpec {
     pub level: u8,
     /// `YYYY-MM-DDTHH` of the folder.
     pub hour: String,
-    /// Where its rows are in the log.
-    pub wal: WalRange,
+    /// Its rows are of other hours than the folder's (storage.md 6.1).
+    pub stray: bool,
+    /// How its rows are sorted: [`ARRIVAL`], or the rule of compaction.
+    pub sort: &'static str,
+    /// Where its rows come from.
+    pub source: Source,
 }
 
 /// A part in memory, ready to be put.

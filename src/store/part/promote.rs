@@ -1,14 +1,18 @@
 //! Which attribute keys become columns of their own in one part (storage.md 7.2).
 //!
-//! Duty: a pure choice from the counts. Guarantee: the same counts give the same choice, in the same order. Left to
-//! others: making the columns (`split`).
+//! Duty: a pure choice from the counts: [`Promotion`]. Guarantee: the same counts give the same choice, in the same
+//! order. Left to others: making the columns (`split`), moving values between two promotions (`reshape`).
 
 use std::cmp::Reverse;
 
-use super::keys::Level;
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
+use arrow::datatypes::SchemaRef;
+
+use super::columns::{file_schema, promoted_name};
+use super::keys::{Keys, Level};
 use super::tally::Tally;
 use crate::span::pinned::{self, ScalarType};
-use crate::span::schema::{attr_type, reserved};
+use crate::span::schema::{self, attr_type, reserved};
 use crate::store::Config;
 
 /// Longer keys stay residual: all promoted keys must fit into `wg.keys`.
@@ -17,10 +21,68 @@ const MAX_KEY_BYTES: usize = 256;
 /// One promoted key.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
-    /// Its place in the tally.
-    pub(super) id: usize,
     pub(super) key: String,
     pub(super) of: ScalarType,
+}
+
+impl Choice {
+    /// Whether both make the same column.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.of == other.of && self.key == other.key
+    }
+}
+
+/// The promoted keys of a part, by level.
+#[derive(Clone, Debug)]
+pub struct Promotion(pub(super) [Vec<Choice>; 3]);
+
+impl Promotion {
+    /// That of a part with these keys and the columns `file`, whose order it keeps.
+    pub(super) fn of_file(keys: &Keys, file: &SchemaRef) -> Self {
+        Self(Level::ALL.map(|level| {
+            let promoted = keys.level(level).iter().filter_map(|key| Some((key, key.promoted?)));
+            let mut choices: Vec<Choice> = promoted.map(|(key, of)| Choice { key: key.key.clone(), of }).collect();
+            choices.sort_by_cached_key(|choice| file.index_of(&promoted_name(level, &choice.key)).ok());
+            choices
+        }))
+    }
+
+    /// For a part of the rows of other parts: `rows` rows in all, whose keys are `parts`.
+    ///
+    /// Footers tell of residual values neither their number by type nor their size, so types and sizes are estimates;
+    /// which part of the rows has a key is exact.
+    pub fn of_parts<'a>(parts: impl Iterator<Item = &'a Keys>, rows: u64, config: &Config) -> Self {
+        let mut tallies = [Tally::default(), Tally::default(), Tally::default()];
+        for keys in parts {
+            for (tally, level) in tallies.iter_mut().zip(Level::ALL) {
+                keys.level(level).iter().for_each(|key| tally.estimate(key));
+            }
+        }
+        Self([0, 1, 2].map(|at| choose(Level::ALL[at], &tallies[at], rows, config)))
+    }
+
+    /// The columns of a file.
+    pub fn schema(&self) -> SchemaRef {
+        file_schema(&self.0)
+    }
+
+    /// Counts the attributes of `batch`, which has the columns of a file, as row group `group`.
+    pub(super) fn tally(&self, tallies: &mut [Tally; 3], batch: &RecordBatch, group: usize) {
+        let mut next = schema::stored().fields().len();
+        for ((tally, level), choices) in tallies.iter_mut().zip(Level::ALL).zip(&self.0) {
+            let columns: Vec<(&Choice, &ArrayRef)> = choices.iter().zip(&batch.columns()[next..]).collect();
+            next += choices.len();
+            let lists = batch.column_by_name(level.column()).expect("a file has all stored columns");
+            tally.add_split(lists.as_list(), &columns, group);
+        }
+    }
+
+    /// Gives keys without rows a place in the tallies: promoted keys are always listed.
+    pub(super) fn list_all(&self, tallies: &mut [Tally; 3]) {
+        for (tally, choices) in tallies.iter_mut().zip(&self.0) {
+            choices.iter().for_each(|choice| tally.list(&choice.key));
+        }
+    }
 }
 
 /// The attribute type of a scalar type.
@@ -41,7 +103,7 @@ pub(super) fn choose(level: Level, tally: &Tally, rows: u64, config: &Config) ->
         Level::Scope => 4,
     };
     let mut candidates = Vec::new();
-    for (id, key) in tally.keys.iter().enumerate() {
+    for key in &tally.keys {
         let name = key.key.as_str();
         let unlistable = name.len() > MAX_KEY_BYTES || name.chars().any(char::is_control);
         // Reserved keys are hidden from SQL, so a column of theirs would serve nobody.
@@ -60,7 +122,7 @@ pub(super) fn choose(level: Level, tally: &Tally, rows: u64, config: &Config) ->
         let must = always || (pinned.is_some() && present * 1000 >= rows);
         if must || present * 100 >= rows || bytes * 50 >= tally.bytes {
             let saved = key.bytes[type_code(of)] + 8 * key.rows[type_code(of)];
-            candidates.push(((!always, !must, Reverse(saved), name), Choice { id, key: name.to_owned(), of }));
+            candidates.push(((!always, !must, Reverse(saved), name), Choice { key: name.to_owned(), of }));
         }
     }
     candidates.sort_by_key(|(order, _)| *order);

@@ -9,8 +9,11 @@ use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, ListArray, StructA
 use arrow::datatypes::{Int32Type, UInt8Type};
 
 use super::keys::KeyEntry;
-use super::promote::type_code;
+use super::promote::{Choice, type_code};
 use crate::span::pinned::ScalarType;
+
+/// Length of a text value whose size is not known.
+const TEXT_BYTES: u64 = 24;
 
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -58,12 +61,73 @@ impl Tally {
                 key.rows[of] += weight;
                 key.bytes[of] += bytes;
                 self.bytes += bytes;
-                if key.groups.len() <= group {
-                    key.groups.resize(group + 1, 0);
-                }
-                key.groups[group] |= 1 << of;
+                key.mark(group, of);
             }
         }
+    }
+
+    /// Counts rows whose values lie in promoted `columns`, and in `lists` where they have no column or another type.
+    pub(super) fn add_split(&mut self, lists: &ListArray, columns: &[(&Choice, &ArrayRef)], group: usize) {
+        for (choice, values) in columns {
+            let present = (values.len() - values.null_count()) as u64;
+            if present == 0 {
+                continue;
+            }
+            let id = self.id(&choice.key);
+            self.keys[id].rows[type_code(choice.of)] += present;
+            self.keys[id].mark(group, type_code(choice.of));
+        }
+        let attrs = Attrs::of(lists);
+        let words = attrs.words.as_string::<i32>();
+        let promoted = |word: usize| columns.iter().find(|(choice, _)| choice.key == words.value(word));
+        let promoted: Vec<Option<&ArrayRef>> =
+            (0..words.len()).map(|w| promoted(w).map(|(_, values)| *values)).collect();
+        let mut ids = vec![usize::MAX; words.len()];
+        let offsets = lists.value_offsets();
+        for row in 0..lists.len() {
+            self.list += 1;
+            for at in offsets[row] as usize..offsets[row + 1] as usize {
+                let word = attrs.word(at);
+                // The value is in the column; what the list has is a repeated key.
+                if promoted[word].is_some_and(|values| values.is_valid(row)) {
+                    continue;
+                }
+                if ids[word] == usize::MAX {
+                    ids[word] = self.id(words.value(word));
+                }
+                let key = &mut self.keys[ids[word]];
+                if std::mem::replace(&mut key.last, self.list) == self.list {
+                    continue;
+                }
+                let of = attrs.type_at(at);
+                key.rows[of] += 1;
+                key.mark(group, of);
+            }
+        }
+    }
+
+    /// Adds what a footer says of a key, as far as [`super::promote::choose`] needs it.
+    pub(super) fn estimate(&mut self, entry: &KeyEntry) {
+        const SCALARS: [ScalarType; 4] = [ScalarType::Text, ScalarType::Int, ScalarType::Double, ScalarType::Bool];
+        let id = self.id(&entry.key);
+        let residual = SCALARS.into_iter().find(|of| entry.mask & (1 << type_code(*of)) != 0);
+        let counts = [(entry.promoted, entry.present - entry.residual.min(entry.present)), (residual, entry.residual)];
+        for (of, rows) in counts {
+            let (code, bytes) = match of {
+                None => (0, 0),
+                Some(of @ ScalarType::Text) => (type_code(of), TEXT_BYTES * rows),
+                Some(of @ ScalarType::Bool) => (type_code(of), rows),
+                Some(of) => (type_code(of), 8 * rows),
+            };
+            self.keys[id].rows[code] += rows;
+            self.keys[id].bytes[code] += bytes;
+            self.bytes += bytes;
+        }
+    }
+
+    /// Lists a key that may have no rows.
+    pub(super) fn list(&mut self, key: &str) {
+        self.id(key);
     }
 
     fn id(&mut self, key: &str) -> usize {
@@ -90,6 +154,15 @@ impl Tally {
         }
         let mask = key.groups.iter().fold(0, |mask, types| mask | left(*types));
         KeyEntry { key: key.key.clone(), promoted, present, residual, mask, groups: crate::span::hex(&groups) }
+    }
+}
+
+impl KeyTally {
+    fn mark(&mut self, group: usize, of: usize) {
+        if self.groups.len() <= group {
+            self.groups.resize(group + 1, 0);
+        }
+        self.groups[group] |= 1 << of;
     }
 }
 

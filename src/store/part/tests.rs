@@ -17,7 +17,8 @@ use crate::store::{Config, samples};
 fn spec() -> PartSpec {
     let ulid = Ulid::from_parts(1_700_000_000_000, 7);
     let wal = WalRange { node: ulid, epoch: 1, from: 1, to: 9, index: 0, of: 1 };
-    PartSpec { ulid, level: 0, hour: "2023-11-14T22".to_owned(), wal }
+    let hour = "2023-11-14T22".to_owned();
+    PartSpec { ulid, level: 0, hour, stray: false, sort: ARRIVAL, source: Source::Log(wal) }
 }
 
 fn part(rows: usize) -> EncodedPart {
@@ -205,4 +206,82 @@ async fn a_good_part_reads_in_pieces_and_its_keys_come_from_the_footer() {
     let live = Part::new(part.entry.clone());
     let entry = live.keys(&reads).await.unwrap().get(Level::Attr, "app.user").unwrap();
     assert_eq!((entry.present, entry.residual), (3_000, 0));
+}
+
+/// The rows of a part, with all values back in their lists.
+async fn rows_back(part: &EncodedPart, by: &Promotion) -> Vec<RecordBatch> {
+    let (_, reads) = stored(part).await;
+    let opened = Opened::open(Arc::new(reads), &part.entry).await.unwrap();
+    assert_eq!(opened.totals, Totals { partial: false, ..opened.totals.clone() });
+    let plain = Promotion([vec![], vec![], vec![]]);
+    let mut rows = opened.rows((0..part.entry.row_groups.len()).collect(), None, 37).unwrap();
+    let mut back = Vec::new();
+    while let Some(batch) = rows.next().await.unwrap() {
+        let other = opened.reshape(&batch, by, &by.schema()).unwrap();
+        let claimed = Totals::of_rows(&other, by);
+        assert_eq!(claimed, Totals::of_rows(&batch, opened.promotion()), "another promotion has other keys");
+        back.push(reshape::reshape(&other, by, &plain, &plain.schema()).unwrap());
+    }
+    back
+}
+
+#[tokio::test]
+async fn rows_of_all_types_come_back_from_any_promotion_through_any_other() {
+    let config = |never: &[&str], always: &[&str]| Config {
+        row_group_rows: 100,
+        promote_never: never.iter().map(|key| (*key).to_owned()).collect(),
+        promote_always: always.iter().map(|key| (*key).to_owned()).collect(),
+        ..Config::at("unused")
+    };
+    let starts: Vec<i64> = (0..260).map(|at| samples::NOW_NS + at * 1_000).collect();
+    let all = ["app.user", "http.response.status_code", "http.request.method", "sometimes", "mixed", "ünï", "list"];
+    let configs =
+        [config(&[], &[]), config(&all, &[]), config(&["app.user", "mixed"], &[]), config(&[], &["raw", "ünï"])];
+    let rows = samples::varied(7, &starts, 1_000);
+    let parts: Vec<EncodedPart> =
+        configs.iter().map(|config| encode(std::slice::from_ref(&rows), &spec(), config).unwrap()).collect();
+    let promoted = |part: &EncodedPart| {
+        let (metadata, batches) = read(part);
+        let text = metadata_text(&metadata, keys::METADATA_KEY).unwrap();
+        Promotion::of_file(&serde_json::from_str(text).unwrap(), &batches[0].schema())
+    };
+    let promotions: Vec<Promotion> = parts.iter().map(promoted).collect();
+    assert!(promotions[0].0[0].len() >= 5, "{:?}", promotions[0]);
+    assert!(promotions[0].0[0].len() > promotions[2].0[0].len(), "{:?}", promotions[2]);
+    let sent = samples::texts(&[rows], &[]);
+    for part in &parts {
+        for other in &promotions {
+            assert_eq!(samples::texts(&rows_back(part, other).await, &[]), sent);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_part_written_group_by_group_says_of_its_keys_what_encode_says() {
+    let starts: Vec<i64> = (0..400).map(|at| samples::NOW_NS + at * 1_000).collect();
+    let rows = samples::varied(9, &starts, 1_000);
+    let config = Config { row_group_rows: 150, ..Config::at("unused") };
+    let part = encode(&[rows], &spec(), &config).unwrap();
+    let (_, reads) = stored(&part).await;
+    let opened = Opened::open(Arc::new(reads), &part.entry).await.unwrap();
+    let mut writer = Writer::try_new(opened.promotion().clone(), 150, &config).unwrap();
+    for group in 0..part.entry.row_groups.len() {
+        let mut rows = opened.rows(vec![group], None, 1_000).unwrap();
+        writer.write(&rows.next().await.unwrap().unwrap()).unwrap();
+        assert!(rows.next().await.unwrap().is_none());
+    }
+    assert_eq!(writer.totals(), opened.totals);
+    let again = writer.finish(&spec()).unwrap();
+    let (_, reads) = stored(&again).await;
+    let reopened = Opened::open(Arc::new(reads), &again.entry).await.unwrap();
+    let sorted = |keys: &Keys| {
+        let mut keys = [keys.attr.clone(), keys.res.clone(), keys.scope.clone()];
+        keys.iter_mut().for_each(|keys| keys.sort_by(|a, b| a.key.cmp(&b.key)));
+        keys
+    };
+    assert_eq!(sorted(&reopened.keys), sorted(&opened.keys));
+    assert_eq!(
+        PartEntry { bytes: 0, footer_bytes: 0, file_xxh3: String::new(), sum_xxh3: String::new(), ..again.entry },
+        PartEntry { bytes: 0, footer_bytes: 0, file_xxh3: String::new(), sum_xxh3: String::new(), ..part.entry }
+    );
 }

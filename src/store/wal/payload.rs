@@ -127,7 +127,7 @@ pub fn from_ipc(bytes: &[u8]) -> Result<Vec<SpanBatch>, String> {
 }
 
 /// The same values in as few bytes as they need: builders share dictionaries and text blocks between batches.
-fn compact(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+pub fn compact(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(match array.data_type() {
         DataType::Dictionary(_, _) => {
             let dictionary = array.as_dictionary::<Int32Type>();

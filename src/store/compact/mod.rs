@@ -1,0 +1,239 @@
+//! Compaction: few sorted parts in place of many small ones (storage.md 9).
+//!
+//! Duty: [`step`]: plan one job, run it, prove it, commit it as one manifest delta. Guarantee: readers see each row
+//! once, before, during and after; without the proof, or after any failure before the commit, the inputs stay live and
+//! the outputs are deleted. Left to others: deleting the files of inputs (`sweep`), when it runs (`upkeep.rs`).
+//!
+//! The way of a job: [`plan`] picks the inputs, [`scatter`] (level 0) or [`sort`] (level 1) reads and writes them,
+//! [`proof`] compares.
+
+mod gather;
+mod parents;
+pub mod plan;
+mod proof;
+mod rows;
+mod same;
+mod scatter;
+mod sort;
+mod sorter;
+mod spill;
+mod state;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use object_store::ObjectStore;
+use plan::{Job, Kind, Settings, backlog_hours, plan};
+use state::Open;
+pub use state::State;
+use work::{Outputs, Room, part_error};
+
+use super::manifest::{Delta, PartEntry, Reason, Removal};
+use super::part::{self, Opened, PartStore, Totals};
+use super::shelf::Shown;
+use super::upkeep::Upkeep;
+use super::{Config, Error};
+use crate::disk::Disk;
+
+/// How long the files of inputs stay, for readers outside of this process.
+const DELETE_GRACE_NS: i64 = 600 * 1_000_000_000;
+
+/// What compaction has besides the parts.
+#[derive(Debug)]
+pub struct Means {
+    /// For scratch files.
+    pub disk: Disk,
+    /// Their folder.
+    pub tmp: PathBuf,
+    /// Memory in bytes.
+    pub share: u64,
+    /// Failures and wishes.
+    pub state: State,
+}
+
+/// Runs the jobs that are due, one after another.
+///
+/// Errors: [`Error::Superseded`] and [`Error::Draining`]; what else goes wrong is kept with its hour in [`State`].
+pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
+    if !settle(upkeep).await? {
+        return Ok(());
+    }
+    let state = &upkeep.compaction.state;
+    let now = || upkeep.shelf.clock().now_ns();
+    if !state.is_due(upkeep.shelf.shown().version, now()) {
+        return Ok(());
+    }
+    loop {
+        let entries = entries(&upkeep.shelf.shown());
+        let behind = backlog_hours(&entries, now());
+        upkeep.metrics.compaction_backlog_hours.set(i64::try_from(behind).unwrap_or(i64::MAX));
+        let stopped = || upkeep.memtable.is_stopped();
+        let mut room = room(upkeep, &stopped);
+        let settings =
+            Settings { join_bytes: room.target_bytes(), paused: state.paused(now()), forced: state.forced() };
+        let Some(job) = plan(&entries, now(), &settings) else { break };
+        if let Some(short) = short_of_space(upkeep, &job) {
+            // Its inputs go only some time after its outputs are there (storage.md 12.2).
+            state.answer(Err(Error::DiskFull { detail: short }));
+            return Ok(());
+        }
+        room.reads = checked_anew(upkeep, &job);
+        match run(&job, &room, upkeep).await {
+            Ok(true) => state.succeeded(&job.hour),
+            // The manifest goes first.
+            Ok(false) => return Ok(()),
+            Err(error @ (Error::Superseded { .. } | Error::Draining)) => {
+                state.answer(Err(error.clone()));
+                return Err(error);
+            }
+            Err(error) => failed(upkeep, &job, error, now()),
+        }
+        upkeep.metrics.degraded.with_label_values(&["compaction"]).set(i64::from(state.has_skipped()));
+    }
+    state.answer(Ok(()));
+    Ok(())
+}
+
+fn entries(shown: &Shown) -> Vec<PartEntry> {
+    shown.parts.parts.iter().map(|part| part.entry.clone()).collect()
+}
+
+fn room<'a>(upkeep: &'a Upkeep, stopped: &'a (dyn Fn() -> bool + Sync)) -> Room<'a> {
+    let means = &upkeep.compaction;
+    Room {
+        objects: upkeep.shelf.objects().clone(),
+        reads: upkeep.shelf.reads(),
+        config: upkeep.shelf.config(),
+        clock: upkeep.shelf.clock(),
+        disk: &means.disk,
+        tmp: &means.tmp,
+        share: means.share,
+        stopped,
+    }
+}
+
+/// The inputs, every block checked once more: what a reader found good an hour ago may have decayed, and after this job
+/// nobody can tell any more.
+fn checked_anew(upkeep: &Upkeep, job: &Job) -> Arc<dyn ObjectStore> {
+    let parts = PartStore::new(upkeep.shelf.objects().clone());
+    job.inputs.iter().for_each(|entry| parts.register(entry));
+    Arc::new(parts)
+}
+
+fn failed(upkeep: &Upkeep, job: &Job, error: Error, now_ns: i64) {
+    upkeep.metrics.compaction_failures.inc();
+    let times = upkeep.compaction.state.failed(&job.hour, error.clone(), now_ns);
+    tracing::warn!(hour = job.hour, times, %error, "compaction failed; the parts stay as they are");
+    upkeep.compaction.state.answer(Err(error));
+}
+
+/// The missing room on the disk, as a sentence, if `job` may not be begun.
+fn short_of_space(upkeep: &Upkeep, job: &Job) -> Option<String> {
+    let means = &upkeep.compaction;
+    let space = means.disk.space(&means.tmp).ok()?;
+    let least = min_free_bytes(upkeep.shelf.config(), space.total);
+    let needs = least.saturating_add(job.inputs.iter().map(|part| part.bytes).sum());
+    (space.free < needs).then(|| format!("compaction of {} needs {needs} free bytes, {} are", job.hour, space.free))
+}
+
+fn min_free_bytes(config: &Config, total: u64) -> u64 {
+    config.min_free_bytes.unwrap_or_else(|| (1 << 30).max(total / 50))
+}
+
+/// One job from its inputs to the published snapshot; `false` if the commit is not settled.
+async fn run(job: &Job, room: &Room<'_>, upkeep: &Upkeep) -> Result<bool, Error> {
+    let began = Instant::now();
+    let mut outputs = Outputs::of(job, 1);
+    let made = match make(job, room, &mut outputs).await {
+        Ok(made) => made,
+        Err(error) => {
+            outputs.discard(room).await;
+            return Err(error);
+        }
+    };
+    let entries = std::mem::take(&mut outputs.put);
+    entries.iter().for_each(|entry| upkeep.shelf.part_store().register(entry));
+    let delete_after = room.clock.now_ns().saturating_add(DELETE_GRACE_NS);
+    let removal = |part: &PartEntry| Removal { path: part.path.clone(), reason: Reason::Compacted, delete_after };
+    let remove = job.inputs.iter().map(removal).collect();
+    let open = Open {
+        hour: job.hour.clone(),
+        delta: Delta { add: entries, remove, flushed: BTreeMap::new() },
+        repeated_rows: made.rows,
+    };
+    let settled = commit(upkeep, open).await?;
+    upkeep.metrics.compaction_seconds.observe(began.elapsed().as_secs_f64());
+    Ok(settled)
+}
+
+/// Writes the outputs; the sums over dropped duplicates come back, once the proof holds.
+async fn make(job: &Job, room: &Room<'_>, outputs: &mut Outputs) -> Result<Totals, Error> {
+    let mut inputs = Vec::with_capacity(job.inputs.len());
+    let mut claimed = Totals::default();
+    for entry in &job.inputs {
+        room.go_on()?;
+        let input = Opened::open(room.reads.clone(), entry).await.map_err(|e| part_error(&e))?;
+        claimed.add(&input.totals);
+        inputs.push(input);
+    }
+    let dropped = match job.kind {
+        Kind::Sort => sort::sort(job, &inputs, room, outputs).await?,
+        Kind::Join => scatter::join(job, &inputs, room, outputs).await.map(|()| Totals::default())?,
+        Kind::Split => scatter::split(job, &inputs, room, outputs).await.map(|()| Totals::default())?,
+    };
+    proof::check(&claimed, &outputs.totals, &dropped)
+        .map_err(|what| Error::Internal { detail: format!("compaction of {}: {what}", job.hour) })?;
+    Ok(dropped)
+}
+
+/// Commits and publishes; `false` if the outcome is unknown: the outputs stay, and [`settle`] goes on.
+async fn commit(upkeep: &Upkeep, open: Open) -> Result<bool, Error> {
+    let done = upkeep.shelf.commit(open.delta.clone(), |shown| upkeep.publish(shown)).await;
+    match done {
+        Ok(()) => {
+            upkeep.metrics.duplicates.with_label_values(&["row"]).inc_by(open.repeated_rows);
+            tracing::info!(
+                hour = open.hour,
+                inputs = open.delta.remove.len(),
+                outputs = open.delta.add.len(),
+                duplicates = open.repeated_rows,
+                "parts compacted"
+            );
+            Ok(true)
+        }
+        Err(error @ Error::Superseded { .. }) => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "the commit of a compaction is not settled; it is tried again");
+            upkeep.compaction.state.keep_open(open);
+            Ok(false)
+        }
+    }
+}
+
+/// Ends a commit whose outcome was unknown: it is tried again, or its outputs go. `false` if it is still unknown.
+async fn settle(upkeep: &Upkeep) -> Result<bool, Error> {
+    let Some(mut open) = upkeep.compaction.state.take_open() else { return Ok(true) };
+    let shown = upkeep.shelf.shown();
+    let is_live = |path: &str| shown.parts.parts.iter().any(|part| part.entry.path == path);
+    if open.delta.add.iter().all(|part| is_live(&part.path)) {
+        // It had succeeded; an empty delta publishes it in its turn.
+        open.delta = Delta::default();
+        return commit(upkeep, open).await;
+    }
+    if open.delta.remove.iter().all(|removal| is_live(&removal.path)) {
+        return commit(upkeep, open).await;
+    }
+    // Another delta took its version and an input went: nothing names the outputs, and nothing will.
+    for entry in &open.delta.add {
+        upkeep.shelf.part_store().forget(&entry.path);
+    }
+    let room = room(upkeep, &|| false);
+    let mut outputs = Outputs::abandoned(open.delta.add);
+    outputs.discard(&room).await;
+    Ok(true)
+}

@@ -1,0 +1,145 @@
+//! What compaction remembers between its steps: hours that failed, a commit of unknown outcome, and what was asked for.
+//!
+//! Duty: [`State`], shared with those who ask and with health. Guarantee: an hour that failed waits longer each time
+//! and is left alone after the third; who asked for a compaction is answered once. Left to others: the jobs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use tokio::sync::oneshot;
+
+use crate::store::Error;
+use crate::store::manifest::Delta;
+
+/// Failures after which an hour is skipped until the next start, or until somebody asks for it.
+const MOST_FAILURES: u32 = 3;
+/// Waits after the first and the second failure.
+const PAUSES_NS: [i64; 2] = [60 * 1_000_000_000, 600 * 1_000_000_000];
+
+/// How long parts that gave no job are not looked at again.
+const LOOK_NS: i64 = 10 * 1_000_000_000;
+
+/// A commit whose outcome is not known.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    pub(super) hour: String,
+    pub(super) delta: Delta,
+    /// Duplicates that its outputs leave out.
+    pub(super) repeated_rows: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct State {
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    failed: BTreeMap<String, Failed>,
+    open: Option<Open>,
+    /// Manifest version and time at which there was nothing to do.
+    idle: Option<(u64, i64)>,
+    wish: Option<Wish>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    times: u32,
+    again_at_ns: i64,
+    error: Error,
+}
+
+#[derive(Debug)]
+struct Wish {
+    /// Empty = all hours.
+    hour: String,
+    answer: oneshot::Sender<Result<(), Error>>,
+}
+
+impl State {
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().expect("no holder of this lock panics")
+    }
+
+    /// Asks for the compaction of `hour` (all without one), however new its rows are. The answer comes when there is
+    /// nothing left to do, or with what went wrong.
+    ///
+    /// Errors: [`Error::Parts`] while another wish is under way.
+    pub fn ask(&self, hour: Option<&str>) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
+        let mut memory = self.memory();
+        if memory.wish.as_ref().is_some_and(|wish| !wish.answer.is_closed()) {
+            return Err(Error::Parts { detail: "a compaction that was asked for is under way; ask again".to_owned() });
+        }
+        let (answer, answered) = oneshot::channel();
+        match hour {
+            Some(hour) => drop(memory.failed.remove(hour)),
+            None => memory.failed.clear(),
+        }
+        memory.wish = Some(Wish { hour: hour.unwrap_or_default().to_owned(), answer });
+        Ok(answered)
+    }
+
+    /// Whether there may be something to do: another manifest, some seconds later, or a wish.
+    pub(super) fn is_due(&self, version: u64, now_ns: i64) -> bool {
+        let mut memory = self.memory();
+        let same = |(looked, at): (u64, i64)| looked == version && (at..at + LOOK_NS).contains(&now_ns);
+        if memory.wish.is_none() && memory.idle.is_some_and(same) {
+            return false;
+        }
+        memory.idle = Some((version, now_ns));
+        true
+    }
+
+    /// The hour asked for.
+    pub(super) fn forced(&self) -> Option<String> {
+        self.memory().wish.as_ref().map(|wish| wish.hour.clone())
+    }
+
+    /// Answers who asked.
+    pub(super) fn answer(&self, result: Result<(), Error>) {
+        if let Some(wish) = self.memory().wish.take() {
+            // Who asked may have gone.
+            let _ = wish.answer.send(result);
+        }
+    }
+
+    pub(super) fn paused(&self, now_ns: i64) -> BTreeSet<String> {
+        let memory = self.memory();
+        let waits = |failed: &Failed| failed.times >= MOST_FAILURES || now_ns < failed.again_at_ns;
+        memory.failed.iter().filter(|(_, failed)| waits(failed)).map(|(hour, _)| hour.clone()).collect()
+    }
+
+    pub(super) fn succeeded(&self, hour: &str) {
+        self.memory().failed.remove(hour);
+    }
+
+    /// How often the hour has failed by now.
+    pub(super) fn failed(&self, hour: &str, error: Error, now_ns: i64) -> u32 {
+        let mut memory = self.memory();
+        let times = memory.failed.get(hour).map_or(0, |failed| failed.times) + 1;
+        let pause = PAUSES_NS[usize::try_from(times - 1).unwrap_or(usize::MAX).min(PAUSES_NS.len() - 1)];
+        let again_at_ns = now_ns.saturating_add(pause);
+        memory.failed.insert(hour.to_owned(), Failed { times, again_at_ns, error });
+        times
+    }
+
+    pub(super) fn has_skipped(&self) -> bool {
+        self.memory().failed.values().any(|failed| failed.times >= MOST_FAILURES)
+    }
+
+    /// The hours that are skipped, a sentence each.
+    pub fn reasons(&self) -> Vec<String> {
+        let memory = self.memory();
+        let skipped = memory.failed.iter().filter(|(_, failed)| failed.times >= MOST_FAILURES);
+        skipped.map(|(hour, failed)| format!("hour {hour} is not compacted: {}", failed.error)).collect()
+    }
+
+    pub(super) fn keep_open(&self, open: Open) {
+        self.memory().open = Some(open);
+    }
+
+    pub(super) fn take_open(&self) -> Option<Open> {
+        self.memory().open.take()
+    }
+}

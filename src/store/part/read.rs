@@ -1,0 +1,171 @@
+//! Rows of a part, for those who write them into another one.
+//!
+//! Duty: [`Opened`], a part whose footer was read, and streams of its rows. Guarantee: every byte was checked against
+//! the part's block hashes; columns come as the file has them, or in the form of another part ([`Opened::reshape`]); an
+//! error names the part. Left to others: SQL over parts (`query`), which rows are wanted.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+
+use super::columns::file_schema;
+use super::keys::{self, Keys};
+use super::promote::Promotion;
+use super::reshape::reshape;
+use super::totals::Totals;
+use super::{Error, footer, metadata_text};
+use crate::store::manifest::PartEntry;
+
+/// A part whose footer was read.
+#[derive(Debug)]
+pub struct Opened {
+    /// What the manifest says of it.
+    pub entry: PartEntry,
+    /// Its attribute keys.
+    pub keys: Keys,
+    /// What its footer claims.
+    pub totals: Totals,
+    promotion: Promotion,
+    bytes: PartBytes,
+    metadata: ArrowReaderMetadata,
+}
+
+/// The bytes of a part as the Parquet reader asks for them.
+#[derive(Clone, Debug)]
+struct PartBytes {
+    objects: Arc<dyn ObjectStore>,
+    path: Path,
+    metadata: Arc<ParquetMetaData>,
+}
+
+impl AsyncFileReader for PartBytes {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        async move { self.objects.get_range(&self.path, range).await.map_err(|e| ParquetError::External(Box::new(e))) }
+            .boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        async move { self.objects.get_ranges(&self.path, &ranges).await.map_err(|e| ParquetError::External(Box::new(e))) }
+            .boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        let metadata = self.metadata.clone();
+        async move { Ok(metadata) }.boxed()
+    }
+}
+
+/// Rows of a part, batch by batch.
+#[derive(Debug)]
+pub struct RowStream<'a> {
+    part: &'a Opened,
+    stream: ParquetRecordBatchStream<PartBytes>,
+}
+
+impl Opened {
+    /// Reads the footer of the part `entry`; `objects` is a [`super::PartStore`].
+    pub async fn open(objects: Arc<dyn ObjectStore>, entry: &PartEntry) -> Result<Self, Error> {
+        let path = &entry.path;
+        let of_file = match footer(&*objects, entry).await {
+            Err(Error::Objects { source, .. }) => Err(unread(path, ParquetError::External(Box::new(source)))),
+            footer => footer.map(Arc::new),
+        }?;
+        let bytes = PartBytes { objects, path: Path::from(path.as_str()), metadata: of_file.clone() };
+        let loaded = ArrowReaderMetadata::try_new(of_file, ArrowReaderOptions::new());
+        let metadata = loaded.map_err(|error| unread(path, error))?;
+        let text = metadata_text(metadata.metadata(), keys::METADATA_KEY);
+        let text = text.ok_or_else(|| Error::corrupt(path, "its footer has no `wg.keys`"))?;
+        let keys: Keys = serde_json::from_str(text).map_err(|e| Error::corrupt(path, format!("`wg.keys`: {e}")))?;
+        let totals = Totals::claimed(path, metadata.metadata(), &keys)?;
+        let promotion = Promotion::of_file(&keys, metadata.schema());
+        if metadata.schema().fields() != file_schema(&promotion.0).fields() {
+            return Err(Error::corrupt(path, "its columns are not those that `wg.keys` and the span schema name"));
+        }
+        if metadata.metadata().num_row_groups() != entry.row_groups.len() {
+            return Err(Error::corrupt(path, "it has another number of row groups than the manifest says"));
+        }
+        Ok(Self { entry: entry.clone(), keys, totals, promotion, bytes, metadata })
+    }
+
+    /// The columns its file has besides the stored ones.
+    pub fn promotion(&self) -> &Promotion {
+        &self.promotion
+    }
+
+    /// Bytes that a row takes in the file once decompressed, about.
+    pub fn row_bytes(&self) -> u64 {
+        let groups = self.metadata.metadata().row_groups();
+        let bytes: i64 = groups.iter().map(RowGroupMetaData::total_byte_size).sum();
+        u64::try_from(bytes).unwrap_or(0) / self.entry.rows.max(1)
+    }
+
+    /// Numbers of the row groups with start times in `first..=last`, ns.
+    pub fn groups_in(&self, first: i64, last: i64) -> Vec<usize> {
+        let groups = self.entry.row_groups.iter().enumerate();
+        groups.filter(|(_, group)| group.start[0] <= last && group.start[1] >= first).map(|(at, _)| at).collect()
+    }
+
+    /// The rows of `groups`, `batch_rows` at a time, in the file's order; of all columns, or of those named.
+    pub fn rows(
+        &self,
+        groups: Vec<usize>,
+        columns: Option<&[&str]>,
+        batch_rows: usize,
+    ) -> Result<RowStream<'_>, Error> {
+        let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone());
+        let mask = match columns {
+            Some(names) => ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()),
+            None => ProjectionMask::all(),
+        };
+        let builder = builder.with_row_groups(groups).with_projection(mask).with_batch_size(batch_rows);
+        let stream = builder.build().map_err(|error| unread(&self.entry.path, error))?;
+        Ok(RowStream { part: self, stream })
+    }
+
+    /// Rows of [`Opened::rows`], all columns, in the form of a part with the promotion `to`, whose columns are
+    /// `schema`.
+    pub fn reshape(&self, batch: &RecordBatch, to: &Promotion, schema: &SchemaRef) -> Result<RecordBatch, Error> {
+        reshape(batch, &self.promotion, to, schema)
+    }
+}
+
+impl RowStream<'_> {
+    /// The next rows; `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
+        self.stream.try_next().await.map_err(|error| unread(&self.part.entry.path, error))
+    }
+}
+
+/// Damage if the part store found it or the pages cannot be decoded; else the object store's failure, to be tried
+/// again.
+fn unread(path: &str, error: ParquetError) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(at) = cause {
+        if let Some(Error::Corrupt { problem, .. }) = at.downcast_ref::<Error>() {
+            return Error::corrupt(path, problem.clone());
+        }
+        cause = at.source();
+    }
+    match error {
+        ParquetError::External(source) => match source.downcast::<object_store::Error>() {
+            Ok(source) => Error::Objects { path: path.to_owned(), source: *source },
+            Err(other) => Error::corrupt(path, other.to_string()),
+        },
+        other => Error::corrupt(path, other.to_string()),
+    }
+}
