@@ -67,10 +67,15 @@ pub(super) async fn open(
         let (disk, folder, on_corruption) = (disk.clone(), folder.clone(), config.on_corruption);
         blocking(move || recover::survey(&disk, &folder, flushed, on_corruption, capacity)).await?
     };
+    let damage = shelf.damage().await;
     shelf.claim().await?;
     metrics.wal_torn_bytes.inc_by(survey.torn_bytes);
     metrics.wal_corrupt_records.inc_by(survey.lost.iter().map(|range| range.end - range.start).sum());
-    start(config, disk, clock, budget, metrics, lock, folder, shelf, survey, capacity, decode, check)
+    let store = start(config, disk, clock, budget, metrics, lock, folder, shelf, survey, capacity, decode, check)?;
+    damage.iter().for_each(|sentence| tracing::error!(damage = %sentence, "the manifest is damaged"));
+    store.inner.metrics.degraded.with_label_values(&["manifest"]).set(i64::from(!damage.is_empty()));
+    store.inner.status.damage.lock().expect("no holder of this lock panics").extend(damage);
+    Ok(store)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
@@ -128,7 +133,7 @@ fn start(
     let window_us = i64::try_from(config.dedupe_window.as_micros()).unwrap_or(i64::MAX);
     let mut identities = Identities::new(window_us, capacity);
     survey.identities.iter().for_each(|(identity, ingest_us)| identities.durable(*identity, *ingest_us));
-    let last_us = survey.last_us.max(shown.max_ingest_us());
+    let last_us = survey.last_us.max(shown.max_ingest_us);
     let door = Arc::new(Door::new(survey.next_lsn, last_us, identities, clock.clone()));
     let progress = Arc::new(Progress {
         durable_lsn: AtomicU64::new(survey.last_valid),

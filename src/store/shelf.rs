@@ -47,16 +47,13 @@ pub struct Shown {
     pub epoch: u64,
     /// Highest lsn of this node whose rows are in parts; 0 = none.
     pub flushed: Lsn,
+    /// Newest store position in any part ever named, µs; 0 without parts.
+    pub max_ingest_us: i64,
     /// The live parts.
     pub parts: Arc<PartSet>,
 }
 
 impl Shown {
-    /// Newest store position in any part, µs; 0 without parts.
-    pub fn max_ingest_us(&self) -> i64 {
-        self.parts.parts.iter().map(|part| part.entry.ingest[1]).max().unwrap_or(0)
-    }
-
     /// The manifest as it is, with the parts of `before` that are still live.
     fn of(manifest: &Manifest, node: Ulid, before: &PartSet) -> Self {
         let known: HashMap<&str, &Arc<Part>> = before.parts.iter().map(|p| (p.entry.path.as_str(), p)).collect();
@@ -65,7 +62,13 @@ impl Shown {
             known.get(entry.path.as_str()).map_or_else(|| Arc::new(Part::new(entry.clone())), |part| Arc::clone(part))
         };
         let parts = Arc::new(PartSet { parts: manifest.parts().iter().map(part).collect() });
-        Self { version: manifest.version(), epoch: manifest.epoch(), flushed: manifest.flushed_lsn(node), parts }
+        Self {
+            version: manifest.version(),
+            epoch: manifest.epoch(),
+            flushed: manifest.flushed_lsn(node),
+            max_ingest_us: manifest.max_ingest_us(),
+            parts,
+        }
     }
 }
 
@@ -96,6 +99,23 @@ impl Shelf {
         manifest.claim(self.node, &self.clock).await.map_err(|e| manifest_error(&e))?;
         self.show(&manifest);
         Ok(())
+    }
+
+    /// What the manifest could not be read of, one sentence each; empty when all is well.
+    pub async fn damage(&self) -> Vec<String> {
+        let manifest = self.manifest.lock().await;
+        let files =
+            manifest.unreadable().iter().map(|file| format!("`{}` cannot be read: {}", file.path, file.problem));
+        files.chain(manifest.recovered().map(|recovery| recovery.told.clone())).collect()
+    }
+
+    /// Writes a checkpoint of the manifest if one is due.
+    pub async fn checkpoint_if_due(&self) -> Result<(), Error> {
+        let mut manifest = self.manifest.lock().await;
+        match manifest.checkpoint_is_due() {
+            true => manifest.checkpoint(&self.clock).await.map_err(|e| manifest_error(&e)),
+            false => Ok(()),
+        }
     }
 
     /// The manifest as of its newest version.

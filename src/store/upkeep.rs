@@ -50,6 +50,7 @@ impl Upkeep {
     }
 
     async fn step(&self) -> Result<(), Error> {
+        self.shelf.checkpoint_if_due().await?;
         Ok(())
     }
 

@@ -108,6 +108,7 @@ pub async fn verify(data_dir: &FsPath, disk: &Disk, clock: &Clock, depth: Depth)
     match load(&objects).await? {
         Ok(manifest) => {
             report.manifest_version = manifest.version();
+            unreadable(&manifest, &mut report);
             parts(&objects, &manifest, depth, &mut report).await;
             strangers(&files, &manifest, &mut report);
             log(&folder, disk, &objects, depth, &mut report).await?;
@@ -117,7 +118,8 @@ pub async fn verify(data_dir: &FsPath, disk: &Disk, clock: &Clock, depth: Depth)
             &path,
             None,
             format!("{problem}; parts and log were not checked, since the manifest tells which of them count"),
-            "restore the file from a copy and run this again; a daemon does not start without it",
+            "restore the file from a copy and run this again, or let `weavergen store repair` name the parts anew from what \
+             they say of themselves; a daemon does not start without it",
         ),
     }
     drops(&folder, disk, &mut report)?;
@@ -154,19 +156,28 @@ async fn parts(objects: &Arc<dyn ObjectStore>, manifest: &Manifest, depth: Depth
     report.rows = manifest.parts().iter().map(|entry| entry.rows).sum();
 }
 
+/// Files of the manifest that do not count.
+fn unreadable(manifest: &Manifest, report: &mut Report) {
+    let next = "restore the file from a copy before the next start, or let that start put it into quarantine/ and go on \
+                with what the parts say of themselves";
+    for manifest::Unreadable { path, problem } in manifest.unreadable() {
+        report.add(Severity::Damage, path, None, problem.clone(), next);
+    }
+    if let Some(recovery) = manifest.recovered() {
+        report.add(Severity::Note, "manifest/", None, recovery.told.clone(), next);
+    }
+}
+
 /// Files that nothing names.
 fn strangers(files: &[String], manifest: &Manifest, report: &mut Report) {
-    let live = manifest.parts().iter().flat_map(|entry| [entry.path.clone(), part::sum_path(&entry.path)]);
-    let live: HashSet<String> = live.collect();
-    for file in files.iter().filter(|file| !live.contains(*file)) {
+    let live = manifest.parts().iter().map(|entry| &entry.path);
+    let named = live.chain(manifest.removed().map(|removal| &removal.path));
+    let named: HashSet<String> = named.flat_map(|path| [path.clone(), part::sum_path(path)]).collect();
+    for file in files.iter().filter(|file| !named.contains(*file)) {
         let name = file.rsplit('/').next().unwrap_or(file);
         let stem = name.split('.').next().unwrap_or(name);
         let is_ours = ulid::Ulid::from_string(stem).is_ok() && (name.ends_with(".parquet") || name.ends_with(".sum"));
-        let is_delta = file.starts_with("manifest/")
-            && stem.len() == 20
-            && stem.bytes().all(|digit| digit.is_ascii_digit())
-            && name.ends_with(".json");
-        if is_delta {
+        if file.starts_with("manifest/") && manifest::is_name(name) {
             continue;
         }
         let (what, next) = match is_ours {

@@ -222,7 +222,7 @@ impl Facts {
         (few.then(|| self.services.iter().cloned().collect()), (!few).then(ends))
     }
 
-    fn entry(&self, spec: &PartSpec, file: &Bytes, sum: &Bytes) -> PartEntry {
+    pub(super) fn entry(&self, spec: &PartSpec, file: &Bytes, sum: &Bytes) -> PartEntry {
         let (date, hour) = spec.hour.split_once('T').unwrap_or((&spec.hour, "00"));
         let length = file.len() as u64;
         let metadata = file.get(file.len().saturating_sub(8)..file.len().saturating_sub(4));

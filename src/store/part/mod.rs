@@ -20,6 +20,7 @@ mod encode;
 mod keys;
 mod objects;
 mod promote;
+mod read_back;
 mod split;
 mod sums;
 mod tally;
@@ -38,6 +39,7 @@ pub use check::{Depth, Problem, check};
 pub use encode::encode;
 pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;
+pub use read_back::{MadeOf, Origin, origin, read_back};
 pub use sums::path_of as sum_path;
 
 /// Version of the span schema that parts are written with.
@@ -164,6 +166,15 @@ pub async fn put(objects: &dyn ObjectStore, part: &EncodedPart) -> Result<PartEn
     Ok(entry.clone())
 }
 
+/// Moves the file `path` to `quarantine/`; one that is not there is fine.
+pub async fn put_aside(objects: &dyn ObjectStore, path: &str) -> object_store::Result<()> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match objects.rename(&Path::from(path), &Path::from(format!("quarantine/{name}"))).await {
+        Err(object_store::Error::NotFound { .. }) => Ok(()),
+        moved => moved,
+    }
+}
+
 async fn fetch(objects: &dyn ObjectStore, path: &str) -> Result<Bytes, Error> {
     let got = async { objects.get(&Path::from(path)).await?.bytes().await }.await;
     got.map_err(|source| Error::Objects { path: path.to_owned(), source })
@@ -218,6 +229,20 @@ fn decode_footer(path: &str, footer: &[u8]) -> Result<ParquetMetaData, Error> {
 fn metadata_text<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
     let pairs = metadata.file_metadata().key_value_metadata().into_iter().flatten();
     pairs.filter(|kv| kv.key == key).find_map(|kv| kv.value.as_deref())
+}
+
+/// `wg.stats` of rows with the columns of a file.
+#[cfg(test)]
+pub fn stats_of(groups: &[arrow::array::RecordBatch]) -> serde_json::Value {
+    let mut facts = encode::Facts::default();
+    groups.iter().for_each(|group| facts.add(group));
+    facts.stats()
+}
+
+/// The `.sum` of `file`.
+#[cfg(test)]
+pub fn sum_of(file: &[u8]) -> Vec<u8> {
+    sums::of(file)
 }
 
 #[cfg(test)]
