@@ -345,6 +345,16 @@ impl Manifest {
         self.max_ingest_us
     }
 
+    /// Whether no version is there that this process does not know. Errors: [`Error::Objects`].
+    pub async fn is_newest(&self) -> Result<bool, Error> {
+        let path = path_of(self.version.saturating_add(1));
+        match self.objects.head(&path).await {
+            Ok(_) => Ok(false),
+            Err(object_store::Error::NotFound { .. }) => Ok(true),
+            Err(source) => Err(Error::Objects { path: path.to_string(), source }),
+        }
+    }
+
     /// Removals whose files may still be there, by path.
     pub fn removed(&self) -> impl Iterator<Item = &Removal> {
         self.removed.values()

@@ -49,6 +49,10 @@ pub struct Metrics {
     pub parts: IntGaugeVec,
     /// Their size, by `level`.
     pub part_bytes: IntGaugeVec,
+    /// Files deleted because no version of the manifest names them.
+    pub orphans_deleted: IntCounter,
+    /// Spans of parts that retention took.
+    pub expired: IntCounter,
     /// Files in `quarantine/`.
     pub quarantined_files: IntGauge,
     /// Free bytes of the data folder's file system.
@@ -91,6 +95,8 @@ impl Metrics {
             flush_failures: counter("flush_failures_total", "Flushes that failed and are tried again")?,
             parts: gauges("parts", "Live parts", "level")?,
             part_bytes: gauges("part_bytes", "Bytes of live parts", "level")?,
+            orphans_deleted: counter("orphans_deleted_total", "Files deleted that no manifest version names")?,
+            expired: counter("expired_spans_total", "Spans of parts that retention took")?,
             quarantined_files: gauge("quarantined_files", "Files in quarantine")?,
             free_bytes: gauge("free_bytes", "Free bytes of the data folder's file system")?,
             degraded: gauges("degraded", "1 while the store is degraded", "reason")?,

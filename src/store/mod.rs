@@ -14,6 +14,7 @@ mod error;
 pub mod files;
 mod flush;
 mod folder;
+mod held;
 pub mod ledger;
 pub mod local;
 mod lock;
@@ -25,11 +26,15 @@ mod open;
 mod outlier;
 pub mod part;
 mod recover;
+mod retain;
+mod room;
 #[cfg(test)]
 mod samples;
 mod shelf;
 mod snapshot;
 mod split;
+mod suspect;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -106,6 +111,8 @@ struct Inner {
     check: Check,
     reader: Reader,
     ledger: Ledger,
+    #[cfg(test)]
+    upkeep: upkeep::Upkeep,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: lock::Lock,
 }
@@ -115,8 +122,10 @@ struct Inner {
 struct Status {
     /// Replay has ended.
     complete: Arc<AtomicBool>,
-    /// Damage found at start.
+    /// Damage that was found.
     damage: Mutex<Vec<String>>,
+    /// Less than `retention.min_free_bytes` is free: only what frees space should write (storage.md 12.2).
+    short_of_room: AtomicBool,
 }
 
 impl Store {
@@ -188,6 +197,8 @@ impl Store {
         }
         if let Some(error) = inner.refusal() {
             reasons.push(error.to_string());
+        } else if inner.status.short_of_room.load(Ordering::Relaxed) {
+            reasons.push("less than retention.min_free_bytes is free on the disk of the data folder".to_owned());
         }
         if let Some(error) = &inner.door.lock().off {
             reasons.push(error.to_string());

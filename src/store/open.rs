@@ -111,6 +111,7 @@ fn start(
     let status = Arc::new(Status {
         complete: Arc::new(AtomicBool::new(survey.segments.is_empty())),
         damage: Mutex::new(survey.damage.iter().map(ToString::to_string).collect()),
+        short_of_room: AtomicBool::new(false),
     });
     let degraded = i64::from(!survey.damage.is_empty());
     metrics.degraded.with_label_values(&["wal_corrupt"]).set(degraded);
@@ -129,6 +130,7 @@ fn start(
         max_frozen: config.max_frozen,
         memory_bytes: budget.memtable_bytes(),
         group_commit_delay: config.group_commit_delay.min(Duration::from_millis(5)),
+        max_age: config.max_age,
     };
     let window_us = i64::try_from(config.dedupe_window.as_micros()).unwrap_or(i64::MAX);
     let mut identities = Identities::new(window_us, capacity);
@@ -180,7 +182,16 @@ fn start(
         last_group: 0,
     };
     let (tell_flushed, flushed_progress) = watch::channel(Flushed { lsn: flushed, ..Flushed::default() });
-    let upkeep = Upkeep { shelf: shelf.clone(), memtable: memtable.clone(), metrics: metrics.clone() };
+    let upkeep = Upkeep {
+        shelf: shelf.clone(),
+        memtable: memtable.clone(),
+        metrics: metrics.clone(),
+        status: status.clone(),
+        ledger: ledger.clone(),
+        disk: disk.clone(),
+        folder: folder.clone(),
+        chores: Arc::default(),
+    };
     let flusher = Flusher {
         shelf,
         memtable: memtable.clone(),
@@ -196,7 +207,11 @@ fn start(
         survey,
         flushed,
         memtable: memtable.clone(),
-        limits: ReplayLimits { flush_bytes: limits.flush_bytes, max_frozen: config.max_frozen.saturating_sub(1) },
+        limits: ReplayLimits {
+            flush_bytes: limits.flush_bytes,
+            max_frozen: config.max_frozen.saturating_sub(1),
+            max_age: config.max_age,
+        },
         status: status.clone(),
         metrics: metrics.clone(),
     };
@@ -214,6 +229,8 @@ fn start(
         check: check.clone(),
         reader,
         ledger,
+        #[cfg(test)]
+        upkeep: upkeep.clone(),
         threads: Mutex::new(threads),
         _lock: lock,
     };
@@ -283,7 +300,7 @@ impl Replay {
     }
 }
 
-fn count_quarantine(disk: &Disk, folder: &Folder, metrics: &Metrics) {
+pub(super) fn count_quarantine(disk: &Disk, folder: &Folder, metrics: &Metrics) {
     let count = |dir: &Path| disk.list(dir).map_or(0, |paths| paths.len());
     metrics.quarantined_files.set(i64::try_from(count(&folder.quarantine())).unwrap_or(i64::MAX));
 }

@@ -5,9 +5,9 @@
 //! snapshots follow the manifest. Left to others: formats (`part`, `manifest`), when to flush (`flush.rs`), compact and
 //! expire (`upkeep.rs`).
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use object_store::ObjectStore;
@@ -16,7 +16,7 @@ use ulid::Ulid;
 
 use super::folder::Folder;
 use super::local::SyncedLocal;
-use super::manifest::{self, Delta, Manifest, PartEntry};
+use super::manifest::{self, Delta, Manifest, PartEntry, Removal};
 use super::part::{self, Part, PartSpec, PartStore, WalRange};
 use super::split::Set;
 use super::{Config, Error, Lsn, PartSet};
@@ -31,6 +31,8 @@ pub struct Shelf {
     /// live parts, so nobody else may publish.
     flush_open: Arc<AtomicBool>,
     shown: Arc<ArcSwap<Shown>>,
+    /// Parts that left since the start, by path: a snapshot may still hold them.
+    left: Arc<std::sync::Mutex<HashMap<String, (u64, Weak<Part>)>>>,
     objects: Arc<dyn ObjectStore>,
     reads: PartStore,
     node: Ulid,
@@ -85,6 +87,7 @@ impl Shelf {
             manifest: Arc::new(Mutex::new(manifest)),
             flush_open: Arc::default(),
             shown: Arc::new(ArcSwap::from_pointee(shown)),
+            left: Arc::default(),
             objects,
             reads,
             node: folder.node,
@@ -201,7 +204,49 @@ impl Shelf {
     }
 
     fn show(&self, manifest: &Manifest) {
-        self.shown.store(Arc::new(Shown::of(manifest, self.node, &self.shown().parts)));
+        let before = self.shown();
+        let now = Shown::of(manifest, self.node, &before.parts);
+        let live: HashSet<&str> = now.parts.parts.iter().map(|part| part.entry.path.as_str()).collect();
+        let gone = before.parts.parts.iter().filter(|part| !live.contains(part.entry.path.as_str()));
+        let gone = gone.map(|part| (part.entry.path.clone(), (part.entry.bytes, Arc::downgrade(part))));
+        self.left.lock().expect("no holder of this lock panics").extend(gone);
+        self.shown.store(Arc::new(now));
+    }
+
+    /// Removed parts whose files may go at `now_ns`: the removal is durable, its grace has passed and no snapshot holds
+    /// them (storage.md 5.3). Those of an earlier process are held by nobody.
+    pub async fn departed(&self, now_ns: i64) -> Vec<Removal> {
+        let manifest = self.manifest.lock().await;
+        let left = self.left.lock().expect("no holder of this lock panics");
+        let is_free = |path: &str| left.get(path).is_none_or(|(_, part)| part.strong_count() == 0);
+        manifest.removed().filter(|removal| removal.delete_after <= now_ns && is_free(&removal.path)).cloned().collect()
+    }
+
+    /// Bytes of the parts that left since the start and whose files are still there.
+    pub fn leaving_bytes(&self) -> u64 {
+        self.left.lock().expect("no holder of this lock panics").values().map(|(bytes, _)| bytes).sum()
+    }
+
+    /// The files of the removed part `path` are gone.
+    pub async fn forget(&self, path: &str) {
+        self.reads.forget(path);
+        self.left.lock().expect("no holder of this lock panics").remove(path);
+        self.manifest.lock().await.forget(path);
+    }
+
+    /// The parts that the manifest names, also as removed; `None` where another process has written a version since.
+    pub async fn named(&self) -> Result<Option<HashSet<String>>, Error> {
+        let manifest = self.manifest.lock().await;
+        if !manifest.is_newest().await.map_err(|e| manifest_error(&e))? {
+            return Ok(None);
+        }
+        let live = manifest.parts().iter().map(|entry| entry.path.clone());
+        Ok(Some(live.chain(manifest.removed().map(|removal| removal.path.clone())).collect()))
+    }
+
+    /// When the manifest was last written, ns since 1970; `None` = never.
+    pub async fn written_ns(&self) -> Option<i64> {
+        self.manifest.lock().await.written_ns()
     }
 }
 
@@ -212,7 +257,7 @@ pub fn hour_text(hour: i64) -> String {
     start.strftime("%Y-%m-%dT%H").to_string()
 }
 
-fn manifest_error(error: &manifest::Error) -> Error {
+pub(super) fn manifest_error(error: &manifest::Error) -> Error {
     match error {
         manifest::Error::Superseded { .. } => Error::Superseded { detail: error.to_string() },
         other => parts_error(other),

@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
+use arrow::datatypes::UInt16Type;
 
-use super::{Rows, outlier};
+use super::Rows;
+use crate::span::schema::anomaly;
 
 /// Hours with a part of their own in one flush.
 const OWN_PARTS: usize = 4;
@@ -61,11 +63,13 @@ pub fn split(rows: &[Arc<Rows>], flush_hour: i64) -> Vec<Set> {
 /// The hour of each row: of its start time; of its store position where that is an outlier (storage.md 11.1).
 fn hours_of(rows: &Rows) -> Vec<i64> {
     let ingest_hour = rows.ingest_us.saturating_mul(1000).div_euclid(HOUR_NS);
-    let hour = |start: &i64| match outlier::is_outlier(*start, rows.ingest_us) {
+    let hour = |(start, anomalies): (&i64, &u16)| match anomalies & anomaly::TIME_OUTLIER != 0 {
         true => ingest_hour,
         false => start.div_euclid(HOUR_NS),
     };
-    rows.batch.start_times().values().iter().map(hour).collect()
+    let anomalies = rows.batch.as_record_batch().column_by_name("anomalies").expect("a column of every batch of spans");
+    let anomalies = anomalies.as_primitive::<UInt16Type>().values();
+    rows.batch.start_times().values().iter().zip(anomalies).map(hour).collect()
 }
 
 /// The UTC hour of an instant in ns, as hours since 1970.

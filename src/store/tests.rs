@@ -21,6 +21,7 @@ mod append;
 mod crash;
 mod damage;
 mod faults;
+mod upkeep;
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;

@@ -78,7 +78,7 @@ impl Bench {
         writer.write(&rows).unwrap();
         let pairs = [
             ("wg.format", serde_json::json!({"level": 1, "ulid": ulid.to_string(), "hour": "2023-11-14T22"})),
-            ("wg.inputs", serde_json::json!({"inputs": ulids, "index": 0, "of": 1, "lsn": lsn})),
+            ("wg.inputs", serde_json::json!({"inputs": ulids, "index": 0, "of": 1, "from": lsn[0], "to": lsn[1]})),
             ("wg.stats", part::stats_of(&[rows])),
         ];
         pairs.into_iter().for_each(|(key, value)| {

@@ -32,7 +32,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use tokio::sync::OnceCell;
 use ulid::Ulid;
 
-use super::manifest::PartEntry;
+use super::manifest::{self, PartEntry};
 use crate::error::Class;
 
 pub use check::{Depth, Problem, check};
@@ -164,6 +164,41 @@ pub async fn put(objects: &dyn ObjectStore, part: &EncodedPart) -> Result<PartEn
     let read = read.map_err(|source| Error::Objects { path: entry.path.clone(), source })?;
     sums.check(&entry.path, &read, blocks)?;
     Ok(entry.clone())
+}
+
+/// What a second reading of a part says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reread {
+    /// It is the file that was written, and so is its `.sum`, by now.
+    Whole,
+    /// It is not, as half a sentence.
+    Damaged(String),
+}
+
+/// Reads the part `entry` again, all of it. A `.sum` that is damaged or gone beside a whole part is written anew.
+pub async fn reread(objects: &dyn ObjectStore, entry: &PartEntry) -> Result<Reread, Error> {
+    let missing = |error: &Error| matches!(error, Error::Objects { source: object_store::Error::NotFound { .. }, .. });
+    let file = match fetch(objects, &entry.path).await {
+        Err(error) if missing(&error) => return Ok(Reread::Damaged("the file is missing".to_owned())),
+        file => file?,
+    };
+    if file.len() as u64 != entry.bytes || manifest::hash(&file) != entry.file_xxh3 {
+        return Ok(Reread::Damaged("its bytes are not those that were written".to_owned()));
+    }
+    let path = sums::path_of(&entry.path);
+    match fetch(objects, &path).await {
+        Err(error) if !missing(&error) => return Err(error),
+        Ok(sum) if manifest::hash(&sum) == entry.sum_xxh3 => {}
+        _ => {
+            let sum = sums::of(&file);
+            if manifest::hash(&sum) != entry.sum_xxh3 {
+                return Ok(Reread::Damaged("its checksum file is not the one that was written".to_owned()));
+            }
+            let put = objects.put(&Path::from(path.as_str()), sum.into()).await;
+            put.map_err(|source| Error::Objects { path, source })?;
+        }
+    }
+    Ok(Reread::Whole)
 }
 
 /// Moves the file `path` to `quarantine/`; one that is not there is fine.

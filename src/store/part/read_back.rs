@@ -132,16 +132,17 @@ struct Of {
     inputs: Vec<String>,
     index: u32,
     of: u32,
-    lsn: [u64; 2],
+    from: u64,
+    to: u64,
 }
 
 fn origin_of(path: &str, metadata: &ParquetMetaData) -> Result<Origin, Error> {
     let ulid = |text: &String| Ulid::from_string(text).map_err(|e| Error::corrupt(path, format!("`{text}`: {e}")));
     if metadata_text(metadata, "wg.inputs").is_some() {
-        let Of { inputs, index, of, lsn } = json(path, metadata, "wg.inputs")?;
+        let Of { inputs, index, of, from, to } = json(path, metadata, "wg.inputs")?;
         let mut inputs = inputs.iter().map(ulid).collect::<Result<Vec<_>, _>>()?;
         inputs.sort_unstable();
-        return Ok(Origin::Parts(MadeOf { inputs, index, of, lsn }));
+        return Ok(Origin::Parts(MadeOf { inputs, index, of, lsn: [from, to] }));
     }
     let Wal { node, epoch, from, to, index, of } = json(path, metadata, "wg.wal")?;
     Ok(Origin::Log(WalRange { node: ulid(&node)?, epoch, from, to, index, of }))
