@@ -26,6 +26,7 @@ mod open;
 mod outlier;
 pub mod part;
 mod recover;
+pub mod repair;
 mod retain;
 mod room;
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! `weavergen store`: the stored spans as files (storage.md 12.4).
 //!
-//! Duty: the tree of its commands, one file each. Guarantee: only `flush` changes anything. Left to others: what the
+//! Duty: the tree of its commands, one file each. Guarantee: only `flush` and `repair` change anything. Left to others: what the
 //! files hold (`store`), statements (`sql`).
 
 pub mod flush;
 pub mod ls;
+pub mod repair;
 pub mod stats;
 pub mod verify;
 
@@ -18,7 +19,7 @@ use super::output::Output;
 use super::sql::{self, Failure};
 use crate::clock::Clock;
 
-/// List, sum up, check or flush the stored spans
+/// List, sum up, check, repair or flush the stored spans
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to do.
@@ -35,6 +36,8 @@ pub enum Command {
     Stats(Source),
     /// Check manifest, parts, checksum files and log; exit code 1 if something is damaged
     Verify(verify::Args),
+    /// Make a damaged folder usable: name parts anew, put what is damaged into quarantine; needs the daemon stopped
+    Repair(repair::Args),
     /// Let the daemon write all rows in memory to parts
     Flush(flush::Args),
 }
@@ -90,6 +93,7 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<Exit,
         Command::Ls(source) => source.run(ls::SQL, data_folder, clock).await.map(|()| Exit::Good),
         Command::Stats(source) => source.run(stats::SQL, data_folder, clock).await.map(|()| Exit::Good),
         Command::Verify(args) => verify::run(args, data_folder, clock).await,
+        Command::Repair(args) => repair::run(args, data_folder, clock).await,
         Command::Flush(args) => flush::run(args, data_folder, clock).await.map(|()| Exit::Good),
     };
     match ran {

@@ -237,3 +237,27 @@ async fn a_manifest_that_cannot_be_read_is_told_and_mended_and_loses_no_row() {
         assert!(store.health().reasons.is_empty(), "{:?}", store.health());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repair_names_parts_anew_puts_damage_aside_and_finds_nothing_the_second_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_at(dir.path()).await;
+    let (first, _) = (flushed(&store, 1, 4).await, flushed(&store, 2, 4).await);
+    let sum_of_third = part::sum_path(&flushed(&store, 3, 4).await);
+    let locked = repair::repair(dir.path(), &Disk::Os, &clock()).await.unwrap_err();
+    assert!(matches!(locked, Error::Locked { .. }), "{locked}");
+    store.close().await.unwrap();
+    overwrite(dir.path(), "manifest/00000000000000000003.json", flip_near_the_end);
+    overwrite(dir.path(), &first, |bytes| bytes[100] ^= 1);
+    overwrite(dir.path(), &sum_of_third, |bytes| bytes.clear());
+    let repaired = repair::repair(dir.path(), &Disk::Os, &clock()).await.unwrap();
+    let told: Vec<_> = repaired.iter().map(|row| (row.file.as_str(), row.lost_spans)).collect();
+    let delta = "manifest/00000000000000000003.json";
+    assert_eq!(told, [(delta, 0), ("manifest/", 0), (first.as_str(), 4), (sum_of_third.as_str(), 0)]);
+    assert_eq!(repair::repair(dir.path(), &Disk::Os, &clock()).await.unwrap(), []);
+    let store = open_at(dir.path()).await;
+    assert_eq!(ids(&store.reader()).await, once(&[(2, 4), (3, 4)]));
+    let aside = Disk::Os.list(&dir.path().join("quarantine")).unwrap();
+    let name = Path::new(&first).file_name().unwrap();
+    assert!(aside.iter().any(|path| path.file_name() == Some(name)), "{aside:?}");
+}
