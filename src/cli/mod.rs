@@ -48,7 +48,7 @@ pub enum Command {
     Validate(validate::Args),
     /// Run one SQL statement, by the daemon or over a data folder
     Sql(sql::Args),
-    /// List, sum up, check or flush the stored spans
+    /// List, sum up, check, repair or flush the stored spans
     Store(store::Args),
     /// Registries of semantic conventions
     #[command(subcommand)]

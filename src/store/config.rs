@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::place::Place;
+use super::retain::Limits;
 use crate::yaml::{Section, Size};
 
 /// What a success answer promises (storage.md 4.4).
@@ -78,6 +79,12 @@ pub struct Config {
     pub promote_always: Vec<String>,
     /// `promote.never`: keys.
     pub promote_never: Vec<String>,
+    /// `retention.max_age`; `None` = for ever.
+    pub max_age: Option<Duration>,
+    /// `retention.max_bytes`: parts beyond it leave; `None` = any.
+    pub max_bytes: Option<u64>,
+    /// `retention.on_disk_full: delete_oldest`: oldest hours leave before appends are refused.
+    pub delete_oldest: bool,
     /// `retention.min_free_bytes`; `None` = the larger of 1 GiB and 2 % of the file system.
     pub min_free_bytes: Option<u64>,
 }
@@ -104,8 +111,16 @@ impl Config {
             bloom_fpp: 0.01,
             promote_always: Vec::new(),
             promote_never: Vec::new(),
+            max_age: Some(Duration::from_secs(14 * 86_400)),
+            max_bytes: None,
+            delete_oldest: false,
             min_free_bytes: None,
         }
+    }
+
+    /// What retention keeps.
+    pub fn limits(&self) -> Limits {
+        Limits { max_age: self.max_age, max_bytes: self.max_bytes }
     }
 }
 
@@ -176,10 +191,11 @@ impl Config {
         if !(bloom_fpp > 0.0 && bloom_fpp < 1.0) {
             parquet.check("bloom_fpp", "must be above 0 and below 1");
         }
-        retention.not_yet(&["max_age", "max_bytes"]);
-        if retention.text("on_disk_full").is_some_and(|word| word != "refuse") {
-            retention.check("on_disk_full", "only \"refuse\" is supported by weavergen yet");
+        let max_age = retention.duration("max_age").or(self.max_age);
+        if max_age.is_some_and(|age| age < Duration::from_secs(3600)) {
+            retention.check("max_age", "must be at least 1h: whole hours leave");
         }
+        let full = [("refuse", false), ("delete_oldest", true)];
         let min_free_bytes = retention.size_or_percent("min_free_bytes").and_then(|size| match size {
             Size::Bytes(bytes) => Some(bytes),
             Size::Percent(_) => file_system_bytes(&self.path).map(|whole| size.of(whole)),
@@ -192,6 +208,9 @@ impl Config {
             bloom_fpp,
             promote_always: promote.texts("always").unwrap_or(self.promote_always),
             promote_never: promote.texts("never").unwrap_or(self.promote_never),
+            max_age,
+            max_bytes: retention.size("max_bytes").or(self.max_bytes),
+            delete_oldest: retention.choice("on_disk_full", &full).unwrap_or(self.delete_oldest),
             min_free_bytes,
             ..self
         }

@@ -1,15 +1,16 @@
 //! The manifest: numbered deltas that name the live parts (storage.md 8).
 //!
-//! Duty: [`Manifest`] reads the chain, and commits one delta at a time. Guarantee: a delta that is damaged, missing or
-//! out of its chain is an error, never a shorter list of parts; of two writers the one with the lower epoch commits
-//! nothing. Left to others: the files that the entries name (`part`), checkpoints, and recovery from footers.
+//! Duty: [`Manifest`] reads the newest checkpoint and the deltas behind it, and commits one delta at a time. Guarantee: a
+//! file that is damaged, missing or out of its chain is replaced from the parts themselves, which is told, or is an
+//! error, never a shorter list of parts in silence; of two writers the one with the lower epoch commits nothing. Left to
+//! others: the files that the entries name (`part`).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
@@ -17,9 +18,18 @@ use super::Lsn;
 use crate::clock::Clock;
 use crate::error::Class;
 
+mod checkpoint;
+mod footers;
+mod load;
+#[cfg(test)]
+mod tests;
+
+pub use footers::Recovery;
+pub use load::Unreadable;
+
 const FOLDER: &str = "manifest";
-/// Deltas that are read at once: a bucket answers each in its own time.
-const AT_ONCE: usize = 16;
+/// How long the file of a removed part stays for readers outside the process (storage.md 5.3).
+pub const DELETE_GRACE_NS: i64 = 600 * 1_000_000_000;
 
 /// A part as the manifest names it. Times are ns since 1970, `ingest` µs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,7 +121,7 @@ pub struct Delta {
     pub flushed: BTreeMap<String, Lsn>,
 }
 
-/// Line 1 of a delta's file.
+/// Line 1 of the file of a delta or a checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Head {
     version: u64,
@@ -131,13 +141,13 @@ struct Writer {
 /// Why the manifest could not be read or advanced.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The chain is broken.
+    /// The chain is broken, and more of it than is replaced without being asked.
     #[error(
-        "`{path}` is damaged: {problem}; nothing was changed; restore the file from a copy (the write-ahead log still \
-         holds what the newest flush named), then run `weavergen store verify`"
+        "`{path}` is damaged: {problem}; nothing was changed; restore the file from a copy, or let `weavergen store \
+         repair` name the parts anew from what they say of themselves"
     )]
     Damaged {
-        /// The delta.
+        /// The delta or checkpoint.
         path: String,
         /// What is wrong with it.
         problem: String,
@@ -200,7 +210,19 @@ pub struct Manifest {
     node: String,
     parts: Vec<PartEntry>,
     live: HashSet<String>,
+    /// Removals whose files may still be there, by path.
+    removed: BTreeMap<String, Removal>,
     flushed: BTreeMap<String, Lsn>,
+    /// Highest store position of any part ever named.
+    max_ingest_us: i64,
+    /// When the newest delta was written.
+    written_ns: Option<i64>,
+    /// Version of the newest readable checkpoint; 0 = none.
+    checkpoint: u64,
+    /// Files that do not count.
+    unreadable: Vec<Unreadable>,
+    /// What was put in the place of unreadable versions, until a checkpoint holds it.
+    recovered: Option<Recovery>,
     /// Hash of the newest delta's file; empty before the first.
     prev: String,
     /// Puts of `version + 1` whose outcome is unknown.
@@ -210,76 +232,47 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Reads all deltas and checks their chain. Errors: [`Error::Damaged`] names the first file that does not fit.
+    /// Reads the manifest. Up to [`load::AUTOMATIC`] unreadable versions are replaced from the parts
+    /// ([`Manifest::recovered`]). Errors: [`Error::Damaged`] names the first file beyond that.
     pub async fn load(objects: Arc<dyn ObjectStore>) -> Result<Self, Error> {
-        let folder = Path::from(FOLDER);
-        let objects_error = |source| Error::Objects { path: FOLDER.into(), source };
-        let listed: Vec<_> = objects.list(Some(&folder)).try_collect().await.map_err(objects_error)?;
-        let mut versions = Vec::new();
-        for meta in listed {
-            let name = meta.location.filename().unwrap_or_default();
-            if name.starts_with("ckpt-") {
-                let problem = "checkpoints are written by a newer release, which must read this store".into();
-                return Err(Error::Damaged { path: meta.location.to_string(), problem });
-            }
-            // Anything else is not a delta: editors and copies leave files behind.
-            let Some(digits) = name.strip_suffix(".json").filter(|d| d.len() == 20) else { continue };
-            versions.extend(digits.parse::<u64>().ok());
-        }
-        versions.sort_unstable();
-        let mut manifest = Self {
-            objects: objects.clone(),
+        load::load(&objects, load::AUTOMATIC).await
+    }
+
+    /// As [`Manifest::load`], however many versions are unreadable.
+    pub async fn rebuild(objects: Arc<dyn ObjectStore>) -> Result<Self, Error> {
+        load::load(&objects, u64::MAX).await
+    }
+
+    fn empty(objects: Arc<dyn ObjectStore>) -> Self {
+        Self {
+            objects,
             version: 0,
             epoch: 0,
             node: String::new(),
             parts: Vec::new(),
             live: HashSet::new(),
+            removed: BTreeMap::new(),
             flushed: BTreeMap::new(),
+            max_ingest_us: 0,
+            written_ns: None,
+            checkpoint: 0,
+            unreadable: Vec::new(),
+            recovered: None,
             prev: String::new(),
             pending: Vec::new(),
             stopped: None,
-        };
-        // A list may lag behind what is there: a delta counts as missing if it cannot be read, and what follows the list's
-        // last one is looked for by name.
-        let newest = versions.last().copied().unwrap_or(0);
-        let mut listed = stream::iter(1..=newest).map(|version| read(objects.as_ref(), version)).buffered(AT_ONCE);
-        loop {
-            let version = manifest.version + 1;
-            let found = match listed.next().await {
-                Some(found) => found,
-                None => read(objects.as_ref(), version).await,
-            };
-            match found {
-                Ok(bytes) => manifest.take(version, &bytes)?,
-                Err(error) if !error.is_not_found() => return Err(error),
-                Err(_) => match versions.iter().find(|listed| **listed > version) {
-                    Some(next) => {
-                        let problem = format!("it is missing, but version {next} exists");
-                        return Err(Error::Damaged { path: path_of(version).to_string(), problem });
-                    }
-                    None => break,
-                },
-            }
         }
-        drop(listed);
-        Ok(manifest)
     }
 
-    /// Adds what the file of `version` says.
-    fn take(&mut self, version: u64, bytes: &[u8]) -> Result<(), Error> {
-        let damaged = |problem| Error::Damaged { path: path_of(version).to_string(), problem };
-        let (head, delta) = parse(bytes).map_err(damaged)?;
-        self.check(version, &head, &delta).map_err(damaged)?;
-        self.apply(bytes, &head, delta);
-        Ok(())
-    }
-
-    /// Becomes the writer: commits `{node, epoch + 1}` with no parts. Errors: [`Error::Superseded`] if another writer
-    /// did so first.
+    /// Becomes the writer: commits `{node, epoch + 1}` with no parts but those that were found in the place of unreadable
+    /// versions. Errors: [`Error::Superseded`] if another writer did so first.
     pub async fn claim(&mut self, node: Ulid, clock: &Clock) -> Result<u64, Error> {
         let (node_before, epoch_before) = (std::mem::replace(&mut self.node, node.to_string()), self.epoch);
-        self.epoch += 1;
-        let claimed = self.commit(Delta::default(), clock).await;
+        self.epoch = self.epoch.saturating_add(1);
+        let mut delta = self.recovered.as_ref().map(|recovery| recovery.delta.clone()).unwrap_or_default();
+        let delete_after = clock.now_ns().saturating_add(DELETE_GRACE_NS);
+        delta.remove.iter_mut().for_each(|removal| removal.delete_after = delete_after);
+        let claimed = self.put(delta, clock).await;
         if claimed.is_err() {
             (self.node, self.epoch) = (node_before, epoch_before);
         }
@@ -292,10 +285,16 @@ impl Manifest {
         if !self.pending.is_empty() {
             self.resolve().await?;
         }
+        if self.holds(&delta) {
+            return Ok(self.version);
+        }
+        let version = self.version + 1;
+        self.check_parts(&delta).map_err(|problem| Error::Misfit { version, problem })?;
+        self.put(delta, clock).await
+    }
+
+    async fn put(&mut self, delta: Delta, clock: &Clock) -> Result<u64, Error> {
         loop {
-            if self.holds(&delta) {
-                return Ok(self.version);
-            }
             if let Some(error) = self.superseded() {
                 return Err(error);
             }
@@ -356,21 +355,60 @@ impl Manifest {
         self.flushed.get(&node.to_string()).copied().unwrap_or(0)
     }
 
-    /// Newest store position in any live part, µs since 1970; 0 without parts.
+    /// Newest store position in any part ever named, µs since 1970; 0 without parts.
     pub fn max_ingest_us(&self) -> i64 {
-        self.parts.iter().map(|part| part.ingest[1]).max().unwrap_or(0)
+        self.max_ingest_us
+    }
+
+    /// Whether no version is there that this process does not know. Errors: [`Error::Objects`].
+    pub async fn is_newest(&self) -> Result<bool, Error> {
+        let path = path_of(self.version.saturating_add(1));
+        match self.objects.head(&path).await {
+            Ok(_) => Ok(false),
+            Err(object_store::Error::NotFound { .. }) => Ok(true),
+            Err(source) => Err(Error::Objects { path: path.to_string(), source }),
+        }
+    }
+
+    /// Removals whose files may still be there, by path.
+    pub fn removed(&self) -> impl Iterator<Item = &Removal> {
+        self.removed.values()
+    }
+
+    /// The files of the removed part `path` are gone.
+    pub fn forget(&mut self, path: &str) {
+        self.removed.remove(path);
+    }
+
+    /// When the newest delta was written, ns since 1970; `None` = never.
+    pub fn written_ns(&self) -> Option<i64> {
+        self.written_ns
+    }
+
+    /// Files that do not count; the writer moves them to quarantine.
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
+    }
+
+    /// What was put in the place of versions that cannot be read, until a checkpoint holds it.
+    pub fn recovered(&self) -> Option<&Recovery> {
+        self.recovered.as_ref()
     }
 
     fn encode(&self, version: u64, delta: &Delta, clock: &Clock) -> Result<Vec<u8>, Error> {
         let misfit = |problem: String| Error::Misfit { version, problem };
-        self.check_parts(delta).map_err(misfit)?;
         let body = serde_json::to_string(delta).map_err(|e| misfit(e.to_string()))?;
-        let time = jiff::Timestamp::from_nanosecond(clock.now_ns().into()).map_err(|e| misfit(e.to_string()))?;
-        let writer = Writer { node: self.node.clone(), epoch: self.epoch, nonce: clock.ulid().to_string() };
-        let body_xxh3 = hash(body.as_bytes());
-        let head = Head { version, prev: self.prev.clone(), writer, time: time.to_string(), body_xxh3 };
+        let head = self.head(version, &body, clock).map_err(misfit)?;
         let head = serde_json::to_string(&head).map_err(|e| misfit(e.to_string()))?;
         Ok(format!("{head}\n{body}\n").into_bytes())
+    }
+
+    /// Line 1 of a file whose line 2 is `body`.
+    fn head(&self, version: u64, body: &str, clock: &Clock) -> Result<Head, String> {
+        let time = jiff::Timestamp::from_nanosecond(clock.now_ns().into()).map_err(|e| e.to_string())?;
+        let writer = Writer { node: self.node.clone(), epoch: self.epoch, nonce: clock.ulid().to_string() };
+        let body_xxh3 = hash(body.as_bytes());
+        Ok(Head { version, prev: self.prev.clone(), writer, time: time.to_string(), body_xxh3 })
     }
 
     /// Looks which put of `version + 1` succeeded. `None`: none did, or another writer's, which stops us.
@@ -388,15 +426,19 @@ impl Manifest {
             return Ok(Some(delta));
         }
         let damaged = |problem| Error::Damaged { path: path_of(version).to_string(), problem };
-        let (head, _) = parse(&bytes).map_err(damaged)?;
+        let (head, _): (Head, Delta) = parse_lines(&bytes).map_err(damaged)?;
         self.stopped = Some((version, head.writer.node, head.writer.epoch));
         Ok(None)
     }
 
     fn settle(&mut self, bytes: &[u8], delta: Delta) {
-        let (head, _) = parse(bytes).expect("these bytes were encoded here");
+        let (head, _): (Head, Delta) = parse_lines(bytes).expect("these bytes were encoded here");
         self.pending.clear();
-        self.apply(bytes, &head, delta);
+        let removes = !delta.remove.is_empty();
+        self.apply(hash(bytes), &head, delta);
+        if removes {
+            self.tidy();
+        }
     }
 
     fn superseded(&self) -> Option<Error> {
@@ -404,10 +446,7 @@ impl Manifest {
         Some(Error::Superseded { version, node, epoch, ours: self.epoch })
     }
 
-    fn check(&self, version: u64, head: &Head, delta: &Delta) -> Result<(), String> {
-        if head.version != version {
-            return Err(format!("it says version {}", head.version));
-        }
+    fn check(&self, head: &Head, delta: &Delta) -> Result<(), String> {
         if head.prev != self.prev {
             return Err(format!("it follows a file with hash `{}`, but the one before has `{}`", head.prev, self.prev));
         }
@@ -422,6 +461,9 @@ impl Manifest {
         for entry in &delta.add {
             if self.live.contains(&entry.path) || !added.insert(&entry.path) {
                 return Err(format!("it adds `{}`, which is live already", entry.path));
+            }
+            if self.removed.contains_key(&entry.path) {
+                return Err(format!("it adds `{}`, which was removed before", entry.path));
             }
         }
         let mut removed = HashSet::new();
@@ -438,21 +480,62 @@ impl Manifest {
         Ok(())
     }
 
-    fn apply(&mut self, bytes: &[u8], head: &Head, delta: Delta) {
-        if !delta.remove.is_empty() {
-            for removal in &delta.remove {
-                self.live.remove(&removal.path);
-            }
-            self.parts.retain(|part| self.live.contains(&part.path));
+    /// Applies a delta whose file has `hash`. Parts that leave stay in `parts` until [`Manifest::tidy`]. Behind a version
+    /// that could not be read a delta may repeat or miss something: what it adds is live once, what it removes is not.
+    fn apply(&mut self, hash: String, head: &Head, delta: Delta) {
+        for removal in delta.remove {
+            self.live.remove(&removal.path);
+            self.removed.insert(removal.path.clone(), removal);
         }
-        self.live.extend(delta.add.iter().map(|entry| entry.path.clone()));
-        self.parts.extend(delta.add);
-        self.flushed.extend(delta.flushed);
+        for entry in delta.add {
+            self.max_ingest_us = self.max_ingest_us.max(entry.ingest[1]);
+            if self.live.insert(entry.path.clone()) {
+                self.parts.push(entry);
+            }
+        }
+        for (node, lsn) in delta.flushed {
+            let flushed = self.flushed.entry(node).or_default();
+            *flushed = lsn.max(*flushed);
+        }
         self.version = head.version;
         self.epoch = head.writer.epoch;
         self.node.clone_from(&head.writer.node);
-        self.prev = hash(bytes);
+        self.written_ns = written_ns(head);
+        self.prev = hash;
     }
+
+    /// The state of a checkpoint.
+    fn restore(&mut self, head: Head, body: checkpoint::Body) {
+        self.written_ns = written_ns(&head);
+        (self.version, self.checkpoint, self.prev) = (head.version, head.version, head.prev);
+        (self.node, self.epoch) = (head.writer.node, head.writer.epoch);
+        self.live = body.parts.iter().map(|entry| entry.path.clone()).collect();
+        self.parts = body.parts;
+        self.removed = body.removed.into_iter().map(|removal| (removal.path.clone(), removal)).collect();
+        (self.flushed, self.max_ingest_us) = (body.flushed, body.max_ingest);
+    }
+
+    fn tidy(&mut self) {
+        self.parts.retain(|part| self.live.contains(&part.path));
+    }
+
+    /// Takes over what was found in the place of versions that cannot be read.
+    fn adopt(&mut self, recovery: Recovery) {
+        let delta = recovery.delta.clone();
+        let writer = Writer { node: self.node.clone(), epoch: self.epoch, nonce: String::new() };
+        let head =
+            Head { version: self.version, prev: String::new(), writer, time: String::new(), body_xxh3: String::new() };
+        let (prev, written_ns) = (self.prev.clone(), self.written_ns);
+        self.apply(prev, &head, delta);
+        self.written_ns = written_ns;
+        self.tidy();
+        self.recovered = Some(recovery);
+    }
+}
+
+fn written_ns(head: &Head) -> Option<i64> {
+    let time: jiff::Timestamp = head.time.parse().ok()?;
+    i64::try_from(time.as_nanosecond()).ok()
 }
 
 async fn read(objects: &dyn ObjectStore, version: u64) -> Result<Vec<u8>, Error> {
@@ -466,12 +549,24 @@ fn path_of(version: u64) -> Path {
     Path::from(format!("{FOLDER}/{version:020}.json"))
 }
 
+/// The version of the delta that has the file name `name`.
+fn version_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".json").filter(|digits| digits.len() == 20)?;
+    digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+/// Whether a file of the folder `manifest/` with this name is a delta or a checkpoint.
+pub fn is_name(name: &str) -> bool {
+    version_of(name).or_else(|| checkpoint::version_of(name)).is_some()
+}
+
 /// XXH3-64 of `bytes`, 16 hex digits.
 pub(super) fn hash(bytes: &[u8]) -> String {
     format!("{:016x}", twox_hash::XxHash3_64::oneshot(bytes))
 }
 
-fn parse(bytes: &[u8]) -> Result<(Head, Delta), String> {
+/// The two lines of a file of the manifest. Errors: what is wrong with it, as half a sentence.
+fn parse_lines<Body: DeserializeOwned>(bytes: &[u8]) -> Result<(Head, Body), String> {
     let text = std::str::from_utf8(bytes).map_err(|e| format!("it is not text: {e}"))?;
     let lines = text.strip_suffix('\n').and_then(|t| t.split_once('\n')).filter(|(_, body)| !body.contains('\n'));
     let (head, body) = lines.ok_or("it is not two lines")?;
@@ -480,78 +575,6 @@ fn parse(bytes: &[u8]) -> Result<(Head, Delta), String> {
     if head.body_xxh3 != found {
         return Err(format!("its second line has hash {found}, not {}", head.body_xxh3));
     }
-    let delta = serde_json::from_str(body).map_err(|e| format!("its second line cannot be read: {e}"))?;
-    Ok((head, delta))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use object_store::memory::InMemory;
-
-    fn entry(path: &str) -> PartEntry {
-        serde_json::from_value(serde_json::json!({
-            "path": path, "level": 0, "hour": "2026-01-01T00", "rows": 1, "bytes": 1, "footer_bytes": 1,
-            "start": [1, 1], "end": [1, 1], "ingest": [1, 1], "row_groups": [], "services": [], "lsn": [1, 1],
-            "schema": 1, "file_xxh3": "0", "sum_xxh3": "0",
-        }))
-        .unwrap()
-    }
-
-    fn adding(path: &str) -> Delta {
-        Delta { add: vec![entry(path)], flushed: [("N".to_owned(), 7)].into(), ..Delta::default() }
-    }
-
-    async fn three() -> (Arc<InMemory>, Clock) {
-        let (objects, clock) = (Arc::new(InMemory::new()), Clock::manual(1_000_000_000, 1));
-        let mut manifest = Manifest::load(objects.clone()).await.unwrap();
-        manifest.claim(clock.ulid(), &clock).await.unwrap();
-        manifest.commit(adding("spans/a"), &clock).await.unwrap();
-        manifest.commit(adding("spans/b"), &clock).await.unwrap();
-        (objects, clock)
-    }
-
-    #[tokio::test]
-    async fn what_was_committed_is_loaded() {
-        let (objects, _) = three().await;
-        let manifest = Manifest::load(objects).await.unwrap();
-        let paths: Vec<_> = manifest.parts().iter().map(|p| p.path.as_str()).collect();
-        assert_eq!((manifest.version(), manifest.epoch(), paths), (3, 1, vec!["spans/a", "spans/b"]));
-        assert_eq!(manifest.flushed()["N"], 7);
-    }
-
-    #[tokio::test]
-    async fn the_writer_with_the_lower_epoch_commits_nothing() {
-        let (objects, clock) = three().await;
-        let mut old = Manifest::load(objects.clone()).await.unwrap();
-        let mut new = Manifest::load(objects.clone()).await.unwrap();
-        new.claim(clock.ulid(), &clock).await.unwrap();
-        for path in ["spans/c", "spans/d"] {
-            let error = old.commit(adding(path), &clock).await.unwrap_err();
-            assert!(matches!(error, Error::Superseded { version: 4, epoch: 2, .. }), "{error}");
-        }
-        assert_eq!(Manifest::load(objects).await.unwrap().parts().len(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_flipped_byte_is_an_error_or_changes_no_part() {
-        let (objects, _) = three().await;
-        let right = Manifest::load(objects.clone()).await.unwrap();
-        for version in 1..=3 {
-            let path = path_of(version);
-            let good = objects.get(&path).await.unwrap().bytes().await.unwrap();
-            for at in 0..good.len() {
-                let mut bad = good.to_vec();
-                bad[at] ^= 1 << (at % 8);
-                objects.put(&path, bad.into()).await.unwrap();
-                if let Ok(read) = Manifest::load(objects.clone()).await {
-                    assert_eq!((read.parts(), read.flushed()), (right.parts(), right.flushed()), "{version} {at}");
-                }
-            }
-            objects.put(&path, good.into()).await.unwrap();
-        }
-        objects.delete(&path_of(2)).await.unwrap();
-        let error = Manifest::load(objects).await.unwrap_err().to_string();
-        assert!(error.contains("00000000000000000002.json` is damaged: it is missing"), "{error}");
-    }
+    let body = serde_json::from_str(body).map_err(|e| format!("its second line cannot be read: {e}"))?;
+    Ok((head, body))
 }

@@ -57,6 +57,10 @@ pub struct Metrics {
     pub part_bytes: IntGaugeVec,
     /// Fences of trace indexes in memory.
     pub trace_index_bytes: IntGauge,
+    /// Files deleted because no version of the manifest names them.
+    pub orphans_deleted: IntCounter,
+    /// Spans of parts that retention took.
+    pub expired: IntCounter,
     /// Files in `quarantine/`.
     pub quarantined_files: IntGauge,
     /// Free bytes of the data folder's file system.
@@ -103,6 +107,8 @@ impl Metrics {
             parts: gauges("parts", "Live parts", "level")?,
             part_bytes: gauges("part_bytes", "Bytes of live parts", "level")?,
             trace_index_bytes: gauge("trace_index_bytes", "Bytes of fences of trace indexes in memory")?,
+            orphans_deleted: counter("orphans_deleted_total", "Files deleted that no manifest version names")?,
+            expired: counter("expired_spans_total", "Spans of parts that retention took")?,
             quarantined_files: gauge("quarantined_files", "Files in quarantine")?,
             free_bytes: gauge("free_bytes", "Free bytes of the data folder's file system")?,
             degraded: gauges("degraded", "1 while the store is degraded", "reason")?,

@@ -15,6 +15,7 @@ mod error;
 pub mod files;
 mod flush;
 mod folder;
+mod held;
 pub mod index;
 pub mod ledger;
 pub mod local;
@@ -28,11 +29,16 @@ mod outlier;
 pub mod part;
 pub mod place;
 mod recover;
+pub mod repair;
+mod retain;
+mod room;
 #[cfg(test)]
 pub(crate) mod samples;
 mod shelf;
 mod snapshot;
 mod split;
+mod suspect;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -110,6 +116,8 @@ struct Inner {
     check: Check,
     reader: Reader,
     ledger: Ledger,
+    #[cfg(test)]
+    upkeep: upkeep::Upkeep,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: lock::Lock,
 }
@@ -119,8 +127,10 @@ struct Inner {
 struct Status {
     /// Replay has ended.
     complete: Arc<AtomicBool>,
-    /// Damage found at start.
+    /// Damage that was found.
     damage: Mutex<Vec<String>>,
+    /// Less than `retention.min_free_bytes` is free: only what frees space should write (storage.md 12.2).
+    short_of_room: AtomicBool,
 }
 
 impl Store {
@@ -192,6 +202,8 @@ impl Store {
         }
         if let Some(error) = inner.refusal() {
             reasons.push(error.to_string());
+        } else if inner.status.short_of_room.load(Ordering::Relaxed) {
+            reasons.push("less than retention.min_free_bytes is free on the disk of the data folder".to_owned());
         }
         if let Some(error) = &inner.door.lock().off {
             reasons.push(error.to_string());

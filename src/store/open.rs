@@ -67,7 +67,7 @@ pub(super) async fn open(
     // storage.md 11.3, 14: at most a million, and a third of the share of indexes, identities and catalogue.
     let capacity = usize::try_from(budget.limit_bytes() / 20 / 3 / IDENTITY_BYTES).unwrap_or(usize::MAX).min(1_000_000);
     let (mut claims, mut damage, mut lost) = (0, Vec::new(), Vec::new());
-    let (shelf, mut survey) = loop {
+    let (shelf, mut survey, of_manifest) = loop {
         let shelf = Shelf::open(&folder, &disk, &clock, &config).await?;
         let flushed = shelf.shown().flushed;
         let survey = {
@@ -75,13 +75,15 @@ pub(super) async fn open(
             blocking(move || recover::survey(&disk, &folder, flushed, on_corruption, capacity)).await?
         };
         claims += 1;
+        // Before the claim, which puts parts that were found in the place of unreadable versions.
+        let of_manifest = shelf.damage().await;
         match shelf.claim().await {
             // Somebody committed since the manifest was read: perhaps a process that was killed, and whose last put came
             // through after it. Then more rows are in parts, and less of the log counts.
             Err(Error::Superseded { .. }) if claims < CLAIMS => (damage, lost) = (survey.damage, survey.lost),
             claimed => {
                 claimed?;
-                break (shelf, survey);
+                break (shelf, survey, of_manifest);
             }
         }
     };
@@ -92,7 +94,11 @@ pub(super) async fn open(
     survey.lost.extend(lost);
     metrics.wal_torn_bytes.inc_by(survey.torn_bytes);
     metrics.wal_corrupt_records.inc_by(survey.lost.iter().map(|range| range.end - range.start).sum());
-    start(config, disk, clock, budget, metrics, lock, folder, shelf, survey, capacity, decode, check)
+    let store = start(config, disk, clock, budget, metrics, lock, folder, shelf, survey, capacity, decode, check)?;
+    of_manifest.iter().for_each(|sentence| tracing::error!(damage = %sentence, "the manifest is damaged"));
+    store.inner.metrics.degraded.with_label_values(&["manifest"]).set(i64::from(!of_manifest.is_empty()));
+    store.inner.status.damage.lock().expect("no holder of this lock panics").extend(of_manifest);
+    Ok(store)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
@@ -128,6 +134,7 @@ fn start(
     let status = Arc::new(Status {
         complete: Arc::new(AtomicBool::new(survey.segments.is_empty())),
         damage: Mutex::new(survey.damage.iter().map(ToString::to_string).collect()),
+        short_of_room: AtomicBool::new(false),
     });
     let degraded = i64::from(!survey.damage.is_empty());
     metrics.degraded.with_label_values(&["wal_corrupt"]).set(degraded);
@@ -146,11 +153,12 @@ fn start(
         max_frozen: config.max_frozen,
         memory_bytes: budget.memtable_bytes(),
         group_commit_delay: config.group_commit_delay.min(Duration::from_millis(5)),
+        max_age: config.max_age,
     };
     let window_us = i64::try_from(config.dedupe_window.as_micros()).unwrap_or(i64::MAX);
     let mut identities = Identities::new(window_us, capacity);
     survey.identities.iter().for_each(|(identity, ingest_us)| identities.durable(*identity, *ingest_us));
-    let last_us = survey.last_us.max(shown.max_ingest_us());
+    let last_us = survey.last_us.max(shown.max_ingest_us);
     let door = Arc::new(Door::new(survey.next_lsn, last_us, identities, clock.clone()));
     let progress = Arc::new(Progress {
         durable_lsn: AtomicU64::new(survey.last_valid),
@@ -213,6 +221,11 @@ fn start(
         metrics: metrics.clone(),
         indexes,
         compaction: compaction.clone(),
+        status: status.clone(),
+        ledger: ledger.clone(),
+        disk: disk.clone(),
+        folder: folder.clone(),
+        chores: Arc::default(),
     };
     let flusher = Flusher {
         shelf,
@@ -229,7 +242,11 @@ fn start(
         survey,
         flushed,
         memtable: memtable.clone(),
-        limits: ReplayLimits { flush_bytes: limits.flush_bytes, max_frozen: config.max_frozen.saturating_sub(1) },
+        limits: ReplayLimits {
+            flush_bytes: limits.flush_bytes,
+            max_frozen: config.max_frozen.saturating_sub(1),
+            max_age: config.max_age,
+        },
         status: status.clone(),
         metrics: metrics.clone(),
     };
@@ -248,6 +265,8 @@ fn start(
         check: check.clone(),
         reader,
         ledger,
+        #[cfg(test)]
+        upkeep: upkeep.clone(),
         threads: Mutex::new(threads),
         _lock: lock,
     };
@@ -317,7 +336,7 @@ impl Replay {
     }
 }
 
-fn count_quarantine(disk: &Disk, folder: &Folder, metrics: &Metrics) {
+pub(super) fn count_quarantine(disk: &Disk, folder: &Folder, metrics: &Metrics) {
     let count = |dir: &Path| disk.list(dir).map_or(0, |paths| paths.len());
     metrics.quarantined_files.set(i64::try_from(count(&folder.quarantine())).unwrap_or(i64::MAX));
 }

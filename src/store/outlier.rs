@@ -1,9 +1,10 @@
 //! Time outliers: spans whose start time says nothing of when they happened (storage.md 11.1).
 //!
-//! Duty: mark them with anomaly bit 5 once their store position is known. Guarantee: the mark depends on the row and its
-//! position alone, so replay marks the same rows. Left to others: filing them under their ingest hour (`split.rs`).
+//! Duty: mark them with anomaly bit 5 once their store position is known. Guarantee: the mark depends on the row, its
+//! position and `retention.max_age` alone, so replay marks the same rows. Left to others: filing them under their ingest hour (`split.rs`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{AsArray, UInt16Array};
 use arrow::datatypes::UInt16Type;
@@ -14,15 +15,17 @@ use crate::span::schema::anomaly;
 /// How far ahead of ingest a start time may lie.
 const AHEAD_NS: i64 = 24 * 3600 * 1_000_000_000;
 
-/// Whether a start time is an outlier at the position `ingest_us`.
-pub fn is_outlier(start_ns: i64, ingest_us: i64) -> bool {
-    start_ns == 0 || start_ns > ingest_us.saturating_mul(1000).saturating_add(AHEAD_NS)
+/// Whether a start time is an outlier at the position `ingest_us`; without `max_age` none is too old.
+pub fn is_outlier(start_ns: i64, ingest_us: i64, max_age: Option<Duration>) -> bool {
+    let ingest_ns = ingest_us.saturating_mul(1000);
+    let horizon = max_age.map(|age| ingest_ns.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)));
+    start_ns == 0 || start_ns > ingest_ns.saturating_add(AHEAD_NS) || horizon.is_some_and(|horizon| start_ns < horizon)
 }
 
 /// `batch` with anomaly bit 5 on its outliers.
-pub fn mark(batch: SpanBatch, ingest_us: i64) -> SpanBatch {
+pub fn mark(batch: SpanBatch, ingest_us: i64, max_age: Option<Duration>) -> SpanBatch {
     let starts = batch.start_times().values();
-    if !starts.iter().any(|start| is_outlier(*start, ingest_us)) {
+    if !starts.iter().any(|start| is_outlier(*start, ingest_us, max_age)) {
         return batch;
     }
     let columns = batch.as_record_batch();
@@ -33,7 +36,7 @@ pub fn mark(batch: SpanBatch, ingest_us: i64) -> SpanBatch {
         .values()
         .iter()
         .zip(starts)
-        .map(|(bits, start)| if is_outlier(*start, ingest_us) { bits | anomaly::TIME_OUTLIER } else { *bits })
+        .map(|(bits, start)| if is_outlier(*start, ingest_us, max_age) { bits | anomaly::TIME_OUTLIER } else { *bits })
         .collect::<Vec<_>>()
         .into();
     batch.with_column(at, Arc::new(marked)).expect("one column was replaced by its like")
@@ -44,12 +47,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zero_and_far_ahead_are_outliers_and_late_is_not() {
+    fn zero_far_ahead_and_before_the_horizon_are_outliers_and_late_is_not() {
         let ingest_us = 1_700_000_000_000_000;
         let ingest_ns = ingest_us * 1000;
-        assert!(is_outlier(0, ingest_us));
-        assert!(is_outlier(ingest_ns + AHEAD_NS + 1, ingest_us));
-        assert!(!is_outlier(ingest_ns + AHEAD_NS, ingest_us));
-        assert!(!is_outlier(ingest_ns - 40 * AHEAD_NS, ingest_us));
+        assert!(is_outlier(0, ingest_us, None));
+        assert!(is_outlier(ingest_ns + AHEAD_NS + 1, ingest_us, None));
+        assert!(!is_outlier(ingest_ns + AHEAD_NS, ingest_us, None));
+        assert!(!is_outlier(ingest_ns - 40 * AHEAD_NS, ingest_us, None));
+        let fortnight = Some(Duration::from_secs(14 * 86_400));
+        assert!(!is_outlier(ingest_ns - 14 * AHEAD_NS, ingest_us, fortnight));
+        assert!(is_outlier(ingest_ns - 14 * AHEAD_NS - 1, ingest_us, fortnight));
     }
 }

@@ -325,6 +325,8 @@ pub struct ReplayLimits {
     pub flush_bytes: u64,
     /// Generations that may wait for their flush.
     pub max_frozen: usize,
+    /// `retention.max_age`
+    pub max_age: Option<std::time::Duration>,
 }
 
 /// Decodes the records above `flushed` into `filling` and further generations older than the active one, and calls
@@ -355,7 +357,7 @@ pub fn replay(
                 let header = found.header;
                 match decoded {
                     Ok(batches) => {
-                        let rows = |b| Arc::new(Rows::new(b, header.ingest_us, header.lsn));
+                        let rows = |b| Arc::new(Rows::within(b, header.ingest_us, header.lsn, limits.max_age));
                         let rows = batches.into_iter().map(rows).collect();
                         memtable.push_into(&filling, rows, header.total_len() as u64);
                     }

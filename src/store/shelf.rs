@@ -5,9 +5,9 @@
 //! snapshots follow the manifest. Left to others: formats (`part`, `manifest`), when to flush (`flush.rs`), compact and
 //! expire (`upkeep.rs`).
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use object_store::ObjectStore;
@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use ulid::Ulid;
 
 use super::folder::Folder;
-use super::manifest::{self, Delta, Manifest, PartEntry};
+use super::manifest::{self, Delta, Manifest, PartEntry, Removal};
 use super::part::{self, ARRIVAL, Part, PartSpec, PartStore, Source, WalRange};
 use super::place::Objects;
 use super::split::Set;
@@ -32,6 +32,8 @@ pub struct Shelf {
     flush_open: Arc<AtomicBool>,
     shown: Arc<ArcSwap<Shown>>,
     place: Objects,
+    /// Parts that left since the start, by path: a snapshot may still hold them.
+    left: Arc<std::sync::Mutex<HashMap<String, (u64, Weak<Part>)>>>,
     objects: Arc<dyn ObjectStore>,
     reads: PartStore,
     node: Ulid,
@@ -48,16 +50,13 @@ pub struct Shown {
     pub epoch: u64,
     /// Highest lsn of this node whose rows are in parts; 0 = none.
     pub flushed: Lsn,
+    /// Newest store position in any part ever named, µs; 0 without parts.
+    pub max_ingest_us: i64,
     /// The live parts.
     pub parts: Arc<PartSet>,
 }
 
 impl Shown {
-    /// Newest store position in any part, µs; 0 without parts.
-    pub fn max_ingest_us(&self) -> i64 {
-        self.parts.parts.iter().map(|part| part.entry.ingest[1]).max().unwrap_or(0)
-    }
-
     /// The manifest as it is, with the parts of `before` that are still live.
     fn of(manifest: &Manifest, node: Ulid, before: &PartSet) -> Self {
         let known: HashMap<&str, &Arc<Part>> = before.parts.iter().map(|p| (p.entry.path.as_str(), p)).collect();
@@ -66,7 +65,13 @@ impl Shown {
             known.get(entry.path.as_str()).map_or_else(|| Arc::new(Part::new(entry.clone())), |part| Arc::clone(part))
         };
         let parts = Arc::new(PartSet { parts: manifest.parts().iter().map(part).collect() });
-        Self { version: manifest.version(), epoch: manifest.epoch(), flushed: manifest.flushed_lsn(node), parts }
+        Self {
+            version: manifest.version(),
+            epoch: manifest.epoch(),
+            flushed: manifest.flushed_lsn(node),
+            max_ingest_us: manifest.max_ingest_us(),
+            parts,
+        }
     }
 }
 
@@ -84,6 +89,7 @@ impl Shelf {
             flush_open: Arc::default(),
             shown: Arc::new(ArcSwap::from_pointee(shown)),
             place,
+            left: Arc::default(),
             objects,
             reads,
             node: folder.node,
@@ -102,6 +108,23 @@ impl Shelf {
         manifest.claim(self.node, &self.clock).await.map_err(|e| manifest_error(&e))?;
         self.show(&manifest);
         Ok(())
+    }
+
+    /// What the manifest could not be read of, one sentence each; empty when all is well.
+    pub async fn damage(&self) -> Vec<String> {
+        let manifest = self.manifest.lock().await;
+        let files =
+            manifest.unreadable().iter().map(|file| format!("`{}` cannot be read: {}", file.path, file.problem));
+        files.chain(manifest.recovered().map(|recovery| recovery.told.clone())).collect()
+    }
+
+    /// Writes a checkpoint of the manifest if one is due.
+    pub async fn checkpoint_if_due(&self) -> Result<(), Error> {
+        let mut manifest = self.manifest.lock().await;
+        match manifest.checkpoint_is_due() {
+            true => manifest.checkpoint(&self.clock).await.map_err(|e| manifest_error(&e)),
+            false => Ok(()),
+        }
     }
 
     /// The manifest as of its newest version.
@@ -193,7 +216,49 @@ impl Shelf {
     }
 
     fn show(&self, manifest: &Manifest) {
-        self.shown.store(Arc::new(Shown::of(manifest, self.node, &self.shown().parts)));
+        let before = self.shown();
+        let now = Shown::of(manifest, self.node, &before.parts);
+        let live: HashSet<&str> = now.parts.parts.iter().map(|part| part.entry.path.as_str()).collect();
+        let gone = before.parts.parts.iter().filter(|part| !live.contains(part.entry.path.as_str()));
+        let gone = gone.map(|part| (part.entry.path.clone(), (part.entry.bytes, Arc::downgrade(part))));
+        self.left.lock().expect("no holder of this lock panics").extend(gone);
+        self.shown.store(Arc::new(now));
+    }
+
+    /// Removed parts whose files may go at `now_ns`: the removal is durable, its grace has passed and no snapshot holds
+    /// them (storage.md 5.3). Those of an earlier process are held by nobody.
+    pub async fn departed(&self, now_ns: i64) -> Vec<Removal> {
+        let manifest = self.manifest.lock().await;
+        let left = self.left.lock().expect("no holder of this lock panics");
+        let is_free = |path: &str| left.get(path).is_none_or(|(_, part)| part.strong_count() == 0);
+        manifest.removed().filter(|removal| removal.delete_after <= now_ns && is_free(&removal.path)).cloned().collect()
+    }
+
+    /// Bytes of the parts that left since the start and whose files are still there.
+    pub fn leaving_bytes(&self) -> u64 {
+        self.left.lock().expect("no holder of this lock panics").values().map(|(bytes, _)| bytes).sum()
+    }
+
+    /// The files of the removed part `path` are gone.
+    pub async fn forget(&self, path: &str) {
+        self.reads.forget(path);
+        self.left.lock().expect("no holder of this lock panics").remove(path);
+        self.manifest.lock().await.forget(path);
+    }
+
+    /// The parts that the manifest names, also as removed; `None` where another process has written a version since.
+    pub async fn named(&self) -> Result<Option<HashSet<String>>, Error> {
+        let manifest = self.manifest.lock().await;
+        if !manifest.is_newest().await.map_err(|e| manifest_error(&e))? {
+            return Ok(None);
+        }
+        let live = manifest.parts().iter().map(|entry| entry.path.clone());
+        Ok(Some(live.chain(manifest.removed().map(|removal| removal.path.clone())).collect()))
+    }
+
+    /// When the manifest was last written, ns since 1970; `None` = never.
+    pub async fn written_ns(&self) -> Option<i64> {
+        self.manifest.lock().await.written_ns()
     }
 }
 
@@ -204,7 +269,7 @@ pub fn hour_text(hour: i64) -> String {
     start.strftime("%Y-%m-%dT%H").to_string()
 }
 
-fn manifest_error(error: &manifest::Error) -> Error {
+pub(super) fn manifest_error(error: &manifest::Error) -> Error {
     match error {
         manifest::Error::Superseded { .. } => Error::Superseded { detail: error.to_string() },
         other => parts_error(other),

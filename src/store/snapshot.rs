@@ -6,11 +6,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 
 use super::files::Files;
+use super::held::Held;
 use super::index::Indexes;
 use super::part::Part;
 use super::{Lsn, outlier};
@@ -32,7 +34,12 @@ pub struct Rows {
 impl Rows {
     /// The rows of record `lsn`, whose time outliers are marked now that their position is known (storage.md 11.1).
     pub fn new(batch: SpanBatch, ingest_us: i64, lsn: Lsn) -> Self {
-        let batch = outlier::mark(batch, ingest_us);
+        Self::within(batch, ingest_us, lsn, None)
+    }
+
+    /// The same; a start time that retention of `max_age` would take at once is an outlier, too.
+    pub fn within(batch: SpanBatch, ingest_us: i64, lsn: Lsn, max_age: Option<Duration>) -> Self {
+        let batch = outlier::mark(batch, ingest_us, max_age);
         let bytes = batch.memory_bytes();
         Self { batch, ingest_us, lsn, bytes }
     }
@@ -215,7 +222,7 @@ impl Reader {
             manifest_version: snapshot.manifest_version,
             parts: snapshot.parts.clone(),
             memory,
-            objects: self.objects.clone(),
+            objects: Arc::new(Held::new(self.objects.clone(), snapshot.parts.clone())),
             visible_us: in_parts.max(in_memory),
             complete,
             files: self.files.clone(),

@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
+use arrow::datatypes::UInt16Type;
 
-use super::{Rows, outlier};
+use super::Rows;
+use crate::span::schema::anomaly;
 
 /// Hours with a part of their own in one flush.
 const OWN_PARTS: usize = 4;
@@ -61,12 +63,16 @@ pub fn split(rows: &[Arc<Rows>], flush_hour: i64) -> Vec<Set> {
 }
 
 fn hours_of(rows: &Rows) -> Vec<i64> {
-    rows.batch.start_times().values().iter().map(|start| home_hour(*start, rows.ingest_us)).collect()
+    let anomalies = rows.batch.as_record_batch().column_by_name("anomalies").expect("a column of every batch of spans");
+    let anomalies = anomalies.as_primitive::<UInt16Type>().values();
+    let rows_of = rows.batch.start_times().values().iter().zip(anomalies);
+    rows_of.map(|(start, anomalies)| home_hour(*start, rows.ingest_us, *anomalies)).collect()
 }
 
-/// The hour a row belongs to: of its start time; of its store position where that is an outlier (storage.md 11.1).
-pub fn home_hour(start_ns: i64, ingest_us: i64) -> i64 {
-    match outlier::is_outlier(start_ns, ingest_us) {
+/// The hour a row belongs to: of its start time; of its store position where its `anomalies` say that it is an outlier
+/// (storage.md 11.1).
+pub fn home_hour(start_ns: i64, ingest_us: i64, anomalies: u16) -> i64 {
+    match anomalies & anomaly::TIME_OUTLIER != 0 {
         true => hour_of_ns(ingest_us.saturating_mul(1000)),
         false => hour_of_ns(start_ns),
     }

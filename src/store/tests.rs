@@ -23,6 +23,7 @@ mod damage;
 mod faults;
 mod index;
 mod objects;
+mod upkeep;
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;

@@ -4,15 +4,19 @@
 //! are, is logged, and comes again with back-off; after a takeover nothing is written any more. Left to others: each
 //! step.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use super::Error;
 use super::compact::{self, Means};
+use super::folder::Folder;
 use super::index::Indexes;
+use super::ledger::Ledger;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
+use super::retain::Watch;
 use super::shelf::{Shelf, Shown};
+use super::{Error, Status};
+use crate::disk::Disk;
 
 /// How often it looks whether there is something to do.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -26,6 +30,28 @@ pub struct Upkeep {
     pub(super) metrics: Metrics,
     pub(super) indexes: Indexes,
     pub(super) compaction: Arc<Means>,
+    pub(super) status: Arc<Status>,
+    pub(super) ledger: Ledger,
+    pub(super) disk: Disk,
+    pub(super) folder: Folder,
+    pub(super) chores: Arc<Mutex<Chores>>,
+}
+
+/// What the steps remember from one time to the next.
+#[derive(Debug)]
+pub struct Chores {
+    /// When the thread began: the monotonic clock of retention.
+    pub(super) began: Instant,
+    /// Whether the wall clock may be believed; made at the first step.
+    pub(super) watch: Option<Watch>,
+    /// When files that nothing names are looked for.
+    pub(super) orphans_due: Instant,
+}
+
+impl Default for Chores {
+    fn default() -> Self {
+        Self { began: Instant::now(), watch: None, orphans_due: Instant::now() }
+    }
 }
 
 impl Upkeep {
@@ -54,9 +80,16 @@ impl Upkeep {
     }
 
     async fn step(&self) -> Result<(), Error> {
-        compact::step(self).await?;
+        // One that fails, for want of room perhaps, must not keep the sweep from making room.
+        let done = [
+            self.quarantine_suspects().await,
+            self.retain().await,
+            self.sweep().await,
+            self.shelf.checkpoint_if_due().await,
+            compact::step(self).await,
+        ];
         self.indexes.rebuild_wanted(&self.shelf.reads(), || self.memtable.is_stopped()).await;
-        Ok(())
+        done.into_iter().collect()
     }
 
     /// Shows readers the parts of `shown`, as one store of the snapshot: for a commit without a flush.

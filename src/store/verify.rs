@@ -113,6 +113,7 @@ pub(super) async fn check(folder: &Folder, place: &Objects, disk: &Disk, depth: 
     match load(place).await? {
         Ok(manifest) => {
             report.manifest_version = manifest.version();
+            unreadable(&manifest, &mut report);
             parts(&objects, &manifest, depth, &mut report).await;
             strangers(&files, &manifest, &mut report);
             log(folder, disk, place, depth, &mut report).await?;
@@ -122,7 +123,8 @@ pub(super) async fn check(folder: &Folder, place: &Objects, disk: &Disk, depth: 
             &path,
             None,
             format!("{problem}; parts and log were not checked, since the manifest tells which of them count"),
-            "restore the file from a copy and run this again; a daemon does not start without it",
+            "restore the file from a copy and run this again, or let `weavergen store repair` name the parts anew from what \
+             they say of themselves; a daemon does not start without it",
         ),
     }
     drops(folder, disk, &mut report)?;
@@ -167,21 +169,30 @@ async fn parts(objects: &Arc<dyn ObjectStore>, manifest: &Manifest, depth: Depth
     report.rows = manifest.parts().iter().map(|entry| entry.rows).sum();
 }
 
+/// Files of the manifest that do not count.
+fn unreadable(manifest: &Manifest, report: &mut Report) {
+    let next = "restore the file from a copy before the next start, or let that start put it into quarantine/ and go on \
+                with what the parts say of themselves";
+    for manifest::Unreadable { path, problem } in manifest.unreadable() {
+        report.add(Severity::Damage, path, None, problem.clone(), next);
+    }
+    if let Some(recovery) = manifest.recovered() {
+        report.add(Severity::Note, "manifest/", None, recovery.told.clone(), next);
+    }
+}
+
 /// Files that nothing names.
 fn strangers(files: &[String], manifest: &Manifest, report: &mut Report) {
-    let of_part = |entry: &PartEntry| [entry.path.clone(), part::sum_path(&entry.path), index::path(entry)];
-    let live = manifest.parts().iter().flat_map(of_part);
-    let live: HashSet<String> = live.collect();
-    for file in files.iter().filter(|file| !live.contains(*file)) {
+    let live = manifest.parts().iter().map(|entry| &entry.path);
+    let named = live.chain(manifest.removed().map(|removal| &removal.path));
+    let named = named.flat_map(|path| [path.clone(), part::sum_path(path), index::path_of(path)]);
+    let named: HashSet<String> = named.collect();
+    for file in files.iter().filter(|file| !named.contains(*file)) {
         let name = file.rsplit('/').next().unwrap_or(file);
         let stem = name.split('.').next().unwrap_or(name);
         let is_ours = ulid::Ulid::from_string(stem).is_ok()
             && [".parquet", ".sum", ".tix"].iter().any(|kind| name.ends_with(kind));
-        let is_delta = file.starts_with("manifest/")
-            && stem.len() == 20
-            && stem.bytes().all(|digit| digit.is_ascii_digit())
-            && name.ends_with(".json");
-        if is_delta {
+        if file.starts_with("manifest/") && manifest::is_name(name) {
             continue;
         }
         let (what, next) = match is_ours {

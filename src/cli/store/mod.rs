@@ -1,11 +1,12 @@
 //! `weavergen store`: the stored spans as files (storage.md 12.4).
 //!
-//! Duty: the tree of its commands, one file each. Guarantee: only `flush` and `compact` change anything. Left to
+//! Duty: the tree of its commands, one file each. Guarantee: only `flush`, `compact` and `repair` change anything. Left to
 //! others: what the files hold (`store`), statements (`sql`).
 
 pub mod compact;
 pub mod flush;
 pub mod ls;
+pub mod repair;
 pub mod stats;
 pub mod verify;
 
@@ -19,7 +20,7 @@ use super::sources::Offline;
 use super::sql::{self, Failure};
 use crate::clock::Clock;
 
-/// List, sum up, check, flush or compact the stored spans
+/// List, sum up, check, repair, flush or compact the stored spans
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to do.
@@ -36,6 +37,8 @@ pub enum Command {
     Stats(Source),
     /// Check manifest, parts, checksum files and log; exit code 1 if something is damaged
     Verify(verify::Args),
+    /// Make a damaged folder usable: name parts anew, put what is damaged into quarantine; needs the daemon stopped
+    Repair(repair::Args),
     /// Let the daemon write all rows in memory to parts
     Flush(flush::Args),
     /// Let the daemon merge parts now, of one hour or of all
@@ -84,6 +87,7 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<Exit,
         Command::Ls(source) => source.run(ls::SQL, data_folder, clock).await.map(|()| Exit::Good),
         Command::Stats(source) => source.run(stats::SQL, data_folder, clock).await.map(|()| Exit::Good),
         Command::Verify(args) => verify::run(args, data_folder, clock).await,
+        Command::Repair(args) => repair::run(args, data_folder, clock).await,
         Command::Flush(args) => flush::run(args, data_folder, clock).await.map(|()| Exit::Good),
         Command::Compact(args) => compact::run(args, data_folder, clock).await.map(|()| Exit::Good),
     };

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use arrow::array::{AsArray as _, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{TimestampMicrosecondType, TimestampNanosecondType};
+use arrow::datatypes::{TimestampMicrosecondType, TimestampNanosecondType, UInt16Type};
 
 use super::plan::Job;
 use super::work::{Like, Outputs, Room, kernel_error, part_error};
@@ -51,7 +51,7 @@ impl Target {
 pub async fn join(job: &Job, inputs: &[Opened], room: &Room<'_>, outputs: &mut Outputs) -> Result<(), Error> {
     *outputs = Outputs::of(job, 1);
     let targets = vec![Target::new(job.hour.clone(), false)];
-    scatter(inputs, room, outputs, targets, |_, _| 0).await
+    scatter(inputs, room, outputs, targets, |_, _, _| 0).await
 }
 
 /// A part per home hour.
@@ -59,11 +59,11 @@ pub async fn split(job: &Job, inputs: &[Opened], room: &Room<'_>, outputs: &mut 
     let mut counts: HashMap<i64, u64> = HashMap::new();
     for input in inputs {
         let groups = (0..input.entry.row_groups.len()).collect();
-        let mut stream = input.rows(groups, Some(&["start_time", "ingest_time"]), 8192).map_err(|e| part_error(&e))?;
+        let mut stream = input.rows(groups, Some(&["start_time", "ingest_time", "anomalies"]), 8192).map_err(|e| part_error(&e))?;
         while let Some(batch) = stream.next().await.map_err(|e| part_error(&e))? {
             room.go_on()?;
-            for (start, ingest) in times(&batch) {
-                *counts.entry(home_hour(start, ingest)).or_default() += 1;
+            for (start, ingest, anomalies) in times(&batch) {
+                *counts.entry(home_hour(start, ingest, anomalies)).or_default() += 1;
             }
         }
     }
@@ -77,15 +77,17 @@ pub async fn split(job: &Job, inputs: &[Opened], room: &Room<'_>, outputs: &mut 
         targets.push(Target::new(job.hour.clone(), true));
     }
     *outputs = Outputs::of(job, u32::try_from(targets.len()).unwrap_or(u32::MAX));
-    let place = |start, ingest| places.get(&home_hour(start, ingest)).copied().unwrap_or(rest);
+    let place = |start, ingest, anomalies| places.get(&home_hour(start, ingest, anomalies)).copied().unwrap_or(rest);
     scatter(inputs, room, outputs, targets, place).await
 }
 
-fn times(batch: &RecordBatch) -> impl Iterator<Item = (i64, i64)> {
+fn times(batch: &RecordBatch) -> impl Iterator<Item = (i64, i64, u16)> {
     let column = |name: &str| batch.column_by_name(name).expect("the caller reads these columns");
     let starts = column("start_time").as_primitive::<TimestampNanosecondType>().values();
     let ingests = column("ingest_time").as_primitive::<TimestampMicrosecondType>().values();
-    starts.iter().copied().zip(ingests.iter().copied())
+    let anomalies = column("anomalies").as_primitive::<UInt16Type>().values();
+    let times = starts.iter().zip(ingests.iter()).zip(anomalies.iter());
+    times.map(|((start, ingest), anomalies)| (*start, *ingest, *anomalies))
 }
 
 async fn scatter(
@@ -93,7 +95,7 @@ async fn scatter(
     room: &Room<'_>,
     outputs: &mut Outputs,
     mut targets: Vec<Target>,
-    place: impl Fn(i64, i64) -> usize,
+    place: impl Fn(i64, i64, u16) -> usize,
 ) -> Result<(), Error> {
     let rows: u64 = inputs.iter().map(|input| input.entry.rows).sum();
     let promotion = Promotion::of_parts(inputs.iter().map(|input| &input.keys), rows, room.config);
@@ -105,8 +107,8 @@ async fn scatter(
             room.go_on()?;
             let batch = input.reshape(&batch, &promotion, &schema).map_err(|e| part_error(&e))?;
             let mut of_target: Vec<Vec<u32>> = vec![Vec::new(); targets.len()];
-            for ((start, ingest), row) in times(&batch).zip(0..) {
-                of_target[place(start, ingest)].push(row);
+            for ((start, ingest, anomalies), row) in times(&batch).zip(0..) {
+                of_target[place(start, ingest, anomalies)].push(row);
             }
             for (target, rows) in targets.iter_mut().zip(of_target).filter(|(_, rows)| !rows.is_empty()) {
                 let taken = if rows.len() == batch.num_rows() {

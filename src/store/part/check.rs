@@ -211,7 +211,7 @@ fn rows(file: &Bytes, entry: &PartEntry) -> Vec<Problem> {
 }
 
 /// The columns of [`Facts::COLUMNS`] of one row group, all of whose pages were decoded.
-fn read_group(
+pub(super) fn read_group(
     file: &Bytes,
     metadata: &ArrowReaderMetadata,
     group: usize,
@@ -241,13 +241,13 @@ fn read_group(
 }
 
 /// The values of promoted columns, counted: `present = promoted + residual` (storage.md 7.2).
-struct Promoted {
+pub(super) struct Promoted {
     /// Column, values that `wg.keys` claims, values found.
     columns: Vec<(String, u64, u64)>,
 }
 
 impl Promoted {
-    fn of(metadata: &ParquetMetaData) -> Self {
+    pub(super) fn of(metadata: &ParquetMetaData) -> Self {
         let keys = metadata_text(metadata, keys::METADATA_KEY).and_then(|text| serde_json::from_str::<Keys>(text).ok());
         let of_level = |level: Level| {
             let entries = keys.iter().flat_map(move |keys| keys.level(level)).filter(|key| key.promoted.is_some());

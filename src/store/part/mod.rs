@@ -25,6 +25,7 @@ mod objects;
 mod promote;
 mod read;
 mod reshape;
+mod read_back;
 mod split;
 mod sums;
 mod tally;
@@ -39,7 +40,7 @@ use tokio::sync::OnceCell;
 use ulid::Ulid;
 
 use super::index;
-use super::manifest::PartEntry;
+use super::manifest::{self, PartEntry};
 use crate::error::Class;
 
 pub use check::{Depth, Problem, check};
@@ -49,6 +50,7 @@ pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;
 pub use promote::Promotion;
 pub use read::Opened;
+pub use read_back::{MadeOf, Origin, origin, read_back};
 pub use sums::path_of as sum_path;
 pub use totals::Totals;
 pub use writer::Writer;
@@ -246,6 +248,50 @@ pub fn is_local(error: &object_store::Error) -> bool {
     )
 }
 
+/// What a second reading of a part says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reread {
+    /// It is the file that was written, and so is its `.sum`, by now.
+    Whole,
+    /// It is not, as half a sentence.
+    Damaged(String),
+}
+
+/// Reads the part `entry` again, all of it. A `.sum` that is damaged or gone beside a whole part is written anew.
+pub async fn reread(objects: &dyn ObjectStore, entry: &PartEntry) -> Result<Reread, Error> {
+    let missing = |error: &Error| matches!(error, Error::Objects { source: object_store::Error::NotFound { .. }, .. });
+    let file = match fetch(objects, &entry.path).await {
+        Err(error) if missing(&error) => return Ok(Reread::Damaged("the file is missing".to_owned())),
+        file => file?,
+    };
+    if file.len() as u64 != entry.bytes || manifest::hash(&file) != entry.file_xxh3 {
+        return Ok(Reread::Damaged("its bytes are not those that were written".to_owned()));
+    }
+    let path = sums::path_of(&entry.path);
+    match fetch(objects, &path).await {
+        Err(error) if !missing(&error) => return Err(error),
+        Ok(sum) if manifest::hash(&sum) == entry.sum_xxh3 => {}
+        _ => {
+            let sum = sums::of(&file);
+            if manifest::hash(&sum) != entry.sum_xxh3 {
+                return Ok(Reread::Damaged("its checksum file is not the one that was written".to_owned()));
+            }
+            let put = objects.put(&Path::from(path.as_str()), sum.into()).await;
+            put.map_err(|source| Error::Objects { path, source })?;
+        }
+    }
+    Ok(Reread::Whole)
+}
+
+/// Moves the file `path` to `quarantine/`; one that is not there is fine.
+pub async fn put_aside(objects: &dyn ObjectStore, path: &str) -> object_store::Result<()> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match objects.rename(&Path::from(path), &Path::from(format!("quarantine/{name}"))).await {
+        Err(object_store::Error::NotFound { .. }) => Ok(()),
+        moved => moved,
+    }
+}
+
 async fn fetch(objects: &dyn ObjectStore, path: &str) -> Result<Bytes, Error> {
     let got = async { objects.get(&Path::from(path)).await?.bytes().await }.await;
     got.map_err(|source| Error::Objects { path: path.to_owned(), source })
@@ -300,6 +346,20 @@ fn decode_footer(path: &str, footer: &[u8]) -> Result<ParquetMetaData, Error> {
 fn metadata_text<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
     let pairs = metadata.file_metadata().key_value_metadata().into_iter().flatten();
     pairs.filter(|kv| kv.key == key).find_map(|kv| kv.value.as_deref())
+}
+
+/// `wg.stats` of rows with the columns of a file.
+#[cfg(test)]
+pub fn stats_of(groups: &[arrow::array::RecordBatch]) -> serde_json::Value {
+    let mut facts = encode::Facts::default();
+    groups.iter().for_each(|group| facts.add(group));
+    facts.stats()
+}
+
+/// The `.sum` of `file`.
+#[cfg(test)]
+pub fn sum_of(file: &[u8]) -> Vec<u8> {
+    sums::of(file)
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 //! written or an error that names the part; a file that no live entry names cannot be read. Left to others: taking a
 //! damaged part out of the manifest.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -32,6 +32,8 @@ const STORE: &str = "PartStore";
 pub struct PartStore {
     objects: Arc<dyn ObjectStore>,
     known: Arc<RwLock<HashMap<String, Arc<Known>>>>,
+    /// Parts that a read found damaged.
+    suspects: Arc<Mutex<BTreeSet<String>>>,
 }
 
 #[derive(Debug)]
@@ -43,7 +45,7 @@ struct Known {
 impl PartStore {
     /// No parts yet; `objects` are rooted at the dataset's folder.
     pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects, known: Arc::default() }
+        Self { objects, known: Arc::default(), suspects: Arc::default() }
     }
 
     /// Makes a part readable; call it before the snapshot that names the part is published.
@@ -51,6 +53,27 @@ impl PartStore {
         let known = Known { entry: entry.clone(), sums: OnceCell::new() };
         let mut all = self.known.write().expect("no holder of this lock panics");
         all.entry(entry.path.clone()).or_insert_with(|| Arc::new(known));
+    }
+
+    /// The parts that are readable here: live ones, those on their way into the manifest, those on their way out.
+    pub fn names(&self) -> Vec<String> {
+        self.known.read().expect("no holder of this lock panics").keys().cloned().collect()
+    }
+
+    /// Checks every block of a part anew.
+    pub fn renew(&self, entry: &PartEntry) {
+        self.forget(&entry.path);
+        self.register(entry);
+    }
+
+    /// Marks a part as damaged until it is read again from its source (storage.md 12.3).
+    pub fn suspect(&self, path: &str) {
+        self.suspects.lock().expect("no holder of this lock panics").insert(path.to_owned());
+    }
+
+    /// Takes the parts that were marked.
+    pub fn take_suspects(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.suspects.lock().expect("no holder of this lock panics"))
     }
 
     /// Forgets a part that no snapshot holds any more.
@@ -139,7 +162,13 @@ impl ObjectStore for PartStore {
         };
         let bytes = match options.head {
             true => Bytes::new(),
-            false => self.read(&known, range.clone()).await.map_err(|e| generic(Box::new(e)))?,
+            false => {
+                let read = self.read(&known, range.clone()).await;
+                if let Err(Error::Corrupt { path, .. }) = &read {
+                    self.suspect(path);
+                }
+                read.map_err(|e| generic(Box::new(e)))?
+            }
         };
         let payload = GetResultPayload::Stream(stream::once(async { Ok(bytes) }).boxed());
         Ok(GetResult { payload, meta, range, attributes: Default::default() })

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::disk::{Disk, File};
 use crate::store::Error;
 use crate::store::metrics::Metrics;
+use crate::store::room::{self, Room};
 
 /// How often free space is measured, a failed preallocation repeated, and dirty files synced.
 const TICK: Duration = Duration::from_secs(1);
@@ -223,8 +224,8 @@ impl Shared {
     fn measure(&self) {
         let Ok(space) = self.disk.space(&self.dir) else { return };
         self.metrics.free_bytes.set(i64::try_from(space.free).unwrap_or(i64::MAX));
-        let min = self.min_free_bytes.unwrap_or_else(|| (1 << 30).max(space.total / 50));
-        let low = (space.free < min / 2)
+        let min = room::min_free_bytes(self.min_free_bytes, space);
+        let low = (Room::of(space, min) == Room::Full)
             .then(|| format!("{} bytes are free, less than half of retention.min_free_bytes ({min})", space.free));
         let mut state = self.lock();
         if low.is_some() != state.low_space.is_some() {

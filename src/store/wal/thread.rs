@@ -49,6 +49,8 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// `wal.group_commit_delay`
     pub group_commit_delay: Duration,
+    /// `retention.max_age`: an older start time is an outlier.
+    pub max_age: Option<Duration>,
 }
 
 /// The log thread's state.
@@ -171,7 +173,9 @@ impl LogThread {
         for pending in group {
             log_bytes += pending.log_bytes();
             let Pending { batches, lsn, ingest_us, identity, since, done, .. } = pending;
-            rows.extend(batches.into_iter().map(|batch| Arc::new(Rows::new(batch, ingest_us, lsn))));
+            rows.extend(
+                batches.into_iter().map(|batch| Arc::new(Rows::within(batch, ingest_us, lsn, self.limits.max_age))),
+            );
             answers.push((identity, ingest_us, since, lsn, done));
         }
         if !rows.is_empty() {

@@ -209,8 +209,9 @@ async fn stray_parts_go_home_and_outliers_to_the_hour_they_came_in() {
         for batch in rows_of_part(&bed.view(), part).await {
             let starts = batch.column_by_name("start_time").unwrap().as_primitive::<TimestampNanosecondType>();
             let ingests = batch.column_by_name("ingest_time").unwrap().as_primitive::<TimestampMicrosecondType>();
-            for (start, ingest) in starts.values().iter().zip(ingests.values()) {
-                assert_eq!(crate::store::shelf::hour_text(home_hour(*start, *ingest)), part.hour);
+            let anomalies = batch.column_by_name("anomalies").unwrap().as_primitive::<UInt16Type>();
+            for ((start, ingest), anomalies) in starts.values().iter().zip(ingests.values()).zip(anomalies.values()) {
+                assert_eq!(crate::store::shelf::hour_text(home_hour(*start, *ingest, *anomalies)), part.hour);
             }
         }
     }

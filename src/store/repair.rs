@@ -1,0 +1,82 @@
+//! Making a data folder whole again: `weavergen store repair` (storage.md 12.3, 12.4).
+//!
+//! Duty: name the parts anew where the manifest cannot be read, however much of it; write lost checksum files anew; take
+//! damaged parts out. Guarantee: no daemon works on the folder meanwhile; nothing is deleted: what is damaged goes to
+//! `quarantine/`; a second run finds nothing to do. Left to others: the log, which a start judges itself (`recover.rs`).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+
+use super::folder::Folder;
+use super::local::SyncedLocal;
+use super::lock::Lock;
+use super::manifest::{Delta, Manifest, Reason, Removal};
+use super::part::{self, Depth, Reread};
+use super::shelf::{manifest_error, parts_error};
+use super::{Error, part::Problem};
+use crate::clock::Clock;
+use crate::disk::Disk;
+
+/// Something that was wrong, and what was done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repaired {
+    /// The file, below the data folder.
+    pub file: String,
+    /// What was wrong with it.
+    pub problem: String,
+    /// What was done.
+    pub done: &'static str,
+    /// Spans that cannot be read any more.
+    pub lost_spans: u64,
+}
+
+/// Repairs the data folder `data_dir`; what was wrong comes back, in the order in which it was met.
+///
+/// Errors: [`Error::Locked`] while a daemon runs on it, [`Error::Folder`] if it is no data folder, [`Error::Io`] and
+/// [`Error::Parts`] if it cannot be read or written; what was repaired before stays repaired.
+pub async fn repair(data_dir: &Path, disk: &Disk, clock: &Clock) -> Result<Vec<Repaired>, Error> {
+    let folder = Folder::read(disk, data_dir)?;
+    let _lock = Lock::take(disk, data_dir)?;
+    let objects: Arc<dyn ObjectStore> = Arc::new(SyncedLocal::new(&folder.root, disk.clone(), clock.clone()));
+    let mut manifest = Manifest::rebuild(objects.clone()).await.map_err(|e| manifest_error(&e))?;
+    let aside = "put into quarantine/";
+    let mut repaired: Vec<Repaired> = Vec::new();
+    for file in manifest.unreadable() {
+        let (file, problem) = (file.path.clone(), file.problem.clone());
+        repaired.push(Repaired { file, problem, done: aside, lost_spans: 0 });
+    }
+    if let Some(recovery) = manifest.recovered() {
+        let done = "named the parts anew";
+        repaired.push(Repaired { file: "manifest/".to_owned(), problem: recovery.told.clone(), done, lost_spans: 0 });
+    }
+    let mut is_writer = !repaired.is_empty();
+    if is_writer {
+        manifest.claim(folder.node, clock).await.map_err(|e| manifest_error(&e))?;
+        manifest.checkpoint(clock).await.map_err(|e| manifest_error(&e))?;
+    }
+    for entry in manifest.parts().to_vec() {
+        let problems = part::check(objects.as_ref(), &entry, Depth::Deep).await;
+        let Some(Problem { file, what, .. }) = problems.into_iter().next() else { continue };
+        let (done, lost_spans) = match part::reread(objects.as_ref(), &entry).await.map_err(|e| parts_error(&e))? {
+            Reread::Whole if file != entry.path => ("written anew from the part", 0),
+            Reread::Whole => ("left: its bytes are those that were written; report it", 0),
+            Reread::Damaged(_) => {
+                let (path, reason) = (entry.path.clone(), Reason::Quarantined);
+                let remove = vec![Removal { path, reason, delete_after: clock.now_ns() }];
+                if !std::mem::replace(&mut is_writer, true) {
+                    manifest.claim(folder.node, clock).await.map_err(|e| manifest_error(&e))?;
+                }
+                let delta = Delta { remove, ..Delta::default() };
+                manifest.commit(delta, clock).await.map_err(|e| manifest_error(&e))?;
+                for path in [entry.path.clone(), part::sum_path(&entry.path)] {
+                    part::put_aside(objects.as_ref(), &path).await.map_err(|e| parts_error(&e))?;
+                }
+                (aside, entry.rows)
+            }
+        };
+        repaired.push(Repaired { file, problem: what, done, lost_spans });
+    }
+    Ok(repaired)
+}
