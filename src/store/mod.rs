@@ -123,7 +123,7 @@ struct Inner {
 }
 
 /// What the start found and how far it is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Status {
     /// Replay has ended.
     complete: Arc<AtomicBool>,

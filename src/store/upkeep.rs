@@ -4,6 +4,7 @@
 //! are, is logged, and comes again with back-off; after a takeover nothing is written any more. Left to others: each
 //! step.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -86,10 +87,18 @@ impl Upkeep {
             self.retain().await,
             self.sweep().await,
             self.shelf.checkpoint_if_due().await,
-            compact::step(self).await,
+            self.compact().await,
         ];
         self.indexes.rebuild_wanted(&self.shelf.reads(), || self.memtable.is_stopped()).await;
         done.into_iter().collect()
+    }
+
+    /// Merging writes before it frees: not where room is short (storage.md 12.2).
+    async fn compact(&self) -> Result<(), Error> {
+        match self.status.short_of_room.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => compact::step(self).await,
+        }
     }
 
     /// Shows readers the parts of `shown`, as one store of the snapshot: for a commit without a flush.

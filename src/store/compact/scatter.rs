@@ -59,7 +59,8 @@ pub async fn split(job: &Job, inputs: &[Opened], room: &Room<'_>, outputs: &mut 
     let mut counts: HashMap<i64, u64> = HashMap::new();
     for input in inputs {
         let groups = (0..input.entry.row_groups.len()).collect();
-        let mut stream = input.rows(groups, Some(&["start_time", "ingest_time", "anomalies"]), 8192).map_err(|e| part_error(&e))?;
+        let mut stream =
+            input.rows(groups, Some(&["start_time", "ingest_time", "anomalies"]), 8192).map_err(|e| part_error(&e))?;
         while let Some(batch) = stream.next().await.map_err(|e| part_error(&e))? {
             room.go_on()?;
             for (start, ingest, anomalies) in times(&batch) {

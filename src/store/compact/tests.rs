@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
-use arrow::datatypes::{Int32Type, TimestampMicrosecondType, TimestampNanosecondType};
+use arrow::datatypes::{Int32Type, TimestampMicrosecondType, TimestampNanosecondType, UInt16Type};
 use prometheus::Registry;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
@@ -15,6 +15,8 @@ use crate::clock::Clock;
 use crate::disk::Op;
 use crate::disk::faults::Faults;
 use crate::store::folder::Folder;
+use crate::store::index::Indexes;
+use crate::store::ledger::Ledger;
 use crate::store::memtable::Memtable;
 use crate::store::metrics::Metrics;
 use crate::store::part::Promotion;
@@ -52,8 +54,20 @@ impl Bed {
         shelf.claim().await.unwrap();
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let memtable = Arc::new(Memtable::new(1, Arc::default(), 1, metrics.clone()));
-        let compaction = Arc::new(Means { disk, tmp: folder.tmp(), share, state: State::default() });
-        let upkeep = Upkeep { shelf, memtable, metrics, compaction };
+        let indexes = Indexes::new(shelf.objects().clone(), 1 << 20, metrics.trace_index_bytes.clone());
+        let compaction = Arc::new(Means { disk: disk.clone(), tmp: folder.tmp(), share, state: State::default() });
+        let upkeep = Upkeep {
+            shelf,
+            memtable,
+            metrics,
+            indexes,
+            compaction,
+            status: Arc::default(),
+            ledger: Ledger::open(folder.ledger(), disk.clone(), clock.clone()).unwrap(),
+            disk,
+            folder: folder.clone(),
+            chores: Arc::default(),
+        };
         Self { _dir: dir, folder, faults, clock, upkeep, lsn: 0 }
     }
 

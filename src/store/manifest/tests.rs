@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
 use super::*;
-use crate::store::part::{self, PartSpec, WalRange};
+use crate::store::part::{self, ARRIVAL, PartSpec, Source, WalRange};
 use crate::store::{Config, samples};
 
 /// A store without a log: parts with rows, and the manifest that names them.
@@ -44,7 +44,8 @@ impl Bench {
         for (index, seed) in (0..).zip(seeds) {
             let of = u32::try_from(seeds.len()).unwrap();
             let wal = WalRange { node: self.node, epoch: self.manifest.epoch(), from, to, index, of };
-            let spec = PartSpec { ulid: self.clock.ulid(), level: 0, hour: "2023-11-14T22".to_owned(), wal };
+            let (ulid, hour, source) = (self.clock.ulid(), "2023-11-14T22".to_owned(), Source::Log(wal));
+            let spec = PartSpec { ulid, level: 0, hour, stray: false, sort: ARRIVAL, source };
             let rows = samples::batch(*seed, 3).with_ingest_time(i64::try_from(*seed).unwrap());
             let encoded = part::encode(&[rows], &spec, &Config::at("unused")).unwrap();
             entries.push(part::put(self.objects.as_ref(), &encoded).await.unwrap());

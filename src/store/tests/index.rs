@@ -34,7 +34,7 @@ async fn a_flushed_part_has_an_index_that_tells_it_from_the_others() {
         assert_eq!(groups, (1..=3).map(|part| usize::from(part == seed)).collect::<Vec<_>>());
     }
     assert!(store.inner.metrics.trace_index_bytes.get() > 0);
-    let report = verify::verify(dir.path(), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
+    let report = verify::verify(&config(dir.path()), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
@@ -54,7 +54,7 @@ async fn a_deleted_or_damaged_index_is_told_of_and_made_again_after_the_first_lo
     let mut damaged = written[1].clone();
     damaged[20] ^= 4;
     std::fs::write(&files[1], damaged).unwrap();
-    let report = verify::verify(dir.path(), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
+    let report = verify::verify(&config(dir.path()), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
     let told: Vec<_> = report.findings.iter().map(|f| f.problem.as_str()).collect();
     assert_eq!(told, ["the file is missing", "a block does not have its checksum"]);
     assert!(report.is_whole(), "no row is lost with an index");

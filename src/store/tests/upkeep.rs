@@ -74,7 +74,7 @@ async fn a_removal_that_a_crash_left_open_is_ended_by_the_next_process() {
     assert_eq!(is_there(dir.path(), &part), [true; 2]);
     upkeep(&store).sweep_removed(later_ns).await.unwrap();
     assert_eq!((is_there(dir.path(), &part), is_there(dir.path(), &kept)), ([false; 2], [true; 2]));
-    let report = verify::verify(dir.path(), &Disk::Os, &clock(), verify::Depth::Deep).await.unwrap();
+    let report = verify::verify(&config(dir.path()), &Disk::Os, &clock(), verify::Depth::Deep).await.unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
@@ -221,10 +221,10 @@ async fn a_manifest_that_cannot_be_read_is_told_and_mended_and_loses_no_row() {
         copy(dir.path(), crashed.path());
         let file = format!("manifest/{version:020}.json");
         overwrite(crashed.path(), &file, flip_near_the_end);
-        let reader = offline::open_with(crashed.path(), Disk::Os, clock(), decode()).await.unwrap();
+        let reader = offline::open_with(&config(crashed.path()), Disk::Os, clock(), decode()).await.unwrap();
         assert_eq!(ids(&reader).await, all, "version {version}: read only");
         assert!(crashed.path().join(&file).exists());
-        let report = verify::verify(crashed.path(), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
+        let report = verify::verify(&config(crashed.path()), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
         assert_eq!(report.findings[0].file, file, "{:?}", report.findings);
         let store = open_at(crashed.path()).await;
         assert_eq!(ids(&store.reader()).await, all, "version {version}");
