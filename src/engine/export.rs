@@ -107,7 +107,7 @@ pub async fn run(engine: &Engine, deliver: Deliver, stop: CancellationToken) -> 
     let mut commits = engine.subscribe();
     let mut spans = Spans::after(engine.store(), engine.store().cursor(CURSOR)?.unwrap_or(0))?;
     loop {
-        while let Some((request, last_seq)) = spans.next()? {
+        while let Some((request, last_seq)) = spans.next_commit()? {
             if request.spans.is_empty() {
                 // nothing to send twice: not worth a write
                 continue;
@@ -161,7 +161,7 @@ impl Spans {
     /// The next commit, and the number of its last event; `None` until there is another.
     ///
     /// Errors: the file cannot be read.
-    pub fn next(&mut self) -> Result<Option<(Request, u64)>, Error> {
+    pub fn next_commit(&mut self) -> Result<Option<(Request, u64)>, Error> {
         let commit = self.commit()?;
         let (Some(first_seq), Some(last_seq)) = (commit.first().map(|e| e.seq), commit.last().map(|e| e.seq)) else {
             return Ok(None);

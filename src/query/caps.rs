@@ -45,7 +45,11 @@ impl AnalyzerRule for Caps {
 }
 
 fn capped_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let schema = merge_schema(&plan.inputs());
+    // A scan's filters are over its own columns.
+    let schema = match plan.inputs().as_slice() {
+        [] => plan.schema().as_ref().clone(),
+        inputs => merge_schema(inputs),
+    };
     let names = NamePreserver::new(&plan);
     plan.map_expressions(|expr| {
         let name = names.save(&expr);

@@ -215,16 +215,19 @@ async fn what_an_aggregate_gathers_is_capped_in_each_group() {
         (format!("SELECT array_agg(n) FROM {many}"), "`array_agg` would gather more than 100000 elements in a group"),
         (format!("SELECT name, array_agg(n) FROM {many} GROUP BY name"), "`array_agg` would gather more than 100000"),
         (format!("SELECT array_agg(n ORDER BY n DESC) FROM {many}"), "`array_agg` would gather more than 100000"),
-        (format!("SELECT string_agg(name, ',' ORDER BY n) FROM {many}"), "`string_agg` would gather more than 100000 elements"),
         (
-            "SELECT array_agg(repeat(name, 500000 + span_id_ - span_id_ + n)) FROM (SELECT name, duration_ns AS span_id_, \
+            format!("SELECT string_agg(name, ',' ORDER BY n) FROM {many}"),
+            "`string_agg` would gather more than 100000 elements",
+        ),
+        (
+            "SELECT array_agg(repeat(name, 100000 + n)) FROM (SELECT name, \
              unnest(range(duration_ns - duration_ns + 20)) AS n FROM spans)"
                 .to_owned(),
             "`array_agg` would gather more than 16777216 bytes in a group",
         ),
         (
-            "SELECT array_agg(DISTINCT repeat(name, 500000 + n)) FROM (SELECT name, \
-             unnest(range(duration_ns - duration_ns + 20)) AS n FROM spans)"
+            "SELECT array_agg(DISTINCT repeat(hex(span_id), 3700 + n)) FROM (SELECT span_id, \
+             unnest(range(duration_ns - duration_ns + 100)) AS n FROM spans)"
                 .to_owned(),
             "`array_agg` would gather more than 16777216 bytes in a group",
         ),
