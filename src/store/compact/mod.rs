@@ -34,7 +34,7 @@ pub use state::State;
 use work::{Outputs, Room, part_error};
 
 use super::manifest::{Delta, PartEntry, Reason, Removal};
-use super::part::{self, Opened, PartStore, Totals};
+use super::part::{Opened, PartStore, Totals};
 use super::shelf::Shown;
 use super::upkeep::Upkeep;
 use super::{Config, Error};

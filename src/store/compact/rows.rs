@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use arrow::array::{Array, AsArray as _, DictionaryArray, FixedSizeBinaryArray, RecordBatch};
+use arrow::array::{AsArray as _, DictionaryArray, FixedSizeBinaryArray, RecordBatch};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType, TimestampNanosecondType};
 
@@ -79,11 +79,6 @@ impl Block {
             span: self.spans.value(row),
             ingest: self.ingests[row],
         }
-    }
-
-    /// Store position of a row, µs.
-    pub fn ingest(&self, row: usize) -> i64 {
-        self.ingests[row]
     }
 
     /// Memory that a row holds, on average.

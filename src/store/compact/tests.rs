@@ -19,7 +19,7 @@ use crate::store::index::Indexes;
 use crate::store::ledger::Ledger;
 use crate::store::memtable::Memtable;
 use crate::store::metrics::Metrics;
-use crate::store::part::Promotion;
+use crate::store::part::{self, Promotion};
 use crate::store::samples::{self, NOW_NS};
 use crate::store::shelf::Shelf;
 use crate::store::snapshot::{Reader, View};
