@@ -23,6 +23,9 @@ use super::{Config, Error, Lsn, PartSet};
 use crate::clock::Clock;
 use crate::disk::Disk;
 
+/// Path → bytes of a part, and whether somebody holds it.
+type Left = HashMap<String, (u64, Weak<Part>)>;
+
 /// The parts and the manifest; cheap to clone, all clones are one writer.
 #[derive(Clone, Debug)]
 pub struct Shelf {
@@ -33,7 +36,7 @@ pub struct Shelf {
     shown: Arc<ArcSwap<Shown>>,
     place: Objects,
     /// Parts that left since the start, by path: a snapshot may still hold them.
-    left: Arc<std::sync::Mutex<HashMap<String, (u64, Weak<Part>)>>>,
+    left: Arc<std::sync::Mutex<Left>>,
     objects: Arc<dyn ObjectStore>,
     reads: PartStore,
     node: Ulid,

@@ -231,7 +231,7 @@ async fn a_lost_compaction_is_found_after_its_inputs_were_deleted_and_after_its_
     bench.damage(&path_of(4)).await;
     assert_eq!(told(&bench.load().await), right);
     // The output becomes an input of a readable version, and is still there.
-    let again = bench.compact(&[made.clone()]).await;
+    let again = bench.compact(std::slice::from_ref(&made)).await;
     let right = told(&bench.manifest);
     assert!(right.0.contains(&again));
     assert_eq!(told(&bench.load().await), right);

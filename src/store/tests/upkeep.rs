@@ -115,7 +115,7 @@ fn overwrite(dir: &Path, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// In line 2 of a delta.
-fn flip_near_the_end(bytes: &mut Vec<u8>) {
+fn flip_near_the_end(bytes: &mut [u8]) {
     let at = bytes.len() - 30;
     bytes[at] ^= 1;
 }
@@ -220,8 +220,13 @@ async fn a_manifest_that_cannot_be_read_is_told_and_mended_and_loses_no_row() {
         let crashed = tempfile::tempdir().unwrap();
         copy(dir.path(), crashed.path());
         let file = format!("manifest/{version:020}.json");
+<<<<<<< ours
         overwrite(crashed.path(), &file, flip_near_the_end);
         let reader = offline::open_with(&config(crashed.path()), Disk::Os, clock(), decode()).await.unwrap();
+=======
+        overwrite(crashed.path(), &file, |bytes| flip_near_the_end(bytes));
+        let reader = offline::open_with(crashed.path(), Disk::Os, clock(), decode()).await.unwrap();
+>>>>>>> theirs
         assert_eq!(ids(&reader).await, all, "version {version}: read only");
         assert!(crashed.path().join(&file).exists());
         let report = verify::verify(&config(crashed.path()), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
@@ -247,7 +252,7 @@ async fn repair_names_parts_anew_puts_damage_aside_and_finds_nothing_the_second_
     let locked = repair::repair(dir.path(), &Disk::Os, &clock()).await.unwrap_err();
     assert!(matches!(locked, Error::Locked { .. }), "{locked}");
     store.close().await.unwrap();
-    overwrite(dir.path(), "manifest/00000000000000000003.json", flip_near_the_end);
+    overwrite(dir.path(), "manifest/00000000000000000003.json", |bytes| flip_near_the_end(bytes));
     overwrite(dir.path(), &first, |bytes| bytes[100] ^= 1);
     overwrite(dir.path(), &sum_of_third, |bytes| bytes.clear());
     let repaired = repair::repair(dir.path(), &Disk::Os, &clock()).await.unwrap();
