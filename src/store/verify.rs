@@ -13,7 +13,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::folder::Folder;
-use super::manifest::{self, Manifest, PartEntry};
+use super::manifest::{self, Manifest};
 pub use super::part::Depth;
 use super::part::{self, Problem};
 use super::place::Objects;

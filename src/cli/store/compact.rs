@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::cli::output::{self, Output};
 use crate::cli::sql::Failure;
-use crate::cli::sql::ask::Target;
+use crate::cli::sql::ask::{Daemon, Target};
 use crate::clock::Clock;
 
 const COLUMNS: [&str; 5] = ["added", "removed", "parts", "manifest_version", "elapsed_ms"];
@@ -26,22 +26,17 @@ pub struct Args {
     /// Format of the answer: box on a terminal, else ndjson
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
     pub output: Option<Output>,
-    /// Address of the daemon's API, e.g. http://localhost:8080; without it, the local daemon
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    pub url: Option<String>,
-    /// Data folder whose daemon is meant
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// File with the token to send, where the daemon wants one
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: Daemon,
 }
 
 /// Runs the command. Errors: 2 no such hour, 69 no daemon, or it cannot compact.
 pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<(), Failure> {
-    let output = super::chosen(args.output);
-    let folder = args.data.unwrap_or(data_folder);
-    if args.url.is_none() && !folder.join("run.json").exists() {
+    let output = Output::chosen(args.output);
+    let Daemon { url, data, token_file } = args.daemon;
+    let folder = data.unwrap_or(data_folder);
+    if url.is_none() && !folder.join("run.json").exists() {
         return Err(Failure::Daemon(format!(
             "no daemon runs on {}: start `weavergen`, which compacts hours by itself ten minutes after their end; --url \
              names another daemon",
@@ -52,7 +47,7 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<(), F
         Some(hour) => format!("/api/v1/store/compact?hour={}", query_text(hour)),
         None => "/api/v1/store/compact".to_owned(),
     };
-    let answer = Target::of(args.url, args.token_file, &folder)?.call(&path).await?;
+    let answer = Target::of(url, token_file, &folder)?.call(&path).await?;
     let fields = COLUMNS.map(|name| Field::new(name, DataType::UInt64, true));
     let columns = COLUMNS.map(|name| -> ArrayRef {
         Arc::new(UInt64Array::from(vec![answer.get(name).and_then(serde_json::Value::as_u64)]))

@@ -30,7 +30,7 @@ pub struct Args {
 
 /// Runs the command. Errors: 69 a daemon runs on the folder, 74 it is none, or cannot be read or written.
 pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<Exit, Failure> {
-    let output = super::chosen(args.output);
+    let output = Output::chosen(args.output);
     let folder = args.data.unwrap_or(data_folder);
     let repaired = repair(&folder, &Disk::Os, &clock).await.map_err(|error| match error {
         crate::store::Error::Locked { .. } => Failure::Daemon(error.to_string()),

@@ -220,13 +220,8 @@ async fn a_manifest_that_cannot_be_read_is_told_and_mended_and_loses_no_row() {
         let crashed = tempfile::tempdir().unwrap();
         copy(dir.path(), crashed.path());
         let file = format!("manifest/{version:020}.json");
-<<<<<<< ours
-        overwrite(crashed.path(), &file, flip_near_the_end);
-        let reader = offline::open_with(&config(crashed.path()), Disk::Os, clock(), decode()).await.unwrap();
-=======
         overwrite(crashed.path(), &file, |bytes| flip_near_the_end(bytes));
-        let reader = offline::open_with(crashed.path(), Disk::Os, clock(), decode()).await.unwrap();
->>>>>>> theirs
+        let reader = offline::open_with(&config(crashed.path()), Disk::Os, clock(), decode()).await.unwrap();
         assert_eq!(ids(&reader).await, all, "version {version}: read only");
         assert!(crashed.path().join(&file).exists());
         let report = verify::verify(&config(crashed.path()), &Disk::Os, &clock(), verify::Depth::Quick).await.unwrap();
