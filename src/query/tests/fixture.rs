@@ -281,12 +281,12 @@ impl Fill {
         writer.close().unwrap();
         let ulid = ulid::Ulid::from_string(&format!("{:026}", self.parts.len())).unwrap();
         let path = format!("spans/date=2023-11-14/hour=22/{ulid}.parquet");
-        let mut traces = TraceFacts::new(ulid);
+        let mut traces = TraceFacts::default();
         for (group, from) in (0..rows.num_rows()).step_by(group_rows).enumerate() {
             traces.add(group, &rows.slice(from, group_rows.min(rows.num_rows() - from)));
         }
         let index = index::path_of(&path);
-        self.objects.put(&Path::from(index.as_str()), traces.finish().into()).await.unwrap();
+        self.objects.put(&Path::from(index.as_str()), traces.finish(ulid).into()).await.unwrap();
         let size = bytes.len() as u64;
         let footer = u32::from_le_bytes(bytes[bytes.len() - 8..bytes.len() - 4].try_into().unwrap());
         self.objects.put(&Path::from(path.clone()), bytes.into()).await.unwrap();

@@ -11,8 +11,6 @@ use super::block::BLOCK_BYTES;
 use super::{Damage, Key};
 use crate::store::manifest::PartEntry;
 
-/// ULID, rows, entries, offset, row groups, blocks.
-const FIXED_BYTES: usize = 16 + 8 + 8 + 8 + 4 + 4;
 /// Length, checksum, magic.
 pub(super) const TRAILER_BYTES: usize = 4 + 8 + 8;
 const MAGIC: &[u8; 8] = b"WGTIX001";

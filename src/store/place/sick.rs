@@ -98,7 +98,7 @@ impl Sick {
                 (false, false) => Fate::Well,
             };
             state.failed += u64::from(fate != Fate::Well);
-            let arrives = state.ill == 0 || state.chance.next_u64() % 3 == 0;
+            let arrives = state.ill == 0 || state.chance.next_u64().is_multiple_of(3);
             let late = if arrives { std::mem::take(&mut state.late) } else { Vec::new() };
             (fate, if state.ill > 0 { state.chance.next_u64() % 3 } else { 0 }, late)
         };

@@ -70,7 +70,7 @@ async fn every_way_to_grow_a_text_or_an_array_is_refused_at_its_cap() {
     // What is constant would be folded first.
     let (half, whole) = ("range(duration_ns + 59000)", "generate_series(1, duration_ns + 99000)");
     for (sql, told) in [
-        (format!("replace(repeat(name, 1000), 'o', repeat(name, 1000))"), "`replace` would make a text of"),
+        ("replace(repeat(name, 1000), 'o', repeat(name, 1000))".to_owned(), "`replace` would make a text of"),
         (format!("replace({big}, 'o', 'oo')"), "`replace` would make a text of 1572864 bytes"),
         (format!("replace({big}, '', 'x')"), "`replace` would make a text of"),
         (format!("translate({big}, 'o', 'é')"), "`translate` would make a text of 1572864 bytes"),
@@ -84,7 +84,7 @@ async fn every_way_to_grow_a_text_or_an_array_is_refused_at_its_cap() {
         (format!("encode({big}, 'base64')"), "`encode` would make a text of 1398104 bytes"),
         (format!("regexp_replace({big}, 'o', 'xyz', 'g')"), "`regexp_replace` would make a text of 2621440 bytes"),
         (format!("regexp_replace({big}, '(.*)', '\\1\\1')"), "`regexp_replace` would make a text of"),
-        (format!("to_char(start_time, repeat('%c', 100000))"), "`to_char` would make a text of"),
+        ("to_char(start_time, repeat('%c', 100000))".to_owned(), "`to_char` would make a text of"),
         (format!("array_to_string(array_repeat(name, 1000), {big})"), "`array_to_string` would make a text of"),
         (format!("make_array({half}, {half})"), "`make_array` would make an array of 120000 elements"),
         (format!("array_concat({half}, {half})"), "`array_concat` would make an array of"),
