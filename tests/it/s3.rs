@@ -247,7 +247,7 @@ fn a_bucket_that_is_absent_denied_or_unreachable_is_told_with_the_next_move_and_
     assert!(code == 69 && err.contains("s3://spans/prod cannot be reached"), "{code} {err}");
     let Some(strict) = Server::moto(&[("INITIAL_NO_AUTH_ACTION_COUNT", "1")]) else { return };
     let (code, err) = refused(&data, &strict.flags(BUCKET));
-    assert!(code == 78 && err.contains("access is denied") && err.contains("access_key_id"), "{code} {err}");
+    assert!(code == 78 && err.contains("access is denied") && err.contains("AWS_ACCESS_KEY_ID"), "{code} {err}");
     assert!(!err.contains("testsecret1"), "{err}");
     // The folder belongs to none of them.
     let running = daemon(&data, &[]);

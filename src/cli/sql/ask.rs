@@ -17,6 +17,7 @@ use crate::query::{self, Code, Position};
 
 /// Which daemon is asked.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[group(skip)]
 pub struct Daemon {
     /// Address of the daemon's API, e.g. http://localhost:8080; without it, the local daemon
     #[arg(long, value_name = "URL", conflicts_with = "data")]
@@ -45,6 +46,8 @@ impl Daemon {
 
 /// Who answers: a daemon, or a data folder that is read here.
 #[derive(Clone, Debug, Default, clap::Args)]
+// its group would bear the name of a struct that flattens it
+#[group(skip)]
 pub struct Source {
     /// Address of the daemon's API, e.g. http://localhost:8080; without it, the local daemon
     #[arg(long, value_name = "URL", conflicts_with = "data")]

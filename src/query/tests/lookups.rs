@@ -142,8 +142,9 @@ async fn a_lookup_opens_the_parts_that_hold_the_trace_and_decodes_its_rows_only(
         let sql = format!("SELECT * FROM spans WHERE trace_id = {}", id(trace));
         let plan = explain(&view, &sql).await;
         assert!(plan.contains(&format!("TraceLookupExec: traces=1, parts=1 of 3, {left}")), "{plan}");
-        assert_eq!(plan.matches(".parquet").count(), 1, "{plan}");
-        assert!(plan.contains("files_opened=1"), "{plan}");
+        // A long file may be named once for each range of its bytes.
+        let named = view.parts.parts.iter().map(|part| plan.contains(&part.entry.path)).collect::<Vec<_>>();
+        assert_eq!(named, [500, 501, 502].map(|of| of == trace), "{plan}");
         let scan = plan.lines().find(|line| line.contains("DataSourceExec")).unwrap();
         // The decoder looks for the id: all else of the zone is not made into rows.
         assert!(scan.contains("output_rows=1,"), "{scan}");

@@ -13,7 +13,8 @@ use arrow::util::display::array_value_to_string;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::span::schema::{self, attr_type};
+use crate::span::schema::{self, anomaly, attr_type};
+use crate::store::outlier::is_outlier;
 
 const KEYS: [&str; 9] = [
     "app.user",
@@ -34,9 +35,21 @@ pub fn varied(seed: u64, starts: &[i64], ingest_us: i64) -> RecordBatch {
     let columns = plain.schema_ref().fields().iter().zip(plain.columns());
     let columns = columns.map(|(field, column)| match field.name().as_str() {
         "start_time" | "ingest_time" | "parent_service" => column.clone(),
+        "anomalies" => anomalies(&mut chance, starts, ingest_us),
         _ => of_type(&mut chance, field.name(), field.data_type(), starts.len(), field.is_nullable()),
     });
     RecordBatch::try_new(schema::stored().clone(), columns.collect()).unwrap()
+}
+
+/// Any bits, but outliers are marked, and only they.
+fn anomalies(chance: &mut ChaCha8Rng, starts: &[i64], ingest_us: i64) -> ArrayRef {
+    let mark = |start: &i64| match is_outlier(*start, ingest_us, None) {
+        true => anomaly::TIME_OUTLIER,
+        false => 0,
+    };
+    let bits: Vec<u16> =
+        starts.iter().map(|start| (chance.next_u64() as u16) & !anomaly::TIME_OUTLIER | mark(start)).collect();
+    Arc::new(UInt16Array::from(bits))
 }
 
 fn pick(chance: &mut ChaCha8Rng, below: usize) -> usize {

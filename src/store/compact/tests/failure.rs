@@ -64,8 +64,8 @@ async fn a_failure_waits_before_it_is_tried_again() {
 async fn between_put_and_commit_only_orphans_are_left_and_the_commit_is_tried_again() {
     let mut bed = Bed::new().await;
     let rows = three(&mut bed).await;
-    // Part, checksums, manifest.
-    bed.faults.arm(Op::Link, 2, 1, EIO);
+    // Part, checksums, index, manifest.
+    bed.faults.arm(Op::Link, 3, 1, EIO);
     bed.step().await;
     assert_eq!((bed.levels(), bed.files()), (vec![0; 3], 4), "the output is there, nothing names it");
     let crashed = after_restart(&bed).await;
