@@ -276,7 +276,9 @@ fn sql_that_makes_much_of_little_ends_in_its_error_and_takes_little_memory() {
     // 9000 rows: more than a batch of the engine.
     let answer = post(&victim.traces(), &[PROTOBUF], request(1, 9000, 1).encode_to_vec());
     assert_eq!(answer.status, 200, "{}", answer.text);
-    assert_eq!(victim.daemon.rows("SELECT count(*) FROM spans")[0][0], 9000);
+    // The daemon's own spans tell of its statements.
+    let count = "SELECT count(*) FROM spans WHERE service_name <> 'weavergen'";
+    assert_eq!(victim.daemon.rows(count)[0][0], 9000);
     // Each level has a name of its own: the engine takes equal levels for one.
     let doubled = |of: &str, twice: &str| {
         (0..21).fold(format!("SELECT {of} AS x0 FROM spans"), |sql, level| {
@@ -321,7 +323,7 @@ fn sql_that_makes_much_of_little_ends_in_its_error_and_takes_little_memory() {
         let grown = peak(&victim.daemon) - before;
         assert!(grown < 384 << 20, "{shown}: the process grew by {} MiB", grown >> 20);
     }
-    assert_eq!(victim.daemon.rows("SELECT count(*) FROM spans")[0][0], 9000);
+    assert_eq!(victim.daemon.rows(count)[0][0], 9000);
     assert_eq!(victim.daemon.stop(), 0);
 }
 
