@@ -44,7 +44,7 @@ impl Upkeep {
             if self.memtable.is_stopped() {
                 return Ok(());
             }
-            let [file, sum, index] = files_of(&removal.path);
+            let [file, sum, index] = part::files_of(&removal.path);
             // The part first: what names it goes last.
             match removal.reason {
                 Reason::Quarantined => {
@@ -59,6 +59,7 @@ impl Upkeep {
                 }
             }
             delete(objects, &index).await?;
+            self.indexes.forget(&removal.path);
             self.shelf.forget(&removal.path).await;
         }
         Ok(())
@@ -74,11 +75,11 @@ impl Upkeep {
         // After the listing: what was named meanwhile is known here.
         // What another writer has named since would look like nobody's: then its sweep does it.
         let Some(named) = self.shelf.named().await? else { return Ok(()) };
-        let named: HashSet<Ulid> = named.iter().filter_map(|path| ulid_of(path)).collect();
+        let named: HashSet<Ulid> = named.iter().filter_map(|path| part::ulid_of(path)).collect();
         let in_hand = self.shelf.part_store().names();
-        let in_hand: HashSet<Ulid> = in_hand.iter().filter_map(|path| ulid_of(path)).collect();
+        let in_hand: HashSet<Ulid> = in_hand.iter().filter_map(|path| part::ulid_of(path)).collect();
         for path in files {
-            let Some(ulid) = ulid_of(&path) else { continue };
+            let Some(ulid) = part::ulid_of(&path) else { continue };
             if named.contains(&ulid) || in_hand.contains(&ulid) || !is_old(ulid, now_ns) {
                 continue;
             }
@@ -97,19 +98,6 @@ impl Upkeep {
 fn is_old(ulid: Ulid, now_ns: i64) -> bool {
     let now_ms = u64::try_from(now_ns / 1_000_000).unwrap_or(0);
     ulid.timestamp_ms().saturating_add(AGE_MS) < now_ms
-}
-
-/// The part, its checksum file, its trace index.
-fn files_of(part: &str) -> [String; 3] {
-    let name = part.strip_prefix("spans/").unwrap_or(part);
-    let index = format!("index/trace/{}.tix", name.strip_suffix(".parquet").unwrap_or(name));
-    [part.to_owned(), part::sum_path(part), index]
-}
-
-/// The part that a file belongs to; `None` for files that belong to none.
-fn ulid_of(path: &str) -> Option<Ulid> {
-    let (stem, _) = path.rsplit('/').next()?.split_once('.')?;
-    Ulid::from_string(stem).ok()
 }
 
 /// `false`: it was not there.

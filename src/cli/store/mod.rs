@@ -10,13 +10,19 @@ pub mod repair;
 pub mod stats;
 pub mod verify;
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema};
 
 use clap::Subcommand;
 
 use super::exit::Exit;
-use super::output::Output;
+use super::output::{self, Output};
 use super::sources::Offline;
+use super::sql::ask::{Daemon, Target};
 use super::sql::{self, Failure};
 use crate::clock::Clock;
 
@@ -96,4 +102,35 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<Exit,
         Err(Failure::Pipe) => Ok(Exit::Good),
         ran => ran,
     }
+}
+
+/// Has the daemon do `path` and takes the numbers `columns` of its answer as one row.
+///
+/// `offline` is the next move where no daemon runs on the folder. Errors: 69 no daemon, or it cannot do it.
+async fn order(
+    daemon: Daemon,
+    data_folder: PathBuf,
+    path: &str,
+    columns: &[&str],
+    offline: &str,
+) -> Result<RecordBatch, Failure> {
+    let Daemon { url, data, token_file } = daemon;
+    let folder = data.unwrap_or(data_folder);
+    if url.is_none() && !folder.join("run.json").exists() {
+        return Err(Failure::Daemon(format!(
+            "no daemon runs on {}: {offline}; --url names another daemon",
+            folder.display()
+        )));
+    }
+    let answer = Target::of(url, token_file, &folder)?.call(path).await?;
+    let fields: Vec<_> = columns.iter().map(|name| Field::new(*name, DataType::UInt64, true)).collect();
+    let number = |name: &&str| answer.get(*name).and_then(serde_json::Value::as_u64);
+    let columns = columns.iter().map(|name| -> ArrayRef { Arc::new(UInt64Array::from(vec![number(name)])) }).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("the arrays are those of the schema"))
+}
+
+/// Writes one row to standard output.
+fn write(row: &RecordBatch, output: Option<Output>, clock: &Clock) -> Result<(), Failure> {
+    let output = Output::chosen(output);
+    output::write(output, &row.schema(), std::slice::from_ref(row), clock, &mut io::BufWriter::new(io::stdout()))
 }

@@ -33,15 +33,13 @@ use state::Open;
 pub use state::State;
 use work::{Outputs, Room, part_error};
 
-use super::manifest::{Delta, PartEntry, Reason, Removal};
+use super::Error;
+use super::manifest::{DELETE_GRACE_NS, Delta, PartEntry, Reason, Removal};
 use super::part::{Opened, PartStore, Totals};
+use super::room::min_free_bytes;
 use super::shelf::Shown;
 use super::upkeep::Upkeep;
-use super::{Config, Error};
 use crate::disk::Disk;
-
-/// How long the files of inputs stay, for readers outside of this process.
-const DELETE_GRACE_NS: i64 = 600 * 1_000_000_000;
 
 /// What compaction has besides the parts.
 #[derive(Debug)]
@@ -136,13 +134,9 @@ fn failed(upkeep: &Upkeep, job: &Job, error: Error, now_ns: i64) {
 fn short_of_space(upkeep: &Upkeep, job: &Job) -> Option<String> {
     let means = &upkeep.compaction;
     let space = means.disk.space(&means.tmp).ok()?;
-    let least = min_free_bytes(upkeep.shelf.config(), space.total);
+    let least = min_free_bytes(upkeep.shelf.config().min_free_bytes, space);
     let needs = least.saturating_add(job.inputs.iter().map(|part| part.bytes).sum());
     (space.free < needs).then(|| format!("compaction of {} needs {needs} free bytes, {} are", job.hour, space.free))
-}
-
-fn min_free_bytes(config: &Config, total: u64) -> u64 {
-    config.min_free_bytes.unwrap_or_else(|| (1 << 30).max(total / 50))
 }
 
 /// One job from its inputs to the published snapshot; `false` if the commit is not settled.

@@ -14,6 +14,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::disk::Op;
 use crate::disk::faults::Faults;
+use crate::store::Config;
 use crate::store::folder::Folder;
 use crate::store::index::Indexes;
 use crate::store::ledger::Ledger;

@@ -93,7 +93,7 @@ impl Outputs {
     pub fn of(job: &Job, of: u32) -> Self {
         let first = job.inputs.iter().map(|part| part.lsn[0]).min().unwrap_or(0);
         let last = job.inputs.iter().map(|part| part.lsn[1]).max().unwrap_or(0);
-        let ulids = job.inputs.iter().map(|part| ulid_text(&part.path)).collect();
+        let ulids = job.inputs.iter().filter_map(|entry| part::ulid_of(&entry.path)).collect();
         let inputs = Inputs { ulids, lsn: [first, last], index: 0, of };
         Self { inputs, put: Vec::new(), totals: Totals::default() }
     }
@@ -122,7 +122,7 @@ impl Outputs {
     /// Deletes what was put; what cannot be deleted is left to the sweep.
     pub async fn discard(&mut self, room: &Room<'_>) {
         for entry in self.put.drain(..) {
-            for path in [entry.path.clone(), part::sum_path(&entry.path)] {
+            for path in part::files_of(&entry.path) {
                 match room.objects.delete(&path.as_str().into()).await {
                     Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                     Err(error) => tracing::warn!(path, %error, "an output of a failed compaction stays for the sweep"),
@@ -144,11 +144,6 @@ pub struct Like<'a> {
     pub stray: bool,
     /// Sort rule of `wg.format`.
     pub sort: &'static str,
-}
-
-fn ulid_text(path: &str) -> String {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name.strip_suffix(".parquet").unwrap_or(name).to_owned()
 }
 
 /// Parts speak for themselves: the message names the part.

@@ -28,7 +28,7 @@ use ulid::Ulid;
 
 use super::{Delta, Error, Head, Manifest, PartEntry, Reason, Removal};
 use crate::store::Lsn;
-use crate::store::part::{self, MadeOf, Origin, WalRange};
+use crate::store::part::{self, Inputs, Source, WalRange};
 
 const SPANS: &str = "spans";
 /// Footers read at once.
@@ -106,33 +106,34 @@ pub(super) async fn recover(manifest: &Manifest, gap: &Gap) -> Result<Recovery, 
     let files = list(objects).await?;
     let is_named = |path: &String| manifest.live.contains(path) || gap.named.contains(path);
     let strange: Vec<String> = files.iter().filter(|path| !is_named(path)).cloned().collect();
-    let origins = stream::iter(strange.clone()).map(|path| async move {
-        match part::origin(objects.as_ref(), &path).await {
-            Ok(origin) => Ok(Some((path, origin))),
+    let sources = stream::iter(strange.clone()).map(|path| async move {
+        match part::source(objects.as_ref(), &path).await {
+            Ok(source) => Ok(Some((path, source))),
             Err(part::Error::Objects { path, source }) => Err(Error::Objects { path, source }),
             // Half written or damaged: no set is complete with it.
             Err(_) => Ok(None),
         }
     });
-    let origins: Vec<Option<(String, Origin)>> = origins.buffered(AT_ONCE).try_collect().await?;
+    let sources: Vec<Option<(String, Source)>> = sources.buffered(AT_ONCE).try_collect().await?;
     // One node writes a store. A head does not vouch for its node: it has no hash of its own.
-    let in_parts = origins.iter().flatten().find_map(|(_, origin)| match origin {
-        Origin::Log(wal) => Some(wal.node.to_string()),
-        Origin::Parts(_) => None,
+    let in_parts = sources.iter().flatten().find_map(|(_, source)| match source {
+        Source::Log(wal) => Some(wal.node.to_string()),
+        Source::Parts(_) => None,
     });
     let node = manifest.flushed.keys().next().cloned().or(in_parts).unwrap_or_else(|| manifest.node.clone());
     let mut state = State::of(manifest, gap, &files, node);
     let (mut flushes, mut compacted) = (BTreeMap::new(), BTreeMap::new());
-    for (path, origin) in origins.into_iter().flatten() {
-        match origin {
-            Origin::Log(wal) => {
+    for (path, source) in sources.into_iter().flatten() {
+        match source {
+            Source::Log(wal) => {
                 let WalRange { node, epoch, from, to, index, of } = wal;
                 // Later epochs first; a name sorts by its time, so the last of two equal ones is the later.
                 let key = (std::cmp::Reverse(epoch), from, to, of, node);
                 flushes.entry(key).or_insert_with(BTreeMap::new).insert(index, path);
             }
-            Origin::Parts(MadeOf { inputs, index, of, .. }) => {
-                compacted.entry((inputs, of)).or_insert_with(BTreeMap::new).insert(index, path);
+            Source::Parts(Inputs { mut ulids, index, of, .. }) => {
+                ulids.sort_unstable();
+                compacted.entry((ulids, of)).or_insert_with(BTreeMap::new).insert(index, path);
             }
         }
     }

@@ -50,7 +50,7 @@ pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;
 pub use promote::Promotion;
 pub use read::Opened;
-pub use read_back::{MadeOf, Origin, origin, read_back};
+pub use read_back::{read_back, source};
 pub use sums::path_of as sum_path;
 pub use totals::Totals;
 pub use writer::Writer;
@@ -84,11 +84,22 @@ impl WalRange {
     }
 }
 
+/// The files of the part `path`: itself, its checksums, its trace index. Only the first two are there for sure.
+pub fn files_of(path: &str) -> [String; 3] {
+    [path.to_owned(), sum_path(path), index::path_of(path)]
+}
+
+/// The part that a file belongs to; `None` for files that belong to none.
+pub fn ulid_of(path: &str) -> Option<Ulid> {
+    let (stem, _) = path.rsplit('/').next()?.split_once('.')?;
+    Ulid::from_string(stem).ok()
+}
+
 /// The parts whose rows are in one output set of a compaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inputs {
     /// Names of the inputs.
-    pub ulids: Vec<String>,
+    pub ulids: Vec<Ulid>,
     /// Lowest and highest lsn among them.
     pub lsn: [u64; 2],
     /// Place of this part among the outputs, from 0.
@@ -100,6 +111,7 @@ pub struct Inputs {
 impl Inputs {
     fn to_json(&self) -> serde_json::Value {
         let Self { ulids, lsn: [from, to], index, of } = self;
+        let ulids: Vec<String> = ulids.iter().map(Ulid::to_string).collect();
         serde_json::json!({ "inputs": ulids, "index": index, "of": of, "from": from, "to": to })
     }
 }

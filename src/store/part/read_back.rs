@@ -1,6 +1,6 @@
 //! What a part says of itself, without a manifest (storage.md 7.3, 8).
 //!
-//! Duty: [`origin`], from the footer alone, and [`read_back`], the entry that the manifest would have. Guarantee: an entry
+//! Duty: [`source`], from the footer alone, and [`read_back`], the entry that the manifest would have. Guarantee: an entry
 //! comes back only of a file that is whole: every block has its checksum, every page decodes, and the rows are those that
 //! the footer counts. Left to others: which parts are live (`manifest::footers`).
 
@@ -19,30 +19,8 @@ use crate::store::manifest::PartEntry;
 
 const TRAILER: u64 = 8;
 
-/// Where the rows of a part come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// From the log: `wg.wal`.
-    Log(WalRange),
-    /// From other parts: `wg.inputs`.
-    Parts(MadeOf),
-}
-
-/// The parts that a part was made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MadeOf {
-    /// Their ULIDs, sorted.
-    pub inputs: Vec<Ulid>,
-    /// Place of this part in its output set, from 0.
-    pub index: u32,
-    /// Parts of the set.
-    pub of: u32,
-    /// Lowest and highest lsn among the inputs.
-    pub lsn: [u64; 2],
-}
-
 /// Where the rows of the part `path` come from. Its bytes are not checked.
-pub async fn origin(objects: &dyn ObjectStore, path: &str) -> Result<Origin, Error> {
+pub async fn source(objects: &dyn ObjectStore, path: &str) -> Result<Source, Error> {
     let at = Path::from(path);
     let told = |source| match source {
         object_store::Error::NotFound { .. } => Error::corrupt(path, "the file is missing"),
@@ -54,7 +32,7 @@ pub async fn origin(objects: &dyn ObjectStore, path: &str) -> Result<Origin, Err
     let length = length.get(..4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_le_bytes);
     let footer = trailer.checked_sub(length.into()).ok_or_else(|| Error::corrupt(path, "it has no footer"))?;
     let footer = objects.get_range(&at, footer..bytes).await.map_err(told)?;
-    origin_of(path, &decode_footer(path, &footer)?)
+    source_of(path, &decode_footer(path, &footer)?)
 }
 
 /// The entry of the part `path`.
@@ -92,12 +70,7 @@ fn entry(path: &str, file: &Bytes, sum: &Bytes) -> Result<PartEntry, Error> {
     }
     let format: Format = json(path, metadata, "wg.format")?;
     let ulid = Ulid::from_string(&format.ulid).map_err(|e| corrupt(format!("`wg.format`: {e}")))?;
-    let source = match origin_of(path, metadata)? {
-        Origin::Log(wal) => Source::Log(wal),
-        Origin::Parts(MadeOf { inputs, index, of, lsn }) => {
-            Source::Parts(Inputs { ulids: inputs.iter().map(Ulid::to_string).collect(), lsn, index, of })
-        }
-    };
+    let source = source_of(path, metadata)?;
     // The order of the rows is no part of an entry.
     let spec = PartSpec { ulid, level: format.level, hour: format.hour, stray: format.stray, sort: ARRIVAL, source };
     let entry = facts.entry(&spec, file, sum);
@@ -138,16 +111,15 @@ struct Of {
     to: u64,
 }
 
-fn origin_of(path: &str, metadata: &ParquetMetaData) -> Result<Origin, Error> {
+fn source_of(path: &str, metadata: &ParquetMetaData) -> Result<Source, Error> {
     let ulid = |text: &String| Ulid::from_string(text).map_err(|e| Error::corrupt(path, format!("`{text}`: {e}")));
     if metadata_text(metadata, "wg.inputs").is_some() {
         let Of { inputs, index, of, from, to } = json(path, metadata, "wg.inputs")?;
-        let mut inputs = inputs.iter().map(ulid).collect::<Result<Vec<_>, _>>()?;
-        inputs.sort_unstable();
-        return Ok(Origin::Parts(MadeOf { inputs, index, of, lsn: [from, to] }));
+        let ulids = inputs.iter().map(ulid).collect::<Result<_, _>>()?;
+        return Ok(Source::Parts(Inputs { ulids, lsn: [from, to], index, of }));
     }
     let Wal { node, epoch, from, to, index, of } = json(path, metadata, "wg.wal")?;
-    Ok(Origin::Log(WalRange { node: ulid(&node)?, epoch, from, to, index, of }))
+    Ok(Source::Log(WalRange { node: ulid(&node)?, epoch, from, to, index, of }))
 }
 
 fn json<T: DeserializeOwned>(path: &str, metadata: &ParquetMetaData, key: &str) -> Result<T, Error> {
