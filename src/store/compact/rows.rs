@@ -7,8 +7,8 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use arrow::array::{AsArray as _, DictionaryArray, FixedSizeBinaryArray, RecordBatch};
-use arrow::buffer::ScalarBuffer;
+use arrow::array::{Array as _, ArrayData, AsArray as _, DictionaryArray, FixedSizeBinaryArray, RecordBatch};
+use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType, TimestampNanosecondType};
 
 use super::plan::BUCKET_NS;
@@ -59,7 +59,7 @@ impl Block {
             spans: column("span_id").as_fixed_size_binary().clone(),
             services: column("service_name").as_dictionary::<Int32Type>().clone(),
             names: column("name").as_dictionary::<Int32Type>().clone(),
-            bytes: batch.get_array_memory_size(),
+            bytes: batch.columns().iter().map(|column| held(&column.to_data())).sum(),
             batch,
         }
     }
@@ -85,6 +85,13 @@ impl Block {
     pub fn row_bytes(&self) -> usize {
         self.bytes / self.rows().max(1)
     }
+}
+
+/// Bytes in use. Not the size of the allocations: the arrays of a block of a run lie in one, and each would count it whole.
+fn held(array: &ArrayData) -> usize {
+    let nulls = array.nulls().map_or(0, |nulls| nulls.buffer().len());
+    let buffers: usize = array.buffers().iter().map(Buffer::len).sum();
+    nulls + buffers + array.child_data().iter().map(held).sum::<usize>()
 }
 
 fn word(words: &DictionaryArray<Int32Type>, row: usize) -> &str {

@@ -142,3 +142,23 @@ impl<'a> Merged<'a> {
         Ok(Some(found))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples;
+
+    #[test]
+    fn a_block_of_a_run_counts_as_much_as_the_rows_did_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let batch = samples::batch(1, 500).with_ingest_time(1);
+        let before = Block::new(batch.clone());
+        let mut spill = Spill::create(&Disk::Os, dir.path(), "test").unwrap();
+        let mut run = Run::default();
+        spill.append(&mut run, &batch).unwrap();
+        let after = spill.reader().read(&run.blocks[0]).unwrap();
+        // Each array of a block lies in the one allocation of its message.
+        assert!(after.batch.get_array_memory_size() > 4 * after.bytes);
+        assert!(after.bytes < 2 * before.bytes, "{} bytes became {}", before.bytes, after.bytes);
+    }
+}
