@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, ListBuilder, StringBuilder, StringViewBuilder, StructBuilder};
+use arrow::array::builder::NullBufferBuilder;
+use arrow::array::{ArrayRef, BooleanArray, ListArray, ListBuilder, StringBuilder, StringViewBuilder, StructArray};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
@@ -175,26 +177,43 @@ const PAIRS: usize = 64;
 
 /// Scalars as text, the first [`PAIRS`] in key order: what patterns count must have few values and few places.
 fn pairs(attrs: &Attrs<'_>) -> ArrayRef {
-    let columns: Vec<Box<dyn arrow::array::ArrayBuilder>> =
-        vec![Box::new(StringBuilder::new()), Box::new(StringBuilder::new())];
-    let mut builder = ListBuilder::new(StructBuilder::new(pair_fields(), columns));
+    let ranks = attrs.key_ranks();
+    let (mut keys, mut values) = (StringBuilder::new(), StringBuilder::new());
+    let (mut offsets, mut nulls) = (vec![0], NullBufferBuilder::new(attrs.rows()));
+    // Per rank the last row that had the key: a repeated key's first occurrence is the value.
+    let mut seen = vec![usize::MAX; ranks.len()];
+    let mut found: Vec<(u32, usize)> = Vec::new();
     for row in 0..attrs.rows() {
-        let scalar = |entry: usize| match attrs.value(entry) {
-            Value::Empty | Value::Bytes(_) | Value::Nested(_) => None,
-            Value::Text(text) if text.len() > PAIR_BYTES => None,
-            value => Some((attrs.key(entry), convert::to_text(value)?)),
-        };
-        let mut found: Vec<_> = first_occurrences(attrs, row).into_iter().filter_map(scalar).collect();
-        found.sort_unstable_by_key(|(key, _)| *key);
-        for (key, text) in found.into_iter().take(PAIRS) {
-            let pair = builder.values();
-            pair.field_builder::<StringBuilder>(0).expect("made above").append_value(key);
-            pair.field_builder::<StringBuilder>(1).expect("made above").append_value(text);
-            pair.append(true);
+        found.clear();
+        for entry in attrs.entries(row) {
+            let rank = ranks[attrs.key_id(entry)];
+            if std::mem::replace(&mut seen[rank as usize], row) != row {
+                found.push((rank, entry));
+            }
         }
-        builder.append(!attrs.is_null(row));
+        found.sort_unstable();
+        let mut left = PAIRS;
+        for (_, entry) in &found {
+            let value = match attrs.value(*entry) {
+                Value::Empty | Value::Bytes(_) | Value::Nested(_) => None,
+                Value::Text(text) if text.len() > PAIR_BYTES => None,
+                value => convert::to_text(value),
+            };
+            let Some(value) = value else { continue };
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            keys.append_value(attrs.key(*entry));
+            values.append_value(value);
+        }
+        offsets.push(i32::try_from(arrow::array::ArrayBuilder::len(&keys)).expect("no more pairs than attributes"));
+        nulls.append(!attrs.is_null(row));
     }
-    Arc::new(builder.finish())
+    let columns: Vec<ArrayRef> = vec![Arc::new(keys.finish()), Arc::new(values.finish())];
+    let item = Arc::new(Field::new("item", DataType::Struct(pair_fields()), true));
+    let pairs = StructArray::new(pair_fields(), columns, None);
+    Arc::new(ListArray::new(item, OffsetBuffer::new(offsets.into()), Arc::new(pairs), nulls.finish()))
 }
 
 /// Places of a row's attributes, without the later ones of a repeated key.

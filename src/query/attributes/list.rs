@@ -87,6 +87,24 @@ impl<'a> Attrs<'a> {
         place(offsets[row])..place(offsets[row + 1])
     }
 
+    /// Number of the key at a place, below the length of [`Attrs::key_ranks`].
+    pub fn key_id(&self, entry: usize) -> usize {
+        usize::try_from(self.key_ids.value(entry)).expect("dictionary keys are not negative")
+    }
+
+    /// Per number of a key its place among the keys in order; equal keys have one place.
+    pub fn key_ranks(&self) -> Vec<u32> {
+        let mut order: Vec<usize> = (0..self.keys.len()).filter(|at| self.keys.is_valid(*at)).collect();
+        order.sort_unstable_by_key(|at| self.keys.value(*at));
+        let mut ranks = vec![0; self.keys.len()];
+        let mut rank = 0;
+        for (at, id) in order.iter().enumerate() {
+            rank += u32::from(at > 0 && self.keys.value(order[at - 1]) != self.keys.value(*id));
+            ranks[*id] = rank;
+        }
+        ranks
+    }
+
     /// The key at a place.
     pub fn key(&self, entry: usize) -> &'a str {
         self.keys.value(usize::try_from(self.key_ids.value(entry)).expect("dictionary keys are not negative"))

@@ -7,16 +7,16 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, DictionaryArray, Float64Builder, Int32Builder, Int64Builder, ListArray,
-    StringArray, StringViewBuilder, StructArray, UInt8Builder,
+    Array, ArrayRef, AsArray, DictionaryArray, Int64Array, ListArray, StringArray, StructArray, UInt8Array,
+    new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::compute::{cast, interleave};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
-use super::list::{Attrs, Value};
+use super::list::Attrs;
 use super::visible;
 use crate::span::schema::{self, attr_type};
 
@@ -91,39 +91,134 @@ impl Promoted {
         })
     }
 
-    fn value(&self, row: usize) -> Option<Value<'_>> {
+    fn is_valid(&self, row: usize) -> bool {
         match self {
-            Self::Text(array) => array.is_valid(row).then(|| Value::Text(array.value(row))),
-            Self::Int(array) => array.is_valid(row).then(|| Value::Int(array.value(row))),
-            Self::Double(array) => array.is_valid(row).then(|| Value::Double(array.value(row))),
-            Self::Bool(array) => array.is_valid(row).then(|| Value::Bool(array.value(row))),
+            Self::Text(array) => array.is_valid(row),
+            Self::Int(array) => array.is_valid(row),
+            Self::Double(array) => array.is_valid(row),
+            Self::Bool(array) => array.is_valid(row),
+        }
+    }
+
+    /// The stored type of its values.
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Text(_) => attr_type::STRING,
+            Self::Int(_) => attr_type::INT,
+            Self::Double(_) => attr_type::DOUBLE,
+            Self::Bool(_) => attr_type::BOOL,
+        }
+    }
+
+    fn text(&self) -> Option<ArrayRef> {
+        match self {
+            Self::Text(array) => Some(Arc::new(array.clone())),
+            _ => None,
+        }
+    }
+
+    /// The values that stand in `i`.
+    fn whole(&self) -> Option<ArrayRef> {
+        match self {
+            Self::Int(array) => Some(Arc::new(array.clone())),
+            Self::Bool(array) => Some(Arc::new(array.iter().map(|flag| flag.map(i64::from)).collect::<Int64Array>())),
+            _ => None,
+        }
+    }
+
+    fn double(&self) -> Option<ArrayRef> {
+        match self {
+            Self::Double(array) => Some(Arc::new(array.clone())),
+            _ => None,
         }
     }
 }
 
+/// One array after the other: an attribute at a time through builders costs several times as much.
 fn merge(list: &ArrayRef, promoted: &[(&str, Promoted)]) -> Result<ArrayRef> {
     let residual = Attrs::try_new(list)?;
-    let mut entries = Entries::default();
-    let (mut names, mut offsets) = (Names::default(), vec![0_i32]);
-    let promoted: Vec<_> = promoted.iter().map(|(key, column)| (names.id(key), column)).collect();
+    let rest = list.as_list::<i32>().values().as_struct();
+    let mut names = Names::default();
+    let columns: Vec<_> = promoted.iter().map(|(key, column)| (names.id(key), column)).collect();
+    let rest_keys = rest.column(0).as_dictionary::<Int32Type>();
+    let words = rest_keys.values().as_string::<i32>();
+    let rest_ids: Vec<i32> = words.iter().map(|word| word.map_or(0, |word| names.id(word))).collect();
+    let id_of = |entry: usize| rest_ids[usize::try_from(rest_keys.keys().value(entry)).expect("keys are not negative")];
+
+    let mut merged = Merged::default();
+    let mut offsets = Vec::with_capacity(residual.rows() + 1);
+    offsets.push(0);
     for row in 0..residual.rows() {
-        for (id, column) in &promoted {
-            if let Some(value) = column.value(row) {
-                entries.push(*id, value, None);
+        for (at, (id, column)) in columns.iter().enumerate() {
+            if column.is_valid(row) {
+                merged.push(*id, column.kind(), (at + 1, row));
             }
         }
         for entry in residual.entries(row) {
-            let id = names.id(residual.key(entry));
-            entries.push(id, residual.value(entry), Some(residual.kind(entry)));
+            merged.push(id_of(entry), residual.kind(entry), (0, entry));
         }
-        let Ok(end) = i32::try_from(entries.len()) else {
+        let Ok(end) = i32::try_from(merged.places.len()) else {
             return exec_err!("a batch holds more than 2^31 attributes");
         };
         offsets.push(end);
     }
-    let values = entries.finish(names);
+    let children: Vec<ArrayRef> = vec![
+        Arc::new(DictionaryArray::<Int32Type>::new(merged.keys.into(), Arc::new(StringArray::from(names.names)))),
+        Arc::new(UInt8Array::from(merged.kinds)),
+        gathered(&merged.places, rest.column(2), &columns, Promoted::text)?,
+        gathered(&merged.places, rest.column(3), &columns, Promoted::whole)?,
+        gathered(&merged.places, rest.column(4), &columns, Promoted::double)?,
+        gathered(&merged.places, rest.column(5), &columns, |_| None)?,
+    ];
+    let values = StructArray::new(schema::attr_fields(), children, None);
     let item = schema::item(DataType::Struct(schema::attr_fields()));
     Ok(Arc::new(ListArray::new(item, OffsetBuffer::new(offsets.into()), Arc::new(values), None)))
+}
+
+/// The attributes of the merged lists, one after the other.
+#[derive(Default)]
+struct Merged {
+    keys: Vec<i32>,
+    kinds: Vec<u8>,
+    /// (0, entry of the residual list) or (1 + number of the promoted column, row).
+    places: Vec<(usize, usize)>,
+}
+
+impl Merged {
+    fn push(&mut self, key: i32, kind: u8, place: (usize, usize)) {
+        self.keys.push(key);
+        self.kinds.push(kind);
+        self.places.push(place);
+    }
+}
+
+/// One child of the merged attributes: from the child of the residual list, or from the promoted columns that have it.
+fn gathered(
+    places: &[(usize, usize)],
+    rest: &ArrayRef,
+    columns: &[(i32, &Promoted)],
+    of: impl Fn(&Promoted) -> Option<ArrayRef>,
+) -> Result<ArrayRef> {
+    let null = new_null_array(rest.data_type(), 1);
+    let mut sources: Vec<ArrayRef> = vec![null, rest.clone()];
+    let has_rest = rest.null_count() < rest.len();
+    let mut source_of = vec![if has_rest { 1 } else { 0 }];
+    for (_, column) in columns {
+        source_of.push(of(column).map_or(0, |array| {
+            sources.push(array);
+            sources.len() - 1
+        }));
+    }
+    if source_of.iter().all(|source| *source == 0) {
+        return Ok(new_null_array(rest.data_type(), places.len()));
+    }
+    let at = |(place, row): &(usize, usize)| match source_of[*place] {
+        0 => (0, 0),
+        source => (source, *row),
+    };
+    let indices: Vec<_> = places.iter().map(at).collect();
+    let sources: Vec<&dyn Array> = sources.iter().map(AsRef::as_ref).collect();
+    Ok(interleave(&sources, &indices)?)
 }
 
 /// The distinct keys of the merged list.
@@ -139,74 +234,6 @@ impl<'a> Names<'a> {
             self.names.push(name);
             i32::try_from(self.names.len() - 1).expect("a batch has fewer than 2^31 keys")
         })
-    }
-}
-
-/// Columns of the merged attributes.
-#[derive(Default)]
-struct Entries {
-    key: Int32Builder,
-    kind: UInt8Builder,
-    s: StringViewBuilder,
-    i: Int64Builder,
-    d: Float64Builder,
-    x: BinaryBuilder,
-}
-
-impl Entries {
-    fn len(&self) -> usize {
-        arrow::array::ArrayBuilder::len(&self.key)
-    }
-
-    /// Adds one attribute; `kind` is its stored type where the value alone does not tell (array or key-value list).
-    fn push(&mut self, key: i32, value: Value<'_>, kind: Option<u8>) {
-        let (mut s, mut i, mut d, mut x) = (None, None, None, None);
-        let told = match value {
-            Value::Empty => attr_type::EMPTY,
-            Value::Text(text) => {
-                s = Some(text);
-                attr_type::STRING
-            }
-            Value::Bool(value) => {
-                i = Some(i64::from(value));
-                attr_type::BOOL
-            }
-            Value::Int(value) => {
-                i = Some(value);
-                attr_type::INT
-            }
-            Value::Double(value) => {
-                d = Some(value);
-                attr_type::DOUBLE
-            }
-            Value::Bytes(bytes) => {
-                x = Some(bytes);
-                attr_type::BYTES
-            }
-            Value::Nested(bytes) => {
-                x = Some(bytes);
-                attr_type::ARRAY
-            }
-        };
-        self.key.append_value(key);
-        self.kind.append_value(kind.unwrap_or(told));
-        self.s.append_option(s);
-        self.i.append_option(i);
-        self.d.append_option(d);
-        self.x.append_option(x);
-    }
-
-    fn finish(mut self, names: Names<'_>) -> StructArray {
-        let key = DictionaryArray::new(self.key.finish(), Arc::new(StringArray::from(names.names)));
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(key),
-            Arc::new(self.kind.finish()),
-            Arc::new(self.s.finish()),
-            Arc::new(self.i.finish()),
-            Arc::new(self.d.finish()),
-            Arc::new(self.x.finish()),
-        ];
-        StructArray::new(schema::attr_fields(), columns, None)
     }
 }
 

@@ -3,12 +3,12 @@
 //! Duty: [`Gather`]. Guarantee: the batch has the rows in the order they were picked; a block is held only while a
 //! picked row of it waits. Left to others: the order.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use arrow::error::ArrowError;
+use hashbrown::HashMap;
 
 use super::rows::Block;
 

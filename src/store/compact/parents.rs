@@ -5,11 +5,11 @@
 //! above which parents far from their children in time are not found and the column stays null. Left to others: which
 //! rows are shown to it (`sort`).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch, StringDictionaryBuilder};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use hashbrown::HashMap;
 
 use crate::store::Error;
 

@@ -4,12 +4,13 @@
 //! Guarantee: every row goes in once, in the order given; row groups begin on zone boundaries. Left to others: the file
 //! ([`super::Writer`]), where the bytes go ([`super::put`]).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
 use bytes::Bytes;
+use hashbrown::HashSet;
 use twox_hash::XxHash3_64;
 
 use super::columns::ZONE_ROWS;
