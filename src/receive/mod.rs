@@ -13,6 +13,7 @@ mod answer;
 mod body;
 pub mod config;
 mod connection;
+mod frames;
 mod grpc;
 mod http;
 mod inflate;
