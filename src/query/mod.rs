@@ -25,6 +25,7 @@ mod relations;
 pub mod render;
 pub mod scan;
 pub mod session;
+mod sources;
 pub mod sql_type;
 mod system;
 pub mod table;

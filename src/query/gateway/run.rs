@@ -24,6 +24,7 @@ use crate::query::config::Config;
 use crate::query::error::{Code, Error};
 use crate::query::params::Params;
 use crate::query::prepared::{Bare, Plan, Prepared, What, bare};
+use crate::query::sources::Sources;
 use crate::query::translate::{translate, unknown_table};
 use crate::query::within::{Instants, Within};
 use crate::query::{guard, session};
@@ -118,7 +119,7 @@ async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
     let state = context.state();
     let planned: Result<LogicalPlan, _> = Box::pin(state.statement_to_plan(checked.statement)).await;
     let plan = planned.map_err(failed)?;
-    guard::check_plan(&plan)?;
+    guard::check_plan(&plan, Sources::with(&job.extra))?;
     let plan = match checked.limitable {
         true => limited(plan, job.rows).map_err(failed)?,
         false => plan,
@@ -194,7 +195,7 @@ async fn keepable(job: &Job, what: &What, view: &View) -> Result<Option<Arc<Plan
     let state = context.state();
     let planned: Result<LogicalPlan, _> = Box::pin(state.statement_to_plan(checked.statement)).await;
     let plan = planned.map_err(failed)?;
-    guard::check_plan(&plan)?;
+    guard::check_plan(&plan, Sources::with(&job.extra))?;
     let plan = limited(plan, job.rows).and_then(|plan| state.optimize(&plan)).map_err(failed)?;
     let extra: Vec<&str> = job.extra.iter().map(|(name, _)| name.as_str()).collect();
     let Some(spans) = spans else { return Ok(None) };
