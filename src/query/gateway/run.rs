@@ -21,7 +21,7 @@ use super::recursion::bounded as bounded_recursion;
 use super::stats::Stats;
 use super::yielding::yielding;
 use crate::query::config::Config;
-use crate::query::error::{Code, Error};
+use crate::query::error::Error;
 use crate::query::params::Params;
 use crate::query::prepared::{Bare, Plan, Prepared, What, bare};
 use crate::query::sources::Sources;
@@ -72,7 +72,11 @@ struct Ready {
 }
 
 async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> {
-    let view = bounded(std::mem::replace(&mut job.view, View::empty()), job.as_of_us)?;
+    let view = std::mem::replace(&mut job.view, View::empty());
+    let view = match job.as_of_us {
+        Some(as_of_us) => view.until(as_of_us),
+        None => view,
+    };
     let (snapshot_us, parts) = (view.visible_us, view.parts.parts.len());
     let again = match (&job.prepared, &job.within) {
         (Some((prepared, session)), Some(within)) => again(&job, within, prepared, session, &view).await,
@@ -206,25 +210,4 @@ async fn keepable(job: &Job, what: &What, view: &View) -> Result<Option<Arc<Plan
 fn limited(plan: LogicalPlan, rows: u64) -> datafusion::common::Result<LogicalPlan> {
     let fetch = usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(1);
     LogicalPlanBuilder::from(plan).limit(0, Some(fetch))?.build()
-}
-
-/// `view` without what the store took after `as_of_us`.
-fn bounded(mut view: View, as_of_us: Option<i64>) -> Result<View, Error> {
-    let Some(as_of_us) = as_of_us else { return Ok(view) };
-    view.memory.retain(|rows| rows.ingest_us <= as_of_us);
-    let parts = &view.parts.parts;
-    if parts.iter().any(|part| part.entry.ingest[0] <= as_of_us && part.entry.ingest[1] > as_of_us) {
-        return Err(Error::new(
-            Code::Argument,
-            "`as_of` lies within a part: its rows before and after are in one file",
-        )
-        .hint("add `WHERE ingest_time <= TIMESTAMP '…'` to the statement instead"));
-    }
-    if parts.iter().any(|part| part.entry.ingest[0] > as_of_us) {
-        let kept = parts.iter().filter(|part| part.entry.ingest[1] <= as_of_us).cloned().collect();
-        view.parts = Arc::new(crate::store::PartSet { parts: kept });
-    }
-    let in_parts = view.parts.parts.iter().map(|part| part.entry.ingest[1]).max().unwrap_or(0);
-    view.visible_us = in_parts.max(view.memory.last().map_or(0, |rows| rows.ingest_us));
-    Ok(view)
 }

@@ -1,5 +1,6 @@
 //! Claims about SQL over views made of memory, parts, or both.
 
+mod as_of;
 mod attributes;
 pub(crate) mod fixture;
 mod functions;
