@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
+use datafusion::execution::TaskContext;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
@@ -27,7 +28,7 @@ use crate::query::prepared::{Bare, Plan, Prepared, What, bare};
 use crate::query::sources::Sources;
 use crate::query::translate::{translate, unknown_table};
 use crate::query::within::{Instants, Within};
-use crate::query::{guard, session};
+use crate::query::{guard, memory, session};
 use crate::store::View;
 
 /// What a statement needs to run.
@@ -67,6 +68,7 @@ pub(super) async fn run(job: Job, events: mpsc::Sender<Event>) {
 /// A plan that can run, in its session.
 struct Ready {
     context: SessionContext,
+    task: Arc<TaskContext>,
     physical: Arc<dyn ExecutionPlan>,
     schema: SchemaRef,
 }
@@ -82,13 +84,12 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
         (Some((prepared, session)), Some(within)) => again(&job, within, prepared, session, &view).await,
         _ => None,
     };
-    let Ready { context, physical, schema } = match again {
+    let Ready { context, task, physical, schema } = match again {
         Some(ready) => ready,
         None => once(&job, &view).await?,
     };
     drop(view);
-    let mut stream =
-        execute_stream(physical.clone(), context.task_ctx()).map_err(|e| translate(&e, &job.sql, Some(&context)))?;
+    let mut stream = execute_stream(physical.clone(), task).map_err(|e| translate(&e, &job.sql, Some(&context)))?;
     let schema = if stream.schema().fields().len() == schema.fields().len() { stream.schema() } else { schema };
     if events.send(Event::Planned { schema, snapshot_us }).await.is_err() {
         return Ok(());
@@ -134,7 +135,7 @@ async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
         .and_then(bounded_recursion)
         .map_err(failed)?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
-    Ok(Ready { context, physical, schema })
+    Ok(Ready { task: context.task_ctx(), context, physical, schema })
 }
 
 /// A session over `view`, with the tables of other modules and what `within` leaves; also the view that stands for
@@ -177,7 +178,10 @@ async fn again(job: &Job, within: &Within, prepared: &Prepared, bare_session: &B
         let plan = plan.bind(&job.params, within, view, &job.config, &state)?;
         let physical = Box::pin(state.query_planner().create_physical_plan(&plan, &state)).await?;
         let schema = Arc::new(plan.schema().as_arrow().clone());
-        Ok::<_, DataFusionError>(Ready { context, physical: bounded_recursion(yielding(physical)?)?, schema })
+        // The session is that of all runs; the memory is that of this one.
+        let task = TaskContext::from(&state).with_runtime(memory::of_statement(&job.engine));
+        let physical = bounded_recursion(yielding(physical)?)?;
+        Ok::<_, DataFusionError>(Ready { context, task: Arc::new(task), physical, schema })
     };
     match ready.await {
         Ok(ready) => Some(ready),
