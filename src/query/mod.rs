@@ -16,6 +16,7 @@ pub mod gateway;
 mod guard;
 mod information_schema;
 mod lenient;
+mod levels;
 mod memory;
 mod nearest;
 pub mod params;

@@ -4,6 +4,7 @@ mod as_of;
 mod attributes;
 pub(crate) mod fixture;
 mod functions;
+mod levels;
 mod lookups;
 mod plans;
 mod relations;
