@@ -157,6 +157,8 @@ async fn bind_receiver(
         set_aside: keep_in(store.ledger()),
         identity_seed: identity_seed(&receiver.id, config),
         clock: clock.clone(),
+        // `auth` names an extension, and the configuration refuses it as long as there is none.
+        authenticate: None,
     };
     Ok(Receiver::bind(receiver.clone(), wiring, budget, registry).await?)
 }

@@ -146,25 +146,39 @@ impl Pool {
 
     /// Adds `bytes` to a reservation of this pool, waiting in line for at most `wait`; unchanged on error.
     pub async fn grow(&self, reservation: &mut Reservation, bytes: u64, wait: Duration) -> Result<(), Exhausted> {
+        let Err(exhausted) = self.try_grow(reservation, bytes) else { return Ok(()) };
+        let Some(kib) = self.kib(bytes) else { return Err(exhausted) };
+        let permit = tokio::time::timeout(wait, self.permits.clone().acquire_many_owned(kib))
+            .await
+            .map_err(|_| exhausted)?
+            .map_err(|_| exhausted)?;
+        self.add(reservation, kib, permit);
+        Ok(())
+    }
+
+    /// Adds `bytes` to a reservation of this pool if there is room at this moment; unchanged on error.
+    pub fn try_grow(&self, reservation: &mut Reservation, bytes: u64) -> Result<(), Exhausted> {
         let exhausted = Exhausted { bytes };
-        let kib = u32::try_from(bytes.div_ceil(1024)).map_err(|_| exhausted)?;
-        if kib == 0 {
-            return Ok(());
+        match self.kib(bytes) {
+            Some(0) => Ok(()),
+            Some(kib) => {
+                let permit = self.permits.clone().try_acquire_many_owned(kib).map_err(|_| exhausted)?;
+                self.add(reservation, kib, permit);
+                Ok(())
+            }
+            None => Err(exhausted),
         }
-        if kib > self.limit_kib {
-            return Err(exhausted);
-        }
-        let permit = match self.permits.clone().try_acquire_many_owned(kib) {
-            Ok(permit) => permit,
-            Err(_) => tokio::time::timeout(wait, self.permits.clone().acquire_many_owned(kib))
-                .await
-                .map_err(|_| exhausted)?
-                .map_err(|_| exhausted)?,
-        };
+    }
+
+    /// `bytes` as they are counted; `None` if the share never has as much.
+    fn kib(&self, bytes: u64) -> Option<u32> {
+        u32::try_from(bytes.div_ceil(1024)).ok().filter(|kib| *kib <= self.limit_kib)
+    }
+
+    fn add(&self, reservation: &mut Reservation, kib: u32, permit: OwnedSemaphorePermit) {
         self.reserved_kib.fetch_add(u64::from(kib), Ordering::Relaxed);
         reservation.kib += u64::from(kib);
         reservation.permits.push(permit);
-        Ok(())
     }
 }
 

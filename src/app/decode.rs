@@ -11,11 +11,11 @@ const MAX_IDLE: usize = 8;
 /// Reads OTLP requests in both encodings.
 pub fn otlp() -> Decode {
     let idle: Arc<Mutex<Vec<SpanBuilder>>> = Arc::default();
-    Decode::new(move |format, body, limits, strict| {
+    Decode::new(move |format, body, limits, strict, room| {
         let mut builder = idle.lock().expect("no holder of this lock panics").pop().unwrap_or_default();
         let decoded = match format {
-            Format::Protobuf => otlp::decode(body, limits, &mut builder),
-            Format::Json => otlp::decode_json(body, limits, strict, &mut builder),
+            Format::Protobuf => otlp::decode_within(body, limits, room, &mut builder),
+            Format::Json => otlp::decode_json_within(body, limits, strict, room, &mut builder),
         };
         let mut idle = idle.lock().expect("no holder of this lock panics");
         if idle.len() < MAX_IDLE {

@@ -11,6 +11,7 @@ pub mod counts;
 mod decode;
 mod encode;
 mod json;
+mod room;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -18,9 +19,16 @@ use std::collections::BTreeMap;
 use crate::span::SpanBatch;
 
 pub use builder::SpanBuilder;
-pub use decode::decode;
+pub use decode::{decode, decode_within};
 pub use encode::encode;
-pub use json::decode_json;
+pub use json::{decode_json, decode_json_within};
+
+/// Kind of the [`Undecodable`] of a request that may be sent again: its columns found no [`Room`].
+pub const NO_ROOM: &str = "room";
+
+/// Makes room for the columns of a request (otlp.md B4): asked with the bytes they have in all, before they get more
+/// rows or elements; `Some` with the bytes up to which it need not be asked again, `None` without room.
+pub type Room<'r> = dyn FnMut(u64) -> Option<u64> + 'r;
 
 /// The limits of otlp.md 4 that one span is judged by (L11, L13 to L16).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +162,6 @@ pub struct Undecodable {
     pub offset: usize,
     /// What is wrong, in English.
     pub detail: String,
-    /// Counter label: `truncated`, `wire_type`, `varint`, `tag`, `nesting`, `json`, `number`, `id`, `base64`.
+    /// Counter label: `truncated`, `wire_type`, `varint`, `tag`, `nesting`, `json`, `number`, `id`, `base64`, [`NO_ROOM`].
     pub kind: &'static str,
 }

@@ -26,13 +26,14 @@ use super::functions::argument;
 use super::functions::capped::concat::{ConcatOperator, joins};
 use super::functions::capped::regexp::{check_like, check_regexp};
 use super::functions::capped::{BATCH_BYTES, Capped, Growth};
+use super::memory::Account;
 
 /// Rows of a batch.
 pub const BATCH_ROWS: usize = 8192;
 
-/// The analyzer rule; runs after type coercion.
+/// The analyzer rule; runs after type coercion. What functions make is charged to the account of the statement.
 #[derive(Debug)]
-pub struct Caps;
+pub struct Caps(pub Account);
 
 impl AnalyzerRule for Caps {
     fn name(&self) -> &'static str {
@@ -40,11 +41,11 @@ impl AnalyzerRule for Caps {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(capped_node)?.data)
+        Ok(plan.transform_up_with_subqueries(|node| capped_node(node, &self.0))?.data)
     }
 }
 
-fn capped_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+fn capped_node(plan: LogicalPlan, account: &Account) -> Result<Transformed<LogicalPlan>> {
     // A scan's filters are over its own columns.
     let schema = match plan.inputs().as_slice() {
         [] => plan.schema().as_ref().clone(),
@@ -53,19 +54,19 @@ fn capped_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let names = NamePreserver::new(&plan);
     plan.map_expressions(|expr| {
         let name = names.save(&expr);
-        let expr = expr.transform_up(|expr| capped(expr, &schema))?;
+        let expr = expr.transform_up(|expr| capped(expr, &schema, account))?;
         Ok(if expr.transformed { expr.update_data(|expr| name.restore(expr)) } else { expr })
     })
 }
 
-fn capped(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn capped(expr: Expr, schema: &DFSchema, account: &Account) -> Result<Transformed<Expr>> {
     match expr {
         Expr::ScalarFunction(call) => {
             check_patterns(&call, schema)?;
             let under = call.func.inner().as_ref() as &dyn std::any::Any;
             match Growth::of(call.func.name()) {
                 Some(growth) if !under.is::<Capped>() => {
-                    let func = Arc::new(ScalarUDF::from(Capped::new(call.func, growth)));
+                    let func = Arc::new(ScalarUDF::from(Capped::new(call.func, growth, account.clone())));
                     Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args: call.args })))
                 }
                 _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
@@ -76,7 +77,7 @@ fn capped(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             if of != other || !joins(&of) {
                 return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right })));
             }
-            let func = Arc::new(ScalarUDF::from(ConcatOperator::default()));
+            let func = Arc::new(ScalarUDF::from(ConcatOperator::new(account.clone())));
             Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args: vec![*left, *right] })))
         }
         Expr::BinaryExpr(binary) => {

@@ -2,7 +2,8 @@
 //!
 //! Duty: from text to one parsed statement that only reads, within the caps; and the same check on its plan. Guarantee:
 //! text that passes has one statement of an allowed kind, and nothing in it writes, also not within EXPLAIN or a common
-//! table expression. Left to others: which names exist (`session`), rows and time (`gateway`).
+//! table expression. Left to others: which names exist (`session`), which tables a plan may read (`sources`), rows and
+//! time (`gateway`).
 
 use std::ops::ControlFlow;
 
@@ -20,6 +21,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use super::error::{Code, Error, Position};
 use super::nearest::nearest;
 use super::params::Params;
+use super::sources::Sources;
 use super::translate::{place_of, translate};
 
 /// Longest text of a statement, in bytes.
@@ -82,8 +84,9 @@ pub fn check(sql: &str, params: &Params) -> Result<Checked, Error> {
     Ok(Checked { statement, must_exist, limitable })
 }
 
-/// Checks that nothing in `plan` writes or changes settings, also within EXPLAIN, and its width.
-pub fn check_plan(plan: &LogicalPlan) -> Result<(), Error> {
+/// Checks that nothing in `plan` writes or changes settings, also within EXPLAIN, that it reads `sources` alone, and its
+/// width.
+pub fn check_plan(plan: &LogicalPlan, sources: Sources<'_>) -> Result<(), Error> {
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let verify = |plan: &LogicalPlan| options.verify_plan(plan).map_err(|_| not_allowed("a statement that writes"));
     verify(plan)?;
@@ -92,6 +95,7 @@ pub fn check_plan(plan: &LogicalPlan) -> Result<(), Error> {
         LogicalPlan::Analyze(analyze) => verify(&analyze.input)?,
         _ => {}
     }
+    sources.check(plan)?;
     if plan.schema().fields().len() > MAX_COLUMNS {
         return Err(too_complex("output columns", MAX_COLUMNS));
     }

@@ -13,6 +13,7 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, TableType};
 
 use super::session::{CATALOG, SCHEMA};
+use super::sources::Own;
 use super::sql_type::sql_type;
 
 /// The schema `information_schema`.
@@ -124,7 +125,7 @@ impl SchemaProvider for InformationSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let Some(batch) = self.rows(name).await? else { return Ok(None) };
-        Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
+        Ok(Some(Arc::new(Own(MemTable::try_new(batch.schema(), vec![vec![batch]])?))))
     }
 
     fn table_exist(&self, name: &str) -> bool {

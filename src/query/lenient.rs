@@ -2,7 +2,7 @@
 //!
 //! Duty: keep a plan as it is where one of the engine's two leaf-expression rules fails on it. Guarantee: only these
 //! rules, which make plans cheaper and never make them right, are treated so; every other failure is an error. Left to
-//! others: everything else.
+//! others: equal levels of a statement (`levels`).
 //!
 //! DataFusion 55.2: `push_down_leaf_projections` moves a bracket below a UNION whose inputs name their tables, then
 //! finds `spans.attributes` and `attributes` in one schema and fails. Without the move the bracket is read above it.
@@ -15,13 +15,18 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::optimizer::{ApplyOrder, Optimizer};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-/// The engine's rules, those for leaf expressions made lenient.
+use super::levels::{self, Levels};
+
+/// The engine's rules, those for leaf expressions made lenient and the one for projections made right.
 pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let lenient = |rule: Arc<dyn OptimizerRule + Send + Sync>| match rule.name() {
-        "extract_leaf_expressions" | "push_down_leaf_projections" => Arc::new(Lenient(rule)),
-        _ => rule,
+    let ours = |rule: Arc<dyn OptimizerRule + Send + Sync>| -> Arc<dyn OptimizerRule + Send + Sync> {
+        match rule.name() {
+            "extract_leaf_expressions" | "push_down_leaf_projections" => Arc::new(Lenient(rule)),
+            levels::RULE => Arc::new(Levels(rule)),
+            _ => rule,
+        }
     };
-    Optimizer::new().rules.into_iter().map(lenient).collect()
+    Optimizer::new().rules.into_iter().map(ours).collect()
 }
 
 #[derive(Debug)]

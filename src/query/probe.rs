@@ -19,6 +19,7 @@ use super::derived::renamed;
 use super::error::{Code, Error};
 use super::params::Params;
 use super::scan::bounds::Bounds;
+use super::sources::Sources;
 use super::translate::translate;
 use super::within::{Instants, Within};
 use super::{guard, session};
@@ -85,7 +86,7 @@ pub async fn probe(ground: &Ground, sql: &str, params: &Params, within: &Within)
     let failed = |e: DataFusionError| translate(&e, sql, Some(&context));
     let state = context.state();
     let plan = Box::pin(state.statement_to_plan(checked.statement)).await.map_err(failed)?;
-    guard::check_plan(&plan)?;
+    guard::check_plan(&plan, Sources::with(&ground.extra))?;
     let mut unsteady = Vec::new();
     find_unsteady(&plan, &mut unsteady).map_err(failed)?;
     let optimized = state.optimize(&plan).map_err(failed)?;

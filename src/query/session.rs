@@ -34,6 +34,7 @@ use super::functions::capped::aggregates::capped;
 use super::functions::numeric::{Numeric, is_numeric};
 use super::information_schema::InformationSchema;
 use super::lenient;
+use super::memory::{self, Account};
 use super::scan;
 use super::system;
 use super::table::SpanTable;
@@ -79,11 +80,12 @@ pub fn runtime(memory_bytes: usize, spill: Option<(PathBuf, u64)>) -> Result<Arc
     builder.build_arc()
 }
 
-/// A session for one statement over `view`, begun at `now_ns`.
+/// A session for one statement over `view`, begun at `now_ns`. Of the pool of `runtime` it holds a statement's share.
 ///
 /// Tables of other modules are added with `register_table`. Errors: none that a caller can cause.
 pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>) -> Result<SessionContext> {
     runtime.register_object_store(scan::store_url().as_ref(), view.objects.clone());
+    let runtime = memory::of_statement(runtime);
     let mut planners: Vec<Arc<dyn ExprPlanner>> =
         vec![Arc::new(AttributePlanner::new(Types::new(config.attribute_types.clone())))];
     planners.extend(SessionStateDefaults::default_expr_planners());
@@ -93,7 +95,7 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
         .with_runtime_env(runtime.clone())
         .with_catalog_list(Arc::new(datafusion::catalog::MemoryCatalogProviderList::new()))
         .with_expr_planners(planners)
-        .with_analyzer_rules(analyzer_rules())
+        .with_analyzer_rules(analyzer_rules(Account::of(&runtime.memory_pool)))
         .with_optimizer_rules(optimizer_rules())
         .with_scalar_functions(scalar_functions(now_ns))
         .with_aggregate_functions(aggregate_functions())
@@ -153,11 +155,11 @@ fn session_config(config: &Config) -> Result<SessionConfig> {
 }
 
 /// The engine's rules with ours: types before coercion, which would cast text to numbers, and caps after it.
-fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+fn analyzer_rules(account: Account) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     let before = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
     rules.insert(before, Arc::new(AttributeTypes));
-    rules.push(Arc::new(Caps));
+    rules.push(Arc::new(Caps(account)));
     rules
 }
 

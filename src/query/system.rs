@@ -22,6 +22,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
 
+use super::sources::Own;
 use crate::span::schema::timestamp;
 use crate::store::verify::Depth;
 use crate::store::{Error, Files, View, ledger, part};
@@ -48,7 +49,7 @@ pub fn tables(view: &View) -> Vec<(&'static str, Arc<dyn TableProvider>)> {
 pub fn drops(view: &View) -> Option<Arc<dyn TableProvider>> {
     let drops: Arc<dyn PartitionStream> = Arc::new(Drops { files: view.files.clone()? });
     let table = StreamingTable::try_new(ledger::schema().clone(), vec![drops]);
-    Some(Arc::new(table.expect("the stream has the schema of the table")))
+    Some(Arc::new(Own(table.expect("the stream has the schema of the table"))))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +134,7 @@ impl Relation {
 
 /// A relation whose rows are made at its first scan.
 #[derive(Debug)]
-struct SystemTable {
+pub struct SystemTable {
     relation: Relation,
     view: View,
     rows: OnceCell<RecordBatch>,

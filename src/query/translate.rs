@@ -217,7 +217,8 @@ fn unknown_function(name: &str, sql: &str, context: Option<&SessionContext>) -> 
 }
 
 fn exhausted(text: &str) -> Error {
-    if text.contains("temp") || text.contains("disk") || text.contains("spill") {
+    // Consumers of memory that can spill are named in the text, too.
+    if text.contains("used disk space") {
         return Error::new(Code::LimitSpill, "the statement needs more room on disk than it may use")
             .hint("narrow the time range, add a LIMIT, or sample with `in_sample(trace_id, 0.1)`");
     }

@@ -73,6 +73,11 @@ impl Admission {
         self.pool.grow(reservation, bytes, self.wait).await
     }
 
+    /// The same without waiting.
+    pub(super) fn try_grow(&self, reservation: &mut Reservation, bytes: u64) -> Result<(), Exhausted> {
+        self.pool.try_grow(reservation, bytes)
+    }
+
     /// A commit is over and gives `bytes` back.
     pub(super) fn committed(&self, bytes: u64) {
         self.committed_at(Instant::now(), bytes);

@@ -76,7 +76,7 @@ pub(super) fn encode_status(failure: &Failure, code: Code, format: Format) -> Ve
     let message = cut(&failure.message, MAX_TEXT_BYTES);
     let violation = failure
         .violation
-        .as_ref()
+        .as_deref()
         .map(|(field, description)| (cut(field, MAX_TEXT_BYTES), cut(description, MAX_TEXT_BYTES)));
     match format {
         Format::Protobuf => {
@@ -222,7 +222,7 @@ mod tests {
     fn failure() -> Failure {
         Failure {
             retry_after: Some(Duration::from_millis(1500)),
-            violation: Some(("resourceSpans[0]".to_owned(), "truncated".to_owned())),
+            violation: Some(Box::new(("resourceSpans[0]".to_owned(), "truncated".to_owned()))),
             ..Failure::draining()
         }
     }

@@ -121,7 +121,8 @@ pub(super) async fn serve(ingest: Arc<Ingest>, tcp: TcpStream, peer: SocketAddr,
             None => return,
         },
     };
-    let (ahead, activity) = (ahead.freeze(), Arc::new(Activity::new()));
+    let ahead = ahead.freeze();
+    let activity = Arc::new(if is_http2 { Activity::of_frames() } else { Activity::new() });
     match (transport, is_http2) {
         // G15: no answer that an HTTP client could take for one.
         (Transport::Grpc, false) => ingest.not_grpc(peer),
@@ -163,7 +164,7 @@ async fn http2(
     timeouts: Timeouts,
     ending: Ending,
 ) {
-    let io = TokioIo::new(Socket::new(tcp, ahead, activity.clone(), timeouts.write));
+    let io = TokioIo::new(Socket::new(tcp, ahead, activity.clone(), timeouts.write).with_frames());
     let streams = ingest.config.grpc.as_ref().filter(|_| transport == Transport::Grpc);
     let streams = streams.map_or(128, |grpc| grpc.max_concurrent_streams);
     let of_service = activity.clone();
@@ -189,8 +190,7 @@ async fn http2(
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    // Bytes between streams are frames of the connection, not the head of a request.
-    let limits = (None, timeouts.idle);
+    let limits = (timeouts.header, timeouts.idle);
     supervise!(connection, activity, limits, ending);
 }
 

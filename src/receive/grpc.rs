@@ -111,6 +111,7 @@ async fn export(
         let name = String::from_utf8_lossy(named.unwrap_or_default()).into_owned();
         return Err(Failure::new(Kind::Coding, format!("grpc-encoding {name} is not supported; use gzip")));
     };
+    let caller = ingest.caller(headers, peer).await?;
     if ingest.is_draining() {
         let failure = Failure::draining();
         ingest.count_refusal(&failure, Transport::Grpc, 0);
@@ -162,7 +163,9 @@ async fn export(
         format: Format::Protobuf,
         transport: Transport::Grpc,
         peer,
+        caller,
         reservation,
+        columns: 0,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
         started,
     };

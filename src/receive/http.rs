@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use http::header::{
     ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -80,6 +81,7 @@ async fn export(
     if head.uri.path_and_query().map_or(0, |target| target.as_str().len()) > MAX_URI_BYTES {
         return Err(Failure::new(Kind::UriTooLong, "the URI is longer than 8192 bytes"));
     }
+    let caller = ingest.caller(&head.headers, peer).await?;
     let coding = coding(&head.headers)?;
     route(ingest, &head.uri, &config.traces_path)?;
     if head.method != Method::POST {
@@ -127,7 +129,8 @@ async fn export(
         _ => return Err(Failure::closed()),
     }
     let transport = Transport::Http;
-    let arrived = Arrived { wire, coding, format, transport, peer, reservation, limit: size, started };
+    let arrived =
+        Arrived { wire, coding, format, transport, peer, caller, reservation, columns: 0, limit: size, started };
     let success = ingest.take(arrived).await?;
     let mut response = Response::new(Reply::bytes(success.encode(format)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
@@ -223,6 +226,9 @@ fn refuse(failure: &Failure, head: &http::request::Parts, format: Option<Format>
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    if let Some(challenge) = failure.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
     }
     if let Some(seconds) = retry_after_seconds(status, failure.retry_after) {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -21,12 +22,13 @@ use twox_hash::XxHash3_128;
 
 use crate::budget::Reservation;
 use crate::error::Class;
-use crate::otlp::{Decoded, Reason, Rejected, Undecodable};
+use crate::otlp::{self, Decoded, Reason, Rejected, Undecodable};
 use crate::span::hex;
 use crate::span::{Delivery, Next, Origin, RequestBody};
 
-use super::admit::Admission;
+use super::admit::{Admission, STEP_BYTES};
 use super::answer::{Format, MAX_TEXT_BYTES, Success, cut};
+use super::auth::{Authenticate, Caller};
 use super::config::Config;
 use super::inflate::{Coding, Failed, inflate};
 use super::metrics::{Metrics, Transport};
@@ -48,6 +50,7 @@ pub(super) struct Ingest {
     next: Next,
     decode: Decode,
     set_aside: OnSetAside,
+    authenticate: Option<Authenticate>,
     seed: u64,
     /// Messages decoded at the same time off the connection threads.
     slots: Arc<Semaphore>,
@@ -62,7 +65,10 @@ pub(super) struct Arrived {
     pub(super) format: Format,
     pub(super) transport: Transport,
     pub(super) peer: SocketAddr,
+    pub(super) caller: Option<Caller>,
     pub(super) reservation: Reservation,
+    /// Bytes of it that are for columns.
+    pub(super) columns: u64,
     /// Of the decompressed message, in bytes.
     pub(super) limit: usize,
     pub(super) started: Instant,
@@ -72,12 +78,14 @@ struct Message {
     decoded: Decoded,
     body: Option<RequestBody>,
     identity: u128,
-    reservation: Reservation,
 }
 
 enum Stopped {
     Inflate(Failed),
     Bad(Undecodable),
+    /// Its columns would not fit the pool, were it empty.
+    TooWide,
+    Panic,
 }
 
 impl Ingest {
@@ -86,11 +94,21 @@ impl Ingest {
         admission: Admission,
         metrics: Metrics,
         (next, decode, set_aside, seed): (Next, Decode, OnSetAside, u64),
+        authenticate: Option<Authenticate>,
     ) -> Self {
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get().max(2));
         let slots = Arc::new(Semaphore::new(threads));
         let draining = AtomicBool::new(false);
-        Self { config, admission, metrics, draining, next, decode, set_aside, seed, slots, minutes: Minutes::default() }
+        let minutes = Minutes::default();
+        Self { config, admission, metrics, draining, next, decode, set_aside, authenticate, seed, slots, minutes }
+    }
+
+    /// Who sends a request with these headers; `None` where nobody asks.
+    pub(super) async fn caller(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<Option<Caller>, Failure> {
+        match &self.authenticate {
+            Some(authenticate) => authenticate.caller(headers, peer).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -144,8 +162,9 @@ impl Ingest {
 
     async fn taken(self: &Arc<Self>, arrived: Arrived, span: &Span) -> Result<Success, Failure> {
         let (transport, peer, started) = (arrived.transport, arrived.peer, arrived.started);
+        let caller = arrived.caller.clone();
         let wire_bytes = arrived.wire.len() as u64;
-        let Message { decoded, body, identity, reservation } = self.read(arrived).await?;
+        let (Message { decoded, body, identity }, reservation) = self.read(arrived).await?;
         for (kind, n) in &decoded.advisories {
             self.metrics.advisories.with_label_values(&[kind]).inc_by(*n);
         }
@@ -158,7 +177,7 @@ impl Ingest {
         if let (true, Some(first)) = (self.config.reject_request, decoded.rejected.first()) {
             self.metrics.undecodable.with_label_values(&[transport.as_str(), first.reason.as_str()]).inc();
             return Err(Failure {
-                violation: Some((first.path.clone(), first.detail.clone())),
+                violation: Some(Box::new((first.path.clone(), first.detail.clone()))),
                 ..Failure::new(Kind::Class(Class::Invalid), describe(&decoded))
             });
         }
@@ -186,7 +205,7 @@ impl Ingest {
                 }
                 Err(refusal) => {
                     counted.end(&ingest.metrics.refused_spans);
-                    let failure = Failure::refusal(refusal, ingest.admission.delay());
+                    let failure = Failure::refusal(refusal, ingest.admission.delay(), caller.as_ref());
                     ingest.count_refusal(&failure, transport, wire_bytes);
                     Err(failure)
                 }
@@ -202,29 +221,29 @@ impl Ingest {
     }
 
     /// Decompresses and decodes, on a thread where that does not hold up other connections.
-    async fn read(self: &Arc<Self>, arrived: Arrived) -> Result<Message, Failure> {
-        let transport = arrived.transport;
+    async fn read(self: &Arc<Self>, mut arrived: Arrived) -> Result<(Message, Reservation), Failure> {
+        let (transport, limit, wire_bytes) = (arrived.transport, arrived.limit as u64, arrived.wire.len() as u64);
         let outcome = if arrived.coding == Coding::Identity && arrived.wire.len() <= INLINE_BYTES {
             // A defect in decoding is that request's, not its connection's. Nothing shared is left half changed: what
             // the decoder was building is dropped.
-            catch_unwind(AssertUnwindSafe(|| self.message(arrived, None))).ok()
+            match catch_unwind(AssertUnwindSafe(|| self.message(&mut arrived, None))) {
+                // Only a thread of its own can wait for room.
+                Ok(Err(Stopped::Bad(error))) if error.kind == otlp::NO_ROOM => self.read_apart(arrived).await,
+                Ok(read) => read.map(|message| (message, arrived.reservation)),
+                Err(_) => Err(Stopped::Panic),
+            }
         } else {
-            let ingest = self.clone();
-            let slot = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-            let runtime = Handle::current();
-            let work = tokio::task::spawn_blocking(move || {
-                let _slot = slot;
-                ingest.message(arrived, Some(&runtime))
-            });
-            work.await.ok()
+            self.read_apart(arrived).await
         };
-        let Some(outcome) = outcome else {
-            tracing::error!(transport = transport.as_str(), "decoding panicked");
-            return Err(Failure::internal("internal error while decoding; nothing was stored"));
-        };
-        outcome.map_err(|(stopped, limit)| match stopped {
-            Stopped::Inflate(Failed::TooLarge) => Failure::too_large("the decompressed message", limit as u64),
-            Stopped::Inflate(Failed::NoRoom(_)) => Failure::no_room(self.admission.delay()),
+        outcome.map_err(|stopped| match stopped {
+            Stopped::Panic => {
+                tracing::error!(transport = transport.as_str(), "decoding panicked");
+                Failure::internal("internal error while decoding; nothing was stored")
+            }
+            Stopped::Inflate(Failed::TooLarge) => Failure::too_large("the decompressed message", limit),
+            Stopped::TooWide => Failure::too_large("the message's columns", self.admission.pool().limit_bytes()),
+            Stopped::Inflate(Failed::NoRoom(_)) => self.full(transport, wire_bytes),
+            Stopped::Bad(error) if error.kind == otlp::NO_ROOM => self.full(transport, wire_bytes),
             Stopped::Inflate(Failed::Corrupt(why)) => {
                 Failure::new(Kind::Corrupt, format!("the compressed body is corrupt: {why}"))
             }
@@ -235,24 +254,58 @@ impl Ingest {
         })
     }
 
-    fn message(&self, arrived: Arrived, runtime: Option<&Handle>) -> Result<Message, (Stopped, usize)> {
-        let Arrived { wire, coding, format, mut reservation, limit, .. } = arrived;
-        let plain = inflate(coding, &wire, limit, |bytes| {
-            let runtime = runtime.expect("compressed bodies are read on a blocking thread");
-            // Once for the message, twice for its columns.
-            runtime.block_on(self.admission.grow(&mut reservation, bytes as u64 * 3))
-        })
-        .map_err(|failed| (Stopped::Inflate(failed), limit))?;
-        let decoded = (self.decode.0)(format, &plain, &self.config.limits, self.config.json_strict)
-            .map_err(|error| (Stopped::Bad(error), limit))?;
-        let identity = XxHash3_128::oneshot_with_seed(self.seed, &wire);
-        let keep = format == Format::Protobuf && decoded.rejected.is_empty();
-        let body = u32::try_from(plain.len()).ok().filter(|_| keep).map(|decoded_len| match coding.of_log(&wire) {
+    /// No room (B4), counted (B7).
+    fn full(&self, transport: Transport, wire_bytes: u64) -> Failure {
+        let failure = Failure::no_room(self.admission.delay());
+        self.count_refusal(&failure, transport, wire_bytes);
+        failure
+    }
+
+    /// The same on a thread that may wait.
+    async fn read_apart(self: &Arc<Self>, mut arrived: Arrived) -> Result<(Message, Reservation), Stopped> {
+        let ingest = self.clone();
+        let slot = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let runtime = Handle::current();
+        let work = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            let message = ingest.message(&mut arrived, Some(&runtime))?;
+            Ok((message, arrived.reservation))
+        });
+        work.await.unwrap_or(Err(Stopped::Panic))
+    }
+
+    fn message(&self, arrived: &mut Arrived, runtime: Option<&Handle>) -> Result<Message, Stopped> {
+        let Arrived { wire, coding, format, reservation, columns, limit, .. } = arrived;
+        let grow = |reservation: &mut Reservation, bytes: u64| match runtime {
+            Some(runtime) => runtime.block_on(self.admission.grow(reservation, bytes)),
+            None => self.admission.try_grow(reservation, bytes),
+        };
+        // Once for the message, twice for its columns.
+        let plain =
+            inflate(*coding, wire, *limit, |bytes| grow(reservation, bytes as u64 * 3)).map_err(Stopped::Inflate)?;
+        *columns = (*columns).max(plain.len() as u64 * 2);
+        let mut too_wide = false;
+        // Rows and elements of few bytes have wider columns than that.
+        let mut room = |bytes: u64| {
+            let more = bytes.saturating_sub(*columns).next_multiple_of(STEP_BYTES as u64);
+            too_wide = reservation.bytes().saturating_add(more) > self.admission.pool().limit_bytes();
+            if too_wide {
+                return None;
+            }
+            grow(reservation, more).ok()?;
+            *columns += more;
+            Some(*columns)
+        };
+        let decoded = (self.decode.0)(*format, &plain, &self.config.limits, self.config.json_strict, &mut room);
+        let decoded = decoded.map_err(|error| if too_wide { Stopped::TooWide } else { Stopped::Bad(error) })?;
+        let identity = XxHash3_128::oneshot_with_seed(self.seed, wire);
+        let keep = *format == Format::Protobuf && decoded.rejected.is_empty();
+        let body = u32::try_from(plain.len()).ok().filter(|_| keep).map(|decoded_len| match coding.of_log(wire) {
             Some(coding) => RequestBody { bytes: wire.clone(), coding, decoded_len },
             // storage.md 4.1: any other coding is stored decompressed.
             None => RequestBody { bytes: plain.clone(), coding: crate::span::Coding::Identity, decoded_len },
         });
-        Ok(Message { decoded, body, identity, reservation })
+        Ok(Message { decoded, body, identity })
     }
 
     fn success(&self, decoded: &Decoded) -> Success {

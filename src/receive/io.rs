@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::activity::Activity;
+use super::frames::Heads;
 
 /// How long a socket with unread bytes is drained before it is closed.
 const LINGER: Duration = Duration::from_secs(10);
@@ -28,6 +29,8 @@ pub(super) struct Socket {
     /// Read while telling HTTP/1.1 and HTTP/2 apart.
     ahead: Bytes,
     activity: Arc<Activity>,
+    /// HTTP/2: where heads are among what is read.
+    heads: Option<Heads>,
     write_timeout: Option<Duration>,
     write_timer: Option<Pin<Box<Sleep>>>,
     closing: Closing,
@@ -42,7 +45,13 @@ enum Closing {
 
 impl Socket {
     pub(super) fn new(tcp: TcpStream, ahead: Bytes, activity: Arc<Activity>, write_timeout: Option<Duration>) -> Self {
-        Self { tcp, ahead, activity, write_timeout, write_timer: None, closing: Closing::No }
+        Self { tcp, ahead, activity, heads: None, write_timeout, write_timer: None, closing: Closing::No }
+    }
+
+    /// The same, of HTTP/2 from its first byte.
+    #[must_use]
+    pub(super) fn with_frames(self) -> Self {
+        Self { heads: Some(Heads::new()), ..self }
     }
 
     /// Passes on a write's outcome; a write that stays pending for `write_timeout` fails.
@@ -70,8 +79,15 @@ impl AsyncRead for Socket {
             buf.put_slice(&self.ahead[..n]);
             self.ahead.advance(n);
         }
-        if buf.filled().len() > before {
-            self.activity.bytes_arrived();
+        let read = &buf.filled()[before..];
+        if !read.is_empty() {
+            match &mut self.heads {
+                Some(heads) => {
+                    let seen = heads.see(read);
+                    self.activity.frames_arrived(seen);
+                }
+                None => self.activity.bytes_arrived(),
+            }
         }
         Poll::Ready(Ok(()))
     }

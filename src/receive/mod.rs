@@ -10,9 +10,11 @@
 mod activity;
 mod admit;
 mod answer;
+mod auth;
 mod body;
 pub mod config;
 mod connection;
+mod frames;
 mod grpc;
 mod http;
 mod inflate;
@@ -34,7 +36,7 @@ use tokio_util::task::TaskTracker;
 use crate::budget::{Budget, Pool};
 use crate::clock::Clock;
 use crate::error::Class;
-use crate::otlp::{Decoded, Limits, Undecodable};
+use crate::otlp::{Decoded, Limits, Room, Undecodable};
 use crate::span::Next;
 
 use admit::Admission;
@@ -44,19 +46,20 @@ use listen::Caps;
 use metrics::Metrics;
 
 pub use answer::Format;
+pub use auth::{Authenticate, Caller, Denied};
 pub use config::Config;
 pub use metrics::Transport;
 
-/// Bytes of one request to columns: format, (decompressed) message, limits, `json_strict`.
+/// Bytes of one request to columns: format, (decompressed) message, limits, `json_strict`, room for the columns.
 #[derive(Clone)]
 pub struct Decode(Arc<DecodeFn>);
 
-type DecodeFn = dyn Fn(Format, &[u8], &Limits, bool) -> Result<Decoded, Undecodable> + Send + Sync;
+type DecodeFn = dyn Fn(Format, &[u8], &Limits, bool, &mut Room<'_>) -> Result<Decoded, Undecodable> + Send + Sync;
 
 impl Decode {
     /// Wraps a decoder; it is called by several threads at once.
     pub fn new(
-        decode: impl Fn(Format, &[u8], &Limits, bool) -> Result<Decoded, Undecodable> + Send + Sync + 'static,
+        decode: impl Fn(Format, &[u8], &Limits, bool, &mut Room<'_>) -> Result<Decoded, Undecodable> + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(decode))
     }
@@ -121,6 +124,8 @@ pub struct Wiring {
     pub identity_seed: u64,
     /// For jitter.
     pub clock: Clock,
+    /// Knows senders; `None` = anyone may send.
+    pub authenticate: Option<Authenticate>,
 }
 
 /// Why a receiver did not start.
@@ -212,7 +217,7 @@ impl Receiver {
             }
         }
         let taken = (wiring.next, wiring.decode, wiring.set_aside, wiring.identity_seed);
-        let ingest = Arc::new(Ingest::new(config, admission, metrics, taken));
+        let ingest = Arc::new(Ingest::new(config, admission, metrics, taken, wiring.authenticate));
         Ok(Self { ingest, addresses, listeners: Mutex::new(listeners) })
     }
 

@@ -14,6 +14,7 @@ use crate::otlp::Undecodable;
 use crate::span::Refusal;
 
 use super::admit;
+use super::auth::{Caller, Denied};
 
 /// What went wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +46,19 @@ pub(super) struct Failure {
     /// `RetryInfo` and `Retry-After`.
     pub(super) retry_after: Option<Duration>,
     /// Path and description of a `BadRequest` detail.
-    pub(super) violation: Option<(String, String)>,
+    pub(super) violation: Option<Box<(String, String)>>,
     /// Counter label of a refusal (B7).
     pub(super) refused: Option<&'static str>,
+    /// Whether it is known who sent the request.
+    pub(super) caller_known: bool,
+    /// `WWW-Authenticate`.
+    pub(super) challenge: Option<String>,
 }
 
 impl Failure {
     pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, violation: None, refused: None }
+        let message = message.into();
+        Self { kind, message, retry_after: None, violation: None, refused: None, caller_known: false, challenge: None }
     }
 
     pub(super) fn closed() -> Self {
@@ -85,6 +91,21 @@ impl Failure {
         }
     }
 
+    /// A part that is needed does not answer.
+    pub(super) fn unavailable(message: &str) -> Self {
+        Self { retry_after: Some(admit::STALLED), ..Self::new(Kind::Class(Class::Unavailable), message) }
+    }
+
+    /// The sender may not send (G11, H11).
+    pub(super) fn denied(denied: Denied) -> Self {
+        let message = match &denied.caller {
+            Some(caller) => format!("{} may not send spans here: {}", caller.name, denied.reason),
+            None => denied.reason,
+        };
+        let (caller_known, challenge) = (denied.caller.is_some(), denied.challenge);
+        Self { caller_known, challenge, ..Self::new(Kind::Class(Class::Denied), message) }
+    }
+
     pub(super) fn timeout(message: &str) -> Self {
         Self::new(Kind::Class(Class::Timeout), message)
     }
@@ -97,13 +118,13 @@ impl Failure {
     pub(super) fn undecodable(error: &Undecodable) -> Self {
         let description = format!("{} at byte {}", error.detail, error.offset);
         Self {
-            violation: Some((error.path.clone(), description)),
+            violation: Some(Box::new((error.path.clone(), description))),
             ..Self::new(Kind::Class(Class::Invalid), error.to_string())
         }
     }
 
-    /// What the pipeline said; `busy` is the delay of B6.
-    pub(super) fn refusal(refusal: Refusal, busy: Duration) -> Self {
+    /// What the pipeline said to `caller`; `busy` is the delay of B6.
+    pub(super) fn refusal(refusal: Refusal, busy: Duration, caller: Option<&Caller>) -> Self {
         let retry_after = match refusal.class {
             Class::Busy | Class::Unavailable => refusal.retry_after.or(Some(match (refusal.class, refusal.label) {
                 (Class::Unavailable, _) | (_, "disk" | "sync") => admit::STALLED,
@@ -112,7 +133,8 @@ impl Failure {
             _ => None,
         };
         let refused = refusal.class.is_retryable().then_some(refusal.label);
-        Self { retry_after, refused, ..Self::new(Kind::Class(refusal.class), refusal.reason) }
+        let caller_known = caller.is_some();
+        Self { retry_after, refused, caller_known, ..Self::new(Kind::Class(refusal.class), refusal.reason) }
     }
 
     /// The gRPC code.
@@ -120,7 +142,7 @@ impl Failure {
         match self.kind {
             Kind::Unrouted | Kind::Coding => Code::Unimplemented,
             Kind::Corrupt => Code::Internal,
-            Kind::Class(class) => code_of(class),
+            Kind::Class(class) => code_of(class, self.caller_known),
             Kind::Closed => Code::Cancelled,
             Kind::Method | Kind::MediaType | Kind::UriTooLong => Code::Unknown,
         }
@@ -136,7 +158,7 @@ impl Failure {
             Kind::Coding | Kind::Corrupt => StatusCode::BAD_REQUEST,
             Kind::Class(Class::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::Class(class) => {
-                let code = code_of(class);
+                let code = code_of(class, self.caller_known);
                 return (status_of(code), code);
             }
             Kind::Closed => StatusCode::INTERNAL_SERVER_ERROR,
@@ -146,12 +168,13 @@ impl Failure {
 }
 
 /// S8.
-fn code_of(class: Class) -> Code {
+fn code_of(class: Class, caller_known: bool) -> Code {
     match class {
         Class::Invalid => Code::InvalidArgument,
         Class::TooLarge => Code::ResourceExhausted,
         Class::Busy | Class::Unavailable => Code::Unavailable,
         Class::Timeout => Code::DeadlineExceeded,
+        Class::Denied if caller_known => Code::PermissionDenied,
         Class::Denied => Code::Unauthenticated,
         Class::Internal | Class::NotFound | Class::Conflict => Code::Internal,
     }
@@ -216,19 +239,23 @@ mod tests {
 
     #[test]
     fn each_class_has_its_code_and_status() {
+        let (nobody, somebody) = (None, Some(Caller { name: "alice".to_owned() }));
         let cases = [
-            (Class::Invalid, 3, 400, 3),
-            (Class::TooLarge, 8, 413, 2),
-            (Class::Busy, 14, 503, 14),
-            (Class::Unavailable, 14, 503, 14),
-            (Class::Timeout, 4, 503, 4),
-            (Class::Denied, 16, 401, 16),
-            (Class::Internal, 13, 500, 13),
+            (Class::Invalid, [(3, 400, 3); 2]),
+            (Class::TooLarge, [(8, 413, 2); 2]),
+            (Class::Busy, [(14, 503, 14); 2]),
+            (Class::Unavailable, [(14, 503, 14); 2]),
+            (Class::Timeout, [(4, 503, 4); 2]),
+            (Class::Denied, [(16, 401, 16), (7, 403, 7)]),
+            (Class::Internal, [(13, 500, 13); 2]),
         ];
-        for (class, grpc, status, body) in cases {
-            let failure = Failure::new(Kind::Class(class), "");
-            let (got, code) = failure.http();
-            assert_eq!((failure.code() as i32, got.as_u16(), code as i32), (grpc, status, body), "{class}");
+        for (class, expected) in cases {
+            for (caller, expected) in [&nobody, &somebody].into_iter().zip(expected) {
+                let refusal = Refusal { class, reason: String::new(), label: "internal", retry_after: None };
+                let failure = Failure::refusal(refusal, Duration::ZERO, caller.as_ref());
+                let (got, code) = failure.http();
+                assert_eq!((failure.code() as i32, got.as_u16(), code as i32), expected, "{class}, {caller:?}");
+            }
         }
     }
 
@@ -246,7 +273,7 @@ mod tests {
     fn a_refusal_is_told_with_a_delay_when_it_passes_and_without_when_it_does_not() {
         let of = |class, label, retry_after| {
             let refusal = Refusal { class, reason: "why".to_owned(), label, retry_after };
-            Failure::refusal(refusal, Duration::from_secs(2)).retry_after
+            Failure::refusal(refusal, Duration::from_secs(2), None).retry_after
         };
         assert_eq!(of(Class::Busy, "queue", None), Some(Duration::from_secs(2)));
         assert_eq!(of(Class::Busy, "disk", None), Some(Duration::from_secs(5)));

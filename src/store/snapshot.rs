@@ -157,6 +157,8 @@ pub struct View {
     pub objects: Arc<dyn object_store::ObjectStore>,
     /// Store position of the newest row in the view, µs since 1970; 0 without rows.
     pub visible_us: i64,
+    /// Position above which rows of the parts are not of the view (storage.md 5.4); `None` = all are of it.
+    pub until_us: Option<i64>,
     /// Whether all acknowledged rows are in it; `false` while the log is still being replayed, and answers are to be
     /// flagged `incomplete` (storage.md 4.5).
     pub complete: bool,
@@ -177,8 +179,29 @@ impl View {
             memory: Vec::new(),
             objects: Arc::new(object_store::memory::InMemory::new()),
             visible_us: 0,
+            until_us: None,
             complete: true,
         }
+    }
+
+    /// The rows at or below the position `until_us`, µs since 1970 (storage.md 5.4).
+    ///
+    /// Batches in memory and parts that lie above it are not in the view; of a part that lies on both sides the file is,
+    /// and who reads it leaves out the rows above [`View::until_us`].
+    #[must_use]
+    pub fn until(mut self, until_us: i64) -> Self {
+        self.memory.retain(|rows| rows.ingest_us <= until_us);
+        if self.parts.parts.iter().any(|part| part.entry.ingest[0] > until_us) {
+            let kept = self.parts.parts.iter().filter(|part| part.entry.ingest[0] <= until_us).cloned().collect();
+            self.parts = Arc::new(PartSet { parts: kept });
+        }
+        // A part on both sides may have a row at the position itself.
+        let in_parts = self.parts.parts.iter().map(|part| part.entry.ingest[1].min(until_us)).max().unwrap_or(0);
+        self.visible_us = in_parts.max(self.memory.last().map_or(0, |rows| rows.ingest_us));
+        if self.parts.parts.iter().any(|part| part.entry.ingest[1] > until_us) {
+            self.until_us = Some(self.until_us.map_or(until_us, |earlier| earlier.min(until_us)));
+        }
+        self
     }
 }
 
@@ -224,6 +247,7 @@ impl Reader {
             memory,
             objects: Arc::new(Held::new(self.objects.clone(), snapshot.parts.clone())),
             visible_us: in_parts.max(in_memory),
+            until_us: None,
             complete,
             files: self.files.clone(),
             indexes: self.indexes.clone(),

@@ -140,6 +140,15 @@ impl AttrLists {
         self.list += 1;
     }
 
+    /// Attributes, bytes of their text and bytes, and lists so far.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        (self.entries.len(), self.text.len() + self.bytes.len(), self.ends.len())
+    }
+
+    pub(super) fn keys(&self) -> &Interner {
+        &self.keys
+    }
+
     /// Lists closed so far.
     pub(super) fn lists(&self) -> usize {
         self.ends.len()

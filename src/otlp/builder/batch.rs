@@ -44,6 +44,7 @@ impl SpanBuilder {
     pub fn reset(&mut self) {
         self.clear_batch();
         self.batches.clear();
+        self.made_bytes = 0;
         self.spans = 0;
         self.rejections = Default::default();
         self.advisories = Default::default();
@@ -91,7 +92,9 @@ impl SpanBuilder {
         columns.push(Arc::new(self.attributes.finish()));
         columns.extend([resource, scope, self.events.finish(), self.links.finish()]);
         columns.extend(tail);
-        self.batches.push(span_batch(columns));
+        let batch = span_batch(columns);
+        self.made_bytes += batch.memory_bytes();
+        self.batches.push(batch);
         self.begin_batch();
     }
 

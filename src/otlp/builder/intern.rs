@@ -73,6 +73,11 @@ impl Interner {
         self.slots.len()
     }
 
+    /// Bytes of the texts so far.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The text with this index.
     pub(super) fn get(&self, id: u32) -> &[u8] {
         let slot = self.slots[id as usize];

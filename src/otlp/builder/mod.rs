@@ -16,6 +16,7 @@ mod batch;
 mod fault;
 mod intern;
 mod nested;
+mod room;
 mod rows;
 mod shared;
 mod span;
@@ -77,6 +78,8 @@ pub struct SpanBuilder {
     raw_bytes: usize,
     seen_bytes: usize,
     batches: Vec<SpanBatch>,
+    /// Bytes of the columns of `batches`.
+    made_bytes: u64,
     spans: usize,
     rejections: Rejections,
     advisories: Advisories,
@@ -185,6 +188,7 @@ impl SpanBuilder {
             raw_bytes: 0,
             seen_bytes: 0,
             batches: Vec::new(),
+            made_bytes: 0,
             spans: 0,
             rejections: Rejections::default(),
             advisories: Advisories::default(),

@@ -68,6 +68,11 @@ impl Events {
         self.ends.push(offset(self.times.len()).cast_signed());
     }
 
+    /// Events so far, and their names.
+    pub(super) fn counts(&self) -> (usize, &TextColumn) {
+        (self.times.len(), &self.names)
+    }
+
     pub(super) fn mark(&self) -> Mark {
         Mark { attributes: self.attributes.mark(), text: self.names.mark(), items: self.times.len() }
     }
@@ -123,6 +128,11 @@ impl Links {
 
     pub(super) fn close_row(&mut self) {
         self.ends.push(offset(self.span_ids.len()).cast_signed());
+    }
+
+    /// Links so far, and their trace states.
+    pub(super) fn counts(&self) -> (usize, &TextColumn) {
+        (self.span_ids.len(), &self.trace_states)
     }
 
     pub(super) fn mark(&self) -> Mark {

@@ -224,7 +224,7 @@ impl Rows {
         Columns { head, tail }
     }
 
-    fn words(&self) -> [&WordColumn; 7] {
+    pub(super) fn words(&self) -> [&WordColumn; 7] {
         let Self { service_name, name, kind, status_code, scope_name, scope_version, span_type, .. } = self;
         [service_name, name, kind, status_code, scope_name, scope_version, span_type]
     }

@@ -119,6 +119,11 @@ impl SharedLists {
         index
     }
 
+    /// The distinct lists of the batch.
+    pub(super) fn values(&self) -> &AttrLists {
+        &self.values
+    }
+
     /// Distinct lists, or distinct keys in them if those are more.
     pub(super) fn distinct(&self) -> usize {
         self.values.distinct().max(self.values.lists())

@@ -40,6 +40,11 @@ impl TextColumn {
         !is_utf8
     }
 
+    /// Texts so far, and their bytes.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.lens.len(), self.bytes.len())
+    }
+
     pub(super) fn mark(&self) -> Mark {
         Mark { bytes: self.bytes.len(), texts: self.lens.len() }
     }

@@ -10,8 +10,9 @@ mod value;
 
 use super::builder::{Envelope, Level, SpanBuilder};
 use super::counts::Message;
+use super::room::Granted;
 use super::wire::{Broken, Reader, length_tag, varint_tag};
-use super::{Decoded, Limits, Undecodable};
+use super::{Decoded, Limits, Room, Undecodable};
 use normalize::Normal;
 
 /// Reads an `ExportTraceServiceRequest`; `builder` is reused from request to request and empty afterwards.
@@ -19,8 +20,18 @@ use normalize::Normal;
 /// Spans that are not acceptable by `limits` or by the table at P2 are set aside and told in the result. Errors: the
 /// bytes are no such message; then nothing of them is kept.
 pub fn decode(body: &[u8], limits: &Limits, builder: &mut SpanBuilder) -> Result<Decoded, Undecodable> {
+    decode_within(body, limits, &mut |_| Some(u64::MAX), builder)
+}
+
+/// As [`decode`], as far as there is `room` for columns; without it, an error of the kind [`super::NO_ROOM`].
+pub fn decode_within(
+    body: &[u8],
+    limits: &Limits,
+    room: &mut Room<'_>,
+    builder: &mut SpanBuilder,
+) -> Result<Decoded, Undecodable> {
     builder.begin(limits);
-    let mut walk = Walk { body, builder };
+    let mut walk = Walk { body, builder, room: Granted::new(room) };
     match walk.request() {
         Ok(()) => Ok(builder.finish()),
         Err(broken) => {
@@ -34,6 +45,7 @@ pub fn decode(body: &[u8], limits: &Limits, builder: &mut SpanBuilder) -> Result
 struct Walk<'b, 'a> {
     body: &'a [u8],
     builder: &'b mut SpanBuilder,
+    room: Granted<'b>,
 }
 
 /// A singular message that may occur again and is then merged (W9): reading its parts in order does that.

@@ -87,7 +87,7 @@ impl<'a> Walk<'_, 'a> {
             }
         }
         self.builder.end_span(&span);
-        Ok(())
+        self.room.holds(self.builder)
     }
 
     fn event(&mut self, mut reader: Reader<'a>) -> Result<(), Broken> {
@@ -113,7 +113,7 @@ impl<'a> Walk<'_, 'a> {
             }
         }
         self.builder.end_event(time, name, dropped);
-        Ok(())
+        self.room.holds(self.builder)
     }
 
     fn link(&mut self, mut reader: Reader<'a>) -> Result<(), Broken> {
@@ -146,7 +146,7 @@ impl<'a> Walk<'_, 'a> {
             }
         }
         self.builder.end_link(&link);
-        Ok(())
+        self.room.holds(self.builder)
     }
 
     fn status(&mut self, mut reader: Reader<'a>, span: &mut SpanFields<'a>) -> Result<(), Broken> {

@@ -15,8 +15,9 @@ mod tests;
 
 use super::builder::SpanBuilder;
 use super::counts::{Advisory, Message};
+use super::room::Granted;
 use super::wire::Broken;
-use super::{Decoded, Limits, Undecodable};
+use super::{Decoded, Limits, Room, Undecodable};
 use pull::{Kind, Reader};
 
 /// Reads an `ExportTraceServiceRequest` in JSON; `builder` is reused from request to request and empty afterwards.
@@ -30,9 +31,20 @@ pub fn decode_json(
     strict: bool,
     builder: &mut SpanBuilder,
 ) -> Result<Decoded, Undecodable> {
+    decode_json_within(body, limits, strict, &mut |_| Some(u64::MAX), builder)
+}
+
+/// As [`decode_json`], as far as there is `room` for columns; without it, an error of the kind [`super::NO_ROOM`].
+pub fn decode_json_within(
+    body: &[u8],
+    limits: &Limits,
+    strict: bool,
+    room: &mut Room<'_>,
+    builder: &mut SpanBuilder,
+) -> Result<Decoded, Undecodable> {
     builder.begin(limits);
     let mut at = Reader::new(body);
-    let mut walk = Walk { builder, strict };
+    let mut walk = Walk { builder, strict, room: Granted::new(room) };
     match walk.request(&mut at).and_then(|()| at.end()) {
         Ok(()) => Ok(builder.finish()),
         Err(broken) => {
@@ -46,6 +58,7 @@ pub fn decode_json(
 struct Walk<'b> {
     builder: &'b mut SpanBuilder,
     strict: bool,
+    room: Granted<'b>,
 }
 
 /// A message of the protocol, and the JSON names of its members.

@@ -108,7 +108,7 @@ impl<'b> Walk<'b> {
             span_type: &texts.span_type,
             ..fields
         });
-        Ok(())
+        self.room.holds(self.builder)
     }
 
     fn event(&mut self, at: &mut Reader<'_>) -> Result<(), Broken> {
@@ -124,7 +124,7 @@ impl<'b> Walk<'b> {
             Ok(())
         })?;
         self.builder.end_event(time, &event_name, dropped);
-        Ok(())
+        self.room.holds(self.builder)
     }
 
     fn link(&mut self, at: &mut Reader<'_>) -> Result<(), Broken> {
@@ -149,6 +149,6 @@ impl<'b> Walk<'b> {
             dropped_attributes_count,
             flags,
         });
-        Ok(())
+        self.room.holds(self.builder)
     }
 }

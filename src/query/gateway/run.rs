@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
+use datafusion::execution::TaskContext;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
@@ -21,12 +22,13 @@ use super::recursion::bounded as bounded_recursion;
 use super::stats::Stats;
 use super::yielding::yielding;
 use crate::query::config::Config;
-use crate::query::error::{Code, Error};
+use crate::query::error::Error;
 use crate::query::params::Params;
 use crate::query::prepared::{Bare, Plan, Prepared, What, bare};
+use crate::query::sources::Sources;
 use crate::query::translate::{translate, unknown_table};
 use crate::query::within::{Instants, Within};
-use crate::query::{guard, session};
+use crate::query::{guard, memory, session};
 use crate::store::View;
 
 /// What a statement needs to run.
@@ -66,24 +68,28 @@ pub(super) async fn run(job: Job, events: mpsc::Sender<Event>) {
 /// A plan that can run, in its session.
 struct Ready {
     context: SessionContext,
+    task: Arc<TaskContext>,
     physical: Arc<dyn ExecutionPlan>,
     schema: SchemaRef,
 }
 
 async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> {
-    let view = bounded(std::mem::replace(&mut job.view, View::empty()), job.as_of_us)?;
+    let view = std::mem::replace(&mut job.view, View::empty());
+    let view = match job.as_of_us {
+        Some(as_of_us) => view.until(as_of_us),
+        None => view,
+    };
     let (snapshot_us, parts) = (view.visible_us, view.parts.parts.len());
     let again = match (&job.prepared, &job.within) {
         (Some((prepared, session)), Some(within)) => again(&job, within, prepared, session, &view).await,
         _ => None,
     };
-    let Ready { context, physical, schema } = match again {
+    let Ready { context, task, physical, schema } = match again {
         Some(ready) => ready,
         None => once(&job, &view).await?,
     };
     drop(view);
-    let mut stream =
-        execute_stream(physical.clone(), context.task_ctx()).map_err(|e| translate(&e, &job.sql, Some(&context)))?;
+    let mut stream = execute_stream(physical.clone(), task).map_err(|e| translate(&e, &job.sql, Some(&context)))?;
     let schema = if stream.schema().fields().len() == schema.fields().len() { stream.schema() } else { schema };
     if events.send(Event::Planned { schema, snapshot_us }).await.is_err() {
         return Ok(());
@@ -118,7 +124,7 @@ async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
     let state = context.state();
     let planned: Result<LogicalPlan, _> = Box::pin(state.statement_to_plan(checked.statement)).await;
     let plan = planned.map_err(failed)?;
-    guard::check_plan(&plan)?;
+    guard::check_plan(&plan, Sources::with(&job.extra))?;
     let plan = match checked.limitable {
         true => limited(plan, job.rows).map_err(failed)?,
         false => plan,
@@ -129,7 +135,7 @@ async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
         .and_then(bounded_recursion)
         .map_err(failed)?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
-    Ok(Ready { context, physical, schema })
+    Ok(Ready { task: context.task_ctx(), context, physical, schema })
 }
 
 /// A session over `view`, with the tables of other modules and what `within` leaves; also the view that stands for
@@ -172,7 +178,10 @@ async fn again(job: &Job, within: &Within, prepared: &Prepared, bare_session: &B
         let plan = plan.bind(&job.params, within, view, &job.config, &state)?;
         let physical = Box::pin(state.query_planner().create_physical_plan(&plan, &state)).await?;
         let schema = Arc::new(plan.schema().as_arrow().clone());
-        Ok::<_, DataFusionError>(Ready { context, physical: bounded_recursion(yielding(physical)?)?, schema })
+        // The session is that of all runs; the memory is that of this one.
+        let task = TaskContext::from(&state).with_runtime(memory::of_statement(&job.engine));
+        let physical = bounded_recursion(yielding(physical)?)?;
+        Ok::<_, DataFusionError>(Ready { context, task: Arc::new(task), physical, schema })
     };
     match ready.await {
         Ok(ready) => Some(ready),
@@ -194,7 +203,7 @@ async fn keepable(job: &Job, what: &What, view: &View) -> Result<Option<Arc<Plan
     let state = context.state();
     let planned: Result<LogicalPlan, _> = Box::pin(state.statement_to_plan(checked.statement)).await;
     let plan = planned.map_err(failed)?;
-    guard::check_plan(&plan)?;
+    guard::check_plan(&plan, Sources::with(&job.extra))?;
     let plan = limited(plan, job.rows).and_then(|plan| state.optimize(&plan)).map_err(failed)?;
     let extra: Vec<&str> = job.extra.iter().map(|(name, _)| name.as_str()).collect();
     let Some(spans) = spans else { return Ok(None) };
@@ -205,25 +214,4 @@ async fn keepable(job: &Job, what: &What, view: &View) -> Result<Option<Arc<Plan
 fn limited(plan: LogicalPlan, rows: u64) -> datafusion::common::Result<LogicalPlan> {
     let fetch = usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(1);
     LogicalPlanBuilder::from(plan).limit(0, Some(fetch))?.build()
-}
-
-/// `view` without what the store took after `as_of_us`.
-fn bounded(mut view: View, as_of_us: Option<i64>) -> Result<View, Error> {
-    let Some(as_of_us) = as_of_us else { return Ok(view) };
-    view.memory.retain(|rows| rows.ingest_us <= as_of_us);
-    let parts = &view.parts.parts;
-    if parts.iter().any(|part| part.entry.ingest[0] <= as_of_us && part.entry.ingest[1] > as_of_us) {
-        return Err(Error::new(
-            Code::Argument,
-            "`as_of` lies within a part: its rows before and after are in one file",
-        )
-        .hint("add `WHERE ingest_time <= TIMESTAMP '…'` to the statement instead"));
-    }
-    if parts.iter().any(|part| part.entry.ingest[0] > as_of_us) {
-        let kept = parts.iter().filter(|part| part.entry.ingest[1] <= as_of_us).cloned().collect();
-        view.parts = Arc::new(crate::store::PartSet { parts: kept });
-    }
-    let in_parts = view.parts.parts.iter().map(|part| part.entry.ingest[1]).max().unwrap_or(0);
-    view.visible_us = in_parts.max(view.memory.last().map_or(0, |rows| rows.ingest_us));
-    Ok(view)
 }

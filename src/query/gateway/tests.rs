@@ -139,7 +139,6 @@ async fn a_recursion_ends_after_1000_rounds_or_a_million_rows() {
 #[tokio::test]
 async fn a_doubling_over_nested_queries_ends_at_the_cap() {
     let gateway = gateway();
-    // Each level has a name of its own: the engine takes equal levels for one.
     let nested = |of: &str, double: &str| {
         let from = format!("SELECT {of} AS x0 FROM spans");
         (0..21).fold(from, |sql, level| {
@@ -167,6 +166,64 @@ async fn what_grows_beyond_a_cap_is_an_error_of_the_argument() {
         let error = one(&gateway, sql).await.unwrap_err();
         assert_eq!(error.code, Code::Argument, "{sql}: {}", told(&error));
     }
+}
+
+#[tokio::test]
+async fn calls_within_their_caps_have_one_together() {
+    let spans: Vec<Span> = (1..=8).map(|id| Span::new(1, id)).collect();
+    let reader = fixture::reader(&Fill::new().memory(&spans).view());
+    let resources = Resources { memory_bytes: 16 << 20, spill: None };
+    let (config, registry) = (Config { threads: 2, ..Config::default() }, Registry::new());
+    let gateway = Gateway::with(reader, config, resources, vec![], Clock::manual(NOW, 1), &registry).unwrap();
+    // Each column has about 1 MiB: a hundred of them at once are more than a statement may hold.
+    let each = |call: &str| {
+        let calls: Vec<String> = (0..100).map(|n| call.replace("$n", &(60_000 + n).to_string())).collect();
+        calls.join(", ")
+    };
+    let of = "(SELECT repeat(name, 120000) AS x FROM spans)";
+    let lists = "(SELECT [repeat(name, 60000)] AS x FROM spans)";
+    let copies = "upper(x), lower(x), initcap(x), reverse(x), x || 'a', x || 'b', x || 'c', concat('a', x), \
+                  concat('b', x), concat('c', x), replace(x, 'o', 'a'), replace(x, 'o', 'b')";
+    for sql in [
+        format!("SELECT {} FROM spans", each("repeat(name, $n)")),
+        format!("SELECT {} FROM spans", each("array_repeat(duration_ns, $n)")),
+        format!("SELECT {} FROM spans", each("range(duration_ns, duration_ns + $n)")),
+        format!("SELECT {} FROM spans", each("repeat(name, 30000) || repeat(name, $n)")),
+        format!("SELECT {copies} FROM {of}"),
+        format!("SELECT {} FROM {lists}", each("array_append(x, '$n')")),
+        // Constants, which are folded before anything runs.
+        format!("SELECT {}", each("repeat('xyz', 2 * $n)")),
+    ] {
+        let error = one(&gateway, &sql).await.unwrap_err();
+        assert_eq!(error.code, Code::LimitMemory, "{}…: {}", &sql[..60], told(&error));
+    }
+    // What is given up again makes room: as many calls one after the other, and as many batches.
+    let lengths = format!("SELECT {} FROM spans LIMIT 1", each("length(repeat(name, $n))"));
+    let lengths = one(&gateway, &lengths).await.unwrap();
+    assert!(lengths.starts_with("120000,120002,"), "{lengths}");
+    let many = "SELECT count(x), max(length(x)) FROM (SELECT repeat(name, 500 + n % 2) AS x FROM \
+                (SELECT name, unnest(range(5000 + duration_ns - duration_ns)) AS n FROM spans))";
+    assert_eq!(one(&gateway, many).await.unwrap(), "40000,1002");
+    let kept = "SELECT length(x), y FROM (SELECT repeat(name, 120000) AS x, upper(repeat(name, 10000)) AS y FROM spans) \
+                ORDER BY y, x LIMIT 1";
+    assert!(one(&gateway, kept).await.unwrap().starts_with("240000,OPOP"));
+}
+
+#[tokio::test]
+async fn operators_that_hold_too_much_end_at_the_limit_of_memory() {
+    let reader = fixture::reader(&Fill::new().memory(&spans()).view());
+    let resources = Resources { memory_bytes: 1 << 20, spill: None };
+    let (config, registry) = (Config { threads: 2, ..Config::default() }, Registry::new());
+    let gateway = Gateway::with(reader, config, resources, vec![], Clock::manual(NOW, 1), &registry).unwrap();
+    let many = "(SELECT unnest(range(99000 + duration_ns - duration_ns)) AS n FROM spans)";
+    for sql in [
+        format!("SELECT count(*) FROM (SELECT n, count(*) FROM {many} GROUP BY n)"),
+        format!("SELECT n FROM {many} ORDER BY n DESC LIMIT 1 OFFSET 90000"),
+    ] {
+        let error = one(&gateway, &sql).await.unwrap_err();
+        assert_eq!(error.code, Code::LimitMemory, "{sql}: {}", told(&error));
+    }
+    assert_eq!(one(&gateway, &format!("SELECT count(*) FROM {many}")).await.unwrap(), "297000");
 }
 
 #[tokio::test]

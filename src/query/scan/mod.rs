@@ -12,6 +12,7 @@ mod memory;
 mod offsets;
 mod parts;
 mod traces;
+mod until;
 
 use std::sync::{Arc, LazyLock};
 
@@ -60,8 +61,35 @@ pub async fn plan(
     filters: &[Expr],
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let bounds = &Bounds::of(filters);
     let projection = projection.cloned().unwrap_or_else(|| (0..table_schema().fields().len()).collect());
+    let mut inputs = match view.until_us {
+        None => inputs(view, session, &projection, filters, limit).await?,
+        Some(until_us) => {
+            let (whole, cut) = until::split(view, until_us);
+            let mut of_whole = inputs(&whole, session, &projection, filters, limit).await?;
+            let (wider, filters) = (until::with_position(&projection), until::filters(filters, until_us));
+            for input in inputs(&cut, session, &wider, &filters, None).await? {
+                of_whole.push(until::bounded(input, &projection, until_us)?);
+            }
+            of_whole
+        }
+    };
+    match inputs.len() {
+        0 => Ok(Arc::new(EmptyExec::new(Arc::new(table_schema().project(&projection)?)))),
+        1 => Ok(inputs.remove(0)),
+        _ => UnionExec::try_new(inputs),
+    }
+}
+
+/// The leaves over parts and memory, none where nothing may pass.
+async fn inputs(
+    view: &View,
+    session: &dyn Session,
+    projection: &[usize],
+    filters: &[Expr],
+    limit: Option<usize>,
+) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+    let bounds = &Bounds::of(filters);
     let partitions = session.config().target_partitions();
     let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
     let lookup = match Pinned::of(filters) {
@@ -69,19 +97,15 @@ pub async fn plan(
         None => None,
     };
     if let Some((located, pinned)) = &lookup {
-        inputs.extend(parts::lookup(view, session, &projection, bounds, pinned, located)?);
+        inputs.extend(parts::lookup(view, session, projection, bounds, pinned, located)?);
     }
     let located = lookup.map(|(located, _)| located).unwrap_or_default();
-    inputs.extend(parts::plan(view, session, &projection, bounds, &located, limit)?);
+    inputs.extend(parts::plan(view, session, projection, bounds, &located, limit)?);
     let memory: Vec<_> = view.memory.iter().filter(|rows| memory_may_hold(rows, bounds)).cloned().collect();
     if !memory.is_empty() {
-        inputs.push(Arc::new(MemoryExec::try_new(memory, projection.clone(), partitions)?));
+        inputs.push(Arc::new(MemoryExec::try_new(memory, projection.to_vec(), partitions)?));
     }
-    match inputs.len() {
-        0 => Ok(Arc::new(EmptyExec::new(Arc::new(table_schema().project(&projection)?)))),
-        1 => Ok(inputs.remove(0)),
-        _ => UnionExec::try_new(inputs),
-    }
+    Ok(inputs)
 }
 
 fn memory_may_hold(rows: &crate::store::Rows, bounds: &Bounds) -> bool {

@@ -329,6 +329,7 @@ impl Fill {
             indexes: Some(Indexes::new(self.objects.clone(), 1 << 20, IntGauge::new("a", "b").unwrap())),
             objects: self.objects,
             visible_us: self.ingest_us,
+            until_us: None,
             complete: true,
             files: None,
         }

@@ -1,8 +1,10 @@
 //! Claims about SQL over views made of memory, parts, or both.
 
+mod as_of;
 mod attributes;
 pub(crate) mod fixture;
 mod functions;
+mod levels;
 mod lookups;
 mod plans;
 mod relations;

@@ -11,7 +11,9 @@ use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use weavergen::error::Class;
 
-use super::{Running, config};
+use weavergen::span::SpanBatch;
+
+use super::{Running, alice_only, config};
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 type Body = http_body_util::combinators::BoxBody<Bytes, std::io::Error>;
@@ -442,4 +444,102 @@ async fn http2_by_prior_knowledge_is_served_on_the_http_port_and_grpc_is_not() {
     assert_eq!((reply.http, reply.body.as_ref()), (200, &b"{}"[..]));
     let reply = client.call(EXPORT, &[], whole(framed(0, b"spans 1"))).await.unwrap();
     assert_eq!((reply.http, reply.code), (404, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_list_over_16_kib_ends_its_stream_and_not_its_connection() {
+    let running = Running::start(config()).await;
+    let mut client = Client::to(&running).await;
+    let long = "a".repeat(20 << 10);
+    // Each field counts 32 bytes beside its own.
+    let many: Vec<(String, &str)> = (0..600).map(|n| (format!("x-{n}"), "a")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    for headers in [&[("x-long", long.as_str())][..], &many] {
+        match client.call(EXPORT, headers, whole(framed(0, b"spans 1"))).await {
+            Ok(reply) => assert_eq!((reply.http, reply.code), (431, None)),
+            Err(error) => assert!(!error.is_closed(), "{error}"),
+        }
+        assert_eq!(client.export(&[], framed(0, b"spans 1")).await.code, Some(0), "the connection lives");
+    }
+    assert_eq!(running.taken(), 2, "what came with too many headers was not taken");
+}
+
+/// `spans` spans of the least that is accepted, each with `links` links of two bytes.
+fn wide(spans: usize, links: usize) -> Vec<u8> {
+    let field = |number: u8, bytes: &[u8]| {
+        let length = bytes.len();
+        let digits = [length & 0x7f | 0x80, length >> 7 & 0x7f | 0x80, length >> 14].map(|n| u8::try_from(n).unwrap());
+        [&[number << 3 | 2][..], &digits, bytes].concat()
+    };
+    let span = [field(1, &[1; 16]), field(2, &[2; 8]), vec![0x6a, 0].repeat(links)].concat();
+    field(1, &field(2, &field(2, &span).repeat(spans)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_are_reserved_by_their_rows_and_elements_however_short_these_were_sent() {
+    let mut config = config();
+    config.max_inflight_bytes = Some(3 << 20);
+    config.admission_wait = Duration::from_millis(300);
+    let running = Running::start(config).await;
+    let mut client = Client::to(&running).await;
+    // 64 KiB with columns of more than 1.5 MB, held until commit.
+    let message = wide(4, 8000);
+    assert!(message.len() < 70_000);
+    running.close().await;
+    let mut first = Client::to(&running).await;
+    let body = framed(0, &message);
+    let held = tokio::spawn({
+        let body = body.clone();
+        async move { first.export(&[], body).await }
+    });
+    running.begun(1).await;
+    running.until(|| running.metric("weavergen_receiver_inflight_bytes", &[]) > 1_500_000.0).await;
+    for body in [body.clone(), framed(1, &gzip(&message))] {
+        let coding: &[(&str, &str)] = if body[0] == 1 { &[("grpc-encoding", "gzip")] } else { &[] };
+        let start = Instant::now();
+        let refused = client.export(coding, body).await;
+        assert_eq!(refused.code, Some(14), "{}", refused.message);
+        assert!(String::from_utf8_lossy(&refused.details).contains("RetryInfo"));
+        assert!(start.elapsed() > Duration::from_millis(250), "it waits for room: {:?}", start.elapsed());
+    }
+    assert!((running.metric("weavergen_receiver_refused_requests", &["reason=\"memory\""]) - 2.0).abs() < 0.1);
+    running.open();
+    assert_eq!(held.await.unwrap().code, Some(0));
+    assert_eq!(client.export(&[], body).await.code, Some(0), "the same again later");
+    let columns: u64 = running.taken.lock().unwrap()[0].batches.iter().map(SpanBatch::memory_bytes).sum();
+    assert!(columns > 1 << 20, "{columns}");
+    running.until(|| running.metric("weavergen_receiver_inflight_bytes", &[]) < 1.0).await;
+    // What would never fit is told so for good: within the limit as a message, and not as columns.
+    let never = client.export(&[], framed(0, &wide(40, 8000))).await;
+    assert_eq!((never.code, never.details.len()), (Some(8), 0), "{}", never.message);
+    assert_eq!(running.taken(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_call_is_unauthenticated_or_with_a_known_caller_permission_denied() {
+    let running = Running::knowing(config(), alice_only()).await;
+    let mut client = Client::to(&running).await;
+    let of = |who: &'static str| [("authorization", who)];
+    let good = || framed(0, b"spans 1");
+    assert_eq!(client.export(&of("Bearer alice"), good()).await.code, Some(0));
+    let unknown = client.export(&[], good()).await;
+    assert_eq!((unknown.code, unknown.message.as_str()), (Some(16), "a token is needed"));
+    let known = client.export(&of("Bearer bob"), good()).await;
+    assert_eq!((known.code, known.message.as_str()), (Some(7), "bob may not send spans here: read only"));
+    // The pipeline's own refusal goes by what is known, too.
+    running.refuse(Class::Denied, "internal");
+    assert_eq!(client.export(&of("Bearer alice"), good()).await.code, Some(7));
+    // Rows 6, 8, 10: a coding comes before the caller, and the caller before a byte of the body.
+    assert_eq!(client.export(&[("grpc-encoding", "br")], good()).await.code, Some(12));
+    assert_eq!(client.export(&[], framed(2, b"")).await.code, Some(16));
+    let never_ends = stuck([vec![0], (100_u32 << 20).to_be_bytes().to_vec()].concat());
+    let start = Instant::now();
+    assert_eq!(client.call(EXPORT, &[], never_ends).await.unwrap().code, Some(16));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    let late = client.export(&of("Bearer slow"), good()).await;
+    assert_eq!(late.code, Some(14), "{}", late.message);
+    assert!(start.elapsed() > Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(running.taken(), 1);
+    let requests = |code: &str| running.metric("weavergen_receiver_requests", &["transport=\"grpc\"", code]);
+    assert!((requests("code=\"16\"") - 3.0).abs() < 0.1 && (requests("code=\"7\"") - 2.0).abs() < 0.1);
 }

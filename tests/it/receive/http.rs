@@ -4,7 +4,7 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use weavergen::error::Class;
 
-use super::{Running, config};
+use super::{Running, alice_only, config};
 
 const PROTO: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
@@ -208,4 +208,24 @@ async fn partial_success_in_json_counts_as_text() {
     let running = Running::start(config()).await;
     let got: Value = send(post(&running, JSON, "spans 10 bad 3")).await.json().await.unwrap();
     assert_eq!(got["partialSuccess"]["rejectedSpans"], "3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_request_is_401_or_with_a_known_caller_403() {
+    let running = Running::knowing(config(), alice_only()).await;
+    let of = |who: &str| post(&running, JSON, "spans 1").header("authorization", who);
+    assert_eq!(send(of("Bearer alice")).await.status().as_u16(), 200);
+    let unknown = send(post(&running, JSON, "spans 1")).await;
+    assert_eq!(header(&unknown, "www-authenticate"), "Bearer");
+    assert_eq!(code(unknown).await, (401, json!(16)));
+    let known = send(of("Bearer bob")).await;
+    assert!(!known.headers().contains_key("www-authenticate"));
+    assert_eq!(code(known).await, (403, json!(7)));
+    running.refuse(Class::Denied, "internal");
+    assert_eq!(code(send(of("Bearer alice")).await).await, (403, json!(7)));
+    // H11: who fails to say who it is learns nothing else.
+    let client = Client::new();
+    assert_eq!(send(client.get(running.url("/nowhere"))).await.status().as_u16(), 401);
+    assert_eq!(send(post(&running, JSON, "spans 1").header("content-encoding", "br")).await.status().as_u16(), 401);
+    assert_eq!(running.taken(), 1);
 }

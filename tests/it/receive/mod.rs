@@ -1,7 +1,7 @@
 //! The `otlp` receiver over real sockets, with a scripted decoder and a scripted taker of spans.
 //!
 //! The decoder is scripted so that these tests judge the receiver alone: a message `spans N [bad B]` holds N spans of
-//! which B are rejected, `undecodable` is bad data, and anything else has no spans.
+//! which B are rejected, `undecodable` is bad data, a protobuf message is read as such, and anything else has no spans.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the finding")]
 
@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use weavergen::budget::Budget;
 use weavergen::clock::Clock;
 use weavergen::error::Class;
-use weavergen::otlp::{Decoded, Reason, Rejected, Undecodable};
-use weavergen::receive::{Config, Decode, OnSetAside, Receiver, SetAside, Wiring};
+use weavergen::otlp::{Decoded, Limits, Reason, Rejected, Room, SpanBuilder, Undecodable, decode_within};
+use weavergen::receive::{Authenticate, Caller, Config, Decode, Denied, OnSetAside, Receiver, SetAside, Wiring};
 use weavergen::span::{Delivery, Next, Refusal, SpanBatch, schema};
 
 /// A running receiver and all it did.
@@ -49,6 +49,27 @@ fn config() -> Config {
     config
 }
 
+/// Knows alice, who may send, and bob, who may not; of `slow` it never tells.
+fn alice_only() -> Option<Authenticate> {
+    Some(Authenticate::new(|headers, _| {
+        let of = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        let caller = |name: &str| Caller { name: name.to_owned() };
+        let outcome = match of.as_str() {
+            "Bearer alice" => Ok(caller("alice")),
+            "Bearer bob" => {
+                Err(Denied { caller: Some(caller("bob")), reason: "read only".to_owned(), challenge: None })
+            }
+            "Bearer slow" => return futures::future::pending().boxed(),
+            _ => Err(Denied {
+                caller: None,
+                reason: "a token is needed".to_owned(),
+                challenge: Some("Bearer".to_owned()),
+            }),
+        };
+        std::future::ready(outcome).boxed()
+    }))
+}
+
 fn batch(rows: usize) -> SpanBatch {
     let schema = schema::incoming().clone();
     let columns = schema.fields().iter().map(|field| blank(field.data_type(), rows));
@@ -64,7 +85,11 @@ fn blank(kind: &DataType, rows: usize) -> ArrayRef {
     make_array(new_null_array(kind, rows).to_data().into_builder().nulls(None).build().unwrap())
 }
 
-fn scripted(message: &[u8]) -> Result<Decoded, Undecodable> {
+fn scripted(message: &[u8], limits: &Limits, room: &mut Room<'_>) -> Result<Decoded, Undecodable> {
+    // Real spans, where it matters how wide they are.
+    if message.starts_with(b"\x0a") {
+        return decode_within(message, limits, room, &mut SpanBuilder::new());
+    }
     if message == b"undecodable" {
         let (path, detail) = ("resourceSpans[0]".to_owned(), "a length past the end".to_owned());
         return Err(Undecodable { path, offset: 7, detail, kind: "truncated" });
@@ -94,6 +119,11 @@ fn scripted(message: &[u8]) -> Result<Decoded, Undecodable> {
 
 impl Running {
     async fn start(config: Config) -> Self {
+        Self::knowing(config, None).await
+    }
+
+    /// A receiver that asks `authenticate` who sends.
+    async fn knowing(config: Config, authenticate: Option<Authenticate>) -> Self {
         let taken: Arc<Mutex<Vec<Delivery>>> = Arc::default();
         let set_aside: Arc<Mutex<Vec<SetAside>>> = Arc::default();
         let refusal: Arc<Mutex<Option<Refusal>>> = Arc::default();
@@ -117,10 +147,11 @@ impl Running {
         let kept = set_aside.clone();
         let wiring = Wiring {
             next,
-            decode: Decode::new(|_, message, _, _| scripted(message)),
+            decode: Decode::new(|_, message, limits, _, room| scripted(message, limits, room)),
             set_aside: OnSetAside::new(move |rows| kept.lock().unwrap().extend(rows)),
             identity_seed: 7,
             clock: Clock::manual(0, 1),
+            authenticate,
         };
         let registry = Registry::new();
         let budget = Budget::try_new(1 << 30).unwrap();

@@ -80,6 +80,65 @@ async fn one_byte_at_a_time_buys_no_time() {
     }
 }
 
+/// HTTP/2: what a peer says first.
+fn opening() -> Vec<u8> {
+    [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat()
+}
+
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, stream];
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// `:method: POST`, `:scheme: http`, `:path: /`, by their numbers in HPACK's table.
+const BLOCK: &[u8] = &[0x83, 0x86, 0x84];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_head_over_http2_is_closed_also_beside_a_request_in_hand() {
+    let running = quick().await;
+    // HEADERS without END_HEADERS: the block goes on in a frame that never comes.
+    let half = frame(1, 0, 1, BLOCK);
+    let post = b"\x83\x86\x04\x0a/v1/traces\x0f\x10\x10application/json";
+    let stuck = [frame(1, 4, 1, post), frame(1, 0, 3, BLOCK)].concat();
+    for (what, sent) in [
+        ("no settings", opening()[..24].to_vec()),
+        ("half a block", [opening(), half].concat()),
+        ("half a frame", [opening(), frame(1, 4, 1, BLOCK)[..10].to_vec()].concat()),
+        ("half a block behind a request", [opening(), stuck].concat()),
+    ] {
+        let mut socket = TcpStream::connect(running.http()).await.unwrap();
+        socket.write_all(&sent).await.unwrap();
+        let after = rest(&mut socket).await.1;
+        assert!(after > Duration::from_millis(250) && after < Duration::from_millis(800), "{what}: {after:?}");
+    }
+    // Small pieces of a head buy no time.
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    socket.write_all(&[opening(), frame(1, 0, 1, BLOCK)].concat()).await.unwrap();
+    let start = Instant::now();
+    while socket.write_all(&frame(9, 0, 1, &[0x84])).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(start.elapsed() < Duration::from_secs(3), "still open");
+    }
+    // A connection between requests is idle, not slow.
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    socket.write_all(&opening()).await.unwrap();
+    let after = rest(&mut socket).await.1;
+    assert!(after > Duration::from_millis(800), "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_head_on_the_grpc_port_is_closed_after_ten_seconds() {
+    let running = quick().await;
+    let mut socket = TcpStream::connect(running.grpc()).await.unwrap();
+    socket.write_all(&[opening(), frame(1, 0, 1, BLOCK)].concat()).await.unwrap();
+    let start = Instant::now();
+    let closed = tokio::time::timeout(Duration::from_secs(15), socket.read_to_end(&mut Vec::new())).await;
+    assert!(closed.is_ok(), "still open");
+    assert!(start.elapsed() > Duration::from_millis(9900), "{:?}", start.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_headers_and_too_long_ones_are_431() {
     let running = Running::start(config()).await;

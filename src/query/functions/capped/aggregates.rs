@@ -4,13 +4,13 @@
 //! own aggregate does the work, and what it holds is counted in the pool as before. Left to others: quantiles, which take
 //! bounded memory (`functions::aggregates`).
 //!
-//! A partial `string_agg` is a text that no longer tells its elements: over more than one partition its bytes are capped,
-//! its elements only in each partition.
+//! A partial `string_agg` is a text that no longer tells its elements: they go with it, in a column of their own, so that
+//! the cap holds for what several partitions gather together.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, FieldRef, UInt64Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -47,7 +47,13 @@ impl Gathers {
             name: self.inner.name().to_owned(),
             skips_null: args.ignore_nulls || self.inner.name() == "string_agg",
             keeps_all: !args.is_distinct,
+            counts: self.counts(args.is_distinct, !args.order_bys.is_empty()),
         }
+    }
+
+    /// Whether a partial state is a text: any other is a list of its elements.
+    fn counts(&self, is_distinct: bool, is_ordered: bool) -> bool {
+        self.inner.name() == "string_agg" && !is_distinct && !is_ordered
     }
 }
 
@@ -89,7 +95,11 @@ impl AggregateUDFImpl for Gathers {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        self.inner.state_fields(args)
+        let counts = self.counts(args.is_distinct, !args.ordering_fields.is_empty());
+        let elements = counts.then(|| Field::new(format!("{}[elements]", args.name), DataType::UInt64, false).into());
+        let mut fields = self.inner.state_fields(args)?;
+        fields.extend(elements);
+        Ok(fields)
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -125,6 +135,8 @@ struct Cap {
     skips_null: bool,
     /// Equal values are kept too: rows count as they come.
     keeps_all: bool,
+    /// The last column of a partial state has the number of its elements.
+    counts: bool,
 }
 
 /// What a group has gathered.
@@ -163,14 +175,21 @@ impl Cap {
         }
     }
 
-    /// Elements and bytes of each row of a partial state, which is a list or a text.
-    fn states(states: &[ArrayRef]) -> impl Fn(usize) -> (u64, u64) {
+    /// The columns of a partial state that are the engine's, and elements and bytes of each of its rows.
+    fn states<'a>(&self, states: &'a [ArrayRef]) -> (&'a [ArrayRef], impl Fn(usize) -> (u64, u64) + use<>) {
+        let (inner, counts) = match states.split_last() {
+            Some((counts, inner)) if self.counts => (inner, counts.as_primitive_opt::<UInt64Type>().cloned()),
+            _ => (states, None),
+        };
         let state = Weight::of(&states[0]);
-        let is_list = matches!(states[0].data_type(), DataType::List(_));
-        move |row| {
-            let elements = if is_list { state.values.elements(row) } else { 0 };
+        let weigh = move |row| {
+            let elements = match &counts {
+                Some(counts) => counts.value(row),
+                None => state.values.elements(row),
+            };
             (elements, state.bytes(row))
-        }
+        };
+        (inner, weigh)
     }
 }
 
@@ -255,17 +274,22 @@ impl Accumulator for One {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.inner.state()
+        let mut state = self.inner.state()?;
+        state.extend(self.cap.counts.then_some(ScalarValue::UInt64(Some(self.group.elements))));
+        Ok(state)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        if self.cap.keeps_all && !states.is_empty() {
-            let weigh = Cap::states(states);
+        if states.is_empty() {
+            return self.inner.merge_batch(states);
+        }
+        let (inner, weigh) = self.cap.states(states);
+        if self.cap.keeps_all {
             for (elements, bytes) in (0..states[0].len()).map(weigh) {
                 self.cap.add(&mut self.group, elements, bytes)?;
             }
         }
-        self.inner.merge_batch(states)?;
+        self.inner.merge_batch(inner)?;
         self.check_held()
     }
 
@@ -317,22 +341,32 @@ impl GroupsAccumulator for Groups {
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        emit_to.take_needed(&mut self.groups);
-        self.inner.state(emit_to)
+        let groups = emit_to.take_needed(&mut self.groups);
+        let mut state = self.inner.state(emit_to)?;
+        if self.cap.counts {
+            state.push(Arc::new(UInt64Array::from_iter_values(groups.iter().map(|group| group.elements))));
+        }
+        Ok(state)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef], group_indices: &[usize], total: usize) -> Result<()> {
         self.groups.resize(total, Group::default());
-        let weigh = Cap::states(states);
+        let (inner, weigh) = self.cap.states(states);
         for (row, group) in group_indices.iter().enumerate() {
             let (elements, bytes) = weigh(row);
             self.cap.add(&mut self.groups[*group], elements, bytes)?;
         }
-        self.inner.merge_batch(states, group_indices, total)
+        self.inner.merge_batch(inner, group_indices, total)
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.inner.convert_to_state(values, filter)
+        let mut state = self.inner.convert_to_state(values, filter)?;
+        if self.cap.counts {
+            let is_kept = |row| filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+            let elements = (0..values[0].len()).map(|row| u64::from(is_kept(row) && values[0].is_valid(row)));
+            state.push(Arc::new(UInt64Array::from_iter_values(elements)));
+        }
+        Ok(state)
     }
 
     fn size(&self) -> usize {

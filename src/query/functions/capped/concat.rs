@@ -12,17 +12,21 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::values::bytes_of;
 use super::{Growth, check};
+use crate::query::memory::Account;
 
 /// `left || right`, both of one type of text or of bytes.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct ConcatOperator {
     signature: Signature,
+    account: Account,
 }
 
-impl Default for ConcatOperator {
-    fn default() -> Self {
-        Self { signature: Signature::any(2, Volatility::Immutable) }
+impl ConcatOperator {
+    /// The operator, whose results are charged to `account`.
+    pub fn new(account: Account) -> Self {
+        Self { signature: Signature::any(2, Volatility::Immutable), account }
     }
 }
 
@@ -58,16 +62,16 @@ impl ScalarUDFImpl for ConcatOperator {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        check("||", Growth::Concat, &args.args, args.number_rows)?;
-        let [left, right] = args.args.as_slice() else { return exec_err!("|| takes two operands") };
-        let one = matches!((left, right), (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_)));
-        let rows = if one { 1 } else { args.number_rows };
-        let (left, right) = (left.to_array(rows)?, right.to_array(rows)?);
-        let joined = concat_elements_dyn(&left, &right)?;
-        Ok(if one {
-            ColumnarValue::Scalar(ScalarValue::try_from_array(&joined, 0)?)
-        } else {
-            ColumnarValue::Array(joined)
-        })
+        let bytes = check("||", Growth::Concat, &args.args, args.number_rows)?;
+        self.account.charged("||", bytes, bytes_of, || joined(&args))
     }
+}
+
+fn joined(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let [left, right] = args.args.as_slice() else { return exec_err!("|| takes two operands") };
+    let one = matches!((left, right), (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_)));
+    let rows = if one { 1 } else { args.number_rows };
+    let (left, right) = (left.to_array(rows)?, right.to_array(rows)?);
+    let joined = concat_elements_dyn(&left, &right)?;
+    Ok(if one { ColumnarValue::Scalar(ScalarValue::try_from_array(&joined, 0)?) } else { ColumnarValue::Array(joined) })
 }

@@ -1,8 +1,9 @@
 //! Functions of the engine whose results may be much larger than their arguments (sql.md 7, growth).
 //!
 //! Duty: refuse what would grow beyond the caps: texts, arrays, patterns and what aggregates gather. Guarantee: the size
-//! is computed, and refused, before anything is allocated, also while constants are folded: the memory pool does not see
-//! what scalar functions allocate. Left to others: the functions themselves; finding them in a plan (`query::caps`).
+//! is computed, and refused, before anything is allocated, also while constants are folded, and what is made is charged
+//! to the statement (`query::memory`), so that many calls within their caps have one, too. Left to others: the functions
+//! themselves; finding them in a plan (`query::caps`).
 
 pub mod aggregates;
 pub mod concat;
@@ -21,6 +22,7 @@ use datafusion::logical_expr::{
 };
 
 use super::argument;
+use crate::query::memory::Account;
 pub(in crate::query) use values::{BATCH_BYTES, VALUE_BYTES};
 use values::{Meter, Values, bytes_of, leaves};
 
@@ -68,6 +70,8 @@ pub enum Growth {
     Flatten,
     /// `string_to_array(text, delimiter [, null])`
     StringToArray,
+    /// Functions that copy what they are given: no value grows, but many of them are many copies.
+    Copy,
 }
 
 impl Growth {
@@ -93,6 +97,9 @@ impl Growth {
             "array_replace" | "array_replace_n" | "array_replace_all" => Self::ArrayReplace,
             "flatten" => Self::Flatten,
             "string_to_array" => Self::StringToArray,
+            "upper" | "lower" | "initcap" | "reverse" | "decode" | "regexp_match" | "array_sort" | "array_reverse"
+            | "array_distinct" | "array_slice" | "array_remove" | "array_remove_n" | "array_remove_all"
+            | "array_except" | "array_intersect" | "array_pop_back" | "array_pop_front" => Self::Copy,
             _ => return None,
         })
     }
@@ -103,12 +110,13 @@ impl Growth {
 pub struct Capped {
     inner: Arc<ScalarUDF>,
     growth: Growth,
+    account: Account,
 }
 
 impl Capped {
-    /// Puts `inner` under the cap of `growth`.
-    pub fn new(inner: Arc<ScalarUDF>, growth: Growth) -> Self {
-        Self { inner, growth }
+    /// Puts `inner` under the cap of `growth`; what it makes is charged to `account`.
+    pub fn new(inner: Arc<ScalarUDF>, growth: Growth, account: Account) -> Self {
+        Self { inner, growth, account }
     }
 }
 
@@ -138,23 +146,34 @@ impl ScalarUDFImpl for Capped {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        check(self.inner.name(), self.growth, &args.args, args.number_rows)?;
-        self.inner.invoke_with_args(args)
+        let bytes = check(self.inner.name(), self.growth, &args.args, args.number_rows)?;
+        self.account.charged(self.inner.name(), bytes, bytes_of, || self.inner.invoke_with_args(args))
     }
 }
 
-/// Refuses a call of `function` that would make more than the caps allow.
-fn check(function: &str, growth: Growth, args: &[ColumnarValue], number_rows: usize) -> Result<()> {
+/// Refuses a call of `function` that would make more than the caps allow; about how many bytes it will make.
+fn check(function: &str, growth: Growth, args: &[ColumnarValue], number_rows: usize) -> Result<u64> {
     let values = args.iter().map(Values::of).collect::<Result<Vec<_>>>()?;
     // Values for all rows are computed once.
     let rows = if values.iter().all(|value| value.one) { 1 } else { number_rows };
     let mut meter = Meter::new(function);
+    within(&mut meter, growth, values, rows)?;
+    Ok(meter.made())
+}
+
+fn within(meter: &mut Meter<'_>, growth: Growth, values: Vec<Values>, rows: usize) -> Result<()> {
+    let function = meter.function;
     match (growth, values.as_slice()) {
+        // The first argument is what is copied.
+        (Growth::Copy, [of, ..]) => {
+            meter.copied(of.all_bytes(rows));
+            Ok(())
+        }
         // The result is NULL.
         (Growth::Range, values) if values.iter().any(Values::is_null) => Ok(()),
-        (Growth::Range, _) => range::range(&mut meter, values, rows),
-        (Growth::Concat, values) => per_row(&mut meter, rows, |row| values.iter().map(|value| value.bytes(row)).sum()),
-        (Growth::ConcatWs, [separator, values @ ..]) => per_row(&mut meter, rows, |row| {
+        (Growth::Range, _) => range::range(meter, values, rows),
+        (Growth::Concat, values) => per_row(meter, rows, |row| values.iter().map(|value| value.bytes(row)).sum()),
+        (Growth::ConcatWs, [separator, values @ ..]) => per_row(meter, rows, |row| {
             let between = values.len().saturating_sub(1) as u64;
             values.iter().map(|value| value.bytes(row)).sum::<u64>() + between * separator.bytes(row)
         }),
@@ -176,7 +195,7 @@ fn check(function: &str, growth: Growth, args: &[ColumnarValue], number_rows: us
             if text(&list.array, longest) <= VALUE_BYTES {
                 return Ok(());
             }
-            per_row(&mut meter, rows, |row| list.list(row).map_or(0, |inner| text(&inner, each(row))))
+            per_row(meter, rows, |row| list.list(row).map_or(0, |inner| text(&inner, each(row))))
         }
         (Growth::ArrayReplace, [list, _, to, times @ ..]) => {
             let times = times.first().map(|times| times.cast(&DataType::Int64)).transpose()?;
@@ -201,7 +220,7 @@ fn check(function: &str, growth: Growth, args: &[ColumnarValue], number_rows: us
         }
         (Growth::RegexpReplace, [text, pattern, to, flags @ ..]) => {
             let mut counter = regexp::Replacements::default();
-            per_row(&mut meter, rows, |row| {
+            per_row(meter, rows, |row| {
                 let flags = flags.first().map_or(Some(""), |flags| flags.text(row)).unwrap_or_default();
                 match (text.text(row), pattern.text(row), to.text(row)) {
                     (Some(text), Some(pattern), Some(to)) => counter.bytes(text, pattern, to, flags),
@@ -209,7 +228,7 @@ fn check(function: &str, growth: Growth, args: &[ColumnarValue], number_rows: us
                 }
             })
         }
-        (_, [of, second, more @ ..]) => pairwise(&mut meter, growth, of, second, more, rows),
+        (_, [of, second, more @ ..]) => pairwise(meter, growth, of, second, more, rows),
         // Too few arguments: the function says so.
         _ => Ok(()),
     }

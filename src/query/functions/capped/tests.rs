@@ -254,3 +254,45 @@ async fn what_an_aggregate_gathers_is_capped_in_each_group() {
         [["0000000000000008", "op-op-op-op", "[op]", "[op]"], ["0000000000000009", "op-op-op-op-op", "[op]", "∅"]]
     );
 }
+
+#[tokio::test]
+async fn what_partitions_gather_together_is_capped_too() {
+    let rows: Vec<Vec<Span>> = (1..=2).map(|id| vec![Span::new(1, id)]).collect();
+    let view = Fill::new().memory(&rows[0]).memory(&rows[1]).view();
+    let of = |each: u32| {
+        format!("(SELECT trace_id, name, span_id, unnest(range({each} + duration_ns - duration_ns)) AS n FROM spans)")
+    };
+    for (gathered, told) in [
+        ("string_agg(name, '')", "`string_agg` would gather more than 100000 elements in a group"),
+        ("string_agg(name, '') FILTER (WHERE n >= 0)", "`string_agg` would gather more than 100000 elements"),
+        ("string_agg(name, '' ORDER BY n)", "`string_agg` would gather more than 100000 elements"),
+        ("array_agg(n)", "`array_agg` would gather more than 100000 elements in a group"),
+        ("array_agg(n ORDER BY n)", "`array_agg` would gather more than 100000 elements"),
+    ] {
+        let is_ordered = gathered.contains("ORDER BY");
+        for groups in ["", "GROUP BY trace_id", "GROUP BY trace_id, name"] {
+            // Sorting takes memory that there is not.
+            if is_ordered && !groups.is_empty() {
+                continue;
+            }
+            // Each of the two partitions stays below the cap.
+            let sql = format!("SELECT {gathered} FROM {} {groups}", of(50_001));
+            let error = try_ask(&view, &sql).await.err().unwrap_or_default();
+            assert!(error.contains(told), "{sql}: {error}");
+            // By span they are groups of their own.
+            if !is_ordered {
+                let apart = format!("SELECT count(*) FROM (SELECT {gathered} FROM {} GROUP BY span_id)", of(50_001));
+                assert_eq!(one(&view, &apart).await, "2", "{apart}");
+            }
+        }
+    }
+    for groups in ["", "GROUP BY trace_id"] {
+        let sql = format!("SELECT length(string_agg(name, '-')) FROM {} {groups}", of(50_000));
+        assert_eq!(one(&view, &sql).await, "299999", "{sql}");
+        // NULL is no element.
+        let nulls = format!("SELECT string_agg(nullif(name, 'op'), '-') FROM {} {groups}", of(60_000));
+        assert_eq!(one(&view, &nulls).await, "∅", "{nulls}");
+    }
+    let plan = ask(&view, &format!("EXPLAIN SELECT string_agg(name, '') FROM {}", of(1))).await;
+    assert!(plan.concat().concat().contains("mode=Partial"), "{plan:?}");
+}

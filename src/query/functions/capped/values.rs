@@ -18,6 +18,9 @@ pub(in crate::query) const BATCH_BYTES: u64 = 64 << 20;
 pub(super) const VALUE_ELEMENTS: u64 = 100_000;
 pub(super) const BATCH_ELEMENTS: u64 = 4_000_000;
 
+/// What an element of an array has at the least, in bytes.
+const ELEMENT_BYTES: u64 = 8;
+
 /// An argument: a column, or one value for all rows.
 pub(super) struct Values {
     pub array: ArrayRef,
@@ -163,11 +166,23 @@ pub(super) struct Meter<'a> {
     pub function: &'a str,
     bytes: u64,
     elements: u64,
+    copied: u64,
 }
 
 impl<'a> Meter<'a> {
     pub fn new(function: &'a str) -> Self {
-        Self { function, bytes: 0, elements: 0 }
+        Self { function, bytes: 0, elements: 0, copied: 0 }
+    }
+
+    /// `bytes` of an argument are made again.
+    pub fn copied(&mut self, bytes: u64) {
+        self.copied = self.copied.saturating_add(bytes);
+    }
+
+    /// About how many bytes will be made.
+    pub fn made(&self) -> u64 {
+        let elements = self.elements.saturating_mul(ELEMENT_BYTES);
+        self.bytes.saturating_add(elements).saturating_add(self.copied)
     }
 
     /// One more text of `bytes` bytes.
