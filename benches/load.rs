@@ -33,6 +33,17 @@ pub fn typed(seed: u64, spans: usize, attributes: usize, types: usize) -> Vec<u8
     request.encode_to_vec()
 }
 
+/// As [`typed`], of the service `service`.
+pub fn of_service(seed: u64, spans: usize, attributes: usize, types: usize, service: &str) -> Vec<u8> {
+    let mut request = ExportTraceServiceRequest::decode(typed(seed, spans, attributes, types).as_slice())
+        .expect("it was encoded here");
+    let resources = request.resource_spans.iter_mut().filter_map(|of| of.resource.as_mut());
+    for attribute in resources.flat_map(|of| &mut of.attributes).filter(|of| of.key == "service.name") {
+        attribute.value = Some(AnyValue { value: Some(Value::StringValue(service.to_owned())) });
+    }
+    request.encode_to_vec()
+}
+
 /// The name of a type of spans.
 pub fn span_type(at: usize) -> String {
     format!("bench.span{at}")

@@ -6,6 +6,7 @@
 
 mod decode;
 mod gates;
+mod learn;
 mod load;
 mod lookup;
 mod semconv;
@@ -37,6 +38,7 @@ fn main() {
     semconv::run(&bench);
     store::run(&bench);
     gates::run(&bench);
+    learn::run(&bench);
     lookup::run(&bench);
 }
 

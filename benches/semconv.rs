@@ -13,7 +13,8 @@ use weavergen::semconv::{Registry, Source, Tables, check};
 
 use super::{Bench, load};
 
-const SPAN_TYPES: usize = 64;
+/// Span types of the registry.
+pub const SPAN_TYPES: usize = 64;
 const FILES: usize = 250;
 const ATTRIBUTES: usize = 740;
 const SPANS: usize = 8192;
@@ -25,8 +26,7 @@ pub fn run(bench: &Bench) {
     }
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     write(folder.path());
-    let source = Source::Folder(folder.path().to_owned());
-    let loaded = || Registry::load(&source, None).expect("the definitions are good").registry;
+    let loaded = || load_from(folder.path());
     if bench.wants("semconv_check") {
         let tables = Tables::compile(&loaded(), &[]);
         let body = load::typed(7, SPANS, 10, SPAN_TYPES);
@@ -43,6 +43,17 @@ pub fn run(bench: &Bench) {
         let seconds = bench.seconds_per_call(|| Tables::compile(&loaded(), &[]));
         println!("{:<18} {:>10.1} ms  {FILES} files, {ATTRIBUTES} attributes", "semconv_load", seconds * 1e3);
     }
+}
+
+/// The registry that the rows of this file check against, compiled.
+pub fn tables() -> Tables {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    write(folder.path());
+    Tables::compile(&load_from(folder.path()), &[])
+}
+
+fn load_from(folder: &Path) -> Registry {
+    Registry::load(&Source::Folder(folder.to_owned()), None).expect("the definitions are good").registry
 }
 
 /// A registry of the size that semconv.md 10 names; the keys of the load are in it.

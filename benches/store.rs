@@ -139,10 +139,15 @@ fn deliveries(spans: usize) -> Vec<Delivery> {
 }
 
 fn deliveries_of(total: usize, spans: usize) -> Vec<Delivery> {
+    deliveries_from((0..total.div_ceil(spans)).map(|at| load::body(at as u64, spans, ATTRIBUTES)))
+}
+
+/// `bodies` as receivers hand them over.
+pub fn deliveries_from(bodies: impl Iterator<Item = Vec<u8>>) -> Vec<Delivery> {
     let (mut builder, limits) = (SpanBuilder::new(), Limits::default());
-    (0..total.div_ceil(spans))
-        .map(|at| {
-            let body = load::body(at as u64, spans, ATTRIBUTES);
+    bodies
+        .enumerate()
+        .map(|(at, body)| {
             let batches = decode(&body, &limits, &mut builder).expect("a good request").batches;
             let decoded_len = u32::try_from(body.len()).expect("a request of some MiB");
             let body = RequestBody { bytes: Bytes::from(body), coding: Coding::Identity, decoded_len };
@@ -202,7 +207,8 @@ async fn flush(deliveries: Vec<Delivery>) -> (f64, f64, u64) {
     (rate(spans, cpu), rate(spans, wall), bytes_below(&parts))
 }
 
-async fn fill(store: &Store, deliveries: Vec<Delivery>) {
+/// Appends all of `deliveries`, several at a time.
+pub async fn fill(store: &Store, deliveries: Vec<Delivery>) {
     let mut senders = tokio::task::JoinSet::new();
     let mut shares: Vec<Vec<Delivery>> = vec![Vec::new(); CONNECTIONS];
     for (at, delivery) in deliveries.into_iter().enumerate() {

@@ -71,10 +71,15 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
         receivers: Some(config.notify.receivers.keys().cloned().collect()),
         pipelines: Some(engine::library::message_starts(config.pipelines_dir.as_deref())),
     };
-    let gates = Gates::open(&config, known, journal.clone(), tables.clone(), &store, &registry, &clock).await?;
+    tables.push(semconv::expected(&config, &conventions));
+    let (readable, types) = (gate::schema::readable(tables.clone()), conventions.attribute_types());
+    let gates =
+        Gates::open(&config, (readable.clone(), types.clone()), known, journal.clone(), &store, &registry, &clock)
+            .await?;
     let of_gates = (&journal, gates.groups());
     let of_store = (store.reader(), resources.memory_bytes);
-    let learn = learn::open(&config, of_gates, &engine_store, tables.clone(), of_store, &registry, &clock).await?;
+    let (learn, of_learn) =
+        learn::open(&config, of_gates, &engine_store, (readable, types), of_store, &registry, &clock).await?;
     tables.extend(learn.tables());
     let gateway = Gateway::with(store.reader(), config.query.clone(), resources, tables, clock.clone(), &registry)
         .context("cannot start the query threads")?;
@@ -83,7 +88,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
         evaluator: span_gate::evaluator(&gates, store.reader()),
         otlp_endpoint: receivers.iter().flat_map(|r| &r.addresses().grpc).next().map(|a| format!("http://{a}")),
     };
-    let pipelines = Pipelines::open(&config, engine_store, rim, &clock).await?;
+    let pipelines = Pipelines::open(&config, engine_store, rim, &registry, &clock).await?;
     gateway.set_registry_types(conventions.attribute_types());
     let side = Side::bind(&config, &gateway, pipelines.engine(), &registry, &store, &clock).await?;
 
@@ -108,7 +113,8 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
         let timeout = config.shutdown_timeout;
         serving.spawn(async move { receiver.serve(drain, timeout).await });
     }
-    tokio::spawn(semconv::follow(conventions, gateway.clone(), drain.clone()));
+    let gateways = vec![gateway.clone(), gates.gateway(), of_learn];
+    tokio::spawn(semconv::follow(conventions, gateways, drain.clone()));
     let mut judging = tokio::task::JoinSet::new();
     let parts = (gates.starts(&clock), gateway.clone(), into_store.clone());
     pipelines.run(&config, parts, &clock, &drain, &mut judging);

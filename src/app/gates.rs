@@ -20,6 +20,8 @@ use crate::gate::load::LoadError;
 use crate::gate::result::Runner;
 use crate::gate::{self, Evaluator, Gate, Group, Journal, Known, Late, Metrics, Parts, Planner, Starts};
 use crate::notify::Notifier;
+use crate::query::Gateway;
+use crate::span::pinned::ScalarType;
 use crate::store::Store;
 
 /// Tables that gates may read beside `spans`.
@@ -28,6 +30,7 @@ pub(super) type Tables = Vec<(String, Arc<dyn TableProvider>)>;
 /// Gates whose journal is open.
 pub(super) struct Gates {
     groups: Vec<Group>,
+    gateway: Gateway,
     runner: Runner,
     late: Late,
     journal: Journal,
@@ -42,23 +45,31 @@ pub(super) async fn journal(config: &Config) -> anyhow::Result<Journal> {
 }
 
 impl Gates {
-    /// Loads and plans the gates over `tables`, which hold those of `journal`.
+    /// Loads and plans the gates over `tables`, which hold those of `journal`; attributes are read in `types`
+    /// until [`Gates::gateway`] is told others.
     pub(super) async fn open(
         config: &Config,
+        (tables, types): (Tables, BTreeMap<String, ScalarType>),
         known: Known,
         journal: Journal,
-        tables: Tables,
         store: &Store,
         registry: &Registry,
         clock: &Clock,
     ) -> anyhow::Result<Self> {
-        let groups = load(config, known, tables.clone()).await?;
+        let groups = load(config, types.clone(), known, tables.clone()).await?;
         let gateway = gate::run::gateway(store.reader(), &config.query, &config.gates, tables, clock.clone())
             .context("cannot start the threads of gates")?;
         let metrics = Metrics::register(registry)?;
         let notifier = Notifier::open(&config.notify, journal.clone(), clock.clone(), registry)?;
         let late = Late::over(gateway.clone());
-        Ok(Self { groups, runner: gate::run::runner(gateway), late, journal, metrics, notifier })
+        gateway.set_registry_types(types);
+        let runner = gate::run::runner(gateway.clone());
+        Ok(Self { groups, gateway, runner, late, journal, metrics, notifier })
+    }
+
+    /// Runs their statements.
+    pub(super) fn gateway(&self) -> Gateway {
+        self.gateway.clone()
     }
 
     /// The groups that are loaded.
@@ -116,11 +127,16 @@ impl Gates {
     }
 }
 
-async fn load(config: &Config, known: Known, tables: Tables) -> anyhow::Result<Vec<Group>> {
+async fn load(
+    config: &Config,
+    types: BTreeMap<String, ScalarType>,
+    known: Known,
+    tables: Tables,
+) -> anyhow::Result<Vec<Group>> {
     let (gates, queries_dir, query) = (config.gates.clone(), config.queries_dir.clone(), config.query.clone());
     let loading = tokio::task::spawn_blocking(move || {
         let request = gate::Request { config: &gates, queries_dir: queries_dir.as_deref(), known: &known };
-        gate::load(&request, &Planner::new(query, tables))
+        gate::load(&request, &Planner::new(query.with_registry_types(types), tables))
     });
     let loaded = loading.await?;
     let is_error = |problem: &gate::Problem| problem.code.is_error();

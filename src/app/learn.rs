@@ -22,6 +22,8 @@ use crate::learn::patterns::load::{LoadError, Request, load};
 use crate::learn::patterns::{Pattern, plan::Planner, run};
 use crate::learn::sources::{CodegenMode, EngineEvent, EngineFact, Page};
 use crate::learn::{self, EngineEvents, Learn, Metrics, Parts, Progress};
+use crate::query::Gateway;
+use crate::span::pinned::ScalarType;
 use crate::store::Reader;
 
 /// Opens learning over the journals of gates and engine.
@@ -29,15 +31,16 @@ pub(super) async fn open(
     config: &Config,
     (journal, groups): (&Journal, &[Group]),
     engine: &EngineStore,
-    tables: Tables,
+    (tables, types): (Tables, BTreeMap<String, ScalarType>),
     (reader, query_bytes): (Reader, usize),
     registry: &Registry,
     clock: &Clock,
-) -> anyhow::Result<Learn> {
-    let patterns = patterns(config, tables.clone()).await?;
+) -> anyhow::Result<(Learn, Gateway)> {
+    let patterns = patterns(config, types.clone(), tables.clone()).await?;
     let spill = Some((config.store.path.join("spill"), super::SPILL_BYTES));
     let gateway = run::gateway(reader.clone(), &config.query, query_bytes, spill, tables, clock.clone())
         .context("cannot start the threads of learning")?;
+    gateway.set_registry_types(types);
     let position = reader.clone();
     let cut_us = move || {
         let view = position.view();
@@ -48,21 +51,26 @@ pub(super) async fn open(
         path: config.store.path.join("learn.redb"),
         quarantine: config.store.path.join("quarantine"),
         patterns,
-        asker: run::asker(gateway),
+        asker: run::asker(gateway.clone()),
         progress: Progress::new(cut_us, learn::gates::closed(journal.clone(), groups)),
         engine: events(engine.clone()),
         gates: learn::gates::facts(journal.clone()),
         clock: clock.clone(),
         metrics: Metrics::register(registry)?,
     };
-    Ok(tokio::task::spawn_blocking(move || Learn::open(parts)).await??)
+    Ok((tokio::task::spawn_blocking(move || Learn::open(parts)).await??, gateway))
 }
 
-async fn patterns(config: &Config, tables: Tables) -> anyhow::Result<Vec<Pattern>> {
+async fn patterns(
+    config: &Config,
+    types: BTreeMap<String, ScalarType>,
+    tables: Tables,
+) -> anyhow::Result<Vec<Pattern>> {
     let (settings, queries_dir, query) = (config.learn.clone(), config.queries_dir.clone(), config.query.clone());
+    let retention = config.store.max_age;
     let loading = tokio::task::spawn_blocking(move || {
-        let request = Request { config: &settings, queries_dir: queries_dir.as_deref(), retention: None };
-        load(&request, &Planner::new(query, tables))
+        let request = Request { config: &settings, queries_dir: queries_dir.as_deref(), retention };
+        load(&request, &Planner::new(query.with_registry_types(types), tables))
     });
     let loaded = loading.await?;
     if loaded.has_errors() {
@@ -89,7 +97,8 @@ fn events(store: EngineStore) -> EngineEvents {
     })
 }
 
-fn last(store: &EngineStore) -> Result<u64, engine::Error> {
+/// Number of the last event.
+pub(super) fn last(store: &EngineStore) -> Result<u64, engine::Error> {
     let view = store.view()?;
     let view: &dyn StateView = &view;
     Ok(view.meta().last_seq)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bpmn::core::{Body, Event, OnUnknown};
 use serde_json::{Map, Value};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,13 +21,15 @@ use crate::config::Config;
 use crate::engine::job::{self, Job, Outcome, command, schema, span_gate};
 use crate::engine::library::Library;
 use crate::engine::trigger::{Evidences, Trigger};
-use crate::engine::{self, Engine, Jobs, export};
+use crate::engine::{self, Engine, Jobs, Metrics, export};
 use crate::gate::Starts;
 use crate::generate::{self, Templates};
 use crate::query::Gateway;
 use crate::semconv;
 use crate::span::Next;
 
+/// Events read at a time.
+const PAGE: usize = 4_096;
 /// Statements that ship beside those of gates.
 const QUERIES: [(&str, &str); 2] = [
     ("learn/choose_variant.sql", include_str!("../../queries/learn/choose_variant.sql")),
@@ -37,6 +39,9 @@ const QUERIES: [(&str, &str); 2] = [
 /// Pipelines that run.
 pub(super) struct Pipelines {
     engine: Engine,
+    metrics: Metrics,
+    /// The last event before this life.
+    before: u64,
     library: Library,
 }
 
@@ -58,14 +63,22 @@ pub(super) struct Rim {
 
 impl Pipelines {
     /// Opens the engine over `store` and deploys the pipelines.
-    pub(super) async fn open(config: &Config, store: engine::Store, rim: Rim, clock: &Clock) -> anyhow::Result<Self> {
+    pub(super) async fn open(
+        config: &Config,
+        store: engine::Store,
+        rim: Rim,
+        registry: &prometheus::Registry,
+        clock: &Clock,
+    ) -> anyhow::Result<Self> {
+        let metrics = Metrics::register(registry)?;
+        let before = super::learn::last(&store)?;
         let jobs = jobs(config, rim, clock)?;
         let registry = schema::lint_registry(config.engine.jobs.external.clone(), None);
         let settings = engine::Config { path: None, jobs, registry };
         let engine = Engine::on(store, settings, clock.clone())?;
         let mut library = Library::new(engine.clone(), config.pipelines_dir.clone());
         library.refresh().await;
-        Ok(Self { engine, library })
+        Ok(Self { engine, metrics, before, library })
     }
 
     /// The engine.
@@ -86,10 +99,10 @@ impl Pipelines {
         let trigger = Trigger::new(self.engine.clone(), starts, Evidences::of(gateway), depth, clock.clone());
         running.spawn(trigger.follow(stop.clone()));
         running.spawn(self.library.follow(stop.clone()));
-        running.spawn(tell(self.engine.subscribe(), stop.clone()));
-        let (engine, stop) = (self.engine, stop.clone());
+        running.spawn(tell(self.engine.clone(), self.before, self.metrics, stop.clone()));
+        let (engine, stop, external_url) = (self.engine, stop.clone(), config.notify.external_url.clone());
         running.spawn(async move {
-            let ended = export::run(&engine, step_spans::deliver(into_store), stop.clone()).await;
+            let ended = export::run(&engine, &external_url, step_spans::deliver(into_store), stop.clone()).await;
             if let Err(error) = ended {
                 tracing::error!(%error, "spans of pipeline runs are no longer exported");
                 stop.cancelled().await;
@@ -99,30 +112,52 @@ impl Pipelines {
     }
 }
 
-/// Logs what a person has to look at: a run that waits for one, and one that failed.
-async fn tell(mut commits: broadcast::Receiver<Arc<[Event]>>, stop: CancellationToken) {
+/// Counts the events after `last`, each once, and logs what a person has to look at.
+async fn tell(engine: Engine, mut last: u64, metrics: Metrics, stop: CancellationToken) {
+    let mut commits = engine.subscribe();
+    // What the opening brought about came before anybody could subscribe.
+    let mut is_behind = true;
     loop {
+        if is_behind {
+            let (store, from) = (engine.store().clone(), last.saturating_add(1));
+            match tokio::task::spawn_blocking(move || store.events(from, PAGE)).await {
+                Ok(Ok(page)) => {
+                    is_behind = page.len() == PAGE;
+                    page.iter().for_each(|logged| tell_one(&logged.event, &mut last, &metrics));
+                    continue;
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "events of the engine cannot be read and are not counted yet"),
+                // The process ends.
+                Err(_) => return,
+            }
+        }
         let commit = tokio::select! {
             () = stop.cancelled() => return,
             commit = commits.recv() => commit,
         };
-        let commit = match commit {
-            Ok(commit) => commit,
-            // The tables hold what was missed here.
-            Err(RecvError::Lagged(_)) => continue,
+        match commit {
+            Ok(commit) if !is_behind => commit.iter().for_each(|event| tell_one(event, &mut last, &metrics)),
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => is_behind = true,
             Err(RecvError::Closed) => return,
-        };
-        for event in commit.iter() {
-            match &event.body {
-                Body::IncidentRaised { instance, kind, message, .. } => {
-                    tracing::warn!(run = instance, kind = kind.as_str(), message, "a pipeline run waits for a person");
-                }
-                Body::InstanceFailed { instance, code, message } => {
-                    tracing::warn!(run = instance, code, message, "a pipeline run failed");
-                }
-                _ => {}
-            }
         }
+    }
+}
+
+fn tell_one(event: &Event, last: &mut u64, metrics: &Metrics) {
+    if event.seq <= *last {
+        return;
+    }
+    *last = event.seq;
+    metrics.count(event);
+    match &event.body {
+        Body::IncidentRaised { instance, kind, message, .. } => {
+            tracing::warn!(run = instance, kind = kind.as_str(), message, "a pipeline run waits for a person");
+        }
+        Body::InstanceFailed { instance, code, message } => {
+            tracing::warn!(run = instance, code, message, "a pipeline run failed");
+        }
+        _ => {}
     }
 }
 
@@ -198,4 +233,67 @@ fn registries(config: &Config) -> job::codegen::Registries {
         let view = loaded.registry.template_view();
         Ok(generate::Registry { view, hash: loaded.registry.hash().to_owned() })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bpmn::core::{Action, Answer};
+
+    use super::*;
+    use crate::engine::SourceFile;
+
+    /// A process that fails by itself.
+    fn file() -> SourceFile {
+        let text = r#"<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL" targetNamespace="t">
+<error id="e" errorCode="E1"/><process id="p" isExecutable="true"><startEvent id="s"/>
+<endEvent id="x"><errorEventDefinition errorRef="e"/></endEvent><sequenceFlow id="f" sourceRef="s" targetRef="x"/>
+</process></definitions>"#;
+        SourceFile { name: "p.bpmn".to_owned(), bytes: text.as_bytes().to_vec() }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_event_of_this_life_is_counted_once_also_those_before_anybody_listened() {
+        let jobs = Jobs {
+            run: Arc::new(|_, _| Box::pin(async { Outcome::Completed(Map::new()) })),
+            render: Arc::new(|text, _| Ok(text.to_owned())),
+            on_unknown: Arc::new(|_, _| OnUnknown::Retry),
+            limits: BTreeMap::new(),
+        };
+        let settings = engine::Config { path: None, jobs, registry: bpmn::lint::Registry::default() };
+        let engine = Engine::open(settings, Clock::os()).unwrap();
+        engine.deploy(vec![file()], None, None).await.unwrap();
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let run = || async {
+            let (process, variables) = ("p".to_owned(), BTreeMap::new());
+            let start = Action::Start { process, version: None, start: None, variables };
+            assert!(matches!(engine.submit(start, None, None).await.unwrap(), Answer::Started { .. }));
+        };
+        // Of a life before.
+        run().await;
+        let before = super::super::learn::last(engine.store()).unwrap();
+        run().await;
+        run().await;
+        let stop = CancellationToken::new();
+        let telling = tokio::spawn(tell(engine.clone(), before, metrics.clone(), stop.clone()));
+        run().await;
+        let message = Action::PublishMessage {
+            name: "nobody".to_owned(),
+            key: String::new(),
+            message_id: None,
+            variables: BTreeMap::new(),
+            only: None,
+            trigger: None,
+            depth: 0,
+        };
+        engine.submit(message, None, None).await.unwrap();
+        let until = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        while metrics.dropped_messages.get() == 0 {
+            assert!(tokio::time::Instant::now() < until, "nothing is counted");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+        telling.await.unwrap();
+        let ended = |result: &str| metrics.runs.with_label_values(&[result]).get();
+        assert_eq!((ended("failed"), ended("completed"), metrics.dropped_messages.get()), (3, 0, 1));
+    }
 }

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::engine::library::message_starts;
 use crate::gate::scalar::duration_text;
 use crate::gate::{Code, Known, Loaded, Planner, Request, load, schema};
+use crate::semconv;
 
 /// Check and look at quality gates
 #[derive(Debug, clap::Args)]
@@ -161,7 +162,8 @@ fn checked(check: &Check) -> anyhow::Result<Exit> {
     if !check.files.is_empty() {
         gates.files = Some(check.files.clone());
     }
-    let planner = Planner::new(config.query, schema::empty_tables());
+    let types = semconv::attribute_types(&config.semconv, config.pipelines_dir.as_deref())?;
+    let planner = Planner::new(config.query.with_registry_types(types), schema::empty_tables());
     let known = Known {
         receivers: Some(config.notify.receivers.keys().cloned().collect()),
         pipelines: Some(message_starts(config.pipelines_dir.as_deref())),

@@ -9,6 +9,7 @@ pub mod exit;
 pub mod generate;
 pub mod gates;
 pub mod health;
+pub mod learn;
 pub mod loadgen;
 pub mod output;
 pub mod pipeline;
@@ -58,6 +59,9 @@ pub enum Command {
     /// BPMN pipelines: check, deploy, run, list, show, export
     #[command(subcommand)]
     Pipeline(pipeline::Command),
+    /// Check pattern files, list what they found and what became of repairs
+    #[command(subcommand)]
+    Learn(learn::Command),
     /// Ask the daemon whether it is ready
     Health(health::Args),
     /// Show the main job on an embedded store: nothing to install
@@ -100,6 +104,10 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Some(Command::Pipeline(command)) => {
             let data = crate::config::Environment::of_process().data_folder();
             runtime()?.block_on(pipeline::run(command, data, &Clock::os()))
+        }
+        Some(Command::Learn(command)) => {
+            let data = crate::config::Environment::of_process().data_folder();
+            runtime()?.block_on(learn::run(command, data, &Clock::os()))
         }
         Some(Command::Health(args)) => runtime()?.block_on(health::run(&args)),
         Some(Command::Demo(args)) => runtime()?.block_on(demo::run(args)),

@@ -15,7 +15,9 @@ pub enum Error {
     #[error("engine.redb: {0}; nothing was changed, check the disk of the data folder")]
     Storage(String),
     /// Written by another version.
-    #[error("engine.redb has format {0}, this version reads 1; use the version that wrote it, or move the file away")]
+    #[error(
+        "engine.redb has format {0}, this version reads 1 and 2; use the version that wrote it, or move the file away"
+    )]
     Format(u32),
     /// A row that cannot be read.
     #[error("engine.redb: a row cannot be read ({0}); run `weavergen pipeline fsck`")]

@@ -2,18 +2,25 @@
 //!
 //! Duty: the spans of each commit, in event order, handed to a function; the cursor moves after it has taken them.
 //! Guarantee: ids and content depend on events alone, so that what is sent again is the same; values of variables are
-//! never in them. Left to others: encoding and delivery (the function), and dedup by identity (the store).
+//! never in them. Left to others: what a span says (`trace`), encoding and delivery (the function), and dedup by identity
+//! (the store).
+
+mod attributes;
+mod drawn;
+mod trace;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bpmn::core::{Body, Cause, Event, StateView};
+use bpmn::core::{Body, Event, StateView};
 use futures::future::BoxFuture;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use self::drawn::Drawn;
+use self::trace::Trace;
 use super::error::Error;
-use super::ids::{self, Part};
 use super::store::Logged;
 use super::{Engine, Store};
 
@@ -21,6 +28,8 @@ use super::{Engine, Store};
 const CURSOR: &str = "export_cursor";
 /// Events read at a time.
 const PAGE: usize = 4_096;
+/// Files whose tasks are kept in memory.
+const KEPT_FILES: usize = 64;
 /// Open runs whose events need not be read again.
 const KEPT_RUNS: usize = 1_024;
 /// Waits after a refusal, doubled from the first to the second.
@@ -100,12 +109,13 @@ pub struct Request {
 /// Takes a request; `Ok` = it is durably there.
 pub type Deliver = Box<dyn Fn(Request) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// Sends what is not sent yet, and then each commit, until `stop`. A refusal is tried again for ever.
+/// Sends what is not sent yet, and then each commit, until `stop`. A refusal is tried again for ever. Addresses of runs
+/// lie below `external_url`.
 ///
 /// Errors: the file cannot be read.
-pub async fn run(engine: &Engine, deliver: Deliver, stop: CancellationToken) -> Result<(), Error> {
+pub async fn run(engine: &Engine, external_url: &str, deliver: Deliver, stop: CancellationToken) -> Result<(), Error> {
     let mut commits = engine.subscribe();
-    let mut spans = Spans::after(engine.store(), engine.store().cursor(CURSOR)?.unwrap_or(0))?;
+    let mut spans = Spans::after(engine.store(), engine.store().cursor(CURSOR)?.unwrap_or(0), external_url)?;
     loop {
         while let Some((request, last_seq)) = spans.next_commit()? {
             if request.spans.is_empty() {
@@ -134,11 +144,15 @@ pub async fn run(engine: &Engine, deliver: Deliver, stop: CancellationToken) -> 
 pub struct Spans {
     store: Store,
     engine_id: [u8; 16],
+    /// Where people find this daemon.
+    external_url: Arc<str>,
     /// Last event that was read.
     read: u64,
     /// Events behind it that are read already.
     page: VecDeque<Logged>,
     runs: BTreeMap<u64, Trace>,
+    /// By content hash.
+    files: BTreeMap<String, Arc<Drawn>>,
 }
 
 impl std::fmt::Debug for Spans {
@@ -148,14 +162,22 @@ impl std::fmt::Debug for Spans {
 }
 
 impl Spans {
-    /// Those of the commits after event `cursor`.
+    /// Those of the commits after event `cursor`. Addresses of runs lie below `external_url`.
     ///
     /// Errors: the file cannot be read.
-    pub fn after(store: &Store, cursor: u64) -> Result<Self, Error> {
+    pub fn after(store: &Store, cursor: u64, external_url: &str) -> Result<Self, Error> {
         let view = store.view()?;
         let engine_id = (&view as &dyn StateView).meta().engine_id;
         view.failed()?;
-        Ok(Self { store: store.clone(), engine_id, read: cursor, page: VecDeque::new(), runs: BTreeMap::new() })
+        Ok(Self {
+            store: store.clone(),
+            engine_id,
+            external_url: external_url.trim_end_matches('/').into(),
+            read: cursor,
+            page: VecDeque::new(),
+            runs: BTreeMap::new(),
+            files: BTreeMap::new(),
+        })
     }
 
     /// The next commit, and the number of its last event; `None` until there is another.
@@ -170,10 +192,19 @@ impl Spans {
         for event in &commit {
             let Some(run) = event.body.instance() else { continue };
             self.begin(run, first_seq)?;
+            let drawn = match &event.body {
+                Body::InstanceCreated { hash, .. } => Some(self.drawn(hash)?),
+                _ => None,
+            };
             let Some(trace) = self.runs.get_mut(&run) else { continue };
+            // A flow is taken when the span of its step is made already: it is looked for among those of the commit.
+            trace.spans = std::mem::take(&mut spans);
             trace.take(event);
             trace.newest = event.seq;
-            spans.append(&mut trace.spans);
+            spans = std::mem::take(&mut trace.spans);
+            if let Some(drawn) = drawn {
+                trace.drawn = drawn;
+            }
             let ended = matches!(
                 event.body,
                 Body::InstanceCompleted { .. } | Body::InstanceFailed { .. } | Body::InstanceCancelled { .. }
@@ -212,297 +243,31 @@ impl Spans {
         if self.runs.contains_key(&run) {
             return Ok(());
         }
-        let mut trace = Trace {
-            engine_id: self.engine_id,
-            run,
-            row: Run::default(),
-            open: BTreeMap::new(),
-            spans: Vec::new(),
-            newest: first_seq,
-        };
+        let mut trace = Trace::new(self.engine_id, run, self.external_url.clone());
+        trace.newest = first_seq;
         for seq in self.store.events_of(run)?.into_iter().take_while(|seq| *seq < first_seq) {
             for logged in self.store.events(seq, 1)? {
                 trace.take(&logged.event);
+                if let Body::InstanceCreated { hash, .. } = &logged.event.body {
+                    trace.drawn = self.drawn(hash)?;
+                }
             }
         }
         trace.spans.clear();
         self.runs.insert(run, trace);
         Ok(())
     }
-}
 
-/// What the spans of a run need to know of it.
-#[derive(Default)]
-struct Run {
-    process: String,
-    version: u32,
-    hash: String,
-    started_ms: i64,
-    moments: Vec<Moment>,
-}
-
-/// An activation that is open.
-struct Open {
-    id: String,
-    name: Option<String>,
-    kind: String,
-    scope: u64,
-    flow: Option<String>,
-    started_ms: i64,
-    attempts: u32,
-    error_code: Option<String>,
-    moments: Vec<Moment>,
-    job: Option<(u64, String, String)>,
-    attempt: Option<(u32, i64)>,
-    before: Option<[u8; 8]>,
-}
-
-/// One run's events on their way to spans.
-struct Trace {
-    engine_id: [u8; 16],
-    run: u64,
-    row: Run,
-    open: BTreeMap<u64, Open>,
-    /// Of the events taken since they were last fetched.
-    spans: Vec<StepSpan>,
-    /// Number of the newest event taken.
-    newest: u64,
-}
-
-fn text(text: impl Into<String>) -> Value {
-    Value::Text(text.into())
-}
-
-fn int(number: u64) -> Value {
-    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
-}
-
-const fn ns(ms: i64) -> i64 {
-    ms.saturating_mul(1_000_000)
-}
-
-impl Trace {
-    fn take(&mut self, event: &Event) {
-        let at = event.at_ms;
-        match &event.body {
-            Body::InstanceCreated { process, version, hash, trigger, .. } => {
-                self.row = Run {
-                    process: process.clone(),
-                    version: *version,
-                    hash: hash.clone(),
-                    started_ms: at,
-                    moments: Vec::new(),
-                };
-                let mut span = self.span("weavergen.workflow.start".to_owned(), self.run, Part::Start, 0, at, at);
-                span.parent_span_id = Some(self.id(self.run, Part::Whole, 0));
-                span.attributes = self.workflow("weavergen.workflow.start");
-                span.links = trigger.as_ref().map(|trigger| trigger.links.clone()).unwrap_or_default();
-                self.spans.push(span);
-            }
-            Body::InstanceCompleted { .. } => self.end(event, "completed", "success", None),
-            Body::InstanceFailed { code, .. } => self.end(event, "failed", "failure", Some(code.clone())),
-            Body::InstanceCancelled { .. } => self.end(event, "cancelled", "cancellation", None),
-            Body::ElementActivated { element, scope, id, name, kind, flow, .. } => {
-                let open = Open {
-                    id: id.clone(),
-                    name: name.clone(),
-                    kind: kind.clone(),
-                    scope: *scope,
-                    flow: flow.clone(),
-                    started_ms: at,
-                    attempts: 0,
-                    error_code: None,
-                    moments: Vec::new(),
-                    job: None,
-                    attempt: None,
-                    before: None,
-                };
-                self.open.insert(*element, open);
-            }
-            Body::ElementCompleted { element, .. } => self.step(event, *element, "success", None),
-            Body::ElementTerminated { element, cause, .. } => {
-                let (result, by) = match cause {
-                    Cause::Boundary { id, timer: true } => ("timeout", Some(id)),
-                    Cause::Boundary { id, timer: false } => ("failure", Some(id)),
-                    Cause::Error => ("skip", None),
-                    Cause::Cancel => ("cancellation", None),
-                };
-                self.step(event, *element, result, by);
-            }
-            Body::VariableSet { scope, name, .. } => self.moment(*scope, at, "variable", vec![("name", text(name))]),
-            Body::JobCreated { job, element, r#type, input, .. } => {
-                if let Some(open) = self.open.get_mut(element) {
-                    open.job = Some((*job, r#type.clone(), input.effect_key.clone()));
-                }
-            }
-            Body::JobRetryScheduled { element, input, due_ms, .. } => {
-                if let (Some(input), Some(open)) = (input, self.open.get_mut(element))
-                    && let Some(job) = &mut open.job
-                {
-                    job.2.clone_from(&input.effect_key);
-                }
-                self.moment(*element, at, "retry", vec![("due_ms", Value::Int(*due_ms))]);
-            }
-            Body::JobActivated { element, attempt, .. } => {
-                if let Some(open) = self.open.get_mut(element) {
-                    open.attempts += 1;
-                    open.attempt = Some((*attempt, at));
-                }
-            }
-            Body::JobCompleted { element, .. } => self.attempt(event, *element, "success", None),
-            Body::JobFailed { element, message, .. } => self.attempt(event, *element, "error", Some(message)),
-            Body::JobUnknown { element, message, .. } => self.attempt(event, *element, "error", Some(message)),
-            Body::JobCancelled { element, was_active: true, .. } => {
-                self.attempt(event, *element, "cancellation", None);
-            }
-            Body::ErrorThrown { element, job, code, message, .. } => {
-                if let Some(open) = self.open.get_mut(element) {
-                    open.error_code = Some(code.clone().unwrap_or_default());
-                }
-                if job.is_some() {
-                    self.attempt(event, *element, "failure", Some(message));
-                }
-                let code = text(code.clone().unwrap_or_default());
-                self.moment(*element, at, "error", vec![("bpmn.error.code", code)]);
-            }
-            Body::TimerFired { element, lateness_ms, .. } => {
-                self.moment(*element, at, "timer", vec![("bpmn.timer.lateness_ms", Value::Int(*lateness_ms))]);
-            }
-            Body::IncidentRaised { element, kind, .. } => {
-                self.moment(*element, at, "incident", vec![("bpmn.incident.kind", text(kind.as_str()))]);
-            }
-            _ => {}
+    /// What the file of this content hash says of its tasks.
+    fn drawn(&mut self, hash: &str) -> Result<Arc<Drawn>, Error> {
+        if let Some(drawn) = self.files.get(hash) {
+            return Ok(drawn.clone());
         }
-    }
-
-    fn id(&self, key: u64, part: Part, attempt: u64) -> [u8; 8] {
-        ids::span_id(&self.engine_id, key, part, attempt)
-    }
-
-    fn span(&self, name: String, key: u64, part: Part, attempt: u64, start_ms: i64, end_ms: i64) -> StepSpan {
-        StepSpan {
-            trace_id: ids::trace_id(&self.engine_id, self.run),
-            span_id: self.id(key, part, attempt),
-            parent_span_id: None,
-            name,
-            kind: Kind::Internal,
-            start_ns: ns(start_ms),
-            end_ns: ns(end_ms),
-            error: None,
-            attributes: Vec::new(),
-            moments: Vec::new(),
-            links: Vec::new(),
+        let drawn = Arc::new(self.store.definition(hash)?.map(|row| Drawn::of(&row.bytes)).unwrap_or_default());
+        if self.files.len() >= KEPT_FILES {
+            self.files.clear();
         }
-    }
-
-    /// On the activation, or on the run.
-    fn moment(&mut self, owner: u64, at_ms: i64, name: &'static str, attributes: Vec<(&'static str, Value)>) {
-        let moment = Moment { at_ns: ns(at_ms), name, attributes };
-        match self.open.get_mut(&owner) {
-            Some(open) => open.moments.push(moment),
-            None if owner == self.run => self.row.moments.push(moment),
-            None => {}
-        }
-    }
-
-    fn workflow(&self, r#type: &str) -> Vec<(&'static str, Value)> {
-        vec![
-            ("otel.span.type", text(r#type)),
-            ("weavergen.workflow.name", text(&self.row.process)),
-            ("weavergen.workflow.run.id", text(self.run.to_string())),
-            ("bpmn.process.id", text(&self.row.process)),
-            ("bpmn.process.version", int(u64::from(self.row.version))),
-            ("bpmn.process.hash", text(&self.row.hash)),
-            ("bpmn.instance.key", int(self.run)),
-        ]
-    }
-
-    fn end(&mut self, event: &Event, outcome: &str, result: &str, code: Option<Option<String>>) {
-        let name = format!("RUN {}", self.row.process);
-        let mut span = self.span(name, self.run, Part::Whole, 0, self.row.started_ms, event.at_ms);
-        span.kind = Kind::Server;
-        span.attributes = self.workflow("weavergen.workflow.run");
-        span.attributes.extend([
-            ("weavergen.workflow.outcome", text(outcome)),
-            ("cicd.pipeline.name", text(&self.row.process)),
-            ("cicd.pipeline.run.id", text(self.run.to_string())),
-            ("cicd.pipeline.action.name", text("RUN")),
-            ("cicd.pipeline.result", text(result)),
-        ]);
-        if let Some(code) = code {
-            let code = code.unwrap_or_default();
-            span.error = Some(format!("error `{code}`"));
-            span.attributes.extend([("error.type", text(&code)), ("bpmn.error.code", text(code))]);
-        }
-        span.attributes.extend(event.actor.as_ref().map(|actor| ("bpmn.actor", text(actor))));
-        span.moments = std::mem::take(&mut self.row.moments);
-        self.spans.push(span);
-    }
-
-    fn step(&mut self, event: &Event, element: u64, result: &str, cause: Option<&String>) {
-        let Some(open) = self.open.remove(&element) else { return };
-        let name = open.name.clone().unwrap_or_else(|| open.id.clone());
-        let mut span = self.span(name.clone(), element, Part::Whole, 0, open.started_ms, event.at_ms);
-        span.parent_span_id = Some(self.id(open.scope, Part::Whole, 0));
-        span.attributes = self.workflow("weavergen.workflow.step");
-        span.attributes.extend([
-            ("weavergen.workflow.step.name", text(&name)),
-            ("bpmn.element.id", text(&open.id)),
-            ("bpmn.element.type", text(&open.kind)),
-            ("bpmn.element.key", int(element)),
-            ("bpmn.scope.key", int(open.scope)),
-        ]);
-        span.attributes.extend(open.flow.map(|flow| ("bpmn.flow.ids", Value::Texts(vec![flow]))));
-        if open.job.is_some() {
-            span.attributes.extend([
-                ("cicd.pipeline.task.name", text(&name)),
-                ("cicd.pipeline.task.run.id", text(element.to_string())),
-                ("cicd.pipeline.task.run.result", text(result)),
-                ("bpmn.attempt", int(u64::from(open.attempts))),
-            ]);
-        }
-        span.attributes.extend(cause.map(|cause| ("bpmn.cause", text(cause))));
-        if matches!(result, "failure" | "error" | "timeout") {
-            let code = open.error_code.unwrap_or_else(|| result.to_owned());
-            span.attributes.push(("error.type", text(&code)));
-            span.error = Some(code);
-        }
-        span.moments = open.moments;
-        self.spans.push(span);
-    }
-
-    fn attempt(&mut self, event: &Event, element: u64, result: &str, message: Option<&String>) {
-        let Some(open) = self.open.get_mut(&element) else { return };
-        let (Some((attempt, since)), Some((job, r#type, effect_key))) = (open.attempt.take(), open.job.clone()) else {
-            return;
-        };
-        let (name, id, before) = (open.name.clone().unwrap_or_else(|| open.id.clone()), open.id.clone(), open.before);
-        let number = ids::attempt_number(job, attempt);
-        let mut span = self.span(name, element, Part::Attempt, number, since, event.at_ms);
-        span.parent_span_id = Some(self.id(element, Part::Whole, 0));
-        span.kind = if matches!(r#type.as_str(), "http" | "sql" | "llm") { Kind::Client } else { Kind::Internal };
-        let decides = matches!(r#type.as_str(), "llm" | "vote");
-        span.attributes = self.workflow(if decides { "weavergen.ai.decision" } else { "weavergen.workflow.step" });
-        if decides {
-            span.attributes
-                .extend([("weavergen.decision.id", text(&effect_key)), ("weavergen.decision.kind", text(&id))]);
-        }
-        span.attributes.extend([
-            ("bpmn.element.id", text(id)),
-            ("bpmn.element.key", int(element)),
-            ("bpmn.attempt", int(u64::from(attempt))),
-            ("bpmn.effect.key", text(effect_key)),
-            ("cicd.pipeline.task.run.result", text(result)),
-        ]);
-        if matches!(result, "failure" | "error") {
-            span.error = message.cloned();
-            span.attributes.push(("error.type", text(result)));
-        }
-        let hex = bpmn::core::hash::hex;
-        span.links.extend(before.map(|before| (hex(&span.trace_id), hex(&before))));
-        if let Some(open) = self.open.get_mut(&element) {
-            open.before = Some(span.span_id);
-        }
-        self.spans.push(span);
+        self.files.insert(hash.to_owned(), drawn.clone());
+        Ok(drawn)
     }
 }

@@ -64,6 +64,9 @@ pub struct RunRow {
     pub incidents: BTreeSet<u64>,
     /// When its newest `codegen` job completed.
     pub generated_ms: Option<i64>,
+    /// How many runs led to each other up to what started it. It stands last: a row that was stored without it reads
+    /// as 0.
+    pub depth: u32,
 }
 
 /// Where a step stands.
@@ -122,7 +125,7 @@ pub(super) fn fold(store: &Store, batch: &mut Batch) -> Result<(), Error> {
 fn fold_one(store: &Store, batch: &mut Batch, event: &Event) -> Result<(), Error> {
     let at = event.at_ms;
     match &event.body {
-        Body::InstanceCreated { instance, process, version, hash, message_key, trigger, .. } => {
+        Body::InstanceCreated { instance, process, version, hash, message_key, trigger, depth, .. } => {
             let row = RunRow {
                 process: process.clone(),
                 version: *version,
@@ -135,6 +138,7 @@ fn fold_one(store: &Store, batch: &mut Batch, event: &Event) -> Result<(), Error
                 trigger: trigger.clone(),
                 incidents: BTreeSet::new(),
                 generated_ms: None,
+                depth: *depth,
             };
             batch.runs.insert(*instance, row);
         }

@@ -11,6 +11,7 @@ pub mod history;
 pub mod ids;
 pub mod job;
 pub mod library;
+pub mod metrics;
 pub mod pool;
 pub mod preview;
 pub mod provider;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use deploy::{Prepared, SourceFile, prepare};
 pub use error::Error;
+pub use metrics::Metrics;
 pub use pool::Jobs;
 pub use settings::Settings;
 pub use store::Store;

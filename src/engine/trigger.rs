@@ -244,6 +244,7 @@ impl Trigger {
                 episode: request.episode,
                 links: evidence.spans.clone(),
             }),
+            depth: evidence.depth,
         };
         self.engine.submit(action, Some(ACTOR.to_owned()), None).await
     }

@@ -222,6 +222,7 @@ impl Writer {
             attempt,
             effect_key: row.input.effect_key.clone(),
             traceparent: ids::traceparent(&engine_id, row.instance, row.element, key, attempt),
+            depth: run.as_ref().map_or(0, |run| run.depth).saturating_add(1),
             headers,
             variables: map(&row.input.variables),
             since_ms: run.and_then(|run| run.generated_ms).unwrap_or(instance.started_ms),

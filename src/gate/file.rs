@@ -44,6 +44,8 @@ pub(super) struct Setting<'a> {
 pub(super) struct Written {
     /// Without its gates.
     pub group: Group,
+    /// Where it begins.
+    pub place: Mark,
     /// Its gates with their places.
     pub gates: Vec<(Gate, Places)>,
 }
@@ -159,5 +161,6 @@ fn group(
     }
     keys.finish(&[]);
     let file = text.mark.source().to_owned();
-    Some(Written { group: Group { name, file, interval, query_offset, labels, gates: Vec::new() }, gates })
+    let group = Group { name, file, interval, query_offset, labels, gates: Vec::new() };
+    Some(Written { group, place: node.mark.clone(), gates })
 }

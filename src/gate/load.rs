@@ -15,6 +15,15 @@ use super::plan::Planner;
 use super::problem::{Code, Problem, Problems, Who};
 use crate::yaml::Mark;
 
+/// Most that is evaluated (gates.md 8).
+const MOST: Most = Most { groups: 1_000, gates: 10_000 };
+
+#[derive(Clone, Copy)]
+struct Most {
+    groups: usize,
+    gates: usize,
+}
+
 /// What to load.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -63,12 +72,17 @@ pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
     let texts = files::texts(request.config.files.as_deref(), request.queries_dir, &problems);
     let read: Vec<(bool, Vec<Written>)> = texts.iter().map(|text| (text.named, file::read(text, setting))).collect();
 
+    if !is_within(MOST, &read, &problems) {
+        // So many are not planned only to be refused.
+        return Loaded { groups: Vec::new(), problems: problems.into_sorted() };
+    }
+
     let mut names: BTreeMap<String, Mark> = BTreeMap::new();
     let mut groups = Vec::new();
     for (named, written) in read {
         // Named files come first, so these names are all of theirs.
         let taken = if named { BTreeMap::new() } else { names.clone() };
-        for Written { mut group, gates } in written {
+        for Written { mut group, gates, .. } in written {
             for (mut gate, places) in gates {
                 if taken.contains_key(&gate.name) {
                     continue;
@@ -95,4 +109,70 @@ pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
         }
     }
     Loaded { groups, problems: problems.into_sorted() }
+}
+
+/// Whether no more than `most` is named; tells the first group and the first gate over it. A built-in file that nobody
+/// named does not count: nobody could leave it out.
+fn is_within(most: Most, read: &[(bool, Vec<Written>)], problems: &Problems) -> bool {
+    let groups = || read.iter().filter(|(named, _)| *named).flat_map(|(_, written)| written);
+    let gates = || groups().flat_map(|group| &group.gates);
+    let over = [
+        groups().nth(most.groups).map(|first| {
+            let who = Who::Group(first.group.name.clone());
+            (who, &first.place, "groups", groups().count(), most.groups, "put gates of one interval into one group")
+        }),
+        gates().nth(most.gates).map(|(gate, places)| {
+            let who = Who::Gate(gate.name.clone());
+            (who, &places.name, "gates", gates().count(), most.gates, "let one gate answer for several keys with `by`")
+        }),
+    ];
+    for (who, place, what, found, most, next) in over.iter().flatten() {
+        let what = format!("the files hold {found} {what}, at most {most} can run, and this is the first above");
+        problems.add(Code::Limit, place, who, what, format!("{next}, or name fewer files in `gates.files`"));
+    }
+    over.iter().all(Option::is_none)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, named: bool) -> (bool, Vec<Written>) {
+        let (config, known, problems) = (Config::default(), Known::default(), Problems::default());
+        let setting = Setting { config: &config, queries_dir: None, known: &known, problems: &problems };
+        let mark = Mark::of_source(0, "f.yaml");
+        let home = files::Home::Builtin("gates/f.yaml");
+        let written = file::read(&files::Text { mark, home, text: text.to_owned(), named }, setting);
+        assert!(problems.into_sorted().is_empty());
+        (named, written)
+    }
+
+    #[test]
+    fn the_first_group_and_the_first_gate_over_the_bound_are_named_with_their_places() {
+        let group = |name: &str, gates: &[&str]| {
+            let gate =
+                |gate: &&str| format!("      - {{gate: {gate}, sql: SELECT 1 AS value, window: 5m, pass: \"> 1\"}}\n");
+            format!("  - name: {name}\n    gates:\n{}", gates.iter().map(gate).collect::<String>())
+        };
+        let text = format!("groups:\n{}{}", group("one", &["a", "b"]), group("two", &["c"]));
+        let said = |groups, gates, named| {
+            let problems = Problems::default();
+            let within = is_within(Most { groups, gates }, &[read(&text, named)], &problems);
+            let said: Vec<String> = problems.into_sorted().iter().map(ToString::to_string).collect();
+            assert_eq!(within, said.is_empty());
+            said
+        };
+        assert_eq!(said(2, 3, true), Vec::<String>::new());
+        assert_eq!(said(1, 1, false), Vec::<String>::new(), "nobody named it");
+        let both = said(1, 2, true);
+        assert_eq!(
+            both,
+            [
+                "WG-GATE-034 f.yaml:6:5: group two: the files hold 2 groups, at most 1 can run, and this is the first \
+                 above; put gates of one interval into one group, or name fewer files in `gates.files`",
+                "WG-GATE-034 f.yaml:8:16: gate c: the files hold 3 gates, at most 2 can run, and this is the first \
+                 above; let one gate answer for several keys with `by`, or name fewer files in `gates.files`",
+            ]
+        );
+    }
 }

@@ -11,6 +11,7 @@ pub mod definition;
 mod derived;
 mod effects;
 pub mod evaluator;
+pub mod expected;
 pub mod file;
 mod files;
 mod gate_keys;

@@ -65,13 +65,13 @@ pub fn runner(gateway: Gateway) -> Runner {
     Runner::new(move |ask| {
         let (gateway, places, standing) = (gateway.clone(), places.clone(), standing.clone());
         Box::pin(async move {
-            let last = standing.of(&ask);
-            if let Some(rows) = last.rows(&ask, || gateway.view()) {
+            let (last, types) = (standing.of(&ask), gateway.attribute_types());
+            if let Some(rows) = last.rows(&ask, &types, || gateway.view()) {
                 return Ok(rows);
             }
             let _place = places.acquire().await.map_err(|_| RunError::Run("the daemon stops".to_owned()))?;
             let rows = run(&gateway, &ask, last.prepared()).await?;
-            last.keep(&ask, &rows);
+            last.keep(&ask, types, &rows);
             Ok(rows)
         })
     })

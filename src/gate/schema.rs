@@ -92,6 +92,13 @@ pub fn pipeline_definitions() -> SchemaRef {
     ])
 }
 
+/// Of `tables`, those that gates and pattern files may read: the others have neither window nor cut, so the same window
+/// would not give the same result (gates.md 2).
+pub fn readable(tables: Vec<(String, Arc<dyn TableProvider>)>) -> Vec<(String, Arc<dyn TableProvider>)> {
+    let known: Vec<String> = empty_tables().into_iter().map(|(name, _)| name).collect();
+    tables.into_iter().filter(|(name, _)| known.contains(name)).collect()
+}
+
 /// All of them without rows, to plan against where no daemon is.
 pub fn empty_tables() -> Vec<(String, Arc<dyn TableProvider>)> {
     let tables = [
@@ -114,4 +121,19 @@ fn instant() -> DataType {
 fn schema(columns: &[(&str, &DataType)]) -> SchemaRef {
     let field = |(name, of): &(&str, &DataType)| Field::new(*name, (*of).clone(), true);
     Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_daemons_tables_gates_read_those_that_have_a_window_or_a_state() {
+        let empty = |name: &str| -> (String, Arc<dyn TableProvider>) {
+            (name.to_owned(), Arc::new(EmptyTable::new(gate_state())))
+        };
+        let all = ["gate_state", "gate_episodes", "pipeline_runs", "pipeline_definitions", "drop_ledger", "feedback"];
+        let left: Vec<String> = readable(all.map(empty).to_vec()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(left, ["gate_state", "pipeline_definitions"]);
+    }
 }

@@ -4,7 +4,7 @@
 //! it or came into it. Guarantee: a result that stands is the one that asking again would give. Left to others: asking
 //! (`run`), what may lie where (`query::quiet`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::definition::{EventTime, Gate};
@@ -12,10 +12,14 @@ use super::result::{Ask, ResultRow, Selection, Window};
 use super::window::nanos;
 use crate::query::Prepared;
 use crate::query::quiet::Region;
+use crate::span::pinned::ScalarType;
 use crate::store::View;
 
 /// Rows of a result that is kept; a larger one is asked for again.
 const MOST_ROWS: usize = 10_000;
+
+/// Types in which a statement reads attributes; the same `Arc` until they change.
+pub(super) type Types = Arc<BTreeMap<String, ScalarType>>;
 
 /// By gate; cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +39,7 @@ pub(super) struct Kept {
 struct Last {
     window: Window,
     cut_us: i64,
+    types: Types,
     rows: Vec<ResultRow>,
 }
 
@@ -58,20 +63,20 @@ impl Kept {
         &self.prepared[usize::from(self.of_run)]
     }
 
-    /// The last rows, if they stand for `ask`. `view` is asked for only where it can decide.
-    pub(super) fn rows(&self, ask: &Ask, view: impl FnOnce() -> View) -> Option<Vec<ResultRow>> {
+    /// The last rows, if they stand for `ask` in the same `types`. `view` is asked for only where it can decide.
+    pub(super) fn rows(&self, ask: &Ask, types: &Types, view: impl FnOnce() -> View) -> Option<Vec<ResultRow>> {
         if !self.may_stand(ask) || !self.prepared().reads_spans_only() {
             return None;
         }
         let last = self.last();
-        let last = last.as_ref()?;
+        let last = last.as_ref().filter(|last| Arc::ptr_eq(&last.types, types))?;
         let regions = last.changed(ask)?;
         let view = view();
         (!regions.iter().any(|region| region.may_hold(&view))).then(|| last.rows.clone())
     }
 
-    /// Keeps the rows of `ask`.
-    pub(super) fn keep(&self, ask: &Ask, rows: &[ResultRow]) {
+    /// Keeps the rows of `ask`, which was asked no earlier than `types` were in force.
+    pub(super) fn keep(&self, ask: &Ask, types: Types, rows: &[ResultRow]) {
         if !self.may_stand(ask) {
             return;
         }
@@ -80,7 +85,12 @@ impl Kept {
         if last.as_ref().is_some_and(|last| last.window.end_ns > ask.window.end_ns) {
             return;
         }
-        *last = (rows.len() <= MOST_ROWS).then(|| Last { window: ask.window, cut_us: ask.cut_us, rows: rows.to_vec() });
+        *last = (rows.len() <= MOST_ROWS).then(|| Last {
+            window: ask.window,
+            cut_us: ask.cut_us,
+            types,
+            rows: rows.to_vec(),
+        });
     }
 
     /// Whether it is the gate's own window, by which the rows that the query sees are known.

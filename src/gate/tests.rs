@@ -39,10 +39,15 @@ fn said(loaded: &Loaded) -> String {
 
 /// Loads one text as a file; problems show it as `f.yaml`.
 fn load_text(text: &str) -> Loaded {
+    load_text_by(text, &Planner::default())
+}
+
+fn load_text_by(text: &str, planner: &Planner) -> Loaded {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f.yaml");
     std::fs::write(&file, text).unwrap();
-    let mut loaded = load_files(&[file.display().to_string()], None);
+    let config = Config { files: Some(vec![file.display().to_string()]), ..Config::default() };
+    let mut loaded = load(&Request { config: &config, queries_dir: None, known: &known() }, planner);
     loaded.problems.iter_mut().for_each(|problem| problem.file = "f.yaml".to_owned());
     loaded
 }
@@ -133,6 +138,31 @@ fn a_named_gate_takes_the_place_of_a_built_in_one_of_its_name() {
     assert!(!loaded.has_errors(), "{}", said(&loaded));
     let names: Vec<_> = loaded.groups.iter().flat_map(|g| g.gates.iter().map(|gate| (&*g.name, &*gate.name))).collect();
     assert_eq!(names, [("mine", "span_completeness")]);
+}
+
+#[test]
+fn more_than_a_thousand_groups_are_refused_before_any_is_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |file: usize, groups: std::ops::Range<usize>| {
+        let path = folder.path().join(format!("{file:02}.yaml"));
+        let group = |at: usize| {
+            // This would not plan.
+            format!(
+                "  - {{name: g{at}, gates: [{{gate: n{at}, sql: SELECT x AS value, window: 5m, pass: \"> 1\"}}]}}\n"
+            )
+        };
+        std::fs::write(&path, format!("groups:\n{}", groups.map(group).collect::<String>())).unwrap();
+        path.display().to_string()
+    };
+    let files = vec![write(0, 0..500), write(1, 500..1_000), write(2, 1_000..1_001)];
+    let loaded = load_files(&files, None);
+    let [problem] = loaded.problems.as_slice() else { panic!("{}", said(&loaded)) };
+    let text = problem.to_string();
+    assert!(
+        text.starts_with(&format!("WG-GATE-034 {}:2:5: group g1000: the files hold 1001 groups", files[2])),
+        "{text}"
+    );
+    assert!(loaded.has_errors() && loaded.groups.is_empty());
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct Metrics {
     pub lost_events: IntCounter,
     /// Size of `learn.redb`.
     pub file_bytes: IntGauge,
+    /// 1 for each part that is degraded.
+    degraded: IntGaugeVec,
     notes: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
@@ -51,6 +53,7 @@ impl Metrics {
                 "Events of the engine that were removed before they were taken in.",
             ))?,
             file_bytes: IntGauge::with_opts(opts("file_bytes", "Size of learn.redb."))?,
+            degraded: IntGaugeVec::new(opts("degraded", "1 for each part of learning that is degraded."), &["part"])?,
             notes: Arc::default(),
         };
         registry.register(Box::new(metrics.runs.clone()))?;
@@ -60,6 +63,7 @@ impl Metrics {
         registry.register(Box::new(metrics.lag_seconds.clone()))?;
         registry.register(Box::new(metrics.lost_events.clone()))?;
         registry.register(Box::new(metrics.file_bytes.clone()))?;
+        registry.register(Box::new(metrics.degraded.clone()))?;
         Ok(metrics)
     }
 
@@ -70,11 +74,19 @@ impl Metrics {
 
     /// Says that `what` is degraded, and why.
     pub(super) fn note(&self, what: impl Into<String>, why: impl Into<String>) {
-        self.notes.lock().expect("no holder of this lock panics").insert(what.into(), why.into());
+        let (what, why) = (what.into(), why.into());
+        self.degraded.with_label_values(&[what.as_str()]).set(1);
+        let before = self.notes.lock().expect("no holder of this lock panics").insert(what.clone(), why.clone());
+        if before.as_deref() != Some(why.as_str()) {
+            tracing::warn!(part = what, why, "learning is degraded");
+        }
     }
 
     /// Says that `what` is well again.
     pub(super) fn clear(&self, what: &str) {
-        self.notes.lock().expect("no holder of this lock panics").remove(what);
+        if self.notes.lock().expect("no holder of this lock panics").remove(what).is_some() {
+            self.degraded.with_label_values(&[what]).set(0);
+            tracing::info!(part = what, "learning is well again");
+        }
     }
 }

@@ -173,7 +173,7 @@ async fn keep_following(follower: Follower, clock: &Clock, metrics: &Metrics, pa
 
 /// Runs pattern files.
 #[derive(Debug)]
-pub(super) struct Miner {
+pub struct Miner {
     parts: Parts,
     journal: Journal,
     clocks: BTreeMap<String, ClockRow>,
@@ -185,7 +185,10 @@ pub(super) struct Miner {
 }
 
 impl Miner {
-    pub(super) async fn open(parts: Parts, journal: Journal) -> Result<Self, Error> {
+    /// Reads how far the files of `parts` are.
+    ///
+    /// Errors: see [`Error`].
+    pub async fn open(parts: Parts, journal: Journal) -> Result<Self, Error> {
         let reader = journal.clone();
         let read = tokio::task::spawn_blocking(move || reader.clocks()).await;
         let clocks = read.map_err(|error| Error::Source(error.to_string()))??;
@@ -231,7 +234,9 @@ impl Miner {
     }
 
     /// Runs the files of the earliest tick that is due; how long to wait before the next turn.
-    pub(super) async fn turn(&mut self) -> Result<Duration, Error> {
+    ///
+    /// Errors: see [`Error`]; nothing of the tick is written, so it may be run again.
+    pub async fn turn(&mut self) -> Result<Duration, Error> {
         let now_ns = self.parts.clock.now_ns();
         let m_ns = self.frontier.advance(now_ns);
         self.sweep(m_ns).await?;

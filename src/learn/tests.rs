@@ -23,6 +23,8 @@ use crate::query::render::value::text;
 use crate::query::tests::fixture::{Fill, NOW, reader};
 use crate::query::{self, Gateway, Limits, Statement};
 
+mod oracle;
+
 const S: i64 = 1_000_000_000;
 
 fn metrics() -> Metrics {

@@ -75,6 +75,19 @@ impl Config {
     }
 }
 
+impl Config {
+    /// With the types that a registry gives to keys under those that are configured (sql.md 3.2).
+    pub fn with_registry_types(self, registry: BTreeMap<String, ScalarType>) -> Self {
+        Self { attribute_types: self.over(registry), ..self }
+    }
+
+    /// The configured types over those of a registry.
+    pub(super) fn over(&self, mut registry: BTreeMap<String, ScalarType>) -> Arc<BTreeMap<String, ScalarType>> {
+        registry.extend(self.attribute_types.iter().map(|(key, of)| (key.clone(), *of)));
+        Arc::new(registry)
+    }
+}
+
 fn positive(section: &Section<'_>, key: &'static str) -> Option<Duration> {
     let value = section.duration(key)?;
     if value.is_zero() {

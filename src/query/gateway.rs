@@ -201,10 +201,14 @@ impl Gateway {
 
     /// Takes the types of a registry's attributes: statements from now on read keys in them where the configuration gives
     /// none (sql.md 3.2).
-    pub fn set_registry_types(&self, mut types: BTreeMap<String, ScalarType>) {
-        let configured = self.inner.config.attribute_types.iter();
-        types.extend(configured.map(|(key, of)| (key.clone(), *of)));
-        self.inner.attribute_types.store(Arc::new(types));
+    pub fn set_registry_types(&self, types: BTreeMap<String, ScalarType>) {
+        self.inner.attribute_types.store(self.inner.config.over(types));
+    }
+
+    /// The types that a statement which begins now reads keys in, where they are not pinned ones; another `Arc` after
+    /// each change.
+    pub fn attribute_types(&self) -> Arc<BTreeMap<String, ScalarType>> {
+        self.inner.attribute_types.load_full()
     }
 
     /// Runs `statement` as far as its first rows.

@@ -160,6 +160,13 @@ impl Live {
     }
 }
 
+/// Types of attribute keys of the registry that `config` names, as [`Live::attribute_types`] of a daemon gives them.
+///
+/// Errors: those of a start: the registry cannot be read, or is wrong.
+pub fn attribute_types(config: &Config, engine_dir: Option<&Path>) -> Result<BTreeMap<String, ScalarType>, Error> {
+    load(config.registry.as_ref().unwrap_or(&OWN), engine_dir).map(|tables| tables.scalar_types())
+}
+
 fn prints(source: &Source, engine_dir: Option<&Path>) -> Vec<Print> {
     [source, &OWN].iter().map(|source| source.print(engine_dir)).collect()
 }

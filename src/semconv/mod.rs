@@ -25,7 +25,7 @@ mod tests;
 
 pub use check::{Counts, check};
 pub use config::Config;
-pub use live::{Live, POLL};
+pub use live::{Live, POLL, attribute_types};
 pub use problem::{Code, Error, Problem};
 pub use registry::{Attribute, AttributeGroup, AttributeUse, Loaded, Registry, Span};
 pub use source::Source;

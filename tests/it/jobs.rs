@@ -71,6 +71,7 @@ fn job(headers: Value, timeout: Duration) -> Job {
         attempt: 2,
         effect_key: "abcdefghijklmnopqrstuvwxyz".into(),
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+        depth: 3,
         headers: headers.as_object().unwrap().clone().into_iter().collect(),
         variables: Map::new(),
         since_ms: 0,
@@ -163,6 +164,7 @@ async fn the_environment_is_ours_alone_and_the_folder_empty() {
     assert_eq!(
         lines,
         [
+            "BAGGAGE=weavergen.depth=3",
             "MINE=1",
             "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317",
             "OTEL_RESOURCE_ATTRIBUTES=weavergen.origin=pipeline,weavergen.run=42",

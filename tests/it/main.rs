@@ -12,6 +12,7 @@ mod decoder;
 mod demo;
 mod demo_service;
 mod docker;
+mod engine_kills;
 mod gates;
 mod generate;
 mod given;

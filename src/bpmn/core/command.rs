@@ -60,6 +60,8 @@ pub enum Action {
         only: Option<String>,
         /// The gate that publishes it.
         trigger: Option<Trigger>,
+        /// Depth of what asks: how many runs led to each other up to it.
+        depth: u32,
     },
     /// Fires what is due.
     Tick,

@@ -104,6 +104,9 @@ pub enum Body {
         start: Option<String>,
         message_key: Option<String>,
         trigger: Option<Trigger>,
+        /// How many runs led to each other up to what started this one; 0 = none did. It stands last: an event that
+        /// was stored without it reads as 0.
+        depth: u32,
     },
     InstanceCompleted {
         instance: u64,

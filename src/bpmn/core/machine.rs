@@ -33,9 +33,10 @@ pub fn step(models: &Models, state: &dyn StateView, command: Command) -> Result<
         Action::Start { process, version, start, variables } => {
             start::start(&mut machine, &process, version, start.as_deref(), variables)?
         }
-        Action::PublishMessage { name, key, message_id, variables, only, trigger } => {
-            message::publish(&mut machine, message::Publication { name, key, message_id, variables, only, trigger })?
-        }
+        Action::PublishMessage { name, key, message_id, variables, only, trigger, depth } => message::publish(
+            &mut machine,
+            message::Publication { name, key, message_id, variables, only, trigger, depth },
+        )?,
         Action::Tick => timer::tick(&mut machine),
         Action::ActivateJobs { worker, jobs } => job::activate(&mut machine, &worker, jobs),
         Action::JobCompleted { job, attempt, result } => job::completed(&mut machine, job, attempt, result)?,

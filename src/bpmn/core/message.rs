@@ -23,10 +23,11 @@ pub(super) struct Publication {
     pub variables: Variables,
     pub only: Option<String>,
     pub trigger: Option<Trigger>,
+    pub depth: u32,
 }
 
 pub(super) fn publish(machine: &mut Machine<'_>, message: Publication) -> Result<Answer, Rejection> {
-    let Publication { name, key, message_id, variables: payload, only, trigger } = message;
+    let Publication { name, key, message_id, variables: payload, only, trigger, depth } = message;
     variables::allowed(&payload)?;
     if let Some(id) = &message_id {
         match machine.view().get(&Key::MessageId(name.clone(), key.clone(), id.clone())) {
@@ -67,6 +68,7 @@ pub(super) fn publish(machine: &mut Machine<'_>, message: Publication) -> Result
             payload: payload.clone(),
             message_key: Some(key.clone()).filter(|key| !key.is_empty()),
             trigger: trigger.clone(),
+            depth,
         };
         let Ok(instance) = start::begin(machine, begin) else { continue };
         machine.emit(Body::MessageCorrelated { name: name.clone(), key: key.clone(), process, instance });

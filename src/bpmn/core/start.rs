@@ -22,6 +22,7 @@ pub(super) struct Begin {
     pub payload: Variables,
     pub message_key: Option<String>,
     pub trigger: Option<Trigger>,
+    pub depth: u32,
 }
 
 pub(super) fn start(
@@ -45,7 +46,8 @@ pub(super) fn start(
         .is_some_and(|node| matches!(program.nodes[node].kind, Kind::Start { message: Some(_) }));
     let (root, payload) = if by_message { (Variables::new(), given) } else { (given, Variables::new()) };
     let process = process.to_owned();
-    let instance = begin(machine, Begin { process, version, start, root, payload, message_key: None, trigger: None })?;
+    let by_hand = Begin { process, version, start, root, payload, message_key: None, trigger: None, depth: 0 };
+    let instance = begin(machine, by_hand)?;
     Ok(Answer::Started { instance })
 }
 
@@ -77,7 +79,7 @@ fn choose(program: &Program, named: Option<&str>) -> Result<Option<String>, Reje
 
 /// Makes the run and puts its first tokens.
 pub(super) fn begin(machine: &mut Machine<'_>, begin: Begin) -> Result<u64, Rejection> {
-    let Begin { process, version, start, root, payload, message_key, trigger } = begin;
+    let Begin { process, version, start, root, payload, message_key, trigger, depth } = begin;
     let missing = || Rejection::NotFound { what: "process".to_owned(), id: process.clone() };
     let hash = machine.view().version(&process, version).ok_or_else(missing)?.hash;
     let program = machine.models.program(&hash, &process).cloned().ok_or_else(missing)?;
@@ -87,7 +89,7 @@ pub(super) fn begin(machine: &mut Machine<'_>, begin: Begin) -> Result<u64, Reje
         None => (0..program.nodes.len()).filter(|ix| is_source(&program, *ix)).collect(),
     };
     let instance = machine.new_key();
-    machine.emit(Body::InstanceCreated { instance, process, version, hash, start, message_key, trigger });
+    machine.emit(Body::InstanceCreated { instance, process, version, hash, start, message_key, trigger, depth });
     for (name, value) in root {
         variables::set(machine, instance, instance, name, value);
     }

@@ -14,7 +14,7 @@ use crate::cli::sql::{self, Failure};
 use crate::query::render::value::write_json;
 
 /// A row by column name.
-pub(super) type Row = Map<String, Value>;
+pub(in crate::cli) type Row = Map<String, Value>;
 
 /// Posts `body`; the answer's JSON.
 pub(super) async fn call(target: &Target, path: &str, body: &Value, key: Option<&str>) -> Result<Value, exit::Failure> {
@@ -25,7 +25,7 @@ pub(super) async fn call(target: &Target, path: &str, body: &Value, key: Option<
 }
 
 /// All rows of `sql`.
-pub(super) async fn rows(target: &Target, sql: &str, params: Row) -> Result<Vec<Row>, Failure> {
+pub(in crate::cli) async fn rows(target: &Target, sql: &str, params: Row) -> Result<Vec<Row>, Failure> {
     let (schema, batches) = sql::rows_of_daemon(target, sql, params).await?;
     let mut rows = Vec::new();
     for batch in &batches {

@@ -105,7 +105,7 @@ fn statement(args: &Args, now_ns: i64) -> Result<(String, Row), String> {
 }
 
 /// RFC 3339 of an instant, or of so long ago.
-fn instant(text: &str, now_ns: i64) -> Result<String, String> {
+pub(in crate::cli) fn instant(text: &str, now_ns: i64) -> Result<String, String> {
     let ago = parse_duration(text).map(|ago| jiff::Timestamp::from_nanosecond(i128::from(now_ns) - i128::from(ago)));
     let at = match ago {
         Some(at) => at.ok(),

@@ -4,10 +4,10 @@
 //! carries data only. Left to others: the rules (`bpmn`), the running (`engine`).
 
 mod check;
-mod daemon;
+pub(super) mod daemon;
 mod deploy;
 mod export;
-mod list;
+pub(super) mod list;
 mod show;
 mod start;
 

@@ -206,6 +206,7 @@ mod tests {
                 attempt: 1,
                 effect_key: key.into(),
                 traceparent: String::new(),
+                depth: 1,
                 headers: headers.collect(),
                 variables: Map::new(),
                 since_ms: 0,

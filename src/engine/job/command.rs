@@ -119,6 +119,7 @@ impl Command {
             ("WEAVERGEN_INSTANCE".to_owned(), job.run.to_string()),
             ("WEAVERGEN_ATTEMPT".to_owned(), job.attempt.to_string()),
             ("TRACEPARENT".to_owned(), job.traceparent.clone()),
+            ("BAGGAGE".to_owned(), format!("weavergen.depth={}", job.depth)),
             ("OTEL_RESOURCE_ATTRIBUTES".to_owned(), format!("weavergen.origin=pipeline,weavergen.run={}", job.run)),
         ];
         if let Some(endpoint) = &self.settings.otlp_endpoint {

@@ -43,6 +43,8 @@ pub struct Job {
     pub effect_key: String,
     /// W3C `traceparent` of the attempt's span.
     pub traceparent: String,
+    /// Depth of the run, from 1: baggage `weavergen.depth` of what the job starts.
+    pub depth: u32,
     /// Headers with FEEL and templates already evaluated, without those that the engine itself reads.
     pub headers: BTreeMap<String, Value>,
     /// Variables visible to the task.

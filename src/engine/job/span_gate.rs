@@ -207,6 +207,7 @@ mod tests {
             attempt: 1,
             effect_key: "k".into(),
             traceparent: String::new(),
+            depth: 1,
             headers: all.as_object().unwrap().clone().into_iter().collect(),
             variables: Map::new(),
             since_ms: NOW - 5_000,

@@ -230,6 +230,7 @@ mod tests {
             attempt: 1,
             effect_key: "k".into(),
             traceparent: String::new(),
+            depth: 1,
             headers: headers.as_object().unwrap().clone().into_iter().collect(),
             variables: Map::new(),
             since_ms: 0,

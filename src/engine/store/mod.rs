@@ -28,9 +28,13 @@ use super::history::{RunRow, StepRow};
 use super::writer::Stored;
 
 /// Number in `meta.format`.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// Format whose rows are [`OLD_ROW`]: they are read as they are.
+const OLD_FORMAT: u32 = 1;
 /// First byte of every row.
-const ROW: u8 = 1;
+const ROW: u8 = 2;
+/// First byte of rows written before runs had a depth.
+const OLD_ROW: u8 = 1;
 
 type Bytes = &'static [u8];
 type Definition<K> = TableDefinition<'static, K, Bytes>;
@@ -117,7 +121,7 @@ impl Store {
             let mut meta = write.open_table(META)?;
             let format = meta.get("format")?.map(|row| decode::<u32>(row.value())).transpose()?;
             match format {
-                None => drop(meta.insert("format", encode(&FORMAT)?.as_slice())?),
+                None | Some(OLD_FORMAT) => drop(meta.insert("format", format_row()?.as_slice())?),
                 Some(FORMAT) => {}
                 Some(other) => return Err(Error::Format(other)),
             }
@@ -302,6 +306,12 @@ impl Store {
             .collect()
     }
 
+    /// The deployed file of this content hash.
+    pub fn definition(&self, hash: &str) -> Result<Option<SourceRow>, Error> {
+        let table = self.database()?.begin_read()?.open_table(DEFINITIONS)?;
+        table.get(hash)?.map(|row| decode(row.value())).transpose()
+    }
+
     /// The number kept under `name`, e.g. the export cursor.
     pub fn cursor(&self, name: &str) -> Result<Option<u64>, Error> {
         let table = self.database()?.begin_read()?.open_table(META)?;
@@ -405,13 +415,24 @@ impl StateView for StoreView {
     }
 }
 
+/// The row of `meta.format`: as it was from the first format on, so that a version that cannot read the file says so.
+fn format_row() -> Result<Vec<u8>, Error> {
+    postcard::to_extend(&FORMAT, vec![OLD_ROW]).map_err(|error| Error::Damaged(error.to_string()))
+}
+
 fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, Error> {
     postcard::to_extend(row, vec![ROW]).map_err(|error| Error::Damaged(error.to_string()))
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let damaged = |error: postcard::Error| Error::Damaged(error.to_string());
     match bytes {
-        [ROW, rest @ ..] => postcard::from_bytes(rest).map_err(|error| Error::Damaged(error.to_string())),
+        [ROW, rest @ ..] => postcard::from_bytes(rest).map_err(damaged),
+        [OLD_ROW, rest @ ..] => {
+            // The depth stands last in the rows that have one, and 0 is one byte; other rows end before it.
+            let with_depth: Vec<u8> = rest.iter().copied().chain([0]).collect();
+            postcard::from_bytes(&with_depth).map_err(damaged)
+        }
         _ => Err(Error::Damaged("a row of another version".to_owned())),
     }
 }
@@ -419,3 +440,6 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 fn damaged(table: &str) -> Error {
     Error::Damaged(format!("a key of table `{table}`"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,11 @@ use crate::engine::store::Store;
 use crate::engine::tables::Table;
 use crate::engine::wanted::Wanted;
 
+/// Where people find the daemon.
+const HERE: &str = "http://here/";
+
 fn requests(store: &Store) -> Vec<Request> {
-    let mut spans = Spans::after(store, 0).unwrap();
+    let mut spans = Spans::after(store, 0, HERE).unwrap();
     let mut all = Vec::new();
     while let Some((request, _)) = spans.next_commit().unwrap() {
         all.push(request);
@@ -63,7 +66,7 @@ fn after_a_restart_at_any_event_the_rest_is_the_same_and_a_commit_that_comes_lat
         let life = life.get_or_insert_with(|| Life::open(Store::in_memory().unwrap(), now_ms).unwrap());
         life.now_ms = now_ms;
         life.step(&id, &step).unwrap();
-        let spans = waiting.get_or_insert_with(|| Spans::after(&life.writer.store, 0).unwrap());
+        let spans = waiting.get_or_insert_with(|| Spans::after(&life.writer.store, 0, HERE).unwrap());
         while let Some((request, _)) = spans.next_commit().unwrap() {
             live.push(request);
         }
@@ -72,7 +75,7 @@ fn after_a_restart_at_any_event_the_rest_is_the_same_and_a_commit_that_comes_lat
     let mut cursor = 0;
     let mut whole = Vec::new();
     // Each commit by one that has just begun, as after a kill.
-    while let Some((request, last)) = Spans::after(&store, cursor).unwrap().next_commit().unwrap() {
+    while let Some((request, last)) = Spans::after(&store, cursor, HERE).unwrap().next_commit().unwrap() {
         whole.push(request);
         cursor = last;
     }

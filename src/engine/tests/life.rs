@@ -233,7 +233,7 @@ async fn spans_are_offered_until_they_are_taken_and_only_once_after_that() {
     });
     let exporter = tokio::spawn({
         let (engine, stop) = (engine.clone(), stop.clone());
-        async move { crate::engine::export::run(&engine, deliver, stop).await }
+        async move { crate::engine::export::run(&engine, "http://here", deliver, stop).await }
     });
     engine.deploy(vec![line("p", "work", &["a"])], None, None).await.unwrap();
     engine.submit(start("p"), None, None).await.unwrap();

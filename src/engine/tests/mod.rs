@@ -4,4 +4,4 @@ mod crash;
 mod export;
 mod faulty;
 mod life;
-mod scenario;
+pub(super) mod scenario;

@@ -111,6 +111,7 @@ pub fn stimuli() -> Vec<(String, i64, Step)> {
         variables: BTreeMap::from([("x".to_owned(), Value::from(7_i64))]),
         only: None,
         trigger: None,
+        depth: 1,
     });
     let mut steps = vec![
         (0, Step::Deploy),
@@ -128,6 +129,7 @@ pub fn stimuli() -> Vec<(String, i64, Step)> {
 
 /// One stimulus.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a few dozen live at a time")]
 pub enum Step {
     Deploy,
     Act(Action),

@@ -38,6 +38,8 @@ struct World {
     metrics: Metrics,
     finish: tokio::sync::mpsc::UnboundedSender<()>,
     asked: Arc<Mutex<Vec<Vec<String>>>>,
+    /// Depths of the jobs that were begun.
+    depths: Arc<Mutex<Vec<u32>>>,
 }
 
 impl World {
@@ -46,8 +48,11 @@ impl World {
         let clock = Clock::manual(1_735_689_600_000_000_000, 1);
         let (finish, ends) = tokio::sync::mpsc::unbounded_channel();
         let ends = Arc::new(tokio::sync::Mutex::new(ends));
+        let depths: Arc<Mutex<Vec<u32>>> = Arc::default();
+        let of_jobs = depths.clone();
         let jobs = Jobs {
-            run: Arc::new(move |_: Job, _| {
+            run: Arc::new(move |job: Job, _| {
+                of_jobs.lock().unwrap().push(job.depth);
                 let ends = ends.clone();
                 Box::pin(async move {
                     ends.lock().await.recv().await;
@@ -74,7 +79,7 @@ impl World {
             Box::pin(async move { evidence })
         });
         let trigger = Trigger::new(engine.clone(), starts, evidences, MAX_DEPTH, clock.clone());
-        Self { _dir: dir, clock, engine, journal, trigger, metrics, finish, asked }
+        Self { _dir: dir, clock, engine, journal, trigger, metrics, finish, asked, depths }
     }
 
     async fn plain(message: &str) -> Self {
@@ -210,6 +215,24 @@ async fn evidence_that_a_pipeline_made_starts_none_and_is_counted() {
     world.ask(1, "k", 1);
     world.trigger.round().await;
     assert_eq!((world.runs().len(), world.due(), world.counted("refused")), (0, 0, 1));
+}
+
+#[tokio::test]
+async fn what_a_run_starts_is_one_deeper_than_what_started_the_run() {
+    for (evidence, of_jobs) in [(0, 1), (2, 3)] {
+        let mut world = World::new("weavergen.gate", Ok(Evidence { depth: evidence, spans: Vec::new() })).await;
+        world.trigger.max_depth = 3;
+        world.ask(1, "k", 1);
+        world.trigger.round().await;
+        let runs = world.engine.store().runs().unwrap();
+        assert_eq!(runs.iter().map(|(_, row)| row.depth).collect::<Vec<_>>(), [evidence]);
+        let until = tokio::time::Instant::now() + Duration::from_secs(20);
+        while world.depths.lock().unwrap().is_empty() {
+            assert!(tokio::time::Instant::now() < until, "the job does not begin");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(*world.depths.lock().unwrap(), [of_jobs]);
+    }
 }
 
 #[tokio::test]

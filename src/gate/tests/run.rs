@@ -1,5 +1,6 @@
 //! Runs of gates over a store: which rows count, and what comes back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +8,14 @@ use super::super::definition::{Comparison, EventTime, Gate, Source, Test};
 use super::super::load::Loaded;
 use super::super::result::{Ask, ResultRow, RunError, Selection, Window};
 use super::super::run::{gateway, params, run as run_prepared, within as within_of};
-use super::super::{Config, rows, run::runner};
-use super::{load_files, load_text, said};
+use super::super::{Config, Planner, rows, run::runner};
+use super::{load_files, load_text, load_text_by, said};
 use crate::clock::Clock;
 use crate::query::gateway::Shape;
 use crate::query::tests::fixture::{Fill, NOW, Promotions, Span, reader};
 use crate::query::{self, Gateway, Prepared, Statement, Within};
 use crate::span::TraceId;
+use crate::span::pinned::ScalarType;
 use crate::store::View;
 
 const S: i64 = 1_000_000_000;
@@ -383,4 +385,28 @@ async fn the_last_result_stands_while_no_span_enters_leaves_or_comes() {
     let changed = Ask { gate: Arc::new(later), ..asked(140) };
     runner.run(changed).await.unwrap();
     assert_eq!(statements() - before, 1, "another gate of the name is asked");
+}
+
+#[tokio::test]
+async fn attributes_have_the_types_of_the_registry_in_force_as_in_any_statement() {
+    let spans = [Span::new(1, 1).with("app.level", "9"), Span::new(2, 2).with("app.level", "10")];
+    let gateway = over(&Fill::new().memory(&spans).view());
+    let runner = runner(gateway.clone());
+    let text = "groups: [{name: g, gates: [{gate: a, sql: \"SELECT max(attributes['app.level']) AS value FROM spans\", window: 1m, \
+                pass: \"> 0\"}]}]";
+    let untyped = said(&load_text(text));
+    assert!(untyped.contains("the column `value` is TEXT, a number or a boolean is expected"), "{untyped}");
+    let registry = BTreeMap::from([("app.level".to_owned(), ScalarType::Int)]);
+    let planner = Planner::new(query::Config::default().with_registry_types(registry.clone()), Vec::new());
+    let gate = only_gate(&load_text_by(text, &planner));
+
+    gateway.set_registry_types(registry);
+    let asked = || ask(&gate, NOW - 30 * S, NOW + 30 * S);
+    assert_eq!(runner.run(asked()).await.unwrap()[0].value, Some(10.0));
+    let statement = Statement::new("SELECT max(attributes['app.level']) = 10 AS same FROM spans");
+    let same = gateway.run(statement).await.unwrap().collect().await.unwrap();
+    assert!(arrow::util::pretty::pretty_format_batches(&same).unwrap().to_string().contains("true"));
+    // Neither plan nor result outlives the registry that they were made under.
+    gateway.set_registry_types(BTreeMap::new());
+    assert!(runner.run(asked()).await.is_err());
 }

@@ -194,4 +194,4 @@ pub fn oldest_first(a: &(i64, String), b: &(i64, String)) -> Ordering {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::learn) mod tests;

@@ -138,6 +138,44 @@ proptest! {
     }
 }
 
+/// Pieces of which statements are made, and others.
+const PIECES: &[&str] = &[
+    "SELECT ",
+    "name, ",
+    "count(*) AS support, ",
+    "count(*) AS n ",
+    "FROM spans ",
+    "WHERE end_time >= $window_start ",
+    "AND end_time < $window_end ",
+    "GROUP BY 1",
+    "GROUP BY name",
+    " UNION ALL ",
+    "-- min_support: x\n",
+    "NULL",
+    "now()",
+    "$x",
+    "(",
+    ";",
+    "é",
+];
+
+proptest! {
+    // Each one may be planned twice.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn no_file_panics_and_every_problem_has_a_place(
+        pieces in proptest::collection::vec(0..PIECES.len(), 0..14),
+        noise in "\\PC{0,12}",
+    ) {
+        let statement: String = pieces.iter().map(|&at| PIECES[at]).collect();
+        let text = format!("-- about: x\n-- by: name\n{statement}{noise}");
+        for line in told(&text).lines() {
+            prop_assert!(line.starts_with("WG-LRN-") && line.contains(" p.sql:"), "{}: {}", text, line);
+            prop_assert!(!line.contains("planner failed"), "{}: {}", text, line);
+        }
+    }
+}
+
 async fn rows(name: &str, spans: &[Span], (start_ns, end_ns): (i64, i64), cut_us: i64) -> Vec<String> {
     let config = Config::default();
     let pattern = load(&request(&config), &Planner::default()).patterns.into_iter().find(|p| p.name == name).unwrap();

@@ -11,6 +11,7 @@ fn message(key: &str, id: Option<&str>, only: Option<&str>) -> Action {
         variables: vars(&[("x", number(1))]),
         only: only.map(str::to_owned),
         trigger: only.map(|_| Trigger { gate: "g".to_owned(), key: key.to_owned(), episode: 1, links: Vec::new() }),
+        depth: 0,
     }
 }
 

@@ -75,7 +75,12 @@ fn above_the_bound_the_oldest_goes_then_the_last_key() {
 }
 
 /// 3.4 as it is written, over vectors.
-fn oracle(known: &mut Vec<Row>, rows: &[(String, Seen)], thresholds: Thresholds, tick: Tick) {
+pub(in crate::learn) fn fold_literally(
+    known: &mut Vec<Row>,
+    rows: &[(String, Seen)],
+    thresholds: Thresholds,
+    tick: Tick,
+) {
     let low = |seen: &Seen| seen.effect().map(|effect| effect.low);
     let mut left: Vec<_> = rows
         .iter()
@@ -141,7 +146,7 @@ proptest! {
             let tick = tick(i64::try_from(at + 1).unwrap() * gap);
             fold(&mut known, select(rows.clone(), thresholds), tick);
             let list: Vec<_> = rows.iter().map(|(key, seen)| (key.clone(), seen.clone())).collect();
-            oracle(&mut naive, &list, thresholds, tick);
+            fold_literally(&mut naive, &list, thresholds, tick);
         }
         prop_assert_eq!(known.into_values().collect::<Vec<_>>(), naive);
     }
