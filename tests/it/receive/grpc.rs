@@ -471,7 +471,7 @@ fn wide(spans: usize, links: usize) -> Vec<u8> {
         let digits = [length & 0x7f | 0x80, length >> 7 & 0x7f | 0x80, length >> 14].map(|n| u8::try_from(n).unwrap());
         [&[number << 3 | 2][..], &digits, bytes].concat()
     };
-    let span = [field(1, &[1; 16]), field(2, &[2; 8]), vec![0x6a, 0].repeat(links)].concat();
+    let span = [field(1, &[1; 16]), field(2, &[2; 8]), [0x6a, 0].repeat(links)].concat();
     field(1, &field(2, &field(2, &span).repeat(spans)))
 }
 
