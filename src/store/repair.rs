@@ -1,7 +1,7 @@
 //! Making a data folder whole again: `weavergen store repair` (storage.md 12.3, 12.4).
 //!
 //! Duty: name the parts anew where the manifest cannot be read, however much of it; write lost checksum files anew; take
-//! damaged parts out. Guarantee: no daemon works on the folder meanwhile; nothing is deleted: what is damaged goes to
+//! damaged parts out, but for their row groups that are whole. Guarantee: no daemon works on the folder meanwhile; nothing is deleted: what is damaged goes to
 //! `quarantine/`; a second run finds nothing to do. Left to others: the log, which a start judges itself (`recover.rs`).
 
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::lock::Lock;
 use super::manifest::{Delta, Manifest, Reason, Removal};
 use super::part::{self, Depth, Reread};
 use super::shelf::{manifest_error, parts_error};
-use super::{Error, part::Problem};
+use super::{Config, Error, part::Problem};
 use crate::clock::Clock;
 use crate::disk::Disk;
 
@@ -68,12 +68,19 @@ pub async fn repair(data_dir: &Path, disk: &Disk, clock: &Clock) -> Result<Vec<R
                 if !std::mem::replace(&mut is_writer, true) {
                     manifest.claim(folder.node, clock).await.map_err(|e| manifest_error(&e))?;
                 }
-                let delta = Delta { remove, ..Delta::default() };
+                let salvaged = part::salvage(objects.clone(), &entry, clock.ulid(), &Config::at(data_dir)).await;
+                let part::Salvaged { part, lost } = salvaged.map_err(|e| parts_error(&e))?;
+                if let Some(part) = &part {
+                    part::put(objects.as_ref(), part).await.map_err(|e| parts_error(&e))?;
+                }
+                let done = if part.is_some() { "whole row groups into a new part, then quarantine/" } else { aside };
+                let add = part.map(|part| part.entry).into_iter().collect();
+                let delta = Delta { add, remove, ..Delta::default() };
                 manifest.commit(delta, clock).await.map_err(|e| manifest_error(&e))?;
                 for path in [entry.path.clone(), part::sum_path(&entry.path)] {
                     part::put_aside(objects.as_ref(), &path).await.map_err(|e| parts_error(&e))?;
                 }
-                (aside, entry.rows)
+                (done, lost)
             }
         };
         repaired.push(Repaired { file, problem: what, done, lost_spans });

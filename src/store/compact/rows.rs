@@ -13,9 +13,6 @@ use arrow::datatypes::{Int32Type, TimestampMicrosecondType, TimestampNanosecondT
 
 use super::plan::BUCKET_NS;
 
-/// The sort rule as `wg.format` names it.
-pub const SORT: &str = "start_time div 5min, service_name, name, start_time";
-
 /// A batch in the columns of the output.
 #[derive(Debug)]
 pub struct Block {

@@ -13,12 +13,11 @@ use arrow::datatypes::{DataType, TimestampNanosecondType};
 use super::gather::Gather;
 use super::parents::{self, Parents};
 use super::plan::{BUCKET_NS, Job, hour_start_ns};
-use super::rows::SORT;
 use super::same::Repeats;
 use super::sorter::Sorter;
 use super::work::{Like, Outputs, Room, kernel_error, part_error};
 use crate::store::Error;
-use crate::store::part::{Opened, Promotion, Totals, Writer};
+use crate::store::part::{Opened, Promotion, SORTED, Totals, Writer};
 
 /// Rows at which dropped duplicates are summed up.
 const DROPPED_ROWS: usize = 1024;
@@ -40,7 +39,7 @@ pub async fn sort(job: &Job, inputs: &[Opened], room: &Room<'_>, outputs: &mut O
             room,
             outputs: &mut *outputs,
             promotion: promotion.clone(),
-            like: Like { level: 1, hour: &job.hour, stray: false, sort: SORT },
+            like: Like { level: 1, hour: &job.hour, stray: false, sort: SORTED },
             hour: hour.map(|ns| ns.div_euclid(BUCKET_NS)),
             cuts: cuts.clone(),
             seen: 0,

@@ -25,6 +25,7 @@ mod objects;
 mod promote;
 mod read;
 mod reshape;
+mod salvage;
 mod read_back;
 mod split;
 mod sums;
@@ -51,6 +52,7 @@ pub use objects::PartStore;
 pub use promote::Promotion;
 pub use read::Opened;
 pub use read_back::{read_back, source};
+pub use salvage::{Salvaged, salvage};
 pub use sums::path_of as sum_path;
 pub use totals::Totals;
 pub use writer::Writer;
@@ -148,6 +150,8 @@ const SOURCE_KEYS: [&str; 2] = ["wg.wal", "wg.inputs"];
 
 /// The sort rule of rows as they arrived.
 pub const ARRIVAL: &str = "arrival";
+/// Rows sorted by compaction (storage.md 9).
+pub const SORTED: &str = "start_time div 5min, service_name, name, start_time";
 
 /// What a part is, apart from its rows.
 #[derive(Clone, Debug)]
@@ -160,7 +164,7 @@ pub struct PartSpec {
     pub hour: String,
     /// Its rows are of other hours than the folder's (storage.md 6.1).
     pub stray: bool,
-    /// How its rows are sorted: [`ARRIVAL`], or the rule of compaction.
+    /// How its rows are sorted: [`ARRIVAL`] or [`SORTED`].
     pub sort: &'static str,
     /// Where its rows come from.
     pub source: Source,

@@ -114,6 +114,12 @@ impl Opened {
         u64::try_from(bytes).unwrap_or(0) / self.entry.rows.max(1)
     }
 
+    /// Rows of each row group.
+    pub fn group_rows(&self) -> impl Iterator<Item = usize> {
+        let groups = self.metadata.metadata().row_groups().iter();
+        groups.map(|group| usize::try_from(group.num_rows()).unwrap_or(0))
+    }
+
     /// Numbers of the row groups with start times in `first..=last`, ns.
     pub fn groups_in(&self, first: i64, last: i64) -> Vec<usize> {
         let groups = self.entry.row_groups.iter().enumerate();

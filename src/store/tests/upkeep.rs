@@ -261,3 +261,40 @@ async fn repair_names_parts_anew_puts_damage_aside_and_finds_nothing_the_second_
     let name = Path::new(&first).file_name().unwrap();
     assert!(aside.iter().any(|path| path.file_name() == Some(name)), "{aside:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_damaged_part_the_row_groups_that_are_whole_stay() {
+    const ROWS: usize = 130_000;
+    let dir = tempfile::tempdir().unwrap();
+    let at = |dir: &Path| Config { row_group_rows: 16_384, ..config(dir) };
+    let store = try_open(at(dir.path()), Disk::Os, clock()).await.unwrap();
+    ready(&store).await;
+    let part = flushed(&store, 1, ROWS).await;
+    let bytes = store.reader().view().parts.parts[0].entry.bytes;
+    assert!(bytes > 4 * (256 << 10), "{bytes} bytes are too few blocks for this test");
+    // Within the first row group, of 16,384 rows; its block holds parts of others as well.
+    overwrite(dir.path(), &part, |bytes| bytes[100] ^= 1);
+    let crashed = tempfile::tempdir().unwrap();
+    copy(dir.path(), crashed.path());
+
+    read(&store, &part).await.unwrap_err();
+    upkeep(&store).quarantine_suspects().await.unwrap();
+    let left = ids(&store.reader()).await;
+    let lost = ROWS - left.len();
+    assert!((16_384..ROWS / 2).contains(&lost), "{lost} rows are lost");
+    assert!(left.values().all(|times| *times == 1));
+    let all = once(&[(1, ROWS)]);
+    assert!(left.keys().all(|id| all.contains_key(id)));
+    let reasons = store.health().reasons;
+    assert!(reasons[0].contains(&format!("{lost} of them cannot be read")), "{reasons:?}");
+    store.close().await.unwrap();
+
+    let repaired = repair::repair(crashed.path(), &Disk::Os, &clock()).await.unwrap();
+    assert_eq!(repaired.iter().map(|row| row.lost_spans).collect::<Vec<_>>(), [lost as u64]);
+    assert_eq!(repair::repair(crashed.path(), &Disk::Os, &clock()).await.unwrap(), []);
+    for dir in [dir.path(), crashed.path()] {
+        let store = try_open(at(dir), Disk::Os, clock()).await.unwrap();
+        ready(&store).await;
+        assert_eq!(ids(&store.reader()).await, left, "after a restart");
+    }
+}

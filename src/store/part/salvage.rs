@@ -1,0 +1,79 @@
+//! What can still be read of a damaged part (storage.md 12.3).
+//!
+//! Duty: [`salvage`], a new part of the row groups that are whole. Guarantee: a row group goes into it only if all its
+//! blocks have their checksums and all its pages decode, with all its rows in their order; what is left out is counted.
+//! Left to others: whether the part is damaged at its source ([`super::reread`]), putting and naming the new one.
+
+use std::sync::Arc;
+
+use arrow::compute::concat_batches;
+use object_store::ObjectStore;
+use ulid::Ulid;
+
+use super::{ARRIVAL, EncodedPart, Error, Inputs, Opened, PartSpec, PartStore, Source, Writer};
+use crate::store::Config;
+use crate::store::manifest::PartEntry;
+
+/// Rows of a damaged part that could be read, and how many could not.
+#[derive(Debug)]
+pub struct Salvaged {
+    /// The rows that were read, to be put; `None` without any.
+    pub part: Option<EncodedPart>,
+    /// The others.
+    pub lost: u64,
+}
+
+/// Reads what is whole of the part `entry` into one with the name `ulid`. It is held in memory.
+///
+/// Errors: those of the object store; damage is none.
+pub async fn salvage(
+    objects: Arc<dyn ObjectStore>,
+    entry: &PartEntry,
+    ulid: Ulid,
+    config: &Config,
+) -> Result<Salvaged, Error> {
+    let reads = PartStore::new(objects);
+    reads.register(entry);
+    let Some(opened) = whole(Opened::open(Arc::new(reads), entry).await)? else {
+        return Ok(Salvaged { part: None, lost: entry.rows });
+    };
+    let largest = opened.group_rows().max().unwrap_or(0);
+    let mut writer = Writer::try_new(opened.promotion().clone(), largest, config)?;
+    for (group, rows) in opened.group_rows().enumerate() {
+        let read = async {
+            let mut stream = opened.rows(vec![group], None, rows)?;
+            let mut batches = Vec::new();
+            while let Some(batch) = stream.next().await? {
+                batches.push(batch);
+            }
+            Ok(concat_batches(writer.schema(), &batches)?)
+        };
+        if let Some(batch) = whole(read.await)?.filter(|batch| batch.num_rows() == rows) {
+            writer.write(&batch)?;
+        }
+    }
+    let lost = entry.rows.saturating_sub(writer.rows());
+    if writer.rows() == 0 {
+        return Ok(Salvaged { part: None, lost });
+    }
+    let was = super::ulid_of(&entry.path).into_iter().collect();
+    let spec = PartSpec {
+        ulid,
+        level: entry.level,
+        hour: entry.hour.clone(),
+        stray: entry.stray,
+        sort: if entry.level == 0 { ARRIVAL } else { super::SORTED },
+        source: Source::Parts(Inputs { ulids: was, lsn: entry.lsn, index: 0, of: 1 }),
+    };
+    Ok(Salvaged { part: Some(writer.finish(&spec)?), lost })
+}
+
+/// `None` for what is damaged or gone.
+fn whole<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(Error::Objects { source: object_store::Error::NotFound { .. }, .. }) => Ok(None),
+        Err(error @ Error::Objects { .. }) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
