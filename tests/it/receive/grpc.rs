@@ -449,19 +449,27 @@ async fn http2_by_prior_knowledge_is_served_on_the_http_port_and_grpc_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_list_over_16_kib_ends_its_stream_and_not_its_connection() {
     let running = Running::start(config()).await;
-    let mut client = Client::to(&running).await;
     let long = "a".repeat(20 << 10);
     // Each field counts 32 bytes beside its own.
     let many: Vec<(String, &str)> = (0..600).map(|n| (format!("x-{n}"), "a")).collect();
-    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    for headers in [&[("x-long", long.as_str())][..], &many] {
-        match client.call(EXPORT, headers, whole(framed(0, b"spans 1"))).await {
-            Ok(reply) => assert_eq!((reply.http, reply.code), (431, None)),
-            Err(error) => assert!(!error.is_closed(), "{error}"),
+    let json = ("content-type", "application/json");
+    for (address, path, body, good) in [
+        (running.grpc(), EXPORT, framed(0, b"spans 1"), (200, Some(0))),
+        (running.http(), "/v1/traces", b"spans 1".to_vec(), (200, None)),
+    ] {
+        let kind = if path == EXPORT { ("content-type", "application/grpc") } else { json };
+        let mut client = Client::connect(address).await;
+        let many = many.iter().map(|(name, value)| (name.as_str(), *value));
+        for headers in [vec![("x-long", long.as_str()), kind], many.chain([kind]).collect()] {
+            match client.call(path, &headers, whole(body.clone())).await {
+                Ok(reply) => assert_eq!((reply.http, reply.code), (431, None)),
+                Err(error) => assert!(!error.is_closed(), "{error}"),
+            }
+            let reply = client.call(path, &[kind], whole(body.clone())).await.unwrap();
+            assert_eq!((reply.http, reply.code), good, "the connection lives");
         }
-        assert_eq!(client.export(&[], framed(0, b"spans 1")).await.code, Some(0), "the connection lives");
     }
-    assert_eq!(running.taken(), 2, "what came with too many headers was not taken");
+    assert_eq!(running.taken(), 4, "what came with too many headers was not taken");
 }
 
 /// `spans` spans of the least that is accepted, each with `links` links of two bytes.
