@@ -7,7 +7,6 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use object_store::{
 };
 
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, Meta};
 
 /// Its name in errors.
 pub const STORE: &str = "SyncedLocal";
@@ -87,7 +86,7 @@ impl SyncedLocal {
 
     /// Makes `dir` below the root; the entry of every folder that was missing is synced in its parent.
     fn make_dirs(&self, dir: &FsPath) -> io::Result<()> {
-        let missing: Vec<_> = dir.ancestors().take_while(|d| *d != self.root && !d.is_dir()).collect();
+        let missing: Vec<_> = dir.ancestors().take_while(|d| *d != self.root && !self.is_dir(d)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -98,9 +97,13 @@ impl SyncedLocal {
         Ok(())
     }
 
+    fn is_dir(&self, path: &FsPath) -> bool {
+        self.disk.metadata(path).is_ok_and(|meta| meta.is_dir)
+    }
+
     fn meta(&self, location: &Path) -> io::Result<ObjectMeta> {
-        let meta = std::fs::metadata(self.file(location))?;
-        if !meta.is_file() {
+        let meta = self.disk.metadata(&self.file(location))?;
+        if !meta.is_file {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(object_meta(location.clone(), &meta))
@@ -118,9 +121,9 @@ impl SyncedLocal {
                 let name = path.strip_prefix(&self.root).expect("the walk began below the root");
                 // A name that no put of ours can have made is not an object.
                 let Some(location) = name.to_str().and_then(|n| Path::parse(n).ok()) else { continue };
-                match std::fs::metadata(&path) {
-                    Ok(meta) if meta.is_dir() && deep => todo.push(path),
-                    Ok(meta) if meta.is_dir() => folders.push(location),
+                match self.disk.metadata(&path) {
+                    Ok(meta) if meta.is_dir && deep => todo.push(path),
+                    Ok(meta) if meta.is_dir => folders.push(location),
                     Ok(meta) => objects.push(object_meta(location, &meta)),
                     // Deleted between the listing and now.
                     Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -138,9 +141,8 @@ impl SyncedLocal {
     }
 }
 
-fn object_meta(location: Path, meta: &std::fs::Metadata) -> ObjectMeta {
-    let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    ObjectMeta { location, last_modified: modified.into(), size: meta.len(), e_tag: None, version: None }
+fn object_meta(location: Path, meta: &Meta) -> ObjectMeta {
+    ObjectMeta { location, last_modified: meta.modified.into(), size: meta.len, e_tag: None, version: None }
 }
 
 fn told(error: io::Error, location: &Path) -> Error {
