@@ -97,6 +97,25 @@ impl Disk {
         fs::create_dir_all(path)
     }
 
+    /// Makes a directory and its parents, durably. One that exists gets its name synced all the same: that it is there
+    /// does not tell that whoever made it has come to that.
+    pub fn create_dir_durable(&self, path: &Path) -> io::Result<()> {
+        let missing =
+            path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && self.metadata(dir).is_err()).count();
+        self.create_dir_all(path)?;
+        for (i, parent) in path.ancestors().skip(1).enumerate() {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            match self.sync_dir(parent) {
+                // A folder that others made may be readable for them alone.
+                Err(error) if i < missing || i == 0 && error.kind() != io::ErrorKind::PermissionDenied => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Makes a file that must not exist yet.
     pub fn create_new(&self, path: &Path) -> io::Result<File> {
         #[cfg(test)]
