@@ -23,6 +23,7 @@ mod damage;
 mod faults;
 mod index;
 mod objects;
+mod oracle;
 mod upkeep;
 
 const ENOSPC: i32 = 28;
