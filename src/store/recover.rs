@@ -371,7 +371,7 @@ pub fn replay(
                 let next = memtable.begin_replayed(last.header.lsn + 1);
                 memtable.seal(&filling, last.header.lsn);
                 filling = next;
-                if !memtable.wait_for_frozen_at_most(limits.max_frozen.max(1)) {
+                if !memtable.wait_for_older_at_most(limits.max_frozen.saturating_sub(1), filling.from) {
                     return false;
                 }
             }
