@@ -24,6 +24,7 @@ mod faults;
 mod index;
 mod objects;
 mod oracle;
+mod sick;
 mod upkeep;
 
 const ENOSPC: i32 = 28;
