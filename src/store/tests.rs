@@ -25,6 +25,7 @@ mod index;
 mod objects;
 mod oracle;
 mod sick;
+mod takeover;
 mod upkeep;
 
 const ENOSPC: i32 = 28;

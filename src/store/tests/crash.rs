@@ -186,7 +186,7 @@ async fn a_replay_ends_although_the_log_freezes_generations_meanwhile() {
             assert!(matches!(error, Error::FlushBehind { .. }), "{error}");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        drop(store.inner.door.freeze().unwrap().await);
+        store.inner.door.freeze().unwrap().await.unwrap();
     }
     tokio::time::timeout(Duration::from_secs(20), ready(&store)).await.expect("the replay is stuck");
     assert_eq!(ids(&store.reader()).await, once(&(1..=34).map(|seed| (seed, 20)).collect::<Vec<_>>()));
