@@ -44,7 +44,7 @@ impl Folder {
                 let store = clock.ulid();
                 let text = serde_json::to_string(&Version { format: FORMAT, store: store.to_string() })
                     .expect("two plain fields are JSON");
-                write(disk, root, &version, &format!("{text}\n"))?;
+                write(disk, root, &version, format!("{text}\n").as_bytes())?;
                 store
             }
         };
@@ -54,7 +54,7 @@ impl Folder {
             None if has_log => return Err(orphaned(&node_id)),
             None => {
                 let node = clock.ulid();
-                write(disk, root, &node_id, &format!("{node}\n"))?;
+                write(disk, root, &node_id, format!("{node}\n").as_bytes())?;
                 node
             }
         };
@@ -95,7 +95,7 @@ impl Folder {
     pub fn write_objects_url(&self, disk: &Disk, url: &str) -> Result<(), Error> {
         match self.objects_url(disk)?.as_deref() == Some(url) {
             true => Ok(()),
-            false => write(disk, &self.root, &self.objects_file(), &format!("{url}\n")),
+            false => write(disk, &self.root, &self.objects_file(), format!("{url}\n").as_bytes()),
         }
     }
 
@@ -181,16 +181,20 @@ fn parse_node(path: &Path, text: &str) -> Result<Ulid, Error> {
     })
 }
 
-/// A whole file or none: a temporary file, synced, then renamed.
-fn write(disk: &Disk, root: &Path, path: &Path, text: &str) -> Result<(), Error> {
+/// A whole file of `dir` or none: a temporary file, synced, then renamed.
+pub(super) fn write(disk: &Disk, dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let tmp = path.with_extension("new");
     let io = |e: std::io::Error| Error::io("write", path, &e);
-    let file = disk.open_or_create(&tmp).map_err(io)?;
-    file.set_len(0).map_err(io)?;
-    file.write_all_at(text.as_bytes(), 0).map_err(io)?;
+    // One that is left over may have failed a sync, and is not to be trusted any more.
+    match disk.remove(&tmp) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let file = disk.create_new(&tmp).map_err(io)?;
+    file.write_all_at(bytes, 0).map_err(io)?;
     file.sync_data().map_err(io)?;
     disk.rename(&tmp, path).map_err(io)?;
-    disk.sync_dir(root).map_err(io)
+    disk.sync_dir(dir).map_err(io)
 }
 
 fn empty(disk: &Disk, dir: &Path) -> Result<(), Error> {

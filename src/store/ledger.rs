@@ -109,7 +109,7 @@ impl Ledger {
     /// Opens `dir` (made if absent), cuts a torn last segment, starts the writer.
     pub fn open(dir: impl Into<PathBuf>, disk: Disk, clock: Clock) -> std::io::Result<Self> {
         let dir = dir.into();
-        disk.create_dir_all(&dir)?;
+        disk.create_dir_durable(&dir)?;
         let segments = Segments::open(&dir, &disk)?;
         let waiting = Mutex::new(Waiting::default());
         let shared = Arc::new(Shared { clock, disk, dir, waiting, wake: Condvar::new(), done: Condvar::new() });

@@ -4,10 +4,11 @@
 //! put never replaces; a put that failed before its directory was synced leaves no visible name. Left to others: what
 //! is put, and the order of puts (`part`, `manifest`).
 
+use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use object_store::{
 };
 
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, Meta};
 
 /// Its name in errors.
 pub const STORE: &str = "SyncedLocal";
@@ -32,13 +33,15 @@ pub struct SyncedLocal {
     root: PathBuf,
     disk: Disk,
     clock: Clock,
+    /// Folders whose names are durable.
+    durable: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl SyncedLocal {
     /// Objects below `root`. Nothing is touched until the first put, which makes `root` and its `tmp/` if they are absent:
     /// readers use folders that they may not write.
     pub fn new(root: impl Into<PathBuf>, disk: Disk, clock: Clock) -> Self {
-        Self { root: root.into(), disk, clock }
+        Self { root: root.into(), disk, clock, durable: Arc::default() }
     }
 
     fn file(&self, location: &Path) -> PathBuf {
@@ -85,22 +88,34 @@ impl SyncedLocal {
         file.sync_data()
     }
 
-    /// Makes `dir` below the root; the entry of every folder that was missing is synced in its parent.
+    /// Makes `dir` below the root and syncs the names on the way, each once: a folder that another put has made, or an
+    /// earlier process, may not have a durable name yet, and nothing in it would survive without one.
     fn make_dirs(&self, dir: &FsPath) -> io::Result<()> {
-        let missing: Vec<_> = dir.ancestors().take_while(|d| *d != self.root && !d.is_dir()).collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        self.disk.create_dir_all(dir)?;
-        for made in missing {
-            self.disk.sync_dir(made.parent().expect("it lies below the root"))?;
+        let is_known = |dir: &FsPath| self.durable().contains(dir) && self.is_dir(dir);
+        let unknown: Vec<_> = dir.ancestors().take_while(|d| d.starts_with(&self.root) && !is_known(d)).collect();
+        for dir in unknown.into_iter().rev() {
+            if dir == self.root {
+                self.disk.create_dir_durable(dir)?;
+            } else {
+                self.disk.create_dir_all(dir)?;
+                self.disk.sync_dir(dir.parent().expect("it lies below the root"))?;
+            }
+            self.durable().insert(dir.to_owned());
         }
         Ok(())
     }
 
+    fn durable(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.durable.lock().expect("no holder of this lock panics")
+    }
+
+    fn is_dir(&self, path: &FsPath) -> bool {
+        self.disk.metadata(path).is_ok_and(|meta| meta.is_dir)
+    }
+
     fn meta(&self, location: &Path) -> io::Result<ObjectMeta> {
-        let meta = std::fs::metadata(self.file(location))?;
-        if !meta.is_file() {
+        let meta = self.disk.metadata(&self.file(location))?;
+        if !meta.is_file {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(object_meta(location.clone(), &meta))
@@ -118,9 +133,9 @@ impl SyncedLocal {
                 let name = path.strip_prefix(&self.root).expect("the walk began below the root");
                 // A name that no put of ours can have made is not an object.
                 let Some(location) = name.to_str().and_then(|n| Path::parse(n).ok()) else { continue };
-                match std::fs::metadata(&path) {
-                    Ok(meta) if meta.is_dir() && deep => todo.push(path),
-                    Ok(meta) if meta.is_dir() => folders.push(location),
+                match self.disk.metadata(&path) {
+                    Ok(meta) if meta.is_dir && deep => todo.push(path),
+                    Ok(meta) if meta.is_dir => folders.push(location),
                     Ok(meta) => objects.push(object_meta(location, &meta)),
                     // Deleted between the listing and now.
                     Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -138,9 +153,8 @@ impl SyncedLocal {
     }
 }
 
-fn object_meta(location: Path, meta: &std::fs::Metadata) -> ObjectMeta {
-    let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    ObjectMeta { location, last_modified: modified.into(), size: meta.len(), e_tag: None, version: None }
+fn object_meta(location: Path, meta: &Meta) -> ObjectMeta {
+    ObjectMeta { location, last_modified: meta.modified.into(), size: meta.len, e_tag: None, version: None }
 }
 
 fn told(error: io::Error, location: &Path) -> Error {
@@ -287,7 +301,7 @@ impl MultipartUpload for Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{Op, faults::Faults};
+    use crate::disk::{Op, faults::Faults, sim::Sim};
 
     fn store(dir: &FsPath, disk: Disk) -> SyncedLocal {
         SyncedLocal::new(dir, disk, Clock::manual(1, 1))
@@ -323,6 +337,23 @@ mod tests {
             assert!(error.to_string().contains("os error 28"), "{op:?}: {error}");
             assert!(matches!(store.head(&at).await, Err(Error::NotFound { .. })), "{op:?}");
             store.put_opts(&at, "two".into(), PutMode::Create.into()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_put_that_succeeded_survives_a_power_loss_whatever_became_of_the_puts_before_it() {
+        for failing in 0..6 {
+            let sim = Sim::new(failing);
+            let disk = Disk::Sim(sim.clone());
+            let store = store(FsPath::new("/var/objects"), disk);
+            sim.faults().arm(Op::SyncDir, usize::try_from(failing).unwrap(), 1, 5);
+            let at = Path::from("spans/date=2026-01-01/hour=05/a.parquet");
+            while store.put_opts(&at, "one".into(), PutMode::Create.into()).await.is_err() {}
+            for seed in 0..32 {
+                let left = sim.crash(seed).image();
+                let found = left.get(&FsPath::new("/var/objects").join(at.as_ref()));
+                assert_eq!(found.map(Vec::as_slice), Some(b"one".as_slice()), "sync {failing} failed, crash {seed}");
+            }
         }
     }
 }

@@ -161,10 +161,12 @@ impl Memtable {
         }
     }
 
-    /// Waits until at most `max` generations are frozen; `false` when asked to stop.
-    pub fn wait_for_frozen_at_most(&self, max: usize) -> bool {
+    /// Waits until at most `max` generations are older than `from`, of those that wait for their flush; `false` when asked
+    /// to stop. Younger ones do not count: they are flushed after the one that begins at `from`.
+    pub fn wait_for_older_at_most(&self, max: usize, from: Lsn) -> bool {
+        let older = || self.snapshot.load().frozen.iter().take_while(|g| g.from < from).count();
         let mut stop = self.stop.lock().expect("no holder of this lock panics");
-        while !*stop && self.frozen() > max {
+        while !*stop && older() > max {
             stop = self.changed.wait(stop).expect("no holder of this lock panics");
         }
         !*stop

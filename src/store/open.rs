@@ -58,7 +58,7 @@ pub(super) async fn open(
     let (lock, folder) = {
         let (disk, clock, root) = (disk.clone(), clock.clone(), config.path.clone());
         blocking(move || {
-            disk.create_dir_all(&root).map_err(|e| Error::io("create", &root, &e))?;
+            disk.create_dir_durable(&root).map_err(|e| Error::io("create", &root, &e))?;
             let lock = Lock::take(&disk, &root)?;
             Ok((lock, Folder::open(&disk, &root, &clock)?))
         })

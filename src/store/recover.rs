@@ -293,13 +293,11 @@ impl Quarantine {
 /// Writes `bytes` to a file of quarantine, unless an earlier start did.
 fn write_aside(disk: &Disk, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
     let path = dir.join(name);
-    let io = |e: std::io::Error| Error::io("write", &path, &e);
-    match disk.create_new(&path) {
-        Ok(file) => file.write_all_at(bytes, 0).and_then(|()| file.sync_data()).map_err(io)?,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => return Err(io(error)),
+    match disk.read(&path) {
+        // Perhaps its name was not synced then.
+        Ok(there) if there == bytes => disk.sync_dir(dir).map_err(|e| Error::io("sync", dir, &e)),
+        _ => super::folder::write(disk, dir, &path, bytes),
     }
-    disk.sync_dir(dir).map_err(|e| Error::io("sync", dir, &e))
 }
 
 /// Puts `bytes` of a record that cannot be decoded aside.
@@ -373,7 +371,7 @@ pub fn replay(
                 let next = memtable.begin_replayed(last.header.lsn + 1);
                 memtable.seal(&filling, last.header.lsn);
                 filling = next;
-                if !memtable.wait_for_frozen_at_most(limits.max_frozen.max(1)) {
+                if !memtable.wait_for_older_at_most(limits.max_frozen.saturating_sub(1), filling.from) {
                     return false;
                 }
             }

@@ -23,6 +23,9 @@ mod damage;
 mod faults;
 mod index;
 mod objects;
+mod oracle;
+mod sick;
+mod takeover;
 mod upkeep;
 
 const ENOSPC: i32 = 28;

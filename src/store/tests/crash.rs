@@ -1,6 +1,8 @@
 //! What is there after the process ended, however it ended.
 
+use super::oracle::{DATA, open_on};
 use super::*;
+use crate::disk::sim::Sim;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_close_there_is_nothing_to_replay_and_old_segments_go_one_flush_late() {
@@ -163,4 +165,29 @@ async fn a_close_during_replay_ends_and_the_next_start_replays_all() {
     replaying.close().await.unwrap();
     let store = open_at(crashed.path()).await;
     assert_eq!(ids(&store.reader()).await, once(&(1..=51).map(|seed| (seed, 2)).collect::<Vec<_>>()));
+}
+
+/// The generations that freeze meanwhile wait behind the one that replay fills: it must not wait for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_ends_although_the_log_freezes_generations_meanwhile() {
+    let (sim, clock) = (Sim::new(1), clock());
+    let on_sim = Config { segment_bytes: 8 << 10, flush_bytes: 64 << 20, ..config(Path::new(DATA)) };
+    let store = open_on(&sim, &on_sim, &clock).await;
+    for seed in 1..=30 {
+        store.append(samples::delivery(seed, 20)).await.unwrap();
+    }
+    let left = sim.killed();
+    drop(store);
+    // Every segment gives a generation of its own.
+    let on_sim = Config { flush_bytes: 1, ..on_sim };
+    let store = try_open(on_sim, Disk::Sim(left), clock).await.unwrap();
+    for seed in 31..=34 {
+        while let Err(error) = store.append(samples::delivery(seed, 20)).await {
+            assert!(matches!(error, Error::FlushBehind { .. }), "{error}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        store.inner.door.freeze().unwrap().await.unwrap();
+    }
+    tokio::time::timeout(Duration::from_secs(20), ready(&store)).await.expect("the replay is stuck");
+    assert_eq!(ids(&store.reader()).await, once(&(1..=34).map(|seed| (seed, 20)).collect::<Vec<_>>()));
 }

@@ -1,6 +1,8 @@
 //! A damaged log: named, put aside, never a reason not to start.
 
+use super::oracle::{DATA, open_on};
 use super::*;
+use crate::disk::sim::Sim;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_panics_or_lies_goes_to_quarantine_and_the_rest_is_there() {
@@ -123,4 +125,27 @@ async fn damage_of_records_that_are_in_parts_is_only_noted() {
     let report = verify::verify(&config(crashed.path()), &Disk::Os, &clock(), verify::Depth::Deep).await.unwrap();
     assert!(report.is_whole(), "{:?}", report.findings);
     assert!(!report.findings.is_empty(), "it is told all the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_region_is_kept_whole_although_the_first_try_to_keep_it_failed() {
+    let (sim, clock) = (Sim::new(1), clock());
+    let on_sim = config(Path::new(DATA));
+    let store = open_on(&sim, &on_sim, &clock).await;
+    for seed in 1..=5 {
+        store.append(request(seed, 1)).await.unwrap();
+    }
+    let left = sim.killed();
+    drop(store);
+    left.flip(&segment::path(&Path::new(DATA).join("wal"), 1), |_| 4096 + 2 * 80 + 30);
+    // The first write is that of `LOCK`.
+    left.faults().arm(Op::Write, 1, 1, ENOSPC);
+    let error = try_open(on_sim.clone(), Disk::Sim(left.clone()), clock.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("quarantine"), "{error}");
+    let store = open_on(&left, &on_sim, &clock).await;
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 1), (2, 1), (4, 1), (5, 1)]));
+    let image = left.image();
+    let kept: Vec<_> = image.iter().filter(|(path, _)| path.starts_with("/var/data/quarantine")).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(kept[0].1.len(), 80, "the region is not whole");
 }

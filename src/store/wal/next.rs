@@ -43,6 +43,8 @@ struct State {
     working: bool,
     /// Written, not synced (`durability: os`).
     dirty: Vec<File>,
+    /// The helper syncs what was dirty.
+    syncing: bool,
     /// Why appends are refused, if they are.
     low_space: Option<String>,
     sync_error: Option<String>,
@@ -74,6 +76,7 @@ impl Next {
             slot: Slot::Wanted,
             working: false,
             dirty: Vec::new(),
+            syncing: false,
             low_space: None,
             sync_error: None,
             stop: false,
@@ -126,7 +129,7 @@ impl Next {
     pub fn seize(&self) {
         let mut state = self.shared.lock();
         state.slot = Slot::Taken;
-        while state.working {
+        while state.working || state.syncing {
             state = self.shared.changed.wait(state).expect("no holder of this lock panics");
         }
         state.slot = Slot::Taken;
@@ -155,6 +158,24 @@ impl Next {
         }
     }
 
+    /// Whether a background sync has failed: then no file may be written or synced before the log is proven again.
+    pub fn trusted(&self) -> std::io::Result<()> {
+        self.shared.lock().trusted()
+    }
+
+    /// Takes `file` away from the background sync, which has ended then.
+    ///
+    /// Errors: as of [`Next::trusted`]; the file may be the one that failed.
+    pub fn reclaim(&self, file: &File) -> std::io::Result<()> {
+        let mut state = self.shared.lock();
+        while state.syncing {
+            state = self.shared.changed.wait(state).expect("no holder of this lock panics");
+        }
+        state.trusted()?;
+        state.dirty.retain(|other| !other.same(file));
+        Ok(())
+    }
+
     /// The error of a background sync, once.
     pub fn sync_error(&self) -> Option<String> {
         self.shared.lock().sync_error.take()
@@ -164,6 +185,15 @@ impl Next {
     pub fn stop(&self) {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
+    }
+}
+
+impl State {
+    fn trusted(&self) -> std::io::Result<()> {
+        match &self.sync_error {
+            Some(detail) => Err(std::io::Error::other(format!("background sync: {detail}"))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -235,12 +265,19 @@ impl Shared {
     }
 
     fn sync_dirty(&self) {
-        let dirty = std::mem::take(&mut self.lock().dirty);
+        let dirty = {
+            let mut state = self.lock();
+            let dirty = std::mem::take(&mut state.dirty);
+            state.syncing = !dirty.is_empty();
+            dirty
+        };
         for file in dirty {
             if let Err(error) = file.sync_data() {
                 self.lock().sync_error = Some(error.to_string());
             }
         }
+        self.lock().syncing = false;
+        self.changed.notify_all();
     }
 }
 

@@ -59,6 +59,7 @@ impl Writer {
     /// Writes `group`, whose lsns are contiguous, as durably as configured.
     pub fn write(&mut self, group: &[Pending]) -> Result<(), WriteError> {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(()) };
+        self.next.trusted().map_err(|e| self.untrusted("write", &e))?;
         let bytes: u64 = group.iter().map(Pending::log_bytes).sum();
         let fits = |c: &Current| c.at + bytes <= c.len && c.expected == first.lsn;
         if self.current.as_ref().is_some_and(fits) {
@@ -102,7 +103,8 @@ impl Writer {
         }
         // With `os` the records of the old segment may not be on disk yet, and no later sync would reach them.
         if let (Durability::Os, Some(old)) = (self.durability, &self.current) {
-            old.file.sync_data().map_err(|e| self.untrusted("sync", &e))?;
+            let synced = self.next.reclaim(&old.file).and_then(|()| old.file.sync_data());
+            synced.map_err(|e| self.untrusted("sync", &e))?;
         }
         let header = self.header(first_lsn);
         let named = write_records(&file, group, header.salt, segment::HEADER_BYTES as u64, Some(&header.encode()))
@@ -143,10 +145,16 @@ impl Writer {
     /// Cuts the unused end off the open segment and lets it go: nothing is written after this.
     pub fn finish(&mut self) {
         if let Some(current) = self.current.take()
-            && let Err(error) = current.file.set_len(current.at).and_then(|()| current.file.sync_data())
+            && let Err(error) = self.cut(&current)
         {
             tracing::warn!(%error, "cannot cut the unused end of the last log segment");
         }
+    }
+
+    fn cut(&self, current: &Current) -> std::io::Result<()> {
+        self.next.reclaim(&current.file)?;
+        current.file.set_len(current.at)?;
+        current.file.sync_data()
     }
 
     fn header(&self, first_lsn: Lsn) -> SegmentHeader {
