@@ -6,9 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray as _, ListArray, RecordBatch};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::{concat_batches, take};
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
 use bytes::Bytes;
 use hashbrown::HashSet;
 use twox_hash::XxHash3_64;
@@ -117,7 +118,12 @@ fn split_columns(group: &RecordBatch, choices: &[Vec<Choice>; 3]) -> Result<Vec<
                 let (residual, added) = split(shared.values().as_list(), choices)?;
                 let repeated = |column: &dyn Array| take(column, shared.keys(), None);
                 let added = added.iter().map(|column| repeated(column)).collect::<Result<_, _>>()?;
-                (repeated(&residual)?.as_list::<i32>().clone(), added)
+                // With every key promoted, as of most resources, there is nothing to repeat.
+                let residual = match residual.values().is_empty() {
+                    true => empty_lists(&residual, group.num_rows()),
+                    false => repeated(&residual)?.as_list::<i32>().clone(),
+                };
+                (residual, added)
             }
         };
         columns[at] = std::sync::Arc::new(residual);
@@ -125,6 +131,12 @@ fn split_columns(group: &RecordBatch, choices: &[Vec<Choice>; 3]) -> Result<Vec<
     }
     columns.extend(promoted);
     Ok(columns)
+}
+
+/// `rows` lists without elements, of the type of `like`, which has none either.
+fn empty_lists(like: &ListArray, rows: usize) -> ListArray {
+    let DataType::List(item) = like.data_type() else { unreachable!("it is a list") };
+    ListArray::new(item.clone(), OffsetBuffer::new_zeroed(rows), like.values().clone(), None)
 }
 
 /// What the entry and the footer say of the rows.
