@@ -11,7 +11,7 @@ use super::*;
 use crate::disk::sim::{self, Sim};
 
 /// Seeds of the test that always runs.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 /// Machines that run at once.
 const AT_ONCE: usize = 8;
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
