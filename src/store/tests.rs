@@ -24,6 +24,8 @@ mod faults;
 mod index;
 mod objects;
 mod oracle;
+mod points;
+mod power;
 mod sick;
 mod takeover;
 mod upkeep;
