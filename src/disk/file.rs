@@ -62,16 +62,10 @@ impl File {
     /// Reserves space for `len` bytes and sets the length, so that later writes need no new blocks.
     pub fn allocate(&self, len: u64) -> io::Result<()> {
         self.check(Op::Allocate)?;
-        let file = match &self.file {
-            Handle::Os(file) => file,
+        match &self.file {
+            Handle::Os(file) => allocate(file, len),
             #[cfg(test)]
-            Handle::Sim(open) => return open.allocate(len),
-        };
-        match rustix::fs::fallocate(&**file, rustix::fs::FallocateFlags::empty(), 0, len) {
-            Ok(()) => Ok(()),
-            // Some file systems cannot preallocate; the length still saves a metadata sync per append.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => file.set_len(len),
-            Err(errno) => Err(errno.into()),
+            Handle::Sim(open) => open.allocate(len),
         }
     }
 
@@ -141,6 +135,15 @@ impl File {
             #[cfg(test)]
             Handle::Sim(open) => open.set_len(len),
         }
+    }
+}
+
+fn allocate(file: &fs::File, len: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, len) {
+        Ok(()) => Ok(()),
+        // Some file systems cannot preallocate; the length still saves a metadata sync per append.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => file.set_len(len),
+        Err(errno) => Err(errno.into()),
     }
 }
 

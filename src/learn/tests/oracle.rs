@@ -185,7 +185,7 @@ fn oracle(file: &Pattern, all: &[Given], journal: &Journal) -> (usize, Vec<(Stri
 
 proptest! {
     // Each one asks some thirty statements of a real store.
-    #![proptest_config(ProptestConfig { cases: 4, max_shrink_iters: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
     #[test]
     fn learned_patterns_are_a_naive_oracles_whatever_order_spans_come_in(
