@@ -287,7 +287,6 @@ fn every_point(stride: usize) {
 }
 
 #[test]
-#[ignore = "C4: it has not been seen to pass as a whole yet; a run on a machine with a load of 30 ended in timeouts"]
 fn a_stop_or_an_error_at_an_operation_of_the_disk_loses_nothing_and_leaves_nothing_behind() {
     every_point(STRIDE);
 }
