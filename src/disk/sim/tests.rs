@@ -1,3 +1,5 @@
+//! The simulated disk against what a machine promises: what was synced is there after a cut, and nothing else for sure.
+
 use super::*;
 use crate::disk::Disk;
 

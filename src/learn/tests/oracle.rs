@@ -12,7 +12,7 @@ use crate::store::Store as SpanStore;
 use crate::store::samples::store_at;
 
 /// On the grid of both files.
-const BEGIN_S: i64 = 1_700_000_010;
+const BEGIN_S: i64 = 1_700_000_040;
 const TICKS: i64 = 16;
 const SERVICES: [&str; 2] = ["a", "b"];
 const NAMES: [&str; 3] = ["x", "y", "z"];
