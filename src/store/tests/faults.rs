@@ -135,6 +135,25 @@ async fn too_many_frozen_generations_refuse_until_the_flush_has_caught_up() {
     assert_eq!(ids(&store.reader()).await, once(&acked));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_flush_is_behind_age_alone_freezes_nothing_that_would_refuse_appends() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    let config = Config { max_frozen: 2, flush_after: Duration::from_millis(1), ..config(dir.path()) };
+    let store = try_open(config, Disk::Faulty(faults.clone()), clock()).await.unwrap();
+    ready(&store).await;
+    faults.arm(Op::Link, 0, 1_000, ENOSPC);
+    let mut acked = Vec::new();
+    for seed in 1..=20 {
+        store.append(request(seed, 1)).await.unwrap();
+        acked.push((seed, 1));
+        // Longer than it takes a generation to become old.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(store.inner.memtable.frozen() <= 2);
+    assert_eq!(ids(&store.reader()).await, once(&acked));
+}
+
 /// C8, seeded: errors at random steps of log, flush and manifest while requests are sent and resent.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_sick_disk_what_was_acked_is_there_once_and_what_was_refused_is_not() {

@@ -276,7 +276,10 @@ impl LogThread {
         let big = self.memtable.active_bytes() >= self.limits.flush_bytes;
         // Memory pressure: freeze early, before appends must be refused (storage.md 14).
         let pressed = self.memtable.bytes() * 4 >= self.limits.memory_bytes * 3 && self.memtable.frozen() == 0;
-        if (old || big || pressed) && self.memtable.frozen() <= self.limits.max_frozen {
+        let frozen = self.memtable.frozen();
+        // One more than `max_frozen` refuses appends: that is for memory to ask for. While the flush is behind, an old
+        // generation gains nothing by being frozen.
+        if frozen <= self.limits.max_frozen && (big || pressed) || frozen < self.limits.max_frozen && old {
             self.freeze();
         }
     }
