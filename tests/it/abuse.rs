@@ -320,7 +320,8 @@ fn sql_that_makes_much_of_little_ends_in_its_error_and_takes_little_memory() {
         let shown: String = sql.chars().take(120).collect();
         assert_eq!(answer["error"]["code"], code, "{shown}: {answer}");
         assert!(began.elapsed() < Duration::from_secs(30), "{shown}: {:?}", began.elapsed());
-        let grown = peak(&victim.daemon) - before;
+        // The kernel counts by processor: a later reading of a peak may be some pages lower.
+        let grown = peak(&victim.daemon).saturating_sub(before);
         assert!(grown < 384 << 20, "{shown}: the process grew by {} MiB", grown >> 20);
     }
     assert_eq!(victim.daemon.rows(count)[0][0], 9000);
