@@ -6,7 +6,7 @@
 #
 # Rows: all-1000, all-100, http-1000 (weavergen with fsync, flush and compaction of every span included), flush-1000
 # (without compaction), ack-1000 (flush held back until after the reading). A server's CPU is user and system time of its
-# process, from before the load until it is quiet. No gate and no pattern runs: the peers have none.
+# process, from before the load until it is quiet. Patterns are off; the built-in gates run, as `dry_run`, as shipped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 rounds=5 traces=100000 rows=()

@@ -22,6 +22,6 @@ fi
 export WEAVERGEN_TEST_VERSITYGW="$gateway/versitygw"
 tests/run.sh --test it -- --nocapture --ignored s3::
 
-# The unit tests that take a minute each: a sick object store, a stop of the engine at every write, choose_variant on
-# every small table.
+# The unit tests that take a minute and more each: a sick object store, power loss, a sick disk and a stop at every
+# operation of the disk, a stop of the engine at every write, choose_variant on every small table.
 tests/run.sh --lib -- --ignored | grep -a '^test '
