@@ -26,13 +26,11 @@ use super::late::Late;
 use super::metrics::Metrics;
 use super::result::Runner;
 use super::state::Downtime;
-use super::window::{Frontier, Grid, due};
+use super::window::{ALIVE_NS, Frontier, Grid, due};
 use crate::clock::Clock;
 
 /// How long to wait for a replay, or after the journal could not be written.
 const PAUSE: Duration = Duration::from_millis(500);
-/// `meta.alive` is never older than this, and a batch never waits longer.
-const ALIVE_NS: i64 = 5 * 1_000_000_000;
 /// How often old rows are removed.
 const PRUNE_NS: i64 = 3_600 * 1_000_000_000;
 

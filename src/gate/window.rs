@@ -9,6 +9,8 @@ use super::definition::Group;
 
 /// Due ticks of one group above which the oldest are dropped.
 pub const MAX_DUE: usize = 4;
+/// What has no effect, and the time of the last sign of life, are written after so long at the latest.
+pub const ALIVE_NS: i64 = 5 * 1_000_000_000;
 
 /// A duration as event time, in ns.
 pub fn nanos(duration: Duration) -> i64 {
@@ -79,19 +81,25 @@ pub struct Due {
 }
 
 /// Ticks of `grid` behind `last_ns` at M = `m_ns`; `None` = none is due. At most [`MAX_DUE`] are kept; those up to
-/// `resumed_ns` were already being worked on when the daemon stopped, so they are not dropped.
+/// `resumed_ns`, when the daemon was last alive, as if it had not stopped.
 pub fn due(grid: Grid, last_ns: i64, m_ns: i64, resumed_ns: i64) -> Option<Due> {
     let count = grid.count_due(last_ns, m_ns);
     if count == 0 {
         return None;
     }
-    let first = grid.next(last_ns);
-    if first <= resumed_ns || count <= MAX_DUE {
+    let (first, last) = (grid.next(last_ns), grid.last_due(m_ns));
+    let oldest = if first <= resumed_ns {
+        // Closed without effect, and not written yet, or one of the due ones. An older one was behind its time already:
+        // it would be dropped. Kept, it would let an evaluator that is too slow fall further behind at each restart.
+        let newest = grid.last_due(resumed_ns).min(last);
+        grid.next(newest.saturating_sub(ALIVE_NS)).saturating_sub(grid.interval_ns * MAX_DUE as i64)
+    } else {
+        last - grid.interval_ns * (MAX_DUE as i64 - 1)
+    };
+    if oldest <= first {
         return Some(Due { dropped: None, next_ns: first });
     }
-    let last = grid.last_due(m_ns);
-    let next_ns = last - grid.interval_ns * (MAX_DUE as i64 - 1);
-    Some(Due { dropped: Some((first, next_ns - grid.interval_ns)), next_ns })
+    Some(Due { dropped: Some((first, oldest - grid.interval_ns)), next_ns: oldest })
 }
 
 #[cfg(test)]
@@ -124,5 +132,42 @@ mod tests {
     fn ticks_that_were_due_before_a_restart_are_not_dropped() {
         assert_eq!(due(GRID, 0, 320, 45), Some(Due { dropped: None, next_ns: 30 }));
         assert_eq!(due(GRID, 30, 320, 45), Some(Due { dropped: Some((60, 180)), next_ns: 210 }));
+    }
+
+    #[test]
+    fn a_slow_evaluator_does_not_fall_behind_by_restarts() {
+        let second = 1_000_000_000;
+        let grid = Grid { interval_ns: second, offset_ns: 2 * second };
+        // Alive at 100 s: 98 s was due, 93 s to 98 s may not be written yet, and four may wait.
+        let found = due(grid, 10 * second, 120 * second, 100 * second);
+        assert_eq!(found, Some(Due { dropped: Some((11 * second, 89 * second)), next_ns: 90 * second }));
+        let found = due(grid, 90 * second, 120 * second, 100 * second);
+        assert_eq!(found, Some(Due { dropped: None, next_ns: 91 * second }));
+        // Behind what it was alive at, a tick is like any other.
+        let found = due(grid, 100 * second, 120 * second, 100 * second);
+        assert_eq!(found, Some(Due { dropped: Some((101 * second, 114 * second)), next_ns: 115 * second }));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_evaluated_is_due_and_what_is_dropped_lies_before_it(
+            interval in 1_i64..40, offset in 0_i64..60, last in -100_i64..1000, m in 0_i64..1000, resumed in 0_i64..1000,
+            second in proptest::prelude::prop_oneof![proptest::prelude::Just(1_i64), proptest::prelude::Just(1_000_000_000)],
+        ) {
+            let grid = Grid { interval_ns: interval * second, offset_ns: offset * second };
+            let (last, m, resumed) = (last * second, m * second, resumed * second);
+            let Some(found) = due(grid, last, m, resumed) else {
+                proptest::prop_assert_eq!(grid.count_due(last, m), 0);
+                return Ok(());
+            };
+            proptest::prop_assert!(found.next_ns > last && found.next_ns <= grid.last_due(m));
+            proptest::prop_assert_eq!(found.next_ns % grid.interval_ns, 0);
+            match found.dropped {
+                None => proptest::prop_assert_eq!(found.next_ns, grid.next(last)),
+                Some((first, end)) => {
+                    proptest::prop_assert_eq!((first, end), (grid.next(last), found.next_ns - grid.interval_ns));
+                }
+            }
+        }
     }
 }
