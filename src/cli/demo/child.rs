@@ -18,6 +18,8 @@ use super::stage::Stage;
 
 /// How long a daemon that was killed may be away, replay included.
 const AWAY: Duration = Duration::from_secs(60);
+/// Between two questions.
+pub(super) const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Between two looks at it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -124,7 +126,7 @@ impl Daemon {
             if began.elapsed() > AWAY {
                 bail!("`weavergen {}` failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(ASK_EVERY).await;
         }
     }
 
@@ -136,7 +138,7 @@ impl Daemon {
                 Ok(rows) => return Ok(rows),
                 Err(Refused::Wrong(error)) => return Err(error),
                 Err(Refused::Away(error)) if began.elapsed() > AWAY => return Err(error),
-                Err(Refused::Away(_)) => tokio::time::sleep(Duration::from_millis(200)).await,
+                Err(Refused::Away(_)) => tokio::time::sleep(ASK_EVERY).await,
             }
         }
     }
@@ -156,9 +158,11 @@ impl Daemon {
         Err(if is_busy { Refused::Away(error) } else { Refused::Wrong(error) })
     }
 
-    /// The rows of `sql` once there are any; `what` says what is waited for.
+    /// The rows of `sql` once there are any; `what` says what is waited for, `patience` for how long.
+    ///
+    /// Only time in which the daemon answers counts: one that is away makes no progress.
     pub(super) async fn until(&self, what: &str, patience: Duration, sql: &str) -> anyhow::Result<Vec<Value>> {
-        let began = Instant::now();
+        let mut left = patience;
         let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
         loop {
             spinner.tick();
@@ -167,10 +171,11 @@ impl Daemon {
                 spinner.finish_and_clear();
                 return Ok(rows);
             }
-            if began.elapsed() > patience {
+            if left.is_zero() {
                 bail!("waited {} s for: {what}; the daemon's log is {}", patience.as_secs(), self.log());
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(ASK_EVERY).await;
+            left = left.saturating_sub(ASK_EVERY);
         }
     }
 

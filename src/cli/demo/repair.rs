@@ -2,17 +2,17 @@
 //!
 //! Duty: wait for each of its steps and show it by a query. Guarantee: nothing is shown that the daemon did not say.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use super::child::Daemon;
+use super::child::{ASK_EVERY, Daemon};
 use super::hook::Hook;
 use super::say;
 use super::stage::Stage;
 
-/// How long a gate, a run or a recovery may take.
+/// How long a gate, a run or a recovery may take, of the time that the daemon answers.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Watches episodes.
@@ -83,9 +83,12 @@ impl<'a> Repair<'a> {
 
     /// Waits for the notice; it must be the only one.
     async fn told(&self, service: &str, status: &str) -> anyhow::Result<Value> {
-        let began = Instant::now();
-        while self.hook.about(service, status).is_empty() && began.elapsed() < PATIENCE {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut left = PATIENCE;
+        while self.hook.about(service, status).is_empty() && !left.is_zero() {
+            // Only a daemon that is there tells: time in which it is away does not count.
+            self.daemon.rows("SELECT 1").await?;
+            tokio::time::sleep(ASK_EVERY).await;
+            left = left.saturating_sub(ASK_EVERY);
         }
         let mut notices = self.hook.about(service, status);
         ensure!(notices.len() == 1, "{} notices `{status}` about {service}", notices.len());
