@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::stage::Stage;
 
 /// How long a daemon that was killed may be away, replay included.
-const AWAY: Duration = Duration::from_secs(60);
+const AWAY: Duration = Duration::from_secs(120);
 /// Between two questions.
 pub(super) const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Between two looks at it.
