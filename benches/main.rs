@@ -5,10 +5,12 @@
 //! measured, a module a subject.
 
 mod decode;
+mod fresh;
 mod gates;
 mod learn;
 mod load;
 mod lookup;
+mod restart;
 mod semconv;
 mod store;
 
@@ -40,6 +42,8 @@ fn main() {
     gates::run(&bench);
     learn::run(&bench);
     lookup::run(&bench);
+    fresh::run(&bench);
+    restart::run(&bench);
 }
 
 /// Which rows are wanted.
