@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::catalog::Catalog;
 use super::manifest::PartEntry;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
@@ -40,6 +41,7 @@ pub struct Flushed {
 pub struct Flusher {
     pub(super) shelf: Shelf,
     pub(super) memtable: Arc<Memtable>,
+    pub(super) catalog: Catalog,
     pub(super) segments: Segments,
     pub(super) disk: Disk,
     pub(super) metrics: Metrics,
@@ -131,6 +133,7 @@ impl Flusher {
             self.metrics.measure(&shown.parts);
         };
         self.shelf.commit_flush(attempt.written.clone(), to, published).await?;
+        self.catalog.flushed(&attempt.generation.rows());
         // One flush late: an unreadable newest delta then costs a replay, not data (storage.md 6.6).
         if let Err(error) = self.segments.delete_up_to(before, &self.disk) {
             tracing::warn!(%error, "cannot delete log segments that are no longer needed");

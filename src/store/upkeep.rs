@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::catalog::Catalog;
 use super::compact::{self, Means};
 use super::folder::Folder;
 use super::index::Indexes;
@@ -30,6 +31,7 @@ pub struct Upkeep {
     pub(super) memtable: Arc<Memtable>,
     pub(super) metrics: Metrics,
     pub(super) indexes: Indexes,
+    pub(super) catalog: Catalog,
     pub(super) compaction: Arc<Means>,
     pub(super) status: Arc<Status>,
     pub(super) ledger: Ledger,
@@ -74,12 +76,17 @@ impl Upkeep {
         while self.memtable.pause(pause) {
             pause = match runtime.block_on(self.step()) {
                 Ok(()) => PAUSE,
-                Err(Error::Superseded { .. } | Error::Draining) => return,
+                Err(Error::Superseded { .. }) => return,
+                Err(Error::Draining) => break,
                 Err(error) => {
                     tracing::warn!(%error, "upkeep of the parts failed; the parts stay as they are, it is tried again");
                     (pause * 2).min(LONGEST_PAUSE)
                 }
             };
+        }
+        // Else the next start counts the rows of the last flushes again.
+        if let Err(error) = runtime.block_on(self.catalog.write(&self.shelf)) {
+            tracing::warn!(%error, "the catalogue is not written; the next start counts what is missing");
         }
     }
 
@@ -90,6 +97,7 @@ impl Upkeep {
             self.retain().await,
             self.sweep().await,
             self.shelf.checkpoint_if_due().await,
+            self.catalog.keep(&self.shelf).await,
             self.compact().await,
         ];
         self.indexes.rebuild_wanted(&self.shelf.reads(), || self.memtable.is_stopped()).await;
