@@ -235,9 +235,8 @@ fn sums(lines: &[&Line], of: impl Fn(&Day) -> u64) -> ArrayRef {
 fn days(lines: &[&Line], fields: Fields, numbers: &[fn(&Day) -> u64]) -> ArrayRef {
     let all = || lines.iter().flat_map(|line| &line.days);
     let mut columns: Vec<ArrayRef> = vec![Arc::new(Date32Array::from_iter_values(all().map(|day| day.day)))];
-    let number = |of: &fn(&Day) -> u64| -> ArrayRef {
-        Arc::new(Int64Array::from_iter_values(all().map(|day| signed(of(day)))))
-    };
+    let number =
+        |of: &fn(&Day) -> u64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(all().map(|day| signed(of(day))))) };
     columns.extend(numbers.iter().map(number));
     let lengths = OffsetBuffer::from_lengths(lines.iter().map(|line| line.days.len()));
     let values = StructArray::new(fields.clone(), columns, None);

@@ -99,7 +99,8 @@ pub(super) async fn open(
     survey.lost.extend(lost);
     metrics.wal_torn_bytes.inc_by(survey.torn_bytes);
     metrics.wal_corrupt_records.inc_by(survey.lost.iter().map(|range| range.end - range.start).sum());
-    let store = start(config, disk, clock, budget, metrics, lock, folder, shelf, catalog, survey, capacity, decode, check)?;
+    let store =
+        start(config, disk, clock, budget, metrics, lock, folder, shelf, catalog, survey, capacity, decode, check)?;
     of_manifest.iter().for_each(|sentence| tracing::error!(damage = %sentence, "the manifest is damaged"));
     store.inner.metrics.degraded.with_label_values(&["manifest"]).set(i64::from(!of_manifest.is_empty()));
     store.inner.status.damage.lock().expect("no holder of this lock panics").extend(of_manifest);

@@ -219,7 +219,9 @@ async fn counts(objects: &Arc<dyn ObjectStore>, place: &Objects, report: &mut Re
                 problem,
                 "nothing is lost by it: an older one counts, or the rows are counted again; the next one takes its place",
             ),
-            Err(catalog::NotOurs) => (STRANGER.to_owned(), "nothing reads it; move it away if it is not meant to be here"),
+            Err(catalog::NotOurs) => {
+                (STRANGER.to_owned(), "nothing reads it; move it away if it is not meant to be here")
+            }
         };
         report.add(Severity::Note, &file, None, what, next);
     }

@@ -46,11 +46,8 @@ async fn services_and_operations_are_counted_by_day_over_parts_and_memory() {
         assert_eq!(ask(view, sql).await, [["pay", "charge", "server", "1", "1"], ["shop", "op", "server", "3", "1"]]);
         let sql = "WITH days AS (SELECT service_name, unnest(per_day) AS d FROM services) \
                    SELECT service_name, d['day'], d['spans'], d['errors'] FROM days ORDER BY 1, 2";
-        let days = [
-            ["pay", "2023-11-14", "1", "1"],
-            ["shop", "2023-11-13", "2", "0"],
-            ["shop", "2023-11-14", "1", "1"],
-        ];
+        let days =
+            [["pay", "2023-11-14", "1", "1"], ["shop", "2023-11-13", "2", "0"], ["shop", "2023-11-14", "1", "1"]];
         assert_eq!(ask(view, sql).await, days);
         let same = "SELECT (SELECT sum(spans) FROM services) = (SELECT count(*) FROM spans)";
         assert_eq!(one(view, same).await, "true");
@@ -95,11 +92,8 @@ async fn attribute_keys_tell_levels_types_and_rows_as_senders_wrote_the_keys() {
     assert_eq!(described, columns);
     let types = "SELECT data_type FROM information_schema.columns WHERE table_name = 'attribute_keys' \
                  AND column_name IN ('types', 'top_values', 'per_day') ORDER BY ordinal_position";
-    let types_of = [
-        ["LIST<TEXT>"],
-        ["LIST<STRUCT<value TEXT, count BIGINT>>"],
-        ["LIST<STRUCT<day DATE, rows BIGINT>>"],
-    ];
+    let types_of =
+        [["LIST<TEXT>"], ["LIST<STRUCT<value TEXT, count BIGINT>>"], ["LIST<STRUCT<day DATE, rows BIGINT>>"]];
     assert_eq!(ask(&view, types).await, types_of);
 }
 

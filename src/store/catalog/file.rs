@@ -23,11 +23,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, Date32Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt8Array, UInt64Array,
+    Array as _, ArrayRef, AsArray, Date32Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt8Array,
+    UInt64Array,
 };
-use arrow::datatypes::{
-    DataType, Date32Type, Field, Schema, TimeUnit, TimestampNanosecondType, UInt8Type, UInt64Type,
-};
+use arrow::datatypes::{DataType, Date32Type, Field, Schema, TimeUnit, TimestampNanosecondType, UInt8Type, UInt64Type};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -188,20 +187,13 @@ fn read(batch: &RecordBatch, counts: &mut Counts) -> Result<(), String> {
     for row in 0..batch.num_rows() {
         let table = Table::ALL.into_iter().find(|table| word(*table) == tables.value(row));
         let table = table.ok_or_else(|| format!("it has no table `{}`", tables.value(row)))?;
-        let day = Day {
-            day: days[row],
-            rows: rows[row],
-            errors: errors[row],
-            first_ns: first[row],
-            last_ns: last[row],
-        };
-        let of_table = || places(table).iter().map(|at| names[*at]);
-        use arrow::array::Array as _;
-        if of_table().all(|names| names.is_null(row)) {
-            counts.add_rest(table, day, types[row]);
-        } else {
-            let named: Vec<&str> = of_table().map(|names| names.value(row)).collect();
-            counts.add(table, &named, day, types[row]);
+        let day =
+            Day { day: days[row], rows: rows[row], errors: errors[row], first_ns: first[row], last_ns: last[row] };
+        let of_table = places(table).iter().map(|at| names[*at]);
+        let named: Option<Vec<&str>> = of_table.map(|names| names.is_valid(row).then(|| names.value(row))).collect();
+        match named {
+            Some(named) => counts.add(table, &named, day, types[row]),
+            None => counts.add_rest(table, day, types[row]),
         }
     }
     Ok(())

@@ -27,8 +27,8 @@ use futures::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode};
 
-pub use counts::{Day, Table};
 use counts::{Counts, Entry};
+pub use counts::{Day, Table};
 use parts::Gap;
 use tally::Tally;
 
@@ -120,7 +120,12 @@ enum Damaged {
 impl Catalog {
     /// Reads the newest file of `objects` that fits the manifest `shown`; to hold about `share` bytes. Without one all rows
     /// of `parts` are to be counted. Changes nothing.
-    pub async fn open(objects: Arc<dyn ObjectStore>, parts: Arc<dyn ObjectStore>, shown: Arc<Shown>, share: usize) -> Self {
+    pub async fn open(
+        objects: Arc<dyn ObjectStore>,
+        parts: Arc<dyn ObjectStore>,
+        shown: Arc<Shown>,
+        share: usize,
+    ) -> Self {
         let (newest, damaged) = newest(objects.as_ref(), &shown, share).await;
         let (written, counts, position_us) = newest.unwrap_or_else(|| (0, Counts::new(share), i64::MIN));
         let gap = Gap { above_us: position_us, to_us: shown.max_ingest_us };

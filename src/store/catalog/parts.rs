@@ -40,12 +40,7 @@ impl Gap {
 }
 
 /// The rows of `part` in `gap`. `parts` is a [`crate::store::part::PartStore`].
-pub async fn count(
-    parts: &Arc<dyn ObjectStore>,
-    part: &PartEntry,
-    gap: Gap,
-    share: usize,
-) -> Result<Counts, Error> {
+pub async fn count(parts: &Arc<dyn ObjectStore>, part: &PartEntry, gap: Gap, share: usize) -> Result<Counts, Error> {
     let opened = Opened::open(parts.clone(), part).await?;
     let promoted = promoted(&opened);
     let lists = Level::ALL.map(|level| ["key", "type"].map(|leaf| format!("{}.list.item.{leaf}", level.column())));
@@ -53,7 +48,7 @@ pub async fn count(
     columns.push(INGEST_TIME);
     columns.extend(lists.iter().flatten().map(String::as_str));
     columns.extend(promoted.iter().map(|promoted| promoted.column.as_str()));
-    let mut rows = opened.rows((0..part.row_groups.len()).collect(), Some(&columns), BATCH_ROWS)?;
+    let mut rows = opened.rows((0..part.row_groups.len()).collect(), Some(columns.as_slice()), BATCH_ROWS)?;
     let (mut counts, mut tally) = (Counts::new(share), Tally::default());
     let is_whole = gap.has(part.ingest[0]) && gap.has(part.ingest[1]);
     while let Some(batch) = rows.next().await? {

@@ -14,7 +14,6 @@ use super::*;
 use crate::clock::Clock;
 use crate::disk::Op;
 use crate::disk::faults::Faults;
-use crate::store::{Catalog, Config};
 use crate::store::folder::Folder;
 use crate::store::index::Indexes;
 use crate::store::ledger::Ledger;
@@ -25,6 +24,7 @@ use crate::store::samples::{self, NOW_NS};
 use crate::store::shelf::Shelf;
 use crate::store::snapshot::{Reader, View};
 use crate::store::split::{Set, home_hour};
+use crate::store::{Catalog, Config};
 
 mod failure;
 mod merge;
