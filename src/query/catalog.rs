@@ -148,7 +148,7 @@ impl Source {
         let types = ListArray::new(
             item(DataType::Utf8),
             OffsetBuffer::from_lengths(words.iter().map(Vec::len)),
-            Arc::new(StringArray::from_iter_values(words.iter().flatten())),
+            Arc::new(StringArray::from(words.concat())),
             None,
         );
         let lines: Vec<&Line> = all.iter().map(|(_, line)| *line).collect();

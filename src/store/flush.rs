@@ -113,6 +113,10 @@ impl Flusher {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+        // Behind the last flush: else the next start counts the rows of some flushes again.
+        if let Err(error) = runtime.block_on(self.catalog.write(&self.shelf)) {
+            tracing::warn!(%error, "the catalogue is not written; the next start counts what is missing");
+        }
     }
 
     async fn flush(&self, attempt: &mut Attempt) -> Result<(), Error> {

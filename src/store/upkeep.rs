@@ -76,17 +76,12 @@ impl Upkeep {
         while self.memtable.pause(pause) {
             pause = match runtime.block_on(self.step()) {
                 Ok(()) => PAUSE,
-                Err(Error::Superseded { .. }) => return,
-                Err(Error::Draining) => break,
+                Err(Error::Superseded { .. } | Error::Draining) => return,
                 Err(error) => {
                     tracing::warn!(%error, "upkeep of the parts failed; the parts stay as they are, it is tried again");
                     (pause * 2).min(LONGEST_PAUSE)
                 }
             };
-        }
-        // Else the next start counts the rows of the last flushes again.
-        if let Err(error) = runtime.block_on(self.catalog.write(&self.shelf)) {
-            tracing::warn!(%error, "the catalogue is not written; the next start counts what is missing");
         }
     }
 

@@ -216,7 +216,7 @@ impl Catalog {
             let Some(gap) = self.state().gap else { return Ok(()) };
             let Some(part) = behind.front().cloned() else {
                 let mut state = self.state();
-                (state.gap, state.due) = (None, true);
+                (state.gap, state.due, state.retained) = (None, true, None);
                 return Ok(());
             };
             if stop() {
