@@ -225,7 +225,6 @@ impl Run {
             steps.quarantine_suspects().await.unwrap();
         } else {
             assert!(store.health().reasons.is_empty(), "{at}: {:?}", store.health());
-            super::catalog::check(&store.reader(), at).await;
         }
         self.oracle.check(&store.reader(), start_ns, at).await;
         steps.shelf.checkpoint_if_due().await.unwrap();
@@ -241,6 +240,9 @@ impl Run {
             // What the store's own thread is making just now has no name yet.
             let is_old = || ulid::Ulid::from_string(&stem(&path)).unwrap().timestamp_ms() < began_ms;
             assert!(!is_of_part || live.contains(&stem(&path)) || !is_old(), "{at}: nobody names {path}");
+        }
+        if !self.damaged.load(Ordering::Relaxed) {
+            super::catalog::check(&store.reader(), at).await;
         }
         drop((steps, parts));
         drop(store.close().await);
