@@ -7,6 +7,7 @@
 mod allow;
 pub mod attributes;
 mod caps;
+mod catalog;
 pub mod config;
 mod derived;
 pub mod error;

@@ -27,6 +27,7 @@ use super::attributes::planner::AttributePlanner;
 use super::attributes::rule::AttributeTypes;
 use super::attributes::typing::Types;
 use super::caps::{BATCH_ROWS, Caps, Constants};
+use super::catalog;
 use super::config::Config;
 use super::events::NestedTable;
 use super::functions;
@@ -105,6 +106,9 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
 
     let tables: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
     for (name, table) in relations_over(Arc::new(SpanTable::new(view.clone())), config) {
+        tables.register_table(name.to_owned(), table)?;
+    }
+    for (name, table) in catalog::tables(view, config) {
         tables.register_table(name.to_owned(), table)?;
     }
     let operators: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());

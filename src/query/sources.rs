@@ -18,6 +18,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableSource, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::catalog::CatalogTable;
 use super::error::{Code, Error};
 use super::events::NestedTable;
 use super::system::SystemTable;
@@ -106,6 +107,7 @@ impl<'a> Sources<'a> {
             || of.is::<TracesTable>()
             || of.is::<NestedTable>()
             || of.is::<SystemTable>()
+            || of.is::<CatalogTable>()
             || of.is::<Own<MemTable>>()
             || of.is::<Own<StreamingTable>>()
             // The rows of the round before, of a recursive query.

@@ -39,7 +39,7 @@ pub fn tables(view: &View) -> Vec<(&'static str, Arc<dyn TableProvider>)> {
     };
     let mut tables = vec![of(Relation::Parts), of(Relation::PartColumns), of(Relation::Memory)];
     if view.files.is_some() {
-        tables.extend([of(Relation::WalSegments), of(Relation::Damage)]);
+        tables.extend([of(Relation::WalSegments), of(Relation::Files), of(Relation::Damage)]);
     }
     tables.extend(drops(view).map(|drops| (DROPS, drops)));
     tables
@@ -57,6 +57,7 @@ enum Relation {
     Parts,
     PartColumns,
     WalSegments,
+    Files,
     Memory,
     Damage,
 }
@@ -67,6 +68,7 @@ impl Relation {
             Self::Parts => "parts",
             Self::PartColumns => "part_columns",
             Self::WalSegments => "wal_segments",
+            Self::Files => "files",
             Self::Memory => "memory",
             Self::Damage => "damage",
         }
@@ -99,6 +101,7 @@ impl Relation {
                 number("bytes"),
                 number("spans"),
             ],
+            Self::Files => vec![text("path"), text("kind"), number("bytes")],
             Self::Memory => vec![
                 number("rows"),
                 number("bytes"),
@@ -125,6 +128,7 @@ impl Relation {
             Self::Parts => parts(view),
             Self::PartColumns => part_columns(view).await?,
             Self::WalSegments => wal_segments(view).await?,
+            Self::Files => files(view).await?,
             Self::Memory => memory(view),
             Self::Damage => damage(view).await?,
         };
@@ -241,6 +245,17 @@ async fn wal_segments(view: &View) -> Result<Vec<ArrayRef>> {
         Arc::new(last),
         numbers(all.iter().map(|segment| segment.bytes)),
         numbers(all.iter().map(|segment| segment.spans)),
+    ])
+}
+
+/// Files of parts, manifest, indexes and catalogue, `kind` as [`crate::store::files::FileInfo`] says.
+async fn files(view: &View) -> Result<Vec<ArrayRef>> {
+    let Some(files) = &view.files else { return Ok(vec![]) };
+    let all = files.stored().await.map_err(unreadable)?;
+    Ok(vec![
+        texts(all.iter().map(|file| file.path.as_str())),
+        texts(all.iter().map(|file| file.kind)),
+        numbers(all.iter().map(|file| file.bytes)),
     ])
 }
 

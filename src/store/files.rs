@@ -6,6 +6,9 @@
 
 use std::path::PathBuf;
 
+use futures::TryStreamExt as _;
+use object_store::ObjectStore as _;
+
 use super::folder::Folder;
 use super::ledger::Ledger;
 use super::place::Objects;
@@ -14,7 +17,7 @@ use super::verify::{self, Depth, Report};
 use super::wal::record::{self, RecordHeader};
 use super::wal::scan::{self, Bound};
 use super::wal::segment::{self, SegmentHeader};
-use super::{Error, Lsn, ledger};
+use super::{Error, Lsn, catalog, ledger, manifest, part};
 use crate::disk::{Disk, File};
 
 /// The files of a data folder.
@@ -40,6 +43,17 @@ pub struct SegmentInfo {
     pub bytes: u64,
     /// Spans of the records that count.
     pub spans: u64,
+}
+
+/// A file of parts, manifest or what is made from them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Below the dataset's folder.
+    pub path: String,
+    /// `part`, `checksums`, `trace index`, `manifest`, `catalogue`, or `other` for what is none of ours.
+    pub kind: &'static str,
+    /// Size of the file.
+    pub bytes: u64,
 }
 
 impl Files {
@@ -95,6 +109,21 @@ impl Files {
         Ok((scan.records.last().map(|found| found.header.lsn), spans))
     }
 
+    /// The files of parts, manifest, indexes and catalogue, by path, those of parts that have left too.
+    pub async fn stored(&self) -> Result<Vec<FileInfo>, Error> {
+        let mut stored = Vec::new();
+        for below in ["spans", "index", "manifest", "catalog"] {
+            let listed = self.objects.store().list(Some(&object_store::path::Path::from(below)));
+            let listed: Vec<_> = listed.try_collect().await.map_err(|e| self.objects.told(&e))?;
+            stored.extend(listed.into_iter().map(|meta| {
+                let path = meta.location.to_string();
+                FileInfo { kind: kind_of(&path), path, bytes: meta.size }
+            }));
+        }
+        stored.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(stored)
+    }
+
     /// The segment files of the drop ledger, oldest first. Everything recorded before the call is in them. Blocks.
     pub fn drop_segments(&self) -> std::io::Result<Vec<PathBuf>> {
         if let Some(ledger) = &self.ledger {
@@ -111,6 +140,19 @@ impl Files {
     /// See [`verify::verify`]; the folder is checked as it was opened.
     pub async fn verify(&self, depth: Depth) -> Result<Report, Error> {
         verify::check(&self.folder, &self.objects, &self.disk, depth).await
+    }
+}
+
+fn kind_of(path: &str) -> &'static str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let of_part = part::ulid_of(path).is_some();
+    match path.split('/').next() {
+        Some("spans") if of_part && name.ends_with(".parquet") => "part",
+        Some("index") if of_part && name.ends_with(".sum") => "checksums",
+        Some("index") if of_part && name.ends_with(".tix") => "trace index",
+        Some("manifest") if manifest::is_name(name) => "manifest",
+        Some(catalog::FOLDER) if catalog::is_name(name) => "catalogue",
+        _ => "other",
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::catalog::Catalog;
 use super::manifest::PartEntry;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
@@ -40,6 +41,7 @@ pub struct Flushed {
 pub struct Flusher {
     pub(super) shelf: Shelf,
     pub(super) memtable: Arc<Memtable>,
+    pub(super) catalog: Catalog,
     pub(super) segments: Segments,
     pub(super) disk: Disk,
     pub(super) metrics: Metrics,
@@ -111,6 +113,10 @@ impl Flusher {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+        // Behind the last flush: else the next start counts the rows of some flushes again.
+        if let Err(error) = runtime.block_on(self.catalog.write(&self.shelf)) {
+            tracing::warn!(%error, "the catalogue is not written; the next start counts what is missing");
+        }
     }
 
     async fn flush(&self, attempt: &mut Attempt) -> Result<(), Error> {
@@ -131,6 +137,7 @@ impl Flusher {
             self.metrics.measure(&shown.parts);
         };
         self.shelf.commit_flush(attempt.written.clone(), to, published).await?;
+        self.catalog.flushed(&attempt.generation.rows());
         // One flush late: an unreadable newest delta then costs a replay, not data (storage.md 6.6).
         if let Err(error) = self.segments.delete_up_to(before, &self.disk) {
             tracing::warn!(%error, "cannot delete log segments that are no longer needed");

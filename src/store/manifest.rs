@@ -24,6 +24,7 @@ mod load;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoint::{EVERY as CHECKPOINT_EVERY, KEPT as CHECKPOINTS_KEPT};
 pub use footers::Recovery;
 pub use load::Unreadable;
 

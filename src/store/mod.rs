@@ -8,6 +8,7 @@
 //! The way of a delivery: [`Store::append`] → `wal` (durable) → `memtable` (visible) → `flush` (parts). `recover` walks
 //! it again after a start, `offline` without one.
 
+pub mod catalog;
 mod compact;
 pub mod config;
 mod decode;
@@ -50,6 +51,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use catalog::Catalog;
 pub use config::Config;
 pub use error::Error;
 pub use files::Files;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::catalog::Catalog;
 use super::files::Files;
 use super::folder::Folder;
 use super::index::Indexes;
@@ -20,6 +21,8 @@ use crate::disk::Disk;
 
 /// Memory of the fences of trace indexes.
 const FENCES_BYTES: usize = 16 << 20;
+/// Memory of the catalogue.
+const CATALOG_BYTES: usize = 64 << 20;
 
 /// Opens the data folder `config.path` for reading.
 ///
@@ -59,9 +62,11 @@ pub(super) async fn open_with(config: &Config, disk: Disk, clock: Clock, decode:
     let metrics = Metrics::register(&prometheus::Registry::new())
         .map_err(|e| Error::Internal { detail: format!("metrics of a reader: {e}") })?;
     let indexes = Indexes::new(shelf.objects().clone(), FENCES_BYTES, metrics.trace_index_bytes.clone());
+    let catalog = Catalog::open(shelf.objects().clone(), shelf.reads(), shown.clone(), CATALOG_BYTES).await;
     let memtable = Memtable::new(shown.version, shown.parts.clone(), flushed + 1, metrics);
     memtable.push(rows, 0);
-    Ok(Reader::new(Arc::clone(memtable.snapshot()), shelf.reads()).with_files(Arc::new(files)).with_indexes(indexes))
+    let reader = Reader::new(Arc::clone(memtable.snapshot()), shelf.reads());
+    Ok(reader.with_files(Arc::new(files)).with_indexes(indexes).with_catalog(catalog))
 }
 
 /// The bytes of a segment file and the records that count in it.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::catalog::Catalog;
 use super::compact::{self, Means};
 use super::config::Durability;
 use super::files::Files;
@@ -87,6 +88,10 @@ pub(super) async fn open(
             }
         }
     };
+    // storage.md 14: a third of the share of indexes, identities and catalogue.
+    let share = usize::try_from(budget.limit_bytes() / 20 / 3).unwrap_or(usize::MAX);
+    let catalog = Catalog::open(shelf.objects().clone(), shelf.reads(), shelf.shown(), share).await;
+    catalog.drop_foreign(shelf.shown().version).await;
     // What the first survey has moved to quarantine the next one does not see.
     damage.retain(|found| !survey.damage.contains(found));
     lost.retain(|range| !survey.lost.contains(range));
@@ -94,7 +99,8 @@ pub(super) async fn open(
     survey.lost.extend(lost);
     metrics.wal_torn_bytes.inc_by(survey.torn_bytes);
     metrics.wal_corrupt_records.inc_by(survey.lost.iter().map(|range| range.end - range.start).sum());
-    let store = start(config, disk, clock, budget, metrics, lock, folder, shelf, survey, capacity, decode, check)?;
+    let store =
+        start(config, disk, clock, budget, metrics, lock, folder, shelf, catalog, survey, capacity, decode, check)?;
     of_manifest.iter().for_each(|sentence| tracing::error!(damage = %sentence, "the manifest is damaged"));
     store.inner.metrics.degraded.with_label_values(&["manifest"]).set(i64::from(!of_manifest.is_empty()));
     store.inner.status.damage.lock().expect("no holder of this lock panics").extend(of_manifest);
@@ -117,6 +123,7 @@ fn start(
     lock: Lock,
     folder: Folder,
     shelf: Shelf,
+    catalog: Catalog,
     survey: Survey,
     capacity: usize,
     decode: Decode,
@@ -173,7 +180,8 @@ fn start(
     let indexes = Indexes::new(shelf.objects().clone(), fences_bytes, metrics.trace_index_bytes.clone());
     let reader = Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone())
         .with_files(Arc::new(files))
-        .with_indexes(indexes.clone());
+        .with_indexes(indexes.clone())
+        .with_catalog(catalog.clone());
 
     let mut threads = Vec::new();
     let next = if config.durability == Durability::Memory {
@@ -220,6 +228,7 @@ fn start(
         memtable: memtable.clone(),
         metrics: metrics.clone(),
         indexes,
+        catalog: catalog.clone(),
         compaction: compaction.clone(),
         status: status.clone(),
         ledger: ledger.clone(),
@@ -230,6 +239,7 @@ fn start(
     let flusher = Flusher {
         shelf,
         memtable: memtable.clone(),
+        catalog: catalog.clone(),
         segments,
         disk: disk.clone(),
         metrics: metrics.clone(),
@@ -250,6 +260,7 @@ fn start(
         status: status.clone(),
         metrics: metrics.clone(),
     };
+    let for_catalog = memtable.clone();
     // From here on a failing spawn ends the threads that run: `Inner` joins them when it is dropped.
     let inner = Inner {
         config,
@@ -280,6 +291,9 @@ fn start(
     let begun = replay.begin();
     spawn("flush", Box::new(move || flusher.run()))?;
     spawn("upkeep", Box::new(move || upkeep.run()))?;
+    if catalog.is_behind() {
+        spawn("catalog", Box::new(move || catalog.run(&for_catalog)))?;
+    }
     spawn("replay", Box::new(move || replay.run(begun, &decode, &check)))?;
     Ok(Store { inner: Arc::new(inner) })
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 
+use super::catalog::Catalog;
 use super::files::Files;
 use super::held::Held;
 use super::index::Indexes;
@@ -142,6 +143,7 @@ pub struct Reader {
     complete: Arc<AtomicBool>,
     files: Option<Arc<Files>>,
     indexes: Option<Indexes>,
+    catalog: Option<Catalog>,
 }
 
 /// The rows that one statement works on.
@@ -166,6 +168,8 @@ pub struct View {
     pub files: Option<Arc<Files>>,
     /// The trace indexes of the parts; `None` where nobody keeps any.
     pub indexes: Option<Indexes>,
+    /// The catalogue of the dataset; `None` where nobody keeps one.
+    pub catalog: Option<Catalog>,
 }
 
 impl View {
@@ -174,6 +178,7 @@ impl View {
         Self {
             files: None,
             indexes: None,
+            catalog: None,
             manifest_version: 0,
             parts: Arc::new(PartSet { parts: Vec::new() }),
             memory: Vec::new(),
@@ -223,13 +228,19 @@ impl Reader {
         Self { indexes: Some(indexes), ..self }
     }
 
+    /// The same, with the catalogue of its rows.
+    #[must_use]
+    pub fn with_catalog(self, catalog: Catalog) -> Self {
+        Self { catalog: Some(catalog), ..self }
+    }
+
     /// A reader whose views are incomplete until `complete` is set.
     pub(super) fn until(
         current: Arc<ArcSwap<Snapshot>>,
         objects: Arc<dyn object_store::ObjectStore>,
         complete: Arc<AtomicBool>,
     ) -> Self {
-        Self { current, objects, complete, files: None, indexes: None }
+        Self { current, objects, complete, files: None, indexes: None, catalog: None }
     }
 
     /// The view of this moment. Every append that was acknowledged before the call is in it.
@@ -251,6 +262,7 @@ impl Reader {
             complete,
             files: self.files.clone(),
             indexes: self.indexes.clone(),
+            catalog: self.catalog.clone(),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::disk::faults::Faults;
 use crate::span::{Check, Coding, RequestBody};
 
 mod append;
+mod catalog;
 mod crash;
 mod damage;
 mod faults;

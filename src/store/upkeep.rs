@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::catalog::Catalog;
 use super::compact::{self, Means};
 use super::folder::Folder;
 use super::index::Indexes;
@@ -30,6 +31,7 @@ pub struct Upkeep {
     pub(super) memtable: Arc<Memtable>,
     pub(super) metrics: Metrics,
     pub(super) indexes: Indexes,
+    pub(super) catalog: Catalog,
     pub(super) compaction: Arc<Means>,
     pub(super) status: Arc<Status>,
     pub(super) ledger: Ledger,
@@ -90,6 +92,7 @@ impl Upkeep {
             self.retain().await,
             self.sweep().await,
             self.shelf.checkpoint_if_due().await,
+            self.catalog.keep(&self.shelf).await,
             self.compact().await,
         ];
         self.indexes.rebuild_wanted(&self.shelf.reads(), || self.memtable.is_stopped()).await;

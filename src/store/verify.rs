@@ -20,7 +20,7 @@ use super::place::Objects;
 use super::recover::{self, Damage, Survey};
 use super::wal::scan;
 use super::wal::segment;
-use super::{Config, Error, Lsn, decode, index, ledger};
+use super::{Config, Error, Lsn, catalog, decode, index, ledger};
 use crate::clock::Clock;
 use crate::disk::Disk;
 
@@ -28,6 +28,7 @@ use crate::disk::Disk;
 const AT_ONCE: usize = 2;
 /// How often the log is read at most until two readings agree about its damage.
 const READINGS: usize = 5;
+const STRANGER: &str = "weavergen did not write it";
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,6 +128,7 @@ pub(super) async fn check(folder: &Folder, place: &Objects, disk: &Disk, depth: 
              they say of themselves; a daemon does not start without it",
         ),
     }
+    counts(&objects, place, &mut report).await?;
     drops(folder, disk, &mut report)?;
     aside(folder, disk, &mut report)?;
     report.findings.sort_by_key(|finding| finding.severity);
@@ -200,10 +202,30 @@ fn strangers(files: &[String], manifest: &Manifest, report: &mut Report) {
                 "no manifest version names it: a flush has not committed it yet, or ended before it did",
                 "nothing reads it; with no daemon on the folder it may be removed",
             ),
-            false => ("weavergen did not write it", "nothing reads it; move it away if it is not meant to be here"),
+            false => (STRANGER, "nothing reads it; move it away if it is not meant to be here"),
         };
         report.add(Severity::Note, file, None, what.to_owned(), next);
     }
+}
+
+/// Files of the catalogue.
+async fn counts(objects: &Arc<dyn ObjectStore>, place: &Objects, report: &mut Report) -> Result<(), Error> {
+    let listed = objects.list(Some(&Path::from(catalog::FOLDER))).map_ok(|meta| meta.location.to_string());
+    let listed: Vec<String> = listed.try_collect().await.map_err(|e| place.told(&e))?;
+    for file in listed {
+        let (what, next) = match catalog::check(objects.as_ref(), &file).await {
+            Ok(None) => continue,
+            Ok(Some(problem)) => (
+                problem,
+                "nothing is lost by it: an older one counts, or the rows are counted again; the next one takes its place",
+            ),
+            Err(catalog::NotOurs) => {
+                (STRANGER.to_owned(), "nothing reads it; move it away if it is not meant to be here")
+            }
+        };
+        report.add(Severity::Note, &file, None, what, next);
+    }
+    Ok(())
 }
 
 async fn log(folder: &Folder, disk: &Disk, place: &Objects, depth: Depth, report: &mut Report) -> Result<(), Error> {
@@ -236,7 +258,7 @@ async fn log(folder: &Folder, disk: &Disk, place: &Objects, depth: Depth, report
         let ours = segment::lsn_of(&path).is_some() || path.file_name().is_some_and(|name| name == "next.tmp");
         if !ours {
             let next = "nothing reads it; move it away if it is not meant to be here";
-            report.add(Severity::Note, &name_of(&path), None, "weavergen did not write it".to_owned(), next);
+            report.add(Severity::Note, &name_of(&path), None, STRANGER.to_owned(), next);
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! `/api/v1/schema`.
 //!
-//! Duty: tables with their columns, types and units, and functions, as one JSON object. Guarantee: it names what a
-//! statement can name, since it asks `information_schema`. Left to others: attribute keys (the catalogue).
+//! Duty: tables with their columns, types and units, functions, and the attribute keys that most spans have, as one JSON
+//! object. Guarantee: it names what a statement can name, since it asks `information_schema` and the catalogue. Left to
+//! others: running the statements (`query`).
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,10 @@ const COLUMNS: &str = "SELECT CASE WHEN table_schema = 'public' THEN table_name 
                        FROM information_schema.columns ORDER BY table_schema, table_name, ordinal_position";
 const FUNCTIONS: &str = "SELECT DISTINCT routine_name, function_type FROM information_schema.routines ORDER BY 1";
 
+/// A client completes names with them: not all of thirty thousand.
+const KEYS: &str = "SELECT level, key, sql_type FROM attribute_keys WHERE key IS NOT NULL \
+                    ORDER BY rows DESC, level, key LIMIT 1000";
+
 pub(super) async fn schema(State(state): State<AppState>) -> Result<Json<serde_json::Value>, Error> {
     let mut tables: BTreeMap<String, Vec<serde_json::Value>> = BTreeMap::new();
     for row in rows(&state, COLUMNS).await? {
@@ -29,13 +34,19 @@ pub(super) async fn schema(State(state): State<AppState>) -> Result<Json<serde_j
         let column = serde_json::json!({"name": name, "type": of, "unit": unit(&field)});
         tables.entry(table).or_default().push(column);
     }
+    let keys = match tables.contains_key("attribute_keys") {
+        true => rows(&state, KEYS).await?,
+        false => Vec::new(),
+    };
+    let key = |row: &Vec<String>| serde_json::json!({"level": row.first(), "key": row.get(1), "type": row.get(2)});
+    let keys: Vec<_> = keys.iter().map(key).collect();
     let tables: Vec<_> =
         tables.iter().map(|(name, columns)| serde_json::json!({"name": name, "columns": columns})).collect();
     let functions = rows(&state, FUNCTIONS)
         .await?
         .into_iter()
         .map(|row| serde_json::json!({"name": row.first(), "kind": row.get(1).map(|kind| kind.to_lowercase())}));
-    Ok(Json(serde_json::json!({"tables": tables, "functions": functions.collect::<Vec<_>>()})))
+    Ok(Json(serde_json::json!({"tables": tables, "functions": functions.collect::<Vec<_>>(), "attribute_keys": keys})))
 }
 
 async fn rows(state: &AppState, sql: &str) -> Result<Vec<Vec<String>>, Error> {

@@ -4,6 +4,7 @@
 
 mod abuse;
 mod architecture;
+mod catalog;
 mod clients;
 mod config;
 mod crash;

@@ -204,7 +204,7 @@ fn the_schema_system_is_listed_and_described() {
     assert_eq!(names("DESCRIBE drop_ledger"), drops);
     assert_eq!(names("DESCRIBE system.drops"), drops);
     let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'system' ORDER BY 1";
-    assert_eq!(names(tables), ["damage", "drops", "memory", "part_columns", "parts", "wal_segments"]);
+    assert_eq!(names(tables), ["damage", "drops", "files", "memory", "part_columns", "parts", "wal_segments"]);
     let (status, answer) = daemon.ask("DESCRIBE parts");
     assert_eq!((status, &answer["error"]["code"]), (400, &"sql.unknown_table".into()), "{answer}");
     let (_, answer) = daemon.ask("SELECT * FROM system.part");

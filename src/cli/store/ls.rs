@@ -1,6 +1,6 @@
-//! `weavergen store ls`: parts and log segments, one a row.
+//! `weavergen store ls`: parts, log segments and files of the catalogue, one a row.
 //!
-//! Duty: the statement. Guarantee: parts before log, each by path, so by hour and by lsn. Left to others: running it
+//! Duty: the statement. Guarantee: parts before log before catalogue, each by path, so by hour, lsn and version. Left to others: running it
 //! (`sql`), the relations (`query::system`).
 
 /// Parts have the store position of their rows as ingest time, log segments as lsns.
@@ -9,4 +9,6 @@ SELECT 'part' AS kind, path, rows, bytes, min_start, max_start, min_ingest, max_
 FROM system.parts
 UNION ALL
 SELECT 'log', path, spans, bytes, NULL, NULL, NULL, NULL, first_lsn, last_lsn FROM system.wal_segments
-ORDER BY kind DESC, path";
+UNION ALL
+SELECT 'catalogue', path, NULL, bytes, NULL, NULL, NULL, NULL, NULL, NULL FROM system.files WHERE kind = 'catalogue'
+ORDER BY array_position(['part', 'log', 'catalogue'], kind), path";

@@ -37,7 +37,7 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List parts and log segments
+    /// List parts, log segments and files of the catalogue
     Ls(Source),
     /// Sum up rows, bytes by column, compression, log, memory and time range
     Stats(Source),

@@ -3,7 +3,7 @@
 //! Duty: the statement. Guarantee: `total` counts each row once: those in parts and those in memory; the log holds rows
 //! of both. Left to others: running it (`sql`), the relations (`query::system`).
 
-/// `what` is `total`, `parts`, `memory`, `log`, or `column` with the largest first. `bytes` are those of files and of
+/// `what` is `total`, `parts`, `memory`, `log`, `files` by their kind (of parts that have left, too), or `column` with the largest first. `bytes` are those of files and of
 /// memory; `compression` is that of the columns' pages: footers, indexes and filters are aside.
 pub const SQL: &str = "\
 WITH columns AS (
@@ -28,7 +28,9 @@ WITH columns AS (
   SELECT 4, 'log', 'segments', count(*), coalesce(sum(spans), 0), coalesce(sum(bytes), 0), NULL, NULL, NULL, NULL
   FROM system.wal_segments
   UNION ALL
-  SELECT 5, 'column', column_name, files, NULL, bytes, uncompressed_bytes, bytes AS compressed_bytes, NULL, NULL FROM columns
+  SELECT 5, 'files', kind, count(*), NULL, sum(bytes), NULL, NULL, NULL, NULL FROM system.files GROUP BY kind
+  UNION ALL
+  SELECT 6, 'column', column_name, files, NULL, bytes, uncompressed_bytes, bytes AS compressed_bytes, NULL, NULL FROM columns
 )
 SELECT what, name, files, rows, bytes, uncompressed_bytes,
        round(CAST(uncompressed_bytes AS DOUBLE) / nullif(compressed_bytes, 0), 2) AS compression, min_start, max_start

@@ -332,6 +332,7 @@ impl Fill {
             until_us: None,
             complete: true,
             files: None,
+            catalog: None,
         }
     }
 }

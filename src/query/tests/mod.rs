@@ -2,6 +2,7 @@
 
 mod as_of;
 mod attributes;
+mod catalog;
 pub(crate) mod fixture;
 mod functions;
 mod levels;

@@ -14,7 +14,6 @@ use super::*;
 use crate::clock::Clock;
 use crate::disk::Op;
 use crate::disk::faults::Faults;
-use crate::store::Config;
 use crate::store::folder::Folder;
 use crate::store::index::Indexes;
 use crate::store::ledger::Ledger;
@@ -25,6 +24,7 @@ use crate::store::samples::{self, NOW_NS};
 use crate::store::shelf::Shelf;
 use crate::store::snapshot::{Reader, View};
 use crate::store::split::{Set, home_hour};
+use crate::store::{Catalog, Config};
 
 mod failure;
 mod merge;
@@ -57,8 +57,10 @@ impl Bed {
         let memtable = Arc::new(Memtable::new(1, Arc::default(), 1, metrics.clone()));
         let indexes = Indexes::new(shelf.objects().clone(), 1 << 20, metrics.trace_index_bytes.clone());
         let compaction = Arc::new(Means { disk: disk.clone(), tmp: folder.tmp(), share, state: State::default() });
+        let catalog = Catalog::open(shelf.objects().clone(), shelf.reads(), shelf.shown(), 1 << 20).await;
         let upkeep = Upkeep {
             shelf,
+            catalog,
             memtable,
             metrics,
             indexes,

@@ -19,6 +19,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::schema::types::SchemaDescriptor;
 
 use super::columns::file_schema;
 use super::keys::{self, Keys};
@@ -126,7 +127,8 @@ impl Opened {
         groups.filter(|(_, group)| group.start[0] <= last && group.start[1] >= first).map(|(at, _)| at).collect()
     }
 
-    /// The rows of `groups`, `batch_rows` at a time, in the file's order; of all columns, or of those named.
+    /// The rows of `groups`, `batch_rows` at a time, in the file's order; of all columns, or of those named, which may be
+    /// leaves of lists (`attributes.list.item.key`).
     pub fn rows(
         &self,
         groups: Vec<usize>,
@@ -135,7 +137,7 @@ impl Opened {
     ) -> Result<RowStream<'_>, Error> {
         let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone());
         let mask = match columns {
-            Some(names) => ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()),
+            Some(names) => mask(builder.parquet_schema(), names),
             None => ProjectionMask::all(),
         };
         let builder = builder.with_row_groups(groups).with_projection(mask).with_batch_size(batch_rows);
@@ -155,6 +157,15 @@ impl RowStream<'_> {
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
         self.stream.try_next().await.map_err(|error| unread(&self.part.entry.path, error))
     }
+}
+
+/// The columns `names`. Names of promoted columns have dots, which the reader's own lookup takes for levels.
+fn mask(schema: &SchemaDescriptor, names: &[&str]) -> ProjectionMask {
+    let is_wanted = |leaf: &usize| {
+        let path = schema.column(*leaf).path().parts().to_vec();
+        names.iter().any(|name| path[0] == *name || (path.len() > 1 && path.join(".") == *name))
+    };
+    ProjectionMask::leaves(schema, (0..schema.num_columns()).filter(is_wanted))
 }
 
 /// Damage if the part store found it or the pages cannot be decoded; else the object store's failure, to be tried

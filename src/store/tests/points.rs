@@ -1,6 +1,6 @@
 //! C4: the machine stops, or one operation fails, at every operation that changes the disk (storage.md 18).
 //!
-//! One scenario walks through log, switch of segment, flush, compaction, retention, sweep, trace index, quarantine, a
+//! One scenario walks through log, switch of segment, flush, compaction, retention, sweep, trace index, catalogue, quarantine, a
 //! damaged manifest, checkpoint and repair. Instead of named points in the code (the crate `fail`), the simulated disk
 //! counts: a run for each operation and each of {power off before it, after it, it fails}. So no step can be forgotten, and
 //! the code of the store carries no points.
@@ -134,6 +134,7 @@ impl Run {
             if is_merged() { Ok(()) } else { Err(Error::Internal { detail: "not merged yet".into() }) }
         })
         .await?;
+        self.until("a file of the catalogue", async || steps.catalog.write(&steps.shelf).await).await?;
         // An index that was lost is made again.
         let parts = store.reader().view().parts;
         let index = parts.parts[0].entry.index.clone().unwrap();
@@ -239,6 +240,9 @@ impl Run {
             // What the store's own thread is making just now has no name yet.
             let is_old = || ulid::Ulid::from_string(&stem(&path)).unwrap().timestamp_ms() < began_ms;
             assert!(!is_of_part || live.contains(&stem(&path)) || !is_old(), "{at}: nobody names {path}");
+        }
+        if !self.damaged.load(Ordering::Relaxed) {
+            super::catalog::check(&store.reader(), at).await;
         }
         drop((steps, parts));
         drop(store.close().await);

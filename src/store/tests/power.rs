@@ -133,6 +133,7 @@ impl Machine {
         let Self { sim, clock, config, oracle, .. } = self;
         let store = open_on(&sim, &config, &clock).await;
         oracle.check(&store.reader(), start_ns, "after the start").await;
+        super::catalog::check(&store.reader(), "after the start").await;
         assert!(store.health().reasons.is_empty(), "{:?}", store.health());
         // Those of the last life: the log reaches back to them, so that they are recognised (storage.md 11.3).
         for id in oracle.open().into_iter().filter(|id| (id - 1) / (SENDERS * REQUESTS) == LIVES - 1) {
@@ -150,6 +151,7 @@ impl Machine {
         assert!(report.is_whole(), "{:?}", report.findings);
         let store = open_on(&sim, &config, &clock).await;
         oracle.check(&store.reader(), start_ns, "from parts").await;
+        super::catalog::check(&store.reader(), "from parts").await;
     }
 }
 

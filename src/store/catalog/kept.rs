@@ -1,0 +1,81 @@
+//! The files of the catalogue that are kept.
+//!
+//! Duty: which are there, which of them counts, whether one is good. Guarantee: a file counts only if it can be read and
+//! is of the history that the manifest has. Left to others: the format (`file`), when one is written and which go
+//! (`mod.rs`).
+
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+
+use super::counts::Counts;
+use super::file;
+use crate::store::shelf::Shown;
+
+/// Version, counts and position of the newest file that counts for the manifest `shown`; and those that are no use.
+pub async fn newest(objects: &dyn ObjectStore, shown: &Shown, share: usize) -> (Option<(u64, Counts, i64)>, Vec<u64>) {
+    let mut damaged = Vec::new();
+    let found = match versions(objects).await {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::warn!(%error, "the files of the catalogue cannot be listed; its rows are counted again");
+            return (None, damaged);
+        }
+    };
+    for version in found.into_iter().rev().filter(|version| *version <= shown.version) {
+        match read(objects, version, share).await {
+            // What the manifest does not have, another history had.
+            Ok((_, position_us)) if position_us > shown.max_ingest_us => damaged.push(version),
+            Ok((counts, position_us)) => return (Some((version, counts, position_us)), damaged),
+            Err(problem) => {
+                tracing::warn!(path = %file::path_of(version), problem, "a file of the catalogue cannot be read");
+                damaged.push(version);
+            }
+        }
+    }
+    (None, damaged)
+}
+
+async fn read(objects: &dyn ObjectStore, version: u64, share: usize) -> Result<(Counts, i64), String> {
+    let got = async { objects.get(&file::path_of(version)).await?.bytes().await }.await;
+    let bytes = got.map_err(|e| e.to_string())?;
+    let decoded = tokio::task::spawn_blocking(move || file::decode(version, &bytes, share)).await;
+    decoded.map_err(|e| format!("reading it failed: {e}"))?
+}
+
+/// Versions of the files that are there, ascending.
+pub async fn versions(objects: &dyn ObjectStore) -> object_store::Result<Vec<u64>> {
+    let listed: Vec<_> = objects.list(Some(&Path::from(file::FOLDER))).try_collect().await?;
+    let mut versions: Vec<u64> =
+        listed.iter().filter_map(|meta| file::version_of(meta.location.filename().unwrap_or_default())).collect();
+    versions.sort_unstable();
+    Ok(versions)
+}
+
+/// Deletes the file of `version`; one that is not there is fine.
+pub async fn delete(objects: &dyn ObjectStore, version: u64) -> object_store::Result<()> {
+    match objects.delete(&file::path_of(version)).await {
+        Err(object_store::Error::NotFound { .. }) => Ok(()),
+        deleted => deleted,
+    }
+}
+
+/// Whether a file of the folder with this name is one of the catalogue.
+pub fn is_name(name: &str) -> bool {
+    file::version_of(name).is_some()
+}
+
+/// What is wrong with the file `path` of the folder, as half a sentence; `None` = nothing. Errors: it is none of ours.
+pub async fn check(objects: &dyn ObjectStore, path: &str) -> Result<Option<String>, NotOurs> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let version = file::version_of(name).ok_or(NotOurs)?;
+    match objects.head(&file::path_of(version)).await {
+        // A daemon has deleted it since the listing.
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        _ => Ok(read(objects, version, usize::MAX).await.err()),
+    }
+}
+
+/// A file of the folder that is none of the catalogue's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotOurs;
