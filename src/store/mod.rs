@@ -30,10 +30,12 @@ pub mod part;
 pub mod place;
 mod recover;
 pub mod repair;
+mod rescue;
 mod retain;
 mod room;
 #[cfg(test)]
 pub(crate) mod samples;
+mod settle;
 mod shelf;
 mod snapshot;
 mod split;

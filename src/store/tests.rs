@@ -26,6 +26,7 @@ mod objects;
 mod oracle;
 mod points;
 mod power;
+mod rescue;
 mod sick;
 mod takeover;
 mod upkeep;

@@ -15,6 +15,7 @@ use super::ledger::Ledger;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
 use super::retain::Watch;
+use super::settle::Open;
 use super::shelf::{Shelf, Shown};
 use super::{Error, Status};
 use crate::disk::Disk;
@@ -47,11 +48,13 @@ pub struct Chores {
     pub(super) watch: Option<Watch>,
     /// When files that nothing names are looked for.
     pub(super) orphans_due: Instant,
+    /// Commits of unknown outcome.
+    pub(super) open: Vec<Open>,
 }
 
 impl Default for Chores {
     fn default() -> Self {
-        Self { began: Instant::now(), watch: None, orphans_due: Instant::now() }
+        Self { began: Instant::now(), watch: None, orphans_due: Instant::now(), open: Vec::new() }
     }
 }
 
