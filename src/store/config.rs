@@ -87,6 +87,9 @@ pub struct Config {
     pub delete_oldest: bool,
     /// `retention.min_free_bytes`; `None` = the larger of 1 GiB and 2 % of the file system.
     pub min_free_bytes: Option<u64>,
+    /// The upkeep does nothing on its own: a test takes its steps.
+    #[cfg(test)]
+    pub by_hand: bool,
 }
 
 impl Config {
@@ -115,6 +118,8 @@ impl Config {
             max_bytes: None,
             delete_oldest: false,
             min_free_bytes: None,
+            #[cfg(test)]
+            by_hand: false,
         }
     }
 

@@ -24,6 +24,7 @@ mod faults;
 mod index;
 mod objects;
 mod oracle;
+mod panics;
 mod points;
 mod power;
 mod rescue;

@@ -4,9 +4,12 @@
 //! are, is logged, and comes again with back-off; after a takeover nothing is written any more. Left to others: each
 //! step.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
 
 use super::compact::{self, Means};
 use super::folder::Folder;
@@ -17,7 +20,7 @@ use super::metrics::Metrics;
 use super::retain::Watch;
 use super::settle::Open;
 use super::shelf::{Shelf, Shown};
-use super::{Error, Status};
+use super::{Error, Status, panics};
 use crate::disk::Disk;
 
 /// How often it looks whether there is something to do.
@@ -73,6 +76,10 @@ impl Upkeep {
                 return;
             }
         };
+        #[cfg(test)]
+        if self.shelf.config().by_hand {
+            return;
+        }
         let mut pause = PAUSE;
         while self.memtable.pause(pause) {
             pause = match runtime.block_on(self.step()) {
@@ -86,17 +93,49 @@ impl Upkeep {
         }
     }
 
-    async fn step(&self) -> Result<(), Error> {
+    pub(super) async fn step(&self) -> Result<(), Error> {
         // One that fails, for want of room perhaps, must not keep the sweep from making room.
         let done = [
-            self.quarantine_suspects().await,
-            self.retain().await,
-            self.sweep().await,
-            self.shelf.checkpoint_if_due().await,
-            self.compact().await,
+            self.watched("quarantine", self.quarantine_suspects()).await,
+            self.watched("retention", self.retain()).await,
+            self.watched("the sweep", self.sweep()).await,
+            self.watched("the checkpoint", self.shelf.checkpoint_if_due()).await,
+            self.watched("a plan of compaction", self.compact()).await.inspect_err(|error| {
+                // Who waits for it has nothing to wait for.
+                self.compaction.state.answer(Err(error.clone()));
+            }),
+            self.watched("the trace index", self.rebuild_indexes()).await,
         ];
-        self.indexes.rebuild_wanted(&self.shelf.reads(), || self.memtable.is_stopped()).await;
         done.into_iter().collect()
+    }
+
+    /// A step that panics is told by health until it succeeds. What it had begun is as after an error: files that nobody
+    /// names, or a commit that the manifest knows.
+    pub(super) async fn watched<T>(
+        &self,
+        what: &'static str,
+        step: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let done = match AssertUnwindSafe(step).catch_unwind().await {
+            Ok(done) => return done.inspect(|_| self.well(what)),
+            Err(panic) => panics::told(what, &*panic),
+        };
+        let mut panicked = self.status.panicked.lock().expect("no holder of this lock panics");
+        panicked.insert(what, done.to_string());
+        self.metrics.degraded.with_label_values(&["panic"]).set(1);
+        Err(done)
+    }
+
+    fn well(&self, what: &'static str) {
+        let mut panicked = self.status.panicked.lock().expect("no holder of this lock panics");
+        if panicked.remove(what).is_some() && panicked.is_empty() {
+            self.metrics.degraded.with_label_values(&["panic"]).set(0);
+        }
+    }
+
+    async fn rebuild_indexes(&self) -> Result<(), Error> {
+        self.indexes.rebuild_wanted(&self.shelf.reads(), || self.memtable.is_stopped()).await;
+        Ok(())
     }
 
     /// Merging writes before it frees: not where room is short (storage.md 12.2).

@@ -83,7 +83,7 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
             return Ok(());
         }
         room.reads = checked_anew(upkeep, &job);
-        match run(&job, &room, upkeep).await {
+        match upkeep.watched("compaction", run(&job, &room, upkeep)).await {
             Ok(true) => state.succeeded(&job.hour),
             // The manifest goes first.
             Ok(false) => return Ok(()),

@@ -86,7 +86,7 @@ impl State {
     }
 
     /// Answers who asked.
-    pub(super) fn answer(&self, result: Result<(), Error>) {
+    pub(in crate::store) fn answer(&self, result: Result<(), Error>) {
         if let Some(wish) = self.memory().wish.take() {
             // Who asked may have gone.
             let _ = wish.answer.send(result);
