@@ -103,7 +103,7 @@ async fn salvage(ground: &Ground<'_>, entry: &PartEntry) -> Result<Salvaged<Part
     let Salvaged { part, lost } = read.map_err(|e| parts_error(&e))?;
     let part = match part {
         Some(part) => {
-            Some(part::put(ground.objects.as_ref(), &part).await.map_err(|e| parts_error(&e))?)
+            Some(part::put_verified(ground.objects, &part, ground.config).await.map_err(|e| parts_error(&e))?)
         }
         None => None,
     };

@@ -182,7 +182,7 @@ impl Shelf {
         let (ulid, hour, source) = (self.clock.ulid(), hour_text(set.hour), Source::Log(wal));
         let spec = PartSpec { ulid, level: 0, hour, stray: set.stray, sort: ARRIVAL, source };
         let encoded = part::encode(&set.batches, &spec, &self.config).map_err(|e| parts_error(&e))?;
-        let entry = part::put(self.objects.as_ref(), &encoded).await.map_err(|e| parts_error(&e))?;
+        let entry = part::put_verified(&self.objects, &encoded, &self.config).await.map_err(|e| parts_error(&e))?;
         // Before any snapshot names it.
         self.reads.register(&entry);
         Ok(entry)

@@ -109,7 +109,7 @@ impl Outputs {
         let encoded = writer.finish(&spec).map_err(|e| part_error(&e))?;
         // Named before it is put: a put whose outcome is unknown is cleaned up as well.
         self.put.push(encoded.entry.clone());
-        part::put(room.objects.as_ref(), &encoded).await.map_err(|e| part_error(&e))?;
+        part::put_verified(&room.objects, &encoded, room.config).await.map_err(|e| part_error(&e))?;
         Ok(())
     }
 
