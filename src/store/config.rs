@@ -50,6 +50,16 @@ pub enum VerifyWrites {
     Pages,
 }
 
+/// What becomes of a statement that meets a damaged part (storage.md 12.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnCorruptPart {
+    /// It ends with an error.
+    #[default]
+    Error,
+    /// It goes on without the rest of the part, and its answer is incomplete.
+    Skip,
+}
+
 /// Settings of the store.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -97,6 +107,8 @@ pub struct Config {
     pub delete_oldest: bool,
     /// `verify_writes`
     pub verify_writes: VerifyWrites,
+    /// `on_corrupt_part`
+    pub on_corrupt_part: OnCorruptPart,
     /// `retention.min_free_bytes`; `None` = the larger of 1 GiB and 2 % of the file system.
     pub min_free_bytes: Option<u64>,
     /// The upkeep does nothing on its own: a test takes its steps.
@@ -130,6 +142,7 @@ impl Config {
             max_bytes: None,
             delete_oldest: false,
             verify_writes: VerifyWrites::Footer,
+            on_corrupt_part: OnCorruptPart::Error,
             min_free_bytes: None,
             #[cfg(test)]
             by_hand: false,
@@ -155,11 +168,12 @@ impl Config {
         let modes = [("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)];
         let durability = section.choice("durability", &modes).unwrap_or(default.durability);
         let verified = [("footer", VerifyWrites::Footer), ("pages", VerifyWrites::Pages)];
-        section.not_yet(&["on_corrupt_part"]);
+        let corrupt = [("error", OnCorruptPart::Error), ("skip", OnCorruptPart::Skip)];
         let config = Self {
             place: Place::read(section),
             durability,
             verify_writes: section.choice("verify_writes", &verified).unwrap_or(default.verify_writes),
+            on_corrupt_part: section.choice("on_corrupt_part", &corrupt).unwrap_or(default.on_corrupt_part),
             ..default
         };
         let config = config.with_log(&section.block("wal"), &section.block("memtable"));

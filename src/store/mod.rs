@@ -58,7 +58,7 @@ pub use config::Config;
 pub use error::Error;
 pub use files::Files;
 pub use ledger::Ledger;
-pub use snapshot::{Gen, PartSet, Reader, Rows, Snapshot, View};
+pub use snapshot::{Gen, PartSet, Reader, Rows, Skipped, Snapshot, View};
 use tokio::sync::watch;
 
 use crate::budget::Budget;

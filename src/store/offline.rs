@@ -61,7 +61,10 @@ pub(super) async fn open_with(config: &Config, disk: Disk, clock: Clock, decode:
     let indexes = Indexes::new(shelf.objects().clone(), FENCES_BYTES, metrics.trace_index_bytes.clone());
     let memtable = Memtable::new(shown.version, shown.parts.clone(), flushed + 1, metrics);
     memtable.push(rows, 0);
-    Ok(Reader::new(Arc::clone(memtable.snapshot()), shelf.reads()).with_files(Arc::new(files)).with_indexes(indexes))
+    Ok(Reader::new(Arc::clone(memtable.snapshot()), shelf.reads())
+        .with_files(Arc::new(files))
+        .with_skipping(config.on_corrupt_part)
+        .with_indexes(indexes))
 }
 
 /// The bytes of a segment file and the records that count in it.

@@ -173,6 +173,7 @@ fn start(
     let indexes = Indexes::new(shelf.objects().clone(), fences_bytes, metrics.trace_index_bytes.clone());
     let reader = Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone())
         .with_files(Arc::new(files))
+        .with_skipping(config.on_corrupt_part)
         .with_indexes(indexes.clone());
 
     let mut threads = Vec::new();

@@ -8,3 +8,4 @@ mod levels;
 mod lookups;
 mod plans;
 mod relations;
+mod skip;
