@@ -36,6 +36,7 @@ mod retain;
 mod room;
 #[cfg(test)]
 pub(crate) mod samples;
+mod scrub;
 mod settle;
 mod shelf;
 mod snapshot;

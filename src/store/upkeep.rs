@@ -1,4 +1,4 @@
-//! The thread that keeps the parts in order: compaction, retention, sweep, indexes that are made again.
+//! The thread that keeps the parts in order: compaction, retention, sweep, scrub, indexes that are made again.
 //!
 //! Duty: one step after another, below ingest in priority. Guarantee: a step that fails leaves the live parts as they
 //! are, is logged, and comes again with back-off; after a takeover nothing is written any more. Left to others: each
@@ -18,6 +18,7 @@ use super::ledger::Ledger;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
 use super::retain::Watch;
+use super::scrub::Scrub;
 use super::settle::Open;
 use super::shelf::{Shelf, Shown};
 use super::{Error, Status, panics};
@@ -53,11 +54,14 @@ pub struct Chores {
     pub(super) orphans_due: Instant,
     /// Commits of unknown outcome.
     pub(super) open: Vec<Open>,
+    /// Parts whose blocks are read without being asked for.
+    pub(super) scrub: Scrub,
 }
 
 impl Default for Chores {
     fn default() -> Self {
-        Self { began: Instant::now(), watch: None, orphans_due: Instant::now(), open: Vec::new() }
+        let (began, orphans_due) = (Instant::now(), Instant::now());
+        Self { began, watch: None, orphans_due, open: Vec::new(), scrub: Scrub::default() }
     }
 }
 
@@ -105,6 +109,7 @@ impl Upkeep {
                 self.compaction.state.answer(Err(error.clone()));
             }),
             self.watched("the trace index", self.rebuild_indexes()).await,
+            self.watched("the scrub", self.scrub()).await,
         ];
         done.into_iter().collect()
     }

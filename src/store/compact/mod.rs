@@ -32,12 +32,12 @@ use plan::{Job, Kind, Settings, backlog_hours, plan};
 pub use state::State;
 use work::{Outputs, Room, part_error};
 
-use super::Error;
 use super::manifest::{DELETE_GRACE_NS, Delta, PartEntry, Reason, Removal};
 use super::part::{Opened, PartStore, Totals};
 use super::room::min_free_bytes;
 use super::shelf::Shown;
 use super::upkeep::Upkeep;
+use super::{Error, ledger};
 use crate::disk::Disk;
 
 /// What compaction has besides the parts.
@@ -159,6 +159,16 @@ async fn run(job: &Job, room: &Room<'_>, upkeep: &Upkeep) -> Result<bool, Error>
     let delta = Delta { add: std::mem::take(&mut outputs.put), remove, flushed: BTreeMap::new() };
     let told = move |upkeep: &Upkeep| {
         upkeep.metrics.duplicates.with_label_values(&["row"]).inc_by(duplicates);
+        if duplicates > 0 {
+            upkeep.ledger.record(ledger::Drop {
+                stage: "store".to_owned(),
+                component: "compaction".to_owned(),
+                reason: "duplicate_row".to_owned(),
+                path: format!("hour {hour}"),
+                spans: duplicates,
+                ..ledger::Drop::default()
+            });
+        }
         tracing::info!(hour, inputs, outputs = count, duplicates, "parts compacted");
     };
     let settled = match upkeep.commit(delta, told).await {

@@ -190,3 +190,26 @@ async fn a_commit_of_unknown_outcome_is_told_once_it_is_known_and_given_up_if_it
     steps.settle_open().await.unwrap();
     assert_eq!(told.lock().unwrap().len(), 2, "told once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decay_that_nobody_reads_is_found_by_the_scrub_after_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_at(dir.path()).await;
+    for seed in 1..=3 {
+        store.append(request(seed, 4)).await.unwrap();
+        store.freeze_and_flush().await.unwrap();
+    }
+    let parts = live(&store);
+    store.close().await.unwrap();
+    flip(dir.path(), &parts[1].entry.path);
+    let store = open_at(dir.path()).await;
+    let steps = upkeep(&store);
+    for _ in 0..4 {
+        steps.scrub_one().await.unwrap();
+    }
+    let whole: u64 = [0, 2].map(|at: usize| parts[at].entry.bytes).iter().sum();
+    assert_eq!(store.inner.metrics.scrubbed_bytes.get(), whole, "each once, and nothing is due any more");
+    steps.quarantine_suspects().await.unwrap();
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 4), (3, 4)]));
+    assert!(store.health().reasons[0].contains(&parts[1].entry.path), "{:?}", store.health());
+}
