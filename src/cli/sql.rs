@@ -20,7 +20,7 @@ use super::output::{Output, boxes};
 use super::sources::Offline;
 use crate::clock::Clock;
 use crate::query::functions::time::parse_duration;
-use crate::query::render::{Head, Renderer, value};
+use crate::query::render::{Head, Lacks, Renderer, value};
 use crate::query::{Answer, Limits, Params, Stats};
 
 /// Rows of text formats and boxes without `--limit`, as over HTTP.
@@ -164,7 +164,8 @@ async fn text(
             break;
         }
     }
-    let bytes = renderer.end(rows.stats(), truncated || rows.truncated(), rows.notices())?;
+    let lacks = Lacks { truncated: truncated || rows.truncated(), incomplete: rows.incomplete() };
+    let bytes = renderer.end(rows.stats(), lacks, rows.notices())?;
     out.write_all(&bytes)?;
     if truncated && format == crate::query::render::Format::Csv {
         eprintln!("notice: cut after {most} rows; `--limit` raises it");
@@ -232,6 +233,13 @@ impl Rows {
         match self {
             Self::Daemon(_) => false,
             Self::Offline(answer) => answer.truncated,
+        }
+    }
+
+    fn incomplete(&self) -> bool {
+        match self {
+            Self::Daemon(_) => false,
+            Self::Offline(answer) => answer.incomplete,
         }
     }
 }

@@ -62,7 +62,12 @@ pub enum Fate {
     OffAfter,
     /// It fails.
     Fails,
+    /// The thread that does it panics before it.
+    Panics,
 }
+
+/// With this a planned panic begins.
+pub const PANIC: &str = "planned panic";
 
 #[derive(Clone)]
 struct State {
@@ -165,6 +170,10 @@ impl Sim {
                 drop(work(&mut state));
                 state.off = true;
                 return Err(errno(EIO));
+            }
+            Some(Fate::Panics) => {
+                drop(state);
+                panic!("{PANIC}: {op:?} of {}", path.display());
             }
             Some(Fate::Fails) => errno(EIO),
             None => match state.faults.check(op, path) {

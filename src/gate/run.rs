@@ -95,6 +95,10 @@ pub async fn run(gateway: &Gateway, ask: &Ask, prepared: &Prepared) -> Result<Ve
     if answer.truncated {
         return Err(RunError::TooManyRows);
     }
+    if answer.incomplete {
+        // No verdict rests on what could not be read.
+        return Err(RunError::Run(answer.notices.join("; ")));
+    }
     rows::read(gate, &batches)
 }
 

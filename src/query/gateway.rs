@@ -309,6 +309,7 @@ impl Gateway {
             notices,
             max_bytes: limits.bytes,
             truncated: false,
+            incomplete: false,
             stats: Stats::default(),
             pending: None,
             events: received,
@@ -384,6 +385,9 @@ pub struct Answer {
     pub max_bytes: u64,
     /// Whether rows were left out; final once all rows are taken.
     pub truncated: bool,
+    /// Whether rows could not be read: of a damaged part with `on_corrupt_part: skip`, or of a log that is still being
+    /// replayed (storage.md 4.5, 12.3); final once all rows are taken.
+    pub incomplete: bool,
     stats: Stats,
     pending: Option<RecordBatch>,
     events: mpsc::Receiver<Event>,
@@ -437,9 +441,11 @@ impl Answer {
         }
         match tokio::time::timeout_at(self.deadline, self.events.recv()).await {
             Ok(Some(Event::Rows(batch))) => Ok(Some(batch)),
-            Ok(Some(Event::End { stats, truncated })) => {
+            Ok(Some(Event::End { stats, truncated, incomplete, notices })) => {
                 self.ended = true;
                 self.truncated = truncated;
+                self.incomplete = incomplete;
+                self.notices.extend(notices);
                 self.stats = Stats { rows: self.stats.rows, elapsed_ms: self.elapsed_ms(), ..stats };
                 self.span.record("rows", self.stats.rows);
                 self.gateway.count("ok");

@@ -291,7 +291,7 @@ fn corrupt(error: &(dyn std::error::Error + 'static)) -> Error {
 }
 
 /// What the store said of a part, somewhere among the causes of `error`: only the store's own sentence is passed on.
-fn damaged_part(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+pub(super) fn damaged_part(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     const BEGIN: &str = "part `";
     let mut cause = Some(error);
     while let Some(error) = cause {

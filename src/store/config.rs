@@ -40,6 +40,26 @@ pub enum OnCorruption {
     Refuse,
 }
 
+/// What is read back of a part before it is named (storage.md 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum VerifyWrites {
+    /// The blocks of its footer.
+    #[default]
+    Footer,
+    /// One page of every column as well, decoded.
+    Pages,
+}
+
+/// What becomes of a statement that meets a damaged part (storage.md 12.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnCorruptPart {
+    /// It ends with an error.
+    #[default]
+    Error,
+    /// It goes on without the rest of the part, and its answer is incomplete.
+    Skip,
+}
+
 /// Settings of the store.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -85,8 +105,15 @@ pub struct Config {
     pub max_bytes: Option<u64>,
     /// `retention.on_disk_full: delete_oldest`: oldest hours leave before appends are refused.
     pub delete_oldest: bool,
+    /// `verify_writes`
+    pub verify_writes: VerifyWrites,
+    /// `on_corrupt_part`
+    pub on_corrupt_part: OnCorruptPart,
     /// `retention.min_free_bytes`; `None` = the larger of 1 GiB and 2 % of the file system.
     pub min_free_bytes: Option<u64>,
+    /// The upkeep does nothing on its own: a test takes its steps.
+    #[cfg(test)]
+    pub by_hand: bool,
 }
 
 impl Config {
@@ -114,7 +141,11 @@ impl Config {
             max_age: Some(Duration::from_secs(14 * 86_400)),
             max_bytes: None,
             delete_oldest: false,
+            verify_writes: VerifyWrites::Footer,
+            on_corrupt_part: OnCorruptPart::Error,
             min_free_bytes: None,
+            #[cfg(test)]
+            by_hand: false,
         }
     }
 
@@ -136,8 +167,15 @@ impl Config {
         let default = Self::at(path.map_or_else(|| data.to_owned(), PathBuf::from));
         let modes = [("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)];
         let durability = section.choice("durability", &modes).unwrap_or(default.durability);
-        section.not_yet(&["verify_writes", "on_corrupt_part"]);
-        let config = Self { place: Place::read(section), durability, ..default };
+        let verified = [("footer", VerifyWrites::Footer), ("pages", VerifyWrites::Pages)];
+        let corrupt = [("error", OnCorruptPart::Error), ("skip", OnCorruptPart::Skip)];
+        let config = Self {
+            place: Place::read(section),
+            durability,
+            verify_writes: section.choice("verify_writes", &verified).unwrap_or(default.verify_writes),
+            on_corrupt_part: section.choice("on_corrupt_part", &corrupt).unwrap_or(default.on_corrupt_part),
+            ..default
+        };
         let config = config.with_log(&section.block("wal"), &section.block("memtable"));
         config.with_parts(section)
     }

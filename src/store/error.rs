@@ -106,6 +106,12 @@ pub enum Error {
         /// The operating system's words.
         detail: String,
     },
+    /// The log's thread has ended by a defect of ours; what was acknowledged is in the log.
+    #[error("{detail}; nothing is stored until the daemon is restarted: nothing acknowledged is lost; report it")]
+    Died {
+        /// What panicked, and what it said.
+        detail: String,
+    },
     /// The store is shutting down.
     #[error("the store is shutting down; send again to its successor")]
     Draining,
@@ -137,6 +143,7 @@ impl Error {
             | Self::Unreachable { .. }
             | Self::Superseded { .. }
             | Self::Sync { .. }
+            | Self::Died { .. }
             | Self::Draining => Class::Unavailable,
             Self::TooLarge { .. } => Class::TooLarge,
             Self::Internal { .. } => Class::Internal,
@@ -160,7 +167,7 @@ impl Error {
             | Self::Place { .. }
             | Self::Unreachable { .. }
             | Self::Parts { .. } => "internal",
-            Self::Internal { .. } => "internal",
+            Self::Died { .. } | Self::Internal { .. } => "internal",
         }
     }
 

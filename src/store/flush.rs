@@ -18,7 +18,7 @@ use super::metrics::Metrics;
 use super::shelf::{Shelf, Shown};
 use super::split::{self, Set};
 use super::wal::segments::Segments;
-use super::{Error, Gen, Lsn};
+use super::{Error, Gen, Lsn, panics};
 use crate::disk::Disk;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -52,13 +52,14 @@ pub struct Flusher {
 struct Attempt {
     generation: Arc<Gen>,
     to: Lsn,
+    /// Empty before the rows are split.
     sets: Vec<Set>,
     written: Vec<PartEntry>,
 }
 
 impl Attempt {
     fn rows(&self) -> usize {
-        self.sets.iter().flat_map(|set| &set.batches).map(arrow::array::RecordBatch::num_rows).sum()
+        self.generation.rows().iter().map(|rows| rows.batch.rows()).sum()
     }
 }
 
@@ -81,16 +82,18 @@ impl Flusher {
         };
         while let Some(generation) = self.memtable.wait_for_complete() {
             let Some(to) = generation.to() else { continue };
-            let sets = split::split(&generation.rows(), split::hour_of_ns(self.shelf.clock().now_ns()));
-            let mut attempt = Attempt { generation, to, sets, written: Vec::new() };
+            let mut attempt = Attempt { generation, to, sets: Vec::new(), written: Vec::new() };
             let mut pause = FIRST_PAUSE;
             loop {
                 let began = Instant::now();
                 let span = tracing::info_span!(
-                    target: "weavergen::own", "store/flush", parts = attempt.sets.len() as u64,
+                    target: "weavergen::own", "store/flush", parts = tracing::field::Empty,
                     rows = attempt.rows() as u64, error = tracing::field::Empty,
                 );
-                let outcome = span.in_scope(|| runtime.block_on(self.flush(&mut attempt)));
+                // A panic leaves what is written in the attempt, and an open commit in the manifest, as an error does.
+                let flush = || runtime.block_on(self.flush(&mut attempt));
+                let outcome = span.in_scope(|| panics::caught("it", flush));
+                span.record("parts", attempt.sets.len() as u64);
                 match outcome {
                     Ok(()) => {
                         self.metrics.flush_seconds.observe(began.elapsed().as_secs_f64());
@@ -121,6 +124,9 @@ impl Flusher {
 
     async fn flush(&self, attempt: &mut Attempt) -> Result<(), Error> {
         let (from, to) = (attempt.generation.from, attempt.to);
+        if attempt.sets.is_empty() {
+            attempt.sets = split::split(&attempt.generation.rows(), split::hour_of_ns(self.shelf.clock().now_ns()));
+        }
         let of = u32::try_from(attempt.sets.len()).unwrap_or(u32::MAX);
         while let Some(set) = attempt.sets.get(attempt.written.len()) {
             let index = u32::try_from(attempt.written.len()).unwrap_or(u32::MAX);

@@ -18,6 +18,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
+use super::panics;
 use crate::clock::Clock;
 use crate::disk::{Disk, File};
 use crate::span::schema::timestamp;
@@ -69,6 +70,8 @@ struct Waiting {
     /// Counts the writer's rounds, for [`Ledger::flush`].
     round: u64,
     wanted_round: u64,
+    /// Why the last round wrote nothing, if so.
+    problem: Option<String>,
 }
 
 #[derive(Debug)]
@@ -140,6 +143,11 @@ impl Ledger {
         while waiting.round < wanted && !waiting.stop {
             waiting = self.shared.done.wait(waiting).expect("no holder of this lock panics");
         }
+    }
+
+    /// Why the rows of the last second are not on disk, if so.
+    pub fn problem(&self) -> Option<String> {
+        self.shared.lock().problem.clone()
     }
 
     /// The rows on disk, oldest first, in the columns of [`schema`].
@@ -228,17 +236,23 @@ impl Shared {
             rows.extend(std::mem::take(&mut waiting.merged).into_values());
             let stop = waiting.stop;
             drop(waiting);
-            let failed = match segments.append(&rows, &self.disk) {
-                Ok(()) => false,
-                Err(error) => {
-                    tracing::warn!(dir = %self.dir.display(), rows = rows.len(), %error, "drop ledger not written");
-                    true
+            let appended = catch_unwind(AssertUnwindSafe(|| segments.append(&rows, &self.disk)));
+            let problem = match appended {
+                Ok(appended) => appended.err().map(|error| error.to_string()),
+                Err(panic) => {
+                    // Its end may be torn, as after an error.
+                    segments.close();
+                    Some(panics::told("the ledger's writer", &*panic).to_string())
                 }
             };
+            if let Some(error) = &problem {
+                tracing::warn!(dir = %self.dir.display(), rows = rows.len(), error, "drop ledger not written");
+            }
             waiting = self.lock();
-            if failed {
+            if problem.is_some() {
                 rows.into_iter().for_each(|row| waiting.merge(row));
             }
+            waiting.problem = problem;
             waiting.round += 1;
             self.done.notify_all();
             if stop {

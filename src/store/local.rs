@@ -73,12 +73,10 @@ impl SyncedLocal {
             drop(self.disk.remove(&temporary));
         }
         written?;
-        self.disk.sync_dir(dir).inspect_err(|_| {
-            if !replace {
-                // Visible but perhaps not durable: take the name back, so that nobody reads it as committed.
-                drop(self.disk.remove(to));
-            }
-        })
+        let mut unproven = Unproven { disk: &self.disk, name: (!replace).then_some(to) };
+        self.disk.sync_dir(dir)?;
+        unproven.name = None;
+        Ok(())
     }
 
     fn write_temporary(&self, path: &FsPath, payload: &PutPayload) -> io::Result<()> {
@@ -150,6 +148,20 @@ impl SyncedLocal {
 
     fn dir(&self, prefix: Option<&Path>) -> PathBuf {
         prefix.map_or_else(|| self.root.clone(), |p| self.file(p))
+    }
+}
+
+/// A name that is visible and perhaps not durable: it is taken back, so that nobody reads it as committed.
+struct Unproven<'a> {
+    disk: &'a Disk,
+    name: Option<&'a FsPath>,
+}
+
+impl Drop for Unproven<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = self.name {
+            drop(self.disk.remove(name));
+        }
     }
 }
 

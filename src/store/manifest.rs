@@ -371,6 +371,11 @@ impl Manifest {
         }
     }
 
+    /// The delta that named the part `path` live; `None` once its file is gone or damaged. Errors: [`Error::Objects`].
+    pub async fn origin(&self, path: &str) -> Result<Option<Delta>, Error> {
+        load::origin(&self.objects, path).await
+    }
+
     /// Removals whose files may still be there, by path.
     pub fn removed(&self) -> impl Iterator<Item = &Removal> {
         self.removed.values()

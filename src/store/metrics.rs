@@ -61,6 +61,8 @@ pub struct Metrics {
     pub orphans_deleted: IntCounter,
     /// Spans of parts that retention took.
     pub expired: IntCounter,
+    /// Bytes of parts that the scrub has read.
+    pub scrubbed_bytes: IntCounter,
     /// Files in `quarantine/`.
     pub quarantined_files: IntGauge,
     /// Free bytes of the data folder's file system.
@@ -109,6 +111,7 @@ impl Metrics {
             trace_index_bytes: gauge("trace_index_bytes", "Bytes of fences of trace indexes in memory")?,
             orphans_deleted: counter("orphans_deleted_total", "Files deleted that no manifest version names")?,
             expired: counter("expired_spans_total", "Spans of parts that retention took")?,
+            scrubbed_bytes: counter("scrubbed_bytes_total", "Bytes of parts read only to find decay")?,
             quarantined_files: gauge("quarantined_files", "Files in quarantine")?,
             free_bytes: gauge("free_bytes", "Free bytes of the data folder's file system")?,
             degraded: gauges("degraded", "1 while the store is degraded", "reason")?,

@@ -27,14 +27,18 @@ mod metrics;
 pub mod offline;
 mod open;
 mod outlier;
+mod panics;
 pub mod part;
 pub mod place;
 mod recover;
 pub mod repair;
+mod rescue;
 mod retain;
 mod room;
 #[cfg(test)]
 pub(crate) mod samples;
+mod scrub;
+mod settle;
 mod shelf;
 mod snapshot;
 mod split;
@@ -46,6 +50,7 @@ mod upkeep;
 pub mod verify;
 mod wal;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -56,7 +61,7 @@ pub use config::Config;
 pub use error::Error;
 pub use files::Files;
 pub use ledger::Ledger;
-pub use snapshot::{Gen, PartSet, Reader, Rows, Snapshot, View};
+pub use snapshot::{Gen, PartSet, Reader, Rows, Skipped, Snapshot, View};
 use tokio::sync::watch;
 
 use crate::budget::Budget;
@@ -133,6 +138,10 @@ struct Status {
     damage: Mutex<Vec<String>>,
     /// Less than `retention.min_free_bytes` is free: only what frees space should write (storage.md 12.2).
     short_of_room: AtomicBool,
+    /// Replay has ended early: a defect of ours.
+    replay_failed: std::sync::OnceLock<Error>,
+    /// Steps of the upkeep whose last try panicked, with what they said.
+    panicked: Mutex<BTreeMap<&'static str, String>>,
 }
 
 impl Store {
@@ -199,26 +208,32 @@ impl Store {
     pub fn health(&self) -> Health {
         let inner = &self.inner;
         let mut reasons = inner.status.damage.lock().expect("no holder of this lock panics").clone();
-        if !self.is_ready() {
-            reasons.push("the log is being replayed".to_owned());
+        match inner.status.replay_failed.get() {
+            Some(error) => reasons.push(format!("{error}; the log has what is missing: restart, and report it")),
+            None if !self.is_ready() => reasons.push("the log is being replayed".to_owned()),
+            None => {}
         }
         if let Some(error) = inner.refusal() {
             reasons.push(error.to_string());
         } else if inner.status.short_of_room.load(Ordering::Relaxed) {
             reasons.push("less than retention.min_free_bytes is free on the disk of the data folder".to_owned());
         }
-        if let Some(error) = &inner.door.lock().off {
-            reasons.push(error.to_string());
-        }
+        let door = inner.door.lock();
+        reasons.extend(door.died.iter().chain(&door.off).map(ToString::to_string));
+        let has_died = door.died.is_some();
+        drop(door);
         if let Some(error) = &inner.flushed.borrow().error
             && !matches!(error, Error::Superseded { .. })
         {
             reasons.push(format!("flush: {error}"));
         }
         reasons.extend(inner.compaction.state.reasons());
+        reasons.extend(inner.status.panicked.lock().expect("no holder of this lock panics").values().cloned());
+        reasons.extend(inner.ledger.problem().map(|problem| format!("the drop ledger is not written: {problem}")));
         // storage.md 4.6: readiness turns 503 after the third failure.
         let durable = inner.progress.failed_recoveries.load(Ordering::Relaxed) < 3;
-        Health { ready: self.is_ready() && durable && inner.superseded().is_none(), reasons }
+        let runs = durable && !has_died && inner.superseded().is_none();
+        Health { ready: self.is_ready() && runs, reasons }
     }
 
     /// Writes all rows in memory to parts; returns when they are durable and in the manifest.
@@ -228,7 +243,7 @@ impl Store {
         let inner = &self.inner;
         let mut flushed = inner.flushed.clone();
         let failures = flushed.borrow().failures;
-        let target = inner.door.freeze()?.await.map_err(|_| Error::Draining)?;
+        let target = inner.door.freeze()?.await.map_err(|_| inner.door.why_ended())?;
         while inner.memtable.snapshot().load().frozen.iter().any(|g| g.from <= target) {
             {
                 let progress = flushed.borrow_and_update();
@@ -241,6 +256,10 @@ impl Store {
             }
             if inner.memtable.is_stopped() {
                 return Err(Error::Draining);
+            }
+            if let Some(error) = inner.status.replay_failed.get() {
+                // The generation that it was filling is never complete, and the others wait behind it.
+                return Err(error.clone());
             }
             // A replayed generation without rows goes without a flush.
             drop(tokio::time::timeout(Duration::from_millis(50), flushed.changed()).await);
@@ -296,11 +315,11 @@ impl Inner {
         }
         let offer = self.pack(delivery).await?;
         match self.door.enter(offer, || self.refusal())? {
-            // An ended thread answers nothing: the store is being dropped.
-            Entered::Queued(answer) => answer.await.map_err(|_| Error::Draining)?.map(stored),
+            // An ended thread answers nothing.
+            Entered::Queued(answer) => answer.await.map_err(|_| self.door.why_ended())?.map(stored),
             Entered::Stored => Ok(Appended { lsn: 0, duplicate: true }),
             Entered::Waits(answer) => {
-                answer.await.map_err(|_| Error::Draining)??;
+                answer.await.map_err(|_| self.door.why_ended())??;
                 Ok(Appended { lsn: 0, duplicate: true })
             }
         }

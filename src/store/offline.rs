@@ -49,12 +49,12 @@ pub(super) async fn open_with(config: &Config, disk: Disk, clock: Clock, decode:
     let shelf = Shelf::open(&folder, &disk, &clock, config).await?;
     let shown = shelf.shown();
     let flushed = shown.flushed;
-    let files = Files::of_folder(folder, shelf.place().clone(), disk);
+    let (files, max_age) = (Files::of_folder(folder, shelf.place().clone(), disk), config.max_age);
     let decoded = tokio::task::spawn_blocking(move || {
         let mut rows = Vec::new();
         for (bytes, records) in &segments {
             let poison = |lsn, why: String| tracing::error!(lsn, why, "a log record cannot be decoded; it is left out");
-            rows.extend(recover::read_rows(bytes, records, flushed, &decode, poison));
+            rows.extend(recover::read_rows(bytes, records, flushed, &decode, max_age, poison));
         }
         rows
     });
@@ -65,7 +65,7 @@ pub(super) async fn open_with(config: &Config, disk: Disk, clock: Clock, decode:
     let catalog = Catalog::open(shelf.objects().clone(), shelf.reads(), shown.clone(), CATALOG_BYTES).await;
     let memtable = Memtable::new(shown.version, shown.parts.clone(), flushed + 1, metrics);
     memtable.push(rows, 0);
-    let reader = Reader::new(Arc::clone(memtable.snapshot()), shelf.reads());
+    let reader = Reader::new(Arc::clone(memtable.snapshot()), shelf.reads()).with_skipping(config.on_corrupt_part);
     Ok(reader.with_files(Arc::new(files)).with_indexes(indexes).with_catalog(catalog))
 }
 

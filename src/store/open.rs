@@ -31,7 +31,7 @@ use super::wal::payload::Decode;
 use super::wal::segments::Segments;
 use super::wal::thread::{Limits, LogThread, Progress};
 use super::wal::writer::Writer;
-use super::{Config, Error, Inner, Lsn, Reader, Status, Store};
+use super::{Config, Error, Inner, Lsn, Reader, Status, Store, panics};
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -141,7 +141,7 @@ fn start(
     let status = Arc::new(Status {
         complete: Arc::new(AtomicBool::new(survey.segments.is_empty())),
         damage: Mutex::new(survey.damage.iter().map(ToString::to_string).collect()),
-        short_of_room: AtomicBool::new(false),
+        ..Status::default()
     });
     let degraded = i64::from(!survey.damage.is_empty());
     metrics.degraded.with_label_values(&["wal_corrupt"]).set(degraded);
@@ -180,6 +180,7 @@ fn start(
     let indexes = Indexes::new(shelf.objects().clone(), fences_bytes, metrics.trace_index_bytes.clone());
     let reader = Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone())
         .with_files(Arc::new(files))
+        .with_skipping(config.on_corrupt_part)
         .with_indexes(indexes.clone())
         .with_catalog(catalog.clone());
 
@@ -319,21 +320,32 @@ impl Replay {
         let Some(begun) = begun else { return };
         let poison = |poison: Poison| self.poisoned(&poison);
         let (disk, memtable) = (&self.disk, &self.memtable);
-        let replayed = recover::replay(
-            disk,
-            &self.survey.segments,
-            self.survey.last_valid,
-            self.flushed,
-            memtable,
-            begun,
-            self.limits,
-            decode,
-            check,
-            poison,
-        );
-        if replayed {
-            self.status.complete.store(true, Ordering::Release);
-            tracing::info!(segments = self.survey.segments.len(), "the log is replayed");
+        let replay = || {
+            Ok(recover::replay(
+                disk,
+                &self.survey.segments,
+                self.survey.last_valid,
+                self.flushed,
+                memtable,
+                begun,
+                self.limits,
+                decode,
+                check,
+                poison,
+            ))
+        };
+        match panics::caught("replay of the log", replay) {
+            Ok(true) => {
+                self.status.complete.store(true, Ordering::Release);
+                tracing::info!(segments = self.survey.segments.len(), "the log is replayed");
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "the log is not replayed; a restart tries again");
+                self.metrics.degraded.with_label_values(&["panic"]).set(1);
+                // Set once, by this thread.
+                let _ = self.status.replay_failed.set(error);
+            }
         }
     }
 

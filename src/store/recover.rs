@@ -394,17 +394,20 @@ fn read_patiently(disk: &Disk, path: &Path, memtable: &Memtable) -> Option<Vec<u
     }
 }
 
-/// The rows of the records above `flushed`, for readers without a store.
+/// The rows of the records above `flushed`, for readers without a store; `max_age` is the store's horizon.
 pub fn read_rows(
     bytes: &[u8],
     records: &[Found],
     flushed: Lsn,
     decode: &Decode,
+    max_age: Option<std::time::Duration>,
     mut poison: impl FnMut(Lsn, String),
 ) -> Vec<Arc<Rows>> {
     let mut rows = Vec::new();
     each_decoded(bytes, records, flushed, decode, |header, decoded| match decoded {
-        Ok(batches) => rows.extend(batches.into_iter().map(|b| Arc::new(Rows::new(b, header.ingest_us, header.lsn)))),
+        Ok(batches) => {
+            rows.extend(batches.into_iter().map(|b| Arc::new(Rows::within(b, header.ingest_us, header.lsn, max_age))))
+        }
         Err(why) => poison(header.lsn, why),
     });
     rows

@@ -1,8 +1,8 @@
 //! Making a data folder whole again: `weavergen store repair` (storage.md 12.3, 12.4).
 //!
-//! Duty: name the parts anew where the manifest cannot be read, however much of it; write lost checksum files anew; take
-//! damaged parts out, but for their row groups that are whole. Guarantee: no daemon works on the folder meanwhile; nothing is deleted: what is damaged goes to
-//! `quarantine/`; a second run finds nothing to do. Left to others: the log, which a start judges itself (`recover.rs`).
+//! Duty: name the parts anew where the manifest cannot be read, however much of it; write lost checksum files anew; put
+//! others in the place of damaged parts, as far as their rows can be read (`rescue.rs`). Guarantee: no daemon works on the
+//! folder meanwhile; nothing is deleted: what is damaged goes to `quarantine/`; a second run finds nothing to do. Left to others: the log, which a start judges itself (`recover.rs`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use object_store::ObjectStore;
 use super::folder::Folder;
 use super::local::SyncedLocal;
 use super::lock::Lock;
-use super::manifest::{Delta, Manifest, Reason, Removal};
+use super::manifest::Manifest;
 use super::part::{self, Depth, Reread};
+use super::rescue::{Ground, Rescued, rescue};
 use super::shelf::{manifest_error, parts_error};
 use super::{Config, Error, part::Problem};
 use crate::clock::Clock;
@@ -57,25 +58,29 @@ pub async fn repair(data_dir: &Path, disk: &Disk, clock: &Clock) -> Result<Vec<R
         manifest.checkpoint(clock).await.map_err(|e| manifest_error(&e))?;
     }
     for entry in manifest.parts().to_vec() {
+        if manifest.parts().iter().all(|live| live.path != entry.path) {
+            // It left with another output of its compaction.
+            continue;
+        }
         let problems = part::check(objects.as_ref(), &entry, Depth::Deep).await;
         let Some(Problem { file, what, .. }) = problems.into_iter().next() else { continue };
         let (done, lost_spans) = match part::reread(objects.as_ref(), &entry).await.map_err(|e| parts_error(&e))? {
             Reread::Whole if file != entry.path => ("written anew from the part", 0),
             Reread::Whole => ("left: its bytes are those that were written; report it", 0),
             Reread::Damaged(_) => {
-                let (path, reason) = (entry.path.clone(), Reason::Quarantined);
-                let remove = vec![Removal { path, reason, delete_after: clock.now_ns() }];
                 if !std::mem::replace(&mut is_writer, true) {
                     manifest.claim(folder.node, clock).await.map_err(|e| manifest_error(&e))?;
                 }
-                let salvaged = part::salvage(objects.clone(), &entry, clock.ulid(), &Config::at(data_dir)).await;
-                let part::Salvaged { part, lost } = salvaged.map_err(|e| parts_error(&e))?;
-                if let Some(part) = &part {
-                    part::put(objects.as_ref(), part).await.map_err(|e| parts_error(&e))?;
-                }
-                let done = if part.is_some() { "whole row groups into a new part, then quarantine/" } else { aside };
-                let add = part.map(|part| part.entry).into_iter().collect();
-                let delta = Delta { add, remove, ..Delta::default() };
+                let origin = manifest.origin(&entry.path).await.map_err(|e| manifest_error(&e))?;
+                let removed: Vec<_> = manifest.removed().cloned().collect();
+                let (objects, config, live) = (&objects, &Config::at(data_dir), manifest.parts());
+                let ground = Ground { objects, config, clock, live, removed: &removed };
+                let Rescued { delta, lost, from_inputs } = rescue(&ground, &entry, origin.as_ref()).await?;
+                let done = match delta.add.is_empty() {
+                    _ if from_inputs => "the parts it was made of into new ones, then quarantine/",
+                    false => "whole row groups into a new part, then quarantine/",
+                    true => aside,
+                };
                 manifest.commit(delta, clock).await.map_err(|e| manifest_error(&e))?;
                 for path in [entry.path.clone(), part::sum_path(&entry.path)] {
                     part::put_aside(objects.as_ref(), &path).await.map_err(|e| parts_error(&e))?;

@@ -131,6 +131,7 @@ impl Upkeep {
         if !is_believed {
             return Ok(());
         }
+        self.settle_open().await?;
         let config = self.shelf.config();
         let shown = self.shelf.shown();
         let parts = || shown.parts.parts.iter().map(|part| &part.entry);
@@ -151,22 +152,25 @@ impl Upkeep {
         let delete_after = now_ns.saturating_add(grace);
         let removal = |entry: &&PartEntry| Removal { path: entry.path.clone(), reason: Reason::Expired, delete_after };
         let delta = Delta { remove: leaving.iter().map(removal).collect(), ..Delta::default() };
-        self.shelf.commit(delta, |shown| self.publish(shown)).await?;
-        let rows: u64 = leaving.iter().map(|entry| entry.rows).sum();
+        let leaving: Vec<PartEntry> = leaving.into_iter().cloned().collect();
+        self.commit(delta, move |upkeep| upkeep.tell_expired(leaving)).await
+    }
+
+    fn tell_expired(&self, left: Vec<PartEntry>) {
+        let rows: u64 = left.iter().map(|entry| entry.rows).sum();
         self.metrics.expired.inc_by(rows);
-        tracing::info!(parts = leaving.len(), rows, "retention removed parts");
-        for entry in leaving {
+        tracing::info!(parts = left.len(), rows, "retention removed parts");
+        for entry in left {
             self.ledger.record(ledger::Drop {
                 stage: "store".to_owned(),
                 component: "retention".to_owned(),
                 reason: "expired".to_owned(),
-                path: entry.path.clone(),
+                path: entry.path,
                 spans: entry.rows,
                 bytes: entry.bytes,
                 ..ledger::Drop::default()
             });
         }
-        Ok(())
     }
 
     /// Bytes that are missing to `retention.min_free_bytes`, beyond those of removed parts that go soon; `None` = none.

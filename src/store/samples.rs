@@ -40,7 +40,12 @@ pub fn delivery(seed: u64, rows: usize) -> Delivery {
 
 /// The store in `dir`, ready: for tests of those who read it.
 pub(crate) async fn store_at(dir: &std::path::Path, clock: Clock) -> Store {
-    let config = Config { min_free_bytes: Some(0), segment_bytes: 1 << 20, ..Config::at(dir) };
+    store_with(Config::at(dir), clock).await
+}
+
+/// The same, with other settings.
+pub(crate) async fn store_with(config: Config, clock: Clock) -> Store {
+    let config = Config { min_free_bytes: Some(0), segment_bytes: 1 << 20, ..config };
     let budget = Budget::try_new(1 << 30).unwrap();
     let store = Store::open(config, Disk::Os, clock, &budget, &prometheus::Registry::new()).await.unwrap();
     while !store.is_ready() {

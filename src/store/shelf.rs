@@ -44,6 +44,17 @@ pub struct Shelf {
     config: Arc<Config>,
 }
 
+/// What is known of a delta whose commit has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The manifest holds it.
+    Committed,
+    /// It does not, so far; it may be committed again.
+    Open,
+    /// It does not, and cannot any more: what it removes has left otherwise.
+    Void,
+}
+
 /// The manifest after one of its versions.
 #[derive(Debug)]
 pub struct Shown {
@@ -171,7 +182,7 @@ impl Shelf {
         let (ulid, hour, source) = (self.clock.ulid(), hour_text(set.hour), Source::Log(wal));
         let spec = PartSpec { ulid, level: 0, hour, stray: set.stray, sort: ARRIVAL, source };
         let encoded = part::encode(&set.batches, &spec, &self.config).map_err(|e| parts_error(&e))?;
-        let entry = part::put(self.objects.as_ref(), &encoded).await.map_err(|e| parts_error(&e))?;
+        let entry = part::put_verified(&self.objects, &encoded, &self.config).await.map_err(|e| parts_error(&e))?;
         // Before any snapshot names it.
         self.reads.register(&entry);
         Ok(entry)
@@ -202,6 +213,41 @@ impl Shelf {
             return Err(Error::Parts { detail: "the commit of a flush is not settled yet".to_owned() });
         }
         self.put_delta(&mut manifest, delta, publish).await
+    }
+
+    /// What has become of `delta`, which removes parts, after [`Shelf::commit`] has failed.
+    pub async fn standing(&self, delta: &Delta) -> Standing {
+        let manifest = self.manifest.lock().await;
+        let live: HashSet<&str> = manifest.parts().iter().map(|entry| entry.path.as_str()).collect();
+        let removed: HashMap<&str, &Removal> = manifest.removed().map(|gone| (gone.path.as_str(), gone)).collect();
+        // What was added may have left again.
+        let is_known = |path: &str| live.contains(path) || removed.contains_key(path);
+        let is_added = delta.add.iter().any(|entry| is_known(&entry.path));
+        let is_removed = delta.remove.iter().any(|removal| removed.get(removal.path.as_str()) == Some(&removal));
+        match delta.remove.iter().all(|removal| live.contains(removal.path.as_str())) {
+            _ if is_added || is_removed => Standing::Committed,
+            true => Standing::Open,
+            false => Standing::Void,
+        }
+    }
+
+    /// Calls `publish` for a commit that another one has brought to light.
+    pub async fn show_again(&self, publish: impl FnOnce(&Shown)) {
+        let _in_turn = self.manifest.lock().await;
+        // The rows of an open flush are in memory and perhaps in parts: its own commit publishes both.
+        if !self.flush_open.load(Ordering::Relaxed) {
+            publish(&self.shown());
+        }
+    }
+
+    /// The parts that left and whose files may still be there, by path.
+    pub async fn removed(&self) -> Vec<Removal> {
+        self.manifest.lock().await.removed().cloned().collect()
+    }
+
+    /// The delta that named the part `path` live; `None` where it cannot be read any more.
+    pub async fn origin(&self, path: &str) -> Result<Option<Delta>, Error> {
+        self.manifest.lock().await.origin(path).await.map_err(|e| manifest_error(&e))
     }
 
     async fn put_delta(

@@ -4,6 +4,7 @@
 //! change (freeze, flush, removal) is one store of the snapshot, so a view holds each row exactly once (storage.md 5.2,
 //! 5.3). Left to others: who makes the changes (`store/mod.rs`), what is done with the rows (`query`).
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 
 use super::catalog::Catalog;
+use super::config::OnCorruptPart;
 use super::files::Files;
 use super::held::Held;
 use super::index::Indexes;
@@ -141,9 +143,27 @@ pub struct Reader {
     objects: Arc<dyn object_store::ObjectStore>,
     /// Whether replay of the log has ended.
     complete: Arc<AtomicBool>,
+    /// `on_corrupt_part: skip`
+    skips: bool,
     files: Option<Arc<Files>>,
     indexes: Option<Indexes>,
     catalog: Option<Catalog>,
+}
+
+/// Parts that a statement went on without, because they are damaged.
+#[derive(Debug, Default)]
+pub struct Skipped(Mutex<BTreeSet<String>>);
+
+impl Skipped {
+    /// The rest of the part `path` is left out.
+    pub fn note(&self, path: &str) {
+        self.0.lock().expect("no holder of this lock panics").insert(path.to_owned());
+    }
+
+    /// The parts so far.
+    pub fn paths(&self) -> Vec<String> {
+        self.0.lock().expect("no holder of this lock panics").iter().cloned().collect()
+    }
 }
 
 /// The rows that one statement works on.
@@ -164,6 +184,9 @@ pub struct View {
     /// Whether all acknowledged rows are in it; `false` while the log is still being replayed, and answers are to be
     /// flagged `incomplete` (storage.md 4.5).
     pub complete: bool,
+    /// With `on_corrupt_part: skip`, where a statement notes the parts that it leaves out (storage.md 12.3); without, it
+    /// ends at the first.
+    pub skipped: Option<Arc<Skipped>>,
     /// The files behind it; `None` where the rows are in no data folder.
     pub files: Option<Arc<Files>>,
     /// The trace indexes of the parts; `None` where nobody keeps any.
@@ -186,6 +209,7 @@ impl View {
             visible_us: 0,
             until_us: None,
             complete: true,
+            skipped: None,
         }
     }
 
@@ -222,6 +246,12 @@ impl Reader {
         Self { files: Some(files), ..self }
     }
 
+    /// The same, as `on_corrupt_part` says.
+    #[must_use]
+    pub(super) fn with_skipping(self, on_corrupt: OnCorruptPart) -> Self {
+        Self { skips: on_corrupt == OnCorruptPart::Skip, ..self }
+    }
+
     /// The same, with the trace indexes of its parts.
     #[must_use]
     pub fn with_indexes(self, indexes: Indexes) -> Self {
@@ -240,7 +270,7 @@ impl Reader {
         objects: Arc<dyn object_store::ObjectStore>,
         complete: Arc<AtomicBool>,
     ) -> Self {
-        Self { current, objects, complete, files: None, indexes: None, catalog: None }
+        Self { current, objects, complete, skips: false, files: None, indexes: None, catalog: None }
     }
 
     /// The view of this moment. Every append that was acknowledged before the call is in it.
@@ -260,6 +290,7 @@ impl Reader {
             visible_us: in_parts.max(in_memory),
             until_us: None,
             complete,
+            skipped: self.skips.then(Arc::default),
             files: self.files.clone(),
             indexes: self.indexes.clone(),
             catalog: self.catalog.clone(),

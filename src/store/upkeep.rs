@@ -1,12 +1,15 @@
-//! The thread that keeps the parts in order: compaction, retention, sweep, indexes that are made again.
+//! The thread that keeps the parts in order: compaction, retention, sweep, scrub, indexes that are made again.
 //!
 //! Duty: one step after another, below ingest in priority. Guarantee: a step that fails leaves the live parts as they
 //! are, is logged, and comes again with back-off; after a takeover nothing is written any more. Left to others: each
 //! step.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
 
 use super::catalog::Catalog;
 use super::compact::{self, Means};
@@ -16,8 +19,10 @@ use super::ledger::Ledger;
 use super::memtable::Memtable;
 use super::metrics::Metrics;
 use super::retain::Watch;
+use super::scrub::Scrub;
+use super::settle::Open;
 use super::shelf::{Shelf, Shown};
-use super::{Error, Status};
+use super::{Error, Status, panics};
 use crate::disk::Disk;
 
 /// How often it looks whether there is something to do.
@@ -49,11 +54,16 @@ pub struct Chores {
     pub(super) watch: Option<Watch>,
     /// When files that nothing names are looked for.
     pub(super) orphans_due: Instant,
+    /// Commits of unknown outcome.
+    pub(super) open: Vec<Open>,
+    /// Parts whose blocks are read without being asked for.
+    pub(super) scrub: Scrub,
 }
 
 impl Default for Chores {
     fn default() -> Self {
-        Self { began: Instant::now(), watch: None, orphans_due: Instant::now() }
+        let (began, orphans_due) = (Instant::now(), Instant::now());
+        Self { began, watch: None, orphans_due, open: Vec::new(), scrub: Scrub::default() }
     }
 }
 
@@ -72,6 +82,10 @@ impl Upkeep {
                 return;
             }
         };
+        #[cfg(test)]
+        if self.shelf.config().by_hand {
+            return;
+        }
         let mut pause = PAUSE;
         while self.memtable.pause(pause) {
             pause = match runtime.block_on(self.step()) {
@@ -85,18 +99,51 @@ impl Upkeep {
         }
     }
 
-    async fn step(&self) -> Result<(), Error> {
+    pub(super) async fn step(&self) -> Result<(), Error> {
         // One that fails, for want of room perhaps, must not keep the sweep from making room.
         let done = [
-            self.quarantine_suspects().await,
-            self.retain().await,
-            self.sweep().await,
-            self.shelf.checkpoint_if_due().await,
-            self.catalog.keep(&self.shelf).await,
-            self.compact().await,
+            self.watched("quarantine", self.quarantine_suspects()).await,
+            self.watched("retention", self.retain()).await,
+            self.watched("the sweep", self.sweep()).await,
+            self.watched("the checkpoint", self.shelf.checkpoint_if_due()).await,
+            self.watched("the catalogue", self.catalog.keep(&self.shelf)).await,
+            self.watched("a plan of compaction", self.compact()).await.inspect_err(|error| {
+                // Who waits for it has nothing to wait for.
+                self.compaction.state.answer(Err(error.clone()));
+            }),
+            self.watched("the trace index", self.rebuild_indexes()).await,
+            self.watched("the scrub", self.scrub()).await,
         ];
-        self.indexes.rebuild_wanted(&self.shelf.reads(), || self.memtable.is_stopped()).await;
         done.into_iter().collect()
+    }
+
+    /// A step that panics is told by health until it succeeds. What it had begun is as after an error: files that nobody
+    /// names, or a commit that the manifest knows.
+    pub(super) async fn watched<T>(
+        &self,
+        what: &'static str,
+        step: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let done = match AssertUnwindSafe(step).catch_unwind().await {
+            Ok(done) => return done.inspect(|_| self.well(what)),
+            Err(panic) => panics::told(what, &*panic),
+        };
+        let mut panicked = self.status.panicked.lock().expect("no holder of this lock panics");
+        panicked.insert(what, done.to_string());
+        self.metrics.degraded.with_label_values(&["panic"]).set(1);
+        Err(done)
+    }
+
+    fn well(&self, what: &'static str) {
+        let mut panicked = self.status.panicked.lock().expect("no holder of this lock panics");
+        if panicked.remove(what).is_some() && panicked.is_empty() {
+            self.metrics.degraded.with_label_values(&["panic"]).set(0);
+        }
+    }
+
+    async fn rebuild_indexes(&self) -> Result<(), Error> {
+        self.indexes.rebuild_wanted(&self.shelf.reads(), || self.memtable.is_stopped()).await;
+        Ok(())
     }
 
     /// Merging writes before it frees: not where room is short (storage.md 12.2).

@@ -12,7 +12,7 @@ use futures::Stream;
 
 use super::request::{self, MAX_BODY, Query};
 use super::{AppState, Error};
-use crate::query::render::{Format, Renderer, value};
+use crate::query::render::{Format, Lacks, Renderer, value};
 use crate::query::{self, Answer, Statement};
 
 pub(super) const QUERY_ID: HeaderName = HeaderName::from_static("x-weavergen-query-id");
@@ -96,7 +96,8 @@ async fn piece(mut answer: Box<Answer>, mut renderer: Renderer) -> (Result<Bytes
         Err(error) => Err(error),
     };
     let end = |answer: &Answer, renderer: Renderer| {
-        renderer.end(answer.stats(), answer.truncated, &answer.notices).map(Bytes::from)
+        let lacks = Lacks { truncated: answer.truncated, incomplete: answer.incomplete };
+        renderer.end(answer.stats(), lacks, &answer.notices).map(Bytes::from)
     };
     match written {
         Ok(Some(bytes)) if renderer.is_full() => match end(&answer, renderer) {

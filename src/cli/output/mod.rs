@@ -13,7 +13,7 @@ use arrow::datatypes::Schema;
 use super::sql::{Failure, MAX_TEXT_BYTES};
 use crate::clock::Clock;
 use crate::query::Stats;
-use crate::query::render::{Format, Head, Renderer, value};
+use crate::query::render::{Format, Head, Lacks, Renderer, value};
 
 /// `-o`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -69,6 +69,6 @@ pub fn write(
     for batch in batches {
         out.write_all(&renderer.rows(batch)?)?;
     }
-    out.write_all(&renderer.end(Stats { rows, ..Stats::default() }, false, &[])?)?;
+    out.write_all(&renderer.end(Stats { rows, ..Stats::default() }, Lacks::default(), &[])?)?;
     Ok(out.flush()?)
 }

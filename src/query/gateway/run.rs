@@ -53,7 +53,7 @@ pub(super) struct Job {
 pub(super) enum Event {
     Planned { schema: SchemaRef, snapshot_us: i64 },
     Rows(RecordBatch),
-    End { stats: Stats, truncated: bool },
+    End { stats: Stats, truncated: bool, incomplete: bool, notices: Vec<String> },
     Failed(Box<Error>),
 }
 
@@ -80,6 +80,7 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
         None => view,
     };
     let (snapshot_us, parts) = (view.visible_us, view.parts.parts.len());
+    let (complete, skipped) = (view.complete, view.skipped.clone());
     let again = match (&job.prepared, &job.within) {
         (Some((prepared, session)), Some(within)) => again(&job, within, prepared, session, &view).await,
         _ => None,
@@ -107,7 +108,14 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
         }
     }
     drop(stream);
-    let end = Event::End { stats: Stats::of(&physical, parts), truncated: cut.truncated };
+    let skipped = skipped.map(|skipped| skipped.paths()).unwrap_or_default();
+    let mut notices: Vec<String> =
+        skipped.iter().map(|path| format!("the part `{path}` is damaged; the rest of it was left out")).collect();
+    if !complete {
+        notices.push("the log is still being replayed; rows of it are missing".to_owned());
+    }
+    let (stats, truncated, incomplete) = (Stats::of(&physical, parts), cut.truncated, !notices.is_empty());
+    let end = Event::End { stats, truncated, incomplete, notices };
     // A reader that has gone needs no end.
     let _ = events.send(end).await;
     Ok(())

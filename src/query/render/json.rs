@@ -7,7 +7,7 @@ use arrow::datatypes::Schema;
 
 use super::arrow::type_name;
 use super::value::{quote, write_json};
-use super::{Head, unwritable};
+use super::{Head, Lacks, unwritable};
 use crate::query::error::Error;
 use crate::query::gateway::Stats;
 use crate::query::units::unit;
@@ -45,11 +45,11 @@ impl Json {
     }
 }
 
-pub(super) fn end(notices: &[String], stats: Stats, truncated: bool, out: &mut Vec<u8>) {
+pub(super) fn end(notices: &[String], stats: Stats, lacks: Lacks, out: &mut Vec<u8>) {
     let notices = serde_json::Value::from(notices);
-    // Every part of the view is read or the statement fails, so an answer is never incomplete on one node.
+    let Lacks { truncated, incomplete } = lacks;
     let tail = format!(
-        "],\"truncated\":{truncated},\"incomplete\":false,\"notices\":{notices},\"stats\":{}}}",
+        "],\"truncated\":{truncated},\"incomplete\":{incomplete},\"notices\":{notices},\"stats\":{}}}",
         stats.to_json()
     );
     out.extend_from_slice(tail.as_bytes());

@@ -97,6 +97,15 @@ enum Form {
     Arrow(Box<arrow::Arrow>),
 }
 
+/// What an answer does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// Rows beyond a limit.
+    pub truncated: bool,
+    /// Rows that could not be read.
+    pub incomplete: bool,
+}
+
 impl Renderer {
     /// A writer of an answer, and the bytes before its first row.
     ///
@@ -147,16 +156,16 @@ impl Renderer {
         self.truncated
     }
 
-    /// The bytes after the last row of an answer that took `stats` and was cut or not before it came here.
+    /// The bytes after the last row of an answer that took `stats` and `lacks` something or not before it came here.
     ///
     /// Errors: `sql.internal` where Arrow's end cannot be written.
-    pub fn end(self, stats: Stats, truncated: bool, notices: &[String]) -> Result<Vec<u8>, Error> {
+    pub fn end(self, stats: Stats, lacks: Lacks, notices: &[String]) -> Result<Vec<u8>, Error> {
         let stats = Stats { rows: self.rows, ..stats };
-        let truncated = truncated || self.truncated;
+        let lacks = Lacks { truncated: lacks.truncated || self.truncated, ..lacks };
         let mut out = Vec::new();
         match self.format {
-            Form::Json(_) => json::end(notices, stats, truncated, &mut out),
-            Form::Ndjson(_) => ndjson::end(stats, truncated, &mut out),
+            Form::Json(_) => json::end(notices, stats, lacks, &mut out),
+            Form::Ndjson(_) => ndjson::end(stats, lacks, &mut out),
             Form::Csv(_) => {}
             Form::Arrow(form) => form.end(&mut out)?,
         }

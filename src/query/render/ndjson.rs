@@ -6,8 +6,8 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
-use super::unwritable;
 use super::value::{quote, write_json};
+use super::{Lacks, unwritable};
 use crate::query::error::Error;
 use crate::query::gateway::Stats;
 
@@ -41,9 +41,10 @@ impl Ndjson {
     }
 }
 
-pub(super) fn end(stats: Stats, truncated: bool, out: &mut Vec<u8>) {
+pub(super) fn end(stats: Stats, lacks: Lacks, out: &mut Vec<u8>) {
     let mut end = stats.to_json();
-    end["truncated"] = truncated.into();
+    end["truncated"] = lacks.truncated.into();
+    end["incomplete"] = lacks.incomplete.into();
     out.extend_from_slice(format!("{}\n", serde_json::json!({ "$end": end })).as_bytes());
 }
 

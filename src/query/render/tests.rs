@@ -20,7 +20,7 @@ fn write(format: Format, batches: &[RecordBatch], max_bytes: u64) -> String {
         out.extend(renderer.rows(batch).unwrap());
     }
     let stats = Stats { elapsed_ms: 4, cpu_ms: 3, bytes_scanned: 2, parts: 1, row_groups: 5, ..Stats::default() };
-    out.extend(renderer.end(stats, false, &["a \"notice\"".to_owned()]).unwrap());
+    out.extend(renderer.end(stats, Lacks::default(), &["a \"notice\"".to_owned()]).unwrap());
     String::from_utf8(out).unwrap()
 }
 
@@ -117,7 +117,7 @@ async fn spans_come_out_of_arrow_as_they_went_in() {
     for batch in &batches {
         bytes.extend(renderer.rows(batch).unwrap());
     }
-    bytes.extend(renderer.end(Stats::default(), false, &[]).unwrap());
+    bytes.extend(renderer.end(Stats::default(), Lacks::default(), &[]).unwrap());
     let reader = StreamReader::try_new(bytes.as_slice(), None).unwrap();
     for field in reader.schema().fields() {
         let plain = format!("{:?}", field.data_type());

@@ -11,6 +11,7 @@ mod lookup;
 mod memory;
 mod offsets;
 mod parts;
+mod skip;
 mod traces;
 mod until;
 

@@ -23,6 +23,7 @@ use super::adapter::SpanAdapterFactory;
 use super::bounds::Bounds;
 use super::lookup::{Left, TraceLookupExec};
 use super::offsets::WithOffsets;
+use super::skip::SkipExec;
 use super::traces::{Located, Pinned};
 use super::{columns, table_schema};
 use crate::store::View;
@@ -51,7 +52,7 @@ pub(super) fn plan(
         }
     }
     let source = source(session).with_parquet_file_reader_factory(Arc::new(readers(view, session)));
-    files.scan(session, source, projection, limit)
+    files.scan(view, session, source, projection, limit)
 }
 
 /// The scan of the parts of `view` that are `located` and may hold one of the traces `pinned` within `bounds`; `None` if
@@ -79,7 +80,7 @@ pub(super) fn lookup(
         .with_pushdown_filters(true)
         .with_bloom_filter_on_read(false)
         .with_enable_page_index(false);
-    let scan = files.scan(session, source, projection, None)?;
+    let scan = files.scan(view, session, source, projection, None)?;
     Ok(scan.map(|scan| Arc::new(TraceLookupExec::new(scan, left)) as Arc<dyn ExecutionPlan>))
 }
 
@@ -115,6 +116,7 @@ impl Files {
     /// `None` without files.
     fn scan(
         self,
+        view: &View,
         session: &dyn Session,
         source: ParquetSource,
         projection: &[usize],
@@ -125,7 +127,12 @@ impl Files {
         }
         let mut total = Statistics::new_unknown(table_schema());
         total.num_rows = self.rows;
-        let groups = deal(self.files, session.config().target_partitions());
+        let partitions = session.config().target_partitions();
+        let paths: Arc<[String]> = self.files.iter().map(|file| file.object_meta.location.to_string()).collect();
+        let groups = match &view.skipped {
+            None => deal(self.files, partitions),
+            Some(_) => self.files.into_iter().map(|file| FileGroup::new(vec![file])).collect(),
+        };
         let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(total)
@@ -133,7 +140,11 @@ impl Files {
             .with_limit(limit)
             .with_expr_adapter(Some(Arc::new(SpanAdapterFactory)))
             .build();
-        Ok(Some(DataSourceExec::from_data_source(config)))
+        let scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);
+        Ok(Some(match &view.skipped {
+            None => scan,
+            Some(skipped) => Arc::new(SkipExec::try_new(scan, paths, partitions, skipped.clone())?),
+        }))
     }
 }
 

@@ -331,6 +331,7 @@ impl Fill {
             visible_us: self.ingest_us,
             until_us: None,
             complete: true,
+            skipped: None,
             files: None,
             catalog: None,
         }

@@ -9,3 +9,4 @@ mod levels;
 mod lookups;
 mod plans;
 mod relations;
+mod skip;

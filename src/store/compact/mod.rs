@@ -29,16 +29,15 @@ use std::time::Instant;
 
 use object_store::ObjectStore;
 use plan::{Job, Kind, Settings, backlog_hours, plan};
-use state::Open;
 pub use state::State;
 use work::{Outputs, Room, part_error};
 
-use super::Error;
 use super::manifest::{DELETE_GRACE_NS, Delta, PartEntry, Reason, Removal};
 use super::part::{Opened, PartStore, Totals};
 use super::room::min_free_bytes;
 use super::shelf::Shown;
 use super::upkeep::Upkeep;
+use super::{Error, ledger};
 use crate::disk::Disk;
 
 /// What compaction has besides the parts.
@@ -58,8 +57,11 @@ pub struct Means {
 ///
 /// Errors: [`Error::Superseded`] and [`Error::Draining`]; what else goes wrong is kept with its hour in [`State`].
 pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
-    if !settle(upkeep).await? {
-        return Ok(());
+    match upkeep.settle_open().await {
+        Ok(()) => {}
+        Err(error @ Error::Superseded { .. }) => return Err(error),
+        // The manifest goes first.
+        Err(_) => return Ok(()),
     }
     let state = &upkeep.compaction.state;
     let now = || upkeep.shelf.clock().now_ns();
@@ -81,7 +83,7 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
             return Ok(());
         }
         room.reads = checked_anew(upkeep, &job);
-        match run(&job, &room, upkeep).await {
+        match upkeep.watched("compaction", run(&job, &room, upkeep)).await {
             Ok(true) => state.succeeded(&job.hour),
             // The manifest goes first.
             Ok(false) => return Ok(()),
@@ -150,17 +152,30 @@ async fn run(job: &Job, room: &Room<'_>, upkeep: &Upkeep) -> Result<bool, Error>
             return Err(error);
         }
     };
-    let entries = std::mem::take(&mut outputs.put);
-    entries.iter().for_each(|entry| upkeep.shelf.part_store().register(entry));
     let delete_after = room.clock.now_ns().saturating_add(DELETE_GRACE_NS);
     let removal = |part: &PartEntry| Removal { path: part.path.clone(), reason: Reason::Compacted, delete_after };
-    let remove = job.inputs.iter().map(removal).collect();
-    let open = Open {
-        hour: job.hour.clone(),
-        delta: Delta { add: entries, remove, flushed: BTreeMap::new() },
-        repeated_rows: made.rows,
+    let remove: Vec<Removal> = job.inputs.iter().map(removal).collect();
+    let (hour, inputs, count, duplicates) = (job.hour.clone(), remove.len(), outputs.put.len(), made.rows);
+    let delta = Delta { add: std::mem::take(&mut outputs.put), remove, flushed: BTreeMap::new() };
+    let told = move |upkeep: &Upkeep| {
+        upkeep.metrics.duplicates.with_label_values(&["row"]).inc_by(duplicates);
+        if duplicates > 0 {
+            upkeep.ledger.record(ledger::Drop {
+                stage: "store".to_owned(),
+                component: "compaction".to_owned(),
+                reason: "duplicate_row".to_owned(),
+                path: format!("hour {hour}"),
+                spans: duplicates,
+                ..ledger::Drop::default()
+            });
+        }
+        tracing::info!(hour, inputs, outputs = count, duplicates, "parts compacted");
     };
-    let settled = commit(upkeep, open).await?;
+    let settled = match upkeep.commit(delta, told).await {
+        Ok(()) => true,
+        Err(error @ Error::Superseded { .. }) => return Err(error),
+        Err(_) => false,
+    };
     upkeep.metrics.compaction_seconds.observe(began.elapsed().as_secs_f64());
     Ok(settled)
 }
@@ -183,51 +198,4 @@ async fn make(job: &Job, room: &Room<'_>, outputs: &mut Outputs) -> Result<Total
     proof::check(&claimed, &outputs.totals, &dropped)
         .map_err(|what| Error::Internal { detail: format!("compaction of {}: {what}", job.hour) })?;
     Ok(dropped)
-}
-
-/// Commits and publishes; `false` if the outcome is unknown: the outputs stay, and [`settle`] goes on.
-async fn commit(upkeep: &Upkeep, open: Open) -> Result<bool, Error> {
-    let done = upkeep.shelf.commit(open.delta.clone(), |shown| upkeep.publish(shown)).await;
-    match done {
-        Ok(()) => {
-            upkeep.metrics.duplicates.with_label_values(&["row"]).inc_by(open.repeated_rows);
-            tracing::info!(
-                hour = open.hour,
-                inputs = open.delta.remove.len(),
-                outputs = open.delta.add.len(),
-                duplicates = open.repeated_rows,
-                "parts compacted"
-            );
-            Ok(true)
-        }
-        Err(error @ Error::Superseded { .. }) => Err(error),
-        Err(error) => {
-            tracing::warn!(%error, "the commit of a compaction is not settled; it is tried again");
-            upkeep.compaction.state.keep_open(open);
-            Ok(false)
-        }
-    }
-}
-
-/// Ends a commit whose outcome was unknown: it is tried again, or its outputs go. `false` if it is still unknown.
-async fn settle(upkeep: &Upkeep) -> Result<bool, Error> {
-    let Some(mut open) = upkeep.compaction.state.take_open() else { return Ok(true) };
-    let shown = upkeep.shelf.shown();
-    let is_live = |path: &str| shown.parts.parts.iter().any(|part| part.entry.path == path);
-    if open.delta.add.iter().all(|part| is_live(&part.path)) {
-        // It had succeeded; an empty delta publishes it in its turn.
-        open.delta = Delta::default();
-        return commit(upkeep, open).await;
-    }
-    if open.delta.remove.iter().all(|removal| is_live(&removal.path)) {
-        return commit(upkeep, open).await;
-    }
-    // Another delta took its version and an input went: nothing names the outputs, and nothing will.
-    for entry in &open.delta.add {
-        upkeep.shelf.part_store().forget(&entry.path);
-    }
-    let room = room(upkeep, &|| false);
-    let mut outputs = Outputs::abandoned(open.delta.add);
-    outputs.discard(&room).await;
-    Ok(true)
 }

@@ -1,4 +1,4 @@
-//! What compaction remembers between its steps: hours that failed, a commit of unknown outcome, and what was asked for.
+//! What compaction remembers between its steps: hours that failed, and what was asked for.
 //!
 //! Duty: [`State`], shared with those who ask and with health. Guarantee: an hour that failed waits longer each time
 //! and is left alone after the third; who asked for a compaction is answered once. Left to others: the jobs.
@@ -9,7 +9,6 @@ use std::sync::Mutex;
 use tokio::sync::oneshot;
 
 use crate::store::Error;
-use crate::store::manifest::Delta;
 
 /// Failures after which an hour is skipped until the next start, or until somebody asks for it.
 const MOST_FAILURES: u32 = 3;
@@ -18,15 +17,6 @@ const PAUSES_NS: [i64; 2] = [60 * 1_000_000_000, 600 * 1_000_000_000];
 
 /// How long parts that gave no job are not looked at again.
 const LOOK_NS: i64 = 10 * 1_000_000_000;
-
-/// A commit whose outcome is not known.
-#[derive(Clone, Debug)]
-pub(super) struct Open {
-    pub(super) hour: String,
-    pub(super) delta: Delta,
-    /// Duplicates that its outputs leave out.
-    pub(super) repeated_rows: u64,
-}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -37,7 +27,6 @@ pub struct State {
 #[derive(Debug, Default)]
 struct Memory {
     failed: BTreeMap<String, Failed>,
-    open: Option<Open>,
     /// Manifest version and time at which there was nothing to do.
     idle: Option<(u64, i64)>,
     wish: Option<Wish>,
@@ -97,7 +86,7 @@ impl State {
     }
 
     /// Answers who asked.
-    pub(super) fn answer(&self, result: Result<(), Error>) {
+    pub(in crate::store) fn answer(&self, result: Result<(), Error>) {
         if let Some(wish) = self.memory().wish.take() {
             // Who asked may have gone.
             let _ = wish.answer.send(result);
@@ -133,13 +122,5 @@ impl State {
         let memory = self.memory();
         let skipped = memory.failed.iter().filter(|(_, failed)| failed.times >= MOST_FAILURES);
         skipped.map(|(hour, failed)| format!("hour {hour} is not compacted: {}", failed.error)).collect()
-    }
-
-    pub(super) fn keep_open(&self, open: Open) {
-        self.memory().open = Some(open);
-    }
-
-    pub(super) fn take_open(&self) -> Option<Open> {
-        self.memory().open.take()
     }
 }

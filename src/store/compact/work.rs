@@ -98,12 +98,6 @@ impl Outputs {
         Self { inputs, put: Vec::new(), totals: Totals::default() }
     }
 
-    /// Outputs of a commit that will never be.
-    pub fn abandoned(put: Vec<PartEntry>) -> Self {
-        let inputs = Inputs { ulids: Vec::new(), lsn: [0, 0], index: 0, of: 0 };
-        Self { inputs, put, totals: Totals::default() }
-    }
-
     /// Finishes `writer` as the next output and makes it durable.
     pub async fn put(&mut self, room: &Room<'_>, writer: Writer, like: &Like<'_>) -> Result<(), Error> {
         room.go_on()?;
@@ -115,7 +109,7 @@ impl Outputs {
         let encoded = writer.finish(&spec).map_err(|e| part_error(&e))?;
         // Named before it is put: a put whose outcome is unknown is cleaned up as well.
         self.put.push(encoded.entry.clone());
-        part::put(room.objects.as_ref(), &encoded).await.map_err(|e| part_error(&e))?;
+        part::put_verified(&room.objects, &encoded, room.config).await.map_err(|e| part_error(&e))?;
         Ok(())
     }
 

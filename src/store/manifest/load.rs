@@ -93,6 +93,23 @@ async fn once(objects: &Arc<dyn ObjectStore>, most: u64) -> Result<Manifest, Err
     apply(manifest, reads, newest, most).await
 }
 
+/// See [`Manifest::origin`].
+pub(super) async fn origin(objects: &Arc<dyn ObjectStore>, part: &str) -> Result<Option<Delta>, Error> {
+    let (deltas, _) = list(objects).await?;
+    for version in deltas.into_iter().rev() {
+        let bytes = match read(objects, &path_of(version)).await {
+            Err(error) if error.is_not_found() => continue,
+            bytes => bytes?,
+        };
+        if let Ok((_, delta)) = parse(version, &bytes)
+            && delta.add.iter().any(|entry| entry.path == part)
+        {
+            return Ok(Some(delta));
+        }
+    }
+    Ok(None)
+}
+
 async fn list(objects: &Arc<dyn ObjectStore>) -> Result<(BTreeSet<u64>, BTreeSet<u64>), Error> {
     let listed: Vec<_> = objects
         .list(Some(&Path::from(FOLDER)))

@@ -23,6 +23,7 @@ mod join;
 mod keys;
 mod objects;
 mod promote;
+mod prove;
 mod read;
 mod reshape;
 mod salvage;
@@ -50,6 +51,7 @@ pub use encode::encode;
 pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;
 pub use promote::Promotion;
+pub use prove::put_verified;
 pub use read::Opened;
 pub use read_back::{read_back, source};
 pub use salvage::{Salvaged, salvage};
@@ -227,7 +229,7 @@ impl Error {
     }
 }
 
-/// Puts the part, then its `.sum` and trace index, all create-only and durable, and reads the footer back (`verify_writes: footer`).
+/// Puts the part, then its `.sum` and trace index, all create-only and durable, and reads the footer back.
 ///
 /// A name that exists with the same bytes counts as put: the try before was cut off after its success.
 pub async fn put(objects: &dyn ObjectStore, part: &EncodedPart) -> Result<PartEntry, Error> {

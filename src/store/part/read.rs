@@ -4,6 +4,7 @@
 //! the part's block hashes; columns come as the file has them, or in the form of another part ([`Opened::reshape`]); an
 //! error names the part. Left to others: SQL over parts (`query`), which rows are wanted.
 
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -181,8 +182,38 @@ fn unread(path: &str, error: ParquetError) -> Error {
     match error {
         ParquetError::External(source) => match source.downcast::<object_store::Error>() {
             Ok(source) => Error::Objects { path: path.to_owned(), source: *source },
+            Err(other) if is_of_machine(&*other) => {
+                let source = object_store::Error::Generic { store: "decoder", source: other };
+                Error::Objects { path: path.to_owned(), source }
+            }
             Err(other) => Error::corrupt(path, other.to_string()),
         },
         other => Error::corrupt(path, other.to_string()),
+    }
+}
+
+/// Whether a decoder failed for want of something, and not because of the bytes.
+fn is_of_machine(error: &(dyn std::error::Error + 'static)) -> bool {
+    let of_io = |error: &std::io::Error| error.raw_os_error().is_some() || error.kind() == ErrorKind::OutOfMemory;
+    // zstd tells its want of memory in words alone.
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| of_io(e) || e.to_string().contains("not enough memory"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_decoder_without_memory_proves_no_damage() {
+        let told = |error: io::Error| unread("spans/x", ParquetError::External(Box::new(error)));
+        let zstd = io::Error::other("Allocation error : not enough memory");
+        for error in [ErrorKind::OutOfMemory.into(), io::Error::from_raw_os_error(5), zstd] {
+            let error = told(error);
+            assert!(matches!(error, Error::Objects { .. }), "{error}");
+        }
+        let error = told(io::Error::other("Data corruption detected"));
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
     }
 }

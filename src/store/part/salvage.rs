@@ -16,16 +16,16 @@ use crate::store::manifest::PartEntry;
 
 /// Rows of a damaged part that could be read, and how many could not.
 #[derive(Debug)]
-pub struct Salvaged {
+pub struct Salvaged<P = EncodedPart> {
     /// The rows that were read, to be put; `None` without any.
-    pub part: Option<EncodedPart>,
+    pub part: Option<P>,
     /// The others.
     pub lost: u64,
 }
 
 /// Reads what is whole of the part `entry` into one with the name `ulid`. It is held in memory.
 ///
-/// Errors: those of the object store; damage is none.
+/// Errors: those of the object store and of the writer, and want of memory; damage is none.
 pub async fn salvage(
     objects: Arc<dyn ObjectStore>,
     entry: &PartEntry,
@@ -68,12 +68,30 @@ pub async fn salvage(
     Ok(Salvaged { part: Some(writer.finish(&spec)?), lost })
 }
 
-/// `None` for what is damaged or gone.
+/// `None` for what is damaged or gone. Whatever else went wrong, for want of memory perhaps, proves nothing of the rows.
 fn whole<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(Error::Objects { source: object_store::Error::NotFound { .. }, .. }) => Ok(None),
-        Err(error @ Error::Objects { .. }) => Err(error),
-        Err(_) => Ok(None),
+        Err(Error::Corrupt { .. } | Error::Objects { source: object_store::Error::NotFound { .. }, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::error::ArrowError;
+
+    use super::*;
+
+    #[test]
+    fn only_what_proves_damage_leaves_rows_out() {
+        assert!(whole::<()>(Err(Error::corrupt("spans/x", "a block"))).unwrap().is_none());
+        let memory = Error::Arrow(ArrowError::MemoryError("no".to_owned()));
+        let failed = object_store::Error::Generic { store: "x", source: "EIO".into() };
+        let failed = Error::Objects { path: "spans/x".to_owned(), source: failed };
+        for error in [memory, failed, Error::Unfit("x".to_owned())] {
+            let told = error.to_string();
+            assert_eq!(whole::<()>(Err(error)).unwrap_err().to_string(), told);
+        }
     }
 }

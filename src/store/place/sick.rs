@@ -38,6 +38,8 @@ struct State {
     /// The newest objects.
     newest: VecDeque<Path>,
     failed: u64,
+    /// Who makes the next request panics.
+    panics: bool,
 }
 
 /// What becomes of a request.
@@ -68,6 +70,7 @@ impl Sick {
             late: Vec::new(),
             newest: VecDeque::new(),
             failed: 0,
+            panics: false,
         };
         Self { well: Arc::default(), state: Arc::new(Mutex::new(state)) }
     }
@@ -83,6 +86,11 @@ impl Sick {
         self.state.lock().unwrap().dead = true;
     }
 
+    /// Whoever makes the next request panics.
+    pub fn panic_once(&self) {
+        self.state.lock().unwrap().panics = true;
+    }
+
     /// Requests that failed so far.
     pub fn failed(&self) -> u64 {
         self.state.lock().unwrap().failed
@@ -91,6 +99,10 @@ impl Sick {
     async fn fate(&self, of: &[Fate]) -> Fate {
         let (fate, pause, late) = {
             let mut state = self.state.lock().unwrap();
+            if std::mem::take(&mut state.panics) {
+                drop(state);
+                panic!("planned panic");
+            }
             let (percent, which) = (state.chance.next_u64() % 100, state.chance.next_u64());
             let fate = match (state.dead, percent < state.ill) {
                 (true, _) => Fate::Refused,

@@ -71,7 +71,7 @@ async fn a_commit_whose_answer_is_lost_is_recognised_by_its_nonce_and_made_once(
 }
 
 #[tokio::test]
-#[ignore = "C9 in full"]
+#[ignore = "C9: 500 seeds of twelve commits"]
 async fn a_commit_whose_answer_is_lost_is_recognised_by_its_nonce_and_made_once_over_500_seeds() {
     commits_are_made_once(0..500).await;
 }
@@ -119,7 +119,7 @@ async fn of_two_writers_the_older_one_commits_nothing_after_the_newer_one_has_st
 }
 
 #[tokio::test]
-#[ignore = "C10 in full"]
+#[ignore = "C10: 500 seeds of two writers"]
 async fn of_two_writers_the_older_one_commits_nothing_after_the_newer_one_has_started_over_500_seeds() {
     two_writers(0..500).await;
 }
@@ -152,7 +152,7 @@ async fn flushed(store: &Store) {
 }
 
 /// Requests, kills and stops while the object store is sick.
-async fn sick_round(seed: u64) {
+async fn sick_round(seed: u64) -> u64 {
     let disk = Disk::Sim(Sim::new(seed));
     let sick = Sick::new(seed, 10);
     let config = in_bucket(Path::new(DATA), &sick);
@@ -194,12 +194,16 @@ async fn sick_round(seed: u64) {
     assert_eq!(ids(&store.reader()).await, once(&acked), "seed {seed}: after a restart");
     let report = verify::verify(&config, &disk, &clock(), verify::Depth::Quick).await.unwrap();
     assert!(report.is_whole(), "seed {seed}: {report:?}");
-    assert!(sick.failed() > 0, "seed {seed}");
+    sick.failed()
 }
 
 /// The pauses between two tries pass for many seeds at once.
 fn sick_rounds(seeds: Range<u64>) {
-    all(seeds, 10, sick_round);
+    let (began, count) = (std::time::Instant::now(), seeds.end - seeds.start);
+    let failed: u64 = all(seeds, 10, sick_round).into_iter().sum();
+    println!("{count} seeds, {failed} requests failed, {:?}", began.elapsed());
+    // A single seed may have none.
+    assert!(failed > count, "the object store was not sick");
 }
 
 #[test]
@@ -208,7 +212,7 @@ fn with_a_sick_object_store_what_was_acked_is_there_once() {
 }
 
 #[test]
-#[ignore = "C9 in full"]
+#[ignore = "C9: 500 seeds of a whole store"]
 fn with_a_sick_object_store_what_was_acked_is_there_once_over_500_seeds() {
     sick_rounds(0..500);
 }

@@ -90,7 +90,7 @@ fn on_a_simulated_sick_disk_what_was_acked_is_there_once_and_what_was_refused_is
 }
 
 #[test]
-#[ignore = "C8 in full"]
+#[ignore = "C8: 500 seeds"]
 fn on_a_simulated_sick_disk_what_was_acked_is_there_once_and_what_was_refused_is_not_over_500_seeds() {
     sick_disks(0..500);
 }

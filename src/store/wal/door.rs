@@ -4,7 +4,7 @@
 //! and positions strictly increase in queue order; every queued record is answered exactly once; nothing enters while
 //! the door is shut. Left to others: writing what is queued (`thread.rs`).
 
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -96,6 +96,8 @@ pub struct State {
     pub(super) stop: bool,
     /// The log thread is gone.
     ended: bool,
+    /// It panicked.
+    pub(in crate::store) died: Option<Error>,
 }
 
 impl Door {
@@ -113,6 +115,7 @@ impl Door {
             finish: None,
             stop: false,
             ended: false,
+            died: None,
         };
         Self { state: Mutex::new(state), wake: Condvar::new(), clock }
     }
@@ -126,7 +129,7 @@ impl Door {
     pub fn enter(&self, offer: Offer, refusal: impl FnOnce() -> Option<Error>) -> Result<Entered, Error> {
         let mut state = self.lock();
         if state.draining || state.stop || state.ended {
-            return Err(Error::Draining);
+            return Err(state.why_ended());
         }
         let now = self.clock.now_us().max(state.last_us);
         if offer.identity != 0 {
@@ -148,7 +151,7 @@ impl Door {
         let (tell, told) = oneshot::channel();
         let mut state = self.lock();
         if state.ended {
-            return Err(Error::Draining);
+            return Err(state.why_ended());
         }
         state.freezes.push(tell);
         self.wake.notify_all();
@@ -165,7 +168,7 @@ impl Door {
         let (tell, told) = oneshot::channel();
         let mut state = self.lock();
         if state.ended {
-            return Err(Error::Draining);
+            return Err(state.why_ended());
         }
         state.finish = Some(tell);
         self.wake.notify_all();
@@ -178,13 +181,24 @@ impl Door {
         self.wake.notify_all();
     }
 
-    /// The log thread is gone: whoever waits learns it from the dropped sender.
-    pub(super) fn end(&self) {
-        let mut state = self.lock();
+    /// The log thread is gone, with what it died of: whoever waits learns it.
+    pub(super) fn end(&self, died: Option<Error>) {
+        // Whatever the thread held when it panicked: nobody uses the queue any more.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.ended = true;
+        state.died = died;
         state.freezes.clear();
         state.finish = None;
         drop(state.take());
+        let error = state.why_ended();
+        state.identities.abandon(&error);
+        drop(state);
+        self.state.clear_poison();
+    }
+
+    /// Why nothing enters once the log thread is gone.
+    pub fn why_ended(&self) -> Error {
+        self.lock().why_ended()
     }
 
     /// Lines a record up whatever the door's state: for the shutdown mark.
@@ -213,6 +227,10 @@ impl Door {
 }
 
 impl State {
+    fn why_ended(&self) -> Error {
+        self.died.clone().unwrap_or(Error::Draining)
+    }
+
     /// Takes all that is queued.
     pub(in crate::store) fn take(&mut self) -> Vec<Pending> {
         self.pending_bytes = 0;

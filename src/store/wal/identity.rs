@@ -83,6 +83,15 @@ impl Identities {
         }
     }
 
+    /// No record of a pending identity comes any more: who waits is told.
+    pub fn abandon(&mut self, error: &Error) {
+        let pending = self.states.extract_if(|_, state| matches!(state, State::Pending(_)));
+        for (_, state) in pending {
+            let State::Pending(waiters) = state else { continue };
+            waiters.into_iter().for_each(|w| drop(w.send(Err(error.clone()))));
+        }
+    }
+
     fn expire(&mut self, now_us: i64) {
         while self.order.front().is_some_and(|(at, _)| now_us.saturating_sub(*at) > self.window_us) {
             self.forget_oldest();

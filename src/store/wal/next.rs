@@ -5,15 +5,16 @@
 //! is no room, [`Next::refusal`] says so, and a second after room came back it stops. Left to others: everything that is
 //! written into the file (`writer.rs`).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::disk::{Disk, File};
-use crate::store::Error;
 use crate::store::metrics::Metrics;
 use crate::store::room::{self, Room};
+use crate::store::{Error, panics};
 
 /// How often free space is measured, a failed preallocation repeated, and dirty files synced.
 const TICK: Duration = Duration::from_secs(1);
@@ -208,9 +209,13 @@ impl Shared {
 
     fn run(&self) {
         loop {
-            self.measure();
-            self.prepare_if_due();
-            self.sync_dirty();
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
+                self.measure();
+                self.prepare_if_due();
+                self.sync_dirty();
+            })) {
+                self.panicked(&panics::told("the log's helper", &*panic).to_string());
+            }
             let state = self.lock();
             if state.stop {
                 return;
@@ -219,6 +224,19 @@ impl Shared {
                 drop(self.changed.wait_timeout(state, TICK).expect("no holder of this lock panics"));
             }
         }
+    }
+
+    /// As if what it was at had failed: nobody waits for it, and it is tried again.
+    fn panicked(&self, detail: &str) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.working) && matches!(state.slot, Slot::Wanted) {
+            state.slot = Slot::Failed(format!("cannot preallocate the next log segment: {detail}"));
+        }
+        if std::mem::take(&mut state.syncing) {
+            // Which of the files were synced is not known.
+            state.sync_error = Some(detail.to_owned());
+        }
+        self.changed.notify_all();
     }
 
     /// Makes the file if it is wanted, or could not be made before: the slot stays failed while it is tried again, so

@@ -5,6 +5,7 @@
 //! sync nothing is acknowledged until a fresh segment is proven. Left to others: the files (`writer.rs`), the queue
 //! (`door.rs`), what happens to a frozen generation (`flush.rs`).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use super::record;
 use super::writer::{WriteError, Writer};
 use crate::store::memtable::Memtable;
 use crate::store::metrics::Metrics;
-use crate::store::{Error, Lsn, Rows};
+use crate::store::{Error, Lsn, Rows, panics};
 
 /// How long the log waits between two tries to prove a fresh segment (storage.md 4.6: 5 s; tests need not wait so long).
 const RECOVERY_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 5_000 });
@@ -69,15 +70,6 @@ pub struct LogThread {
     pub(in crate::store) last_group: usize,
 }
 
-/// Shuts the door behind the log thread, also when it panics: nobody may wait for it any more.
-struct Ended(Arc<Door>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
 /// What the thread found to do.
 enum Work {
     Group(Vec<Pending>),
@@ -88,9 +80,22 @@ enum Work {
 
 impl LogThread {
     /// Runs until the door says stop.
-    pub fn run(mut self) {
-        // However it ends: who still waits is told.
-        let _ended = Ended(self.door.clone());
+    ///
+    /// After a panic nobody knows how much of a group is in the file, so nothing more is written: the next start reads
+    /// the log as after a crash.
+    pub fn run(self) {
+        let (door, degraded) = (self.door.clone(), self.metrics.degraded.clone());
+        let died = catch_unwind(AssertUnwindSafe(|| self.work())).err().map(|panic| {
+            let detail = panics::told("the log", &*panic).to_string();
+            tracing::error!(detail, "the log has stopped; nothing is stored until a restart");
+            degraded.with_label_values(&["panic"]).set(1);
+            Error::Died { detail }
+        });
+        // However it ended: who still waits is told.
+        door.end(died);
+    }
+
+    fn work(mut self) {
         loop {
             match self.next_work() {
                 Work::Group(group) => self.commit(group),

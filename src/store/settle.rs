@@ -1,0 +1,86 @@
+//! Commits of the upkeep thread, one at a time, whose outcome may stay unknown for a while (storage.md 8).
+//!
+//! Duty: `Upkeep::commit`, and `Upkeep::settle_open` for those that failed: the manifest may hold them all the same.
+//! Guarantee: who waits to tell of a commit (ledger, counters, health) is called once, as soon as it is known to be
+//! committed, and never for one that is not; the parts that it adds are in hand until then, so the sweep leaves their
+//! files, and no longer. Left to others: what is committed (`suspect.rs`, `retain.rs`, `compact`), the flush, whose rows
+//! are in memory meanwhile (`flush.rs`).
+
+use super::Error;
+use super::manifest::Delta;
+use super::shelf::Standing;
+use super::upkeep::Upkeep;
+
+/// A commit that failed and may have succeeded after all.
+pub struct Open {
+    delta: Delta,
+    told: Box<dyn FnOnce(&Upkeep) + Send>,
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Open").field("delta", &self.delta).finish_non_exhaustive()
+    }
+}
+
+impl Open {
+    pub(super) fn new(delta: Delta, told: impl FnOnce(&Upkeep) + Send + 'static) -> Self {
+        Self { delta, told: Box::new(told) }
+    }
+}
+
+impl Upkeep {
+    /// Names the parts that `delta` adds as being in hand, commits it, shows it to readers, and calls `told`.
+    ///
+    /// Errors: [`Error::Superseded`]; any other keeps the commit open, and [`Upkeep::settle_open`] ends it.
+    pub(super) async fn commit(&self, delta: Delta, told: impl FnOnce(&Self) + Send + 'static) -> Result<(), Error> {
+        // Before any snapshot names them.
+        delta.add.iter().for_each(|entry| self.shelf.part_store().register(entry));
+        self.try_commit(Open::new(delta, told)).await
+    }
+
+    async fn try_commit(&self, open: Open) -> Result<(), Error> {
+        match self.shelf.commit(open.delta.clone(), |shown| self.publish(shown)).await {
+            Ok(()) => (open.told)(self),
+            Err(error @ Error::Superseded { .. }) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "a commit of the manifest is not settled; it is tried again");
+                self.chores.lock().expect("no holder of this lock panics").open.push(open);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the commits whose outcome is unknown: each had succeeded, or is tried again, or is given up because what it
+    /// removes left otherwise meanwhile.
+    ///
+    /// Errors: as of [`Upkeep::commit`], while one of them stays open.
+    pub(super) async fn settle_open(&self) -> Result<(), Error> {
+        let all = std::mem::take(&mut self.chores.lock().expect("no holder of this lock panics").open);
+        let mut all = all.into_iter();
+        while let Some(open) = all.next() {
+            match self.shelf.standing(&open.delta).await {
+                Standing::Committed => {
+                    self.shelf.show_again(|shown| self.publish(shown)).await;
+                    (open.told)(self);
+                }
+                Standing::Void => {
+                    tracing::warn!(
+                        parts = open.delta.add.len(),
+                        "what a failed commit was to remove has left otherwise"
+                    );
+                    open.delta.add.iter().for_each(|entry| self.shelf.part_store().forget(&entry.path));
+                }
+                Standing::Open => {
+                    let ended = self.try_commit(open).await;
+                    if ended.is_err() {
+                        self.chores.lock().expect("no holder of this lock panics").open.extend(all);
+                        return ended;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

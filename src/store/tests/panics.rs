@@ -1,0 +1,180 @@
+//! A panic of a thread of the store: told by health, nothing acknowledged is lost, nobody waits for ever.
+
+use super::super::place::Place;
+use super::super::place::sick::Sick;
+use super::oracle::{DATA, Oracle, open_on, upkeep};
+use super::*;
+use crate::disk::sim::{Fate, Sim};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn start_ns(_: u64) -> i64 {
+    samples::NOW_NS
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("nobody waits for ever")
+}
+
+async fn until(mut holds: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "it never holds");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn quiet(sim: &Sim) {
+    let mut before = 0;
+    while std::mem::replace(&mut before, sim.ops()) != sim.ops() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn tells(store: &Store, of: &str) -> bool {
+    store.health().reasons.iter().any(|reason| reason.contains(of) && reason.contains("panicked"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_log_panics_everyone_is_told_and_a_restart_finds_what_was_acknowledged() {
+    let (sim, clock, oracle) = (Sim::new(1), clock(), Oracle::default());
+    let config = config(Path::new(DATA));
+    let store = open_on(&sim, &config, &clock).await;
+    oracle.send(&store, 1, start_ns(1)).await.unwrap();
+    quiet(&sim).await;
+    sim.plan(sim.ops() + 1, Fate::Panics);
+    // The second waits for the record of the first, whose identity it has.
+    let twice = futures::future::join(oracle.send(&store, 2, start_ns(2)), oracle.send(&store, 2, start_ns(2)));
+    let (first, second) = in_time(twice).await;
+    for answer in [first, second] {
+        let error = answer.unwrap_err();
+        assert!(matches!(error, Error::Died { .. }) && error.class().is_retryable(), "{error}");
+    }
+    assert!(tells(&store, "the log") && !store.health().ready, "{:?}", store.health());
+    let error = in_time(oracle.send(&store, 3, start_ns(3))).await.unwrap_err();
+    assert!(matches!(error, Error::Died { .. }), "{error}");
+    oracle.check(&store.reader(), start_ns, "what was acknowledged can be read").await;
+    in_time(store.freeze_and_flush()).await.unwrap_err();
+    in_time(store.close()).await.unwrap_err();
+    for left in [sim.killed(), sim.crash(1)] {
+        let store = open_on(&left, &config, &clock).await;
+        oracle.check(&store.reader(), start_ns, "after a restart").await;
+        assert!(store.health().reasons.is_empty(), "{:?}", store.health());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_panics_is_told_keeps_the_rows_and_is_tried_again() {
+    let (sim, sick, clock) = (Sim::new(1), Sick::new(1, 0), clock());
+    let config = Config { place: Place::Given(Arc::new(sick.clone())), ..config(Path::new(DATA)) };
+    let store = open_on(&sim, &config, &clock).await;
+    store.append(request(1, 3)).await.unwrap();
+    // The thread that keeps the parts in order asks the place as well, at its first step only.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    sick.panic_once();
+    let error = in_time(store.freeze_and_flush()).await.unwrap_err();
+    assert!(error.to_string().contains("panicked"), "{error}");
+    assert!(tells(&store, "flush"), "{:?}", store.health());
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 3)]));
+    until(|| store.reader().view().memory.is_empty()).await;
+    until(|| store.health().reasons.is_empty()).await;
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 3)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_of_the_upkeep_that_panics_is_told_until_it_succeeds_and_keeps_none_of_the_others() {
+    let (sim, sick, clock) = (Sim::new(1), Sick::new(1, 0), clock());
+    let config = Config { place: Place::Given(Arc::new(sick.clone())), ..config(Path::new(DATA)) };
+    let store = open_on(&sim, &config, &clock).await;
+    let steps = upkeep(&store);
+    let mut told = false;
+    // The store's own thread may be the one that panics, and then well again before anyone looks.
+    for _ in 0..20 {
+        sick.panic_once();
+        let stepped = steps.step().await;
+        told |= tells(&store, "the sweep") && stepped.is_err();
+        if told {
+            break;
+        }
+        steps.chores.lock().unwrap().orphans_due = std::time::Instant::now();
+    }
+    assert!(told);
+    assert_eq!(store.inner.metrics.degraded.with_label_values(&["panic"]).get(), 1);
+    until(|| store.health().reasons.is_empty()).await;
+    assert_eq!(store.inner.metrics.degraded.with_label_values(&["panic"]).get(), 0);
+    assert!(store.health().ready);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compaction_that_panics_answers_who_asked_and_is_told() {
+    let (sim, sick, clock) = (Sim::new(1), Sick::new(1, 0), clock());
+    let config = Config { place: Place::Given(Arc::new(sick.clone())), ..config(Path::new(DATA)) };
+    let store = open_on(&sim, &config, &clock).await;
+    for seed in 1..=2 {
+        store.append(request(seed, 3)).await.unwrap();
+        store.freeze_and_flush().await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    sick.panic_once();
+    let error = in_time(store.compact(None)).await.unwrap_err();
+    assert!(error.to_string().contains("compaction panicked"), "{error}");
+    assert!(tells(&store, "compaction"), "{:?}", store.health());
+    in_time(store.compact(None)).await.unwrap();
+    assert!(store.health().reasons.is_empty(), "{:?}", store.health());
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 3), (2, 3)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_panics_is_told_and_nobody_waits_for_its_end() {
+    let (sim, clock) = (Sim::new(1), clock());
+    let config = config(Path::new(DATA));
+    let store = open_on(&sim, &config, &clock).await;
+    store.append(request(1, 3)).await.unwrap();
+    let left = sim.killed();
+    drop(store);
+    let budget = Budget::try_new(1 << 30).unwrap();
+    let check = Check::new(|_| panic!("no check"));
+    let disk = Disk::Sim(left.clone());
+    let opened =
+        open::open(config.clone(), disk, clock.clone(), &budget, &Registry::new(), decode(), check).await.unwrap();
+    until(|| tells(&opened, "replay")).await;
+    assert!(!opened.health().ready && !opened.reader().view().complete);
+    let error = in_time(opened.freeze_and_flush()).await.unwrap_err();
+    assert!(error.to_string().contains("no check"), "{error}");
+    drop(in_time(opened.close()).await);
+    let store = open_on(&left, &config, &clock).await;
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 3)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_while_the_next_segment_is_made_refuses_appends_until_it_is_there() {
+    let sim = Sim::new(1);
+    Disk::Sim(sim.clone()).create_dir_all(Path::new(DATA)).unwrap();
+    sim.plan(sim.ops() + 1, Fate::Panics);
+    let metrics = metrics::Metrics::register(&Registry::new()).unwrap();
+    let (next, thread) = Next::start(Disk::Sim(sim), DATA.into(), 4096, Some(0), metrics).unwrap();
+    let of_log = next.clone();
+    let error = in_time(tokio::task::spawn_blocking(move || of_log.take())).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("panicked") && error.class().is_retryable(), "{error}");
+    until(|| next.refusal().is_none()).await;
+    next.take().unwrap();
+    next.stop();
+    thread.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_whose_writer_panics_says_so_and_writes_the_rows_later() {
+    let sim = Sim::new(1);
+    let ledger = Ledger::open(Path::new(DATA).join("ledger"), Disk::Sim(sim.clone()), clock()).unwrap();
+    sim.plan(sim.ops() + 1, Fate::Panics);
+    ledger.record(ledger::Drop { reason: "x".to_owned(), spans: 7, ..ledger::Drop::default() });
+    let of_thread = ledger.clone();
+    in_time(tokio::task::spawn_blocking(move || of_thread.flush())).await.unwrap();
+    until(|| {
+        ledger.flush();
+        ledger.problem().is_none()
+    })
+    .await;
+    let batches = ledger.batches().unwrap();
+    assert_eq!(batches.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), 1);
+}
