@@ -165,6 +165,26 @@ pub(super) fn flat_leaf(field: &Field) -> Leaf {
     leaf(std::slice::from_ref(field.name()), field.data_type(), field.name())
 }
 
+/// The rows of the table in storage.md 7.1 for the leaves of a column of lists, in their order.
+pub(super) fn list_leaves(field: &Field) -> Vec<Leaf> {
+    fn walk(path: &mut Vec<String>, of: &DataType, column: &str, found: &mut Vec<Leaf>) {
+        match of {
+            DataType::List(item) => walk(path, item.data_type(), column, found),
+            DataType::Struct(fields) => {
+                for field in fields {
+                    path.push(field.name().clone());
+                    walk(path, field.data_type(), column, found);
+                    path.pop();
+                }
+            }
+            _ => found.push(leaf(path, of, column)),
+        }
+    }
+    let mut found = Vec::new();
+    walk(&mut vec![field.name().clone()], field.data_type(), field.name(), &mut found);
+    found
+}
+
 /// The row of the table in storage.md 7.1 for the leaf at `path` of the top-level `column`.
 fn leaf(path: &[String], of: &DataType, column: &str) -> Leaf {
     use EnabledStatistics::{Chunk, Page};

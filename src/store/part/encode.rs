@@ -12,6 +12,7 @@ use bytes::Bytes;
 use hashbrown::HashSet;
 use twox_hash::XxHash3_64;
 
+use super::chunk::traces;
 use super::columns::{ZONE_ROWS, group_schema};
 use super::group::group;
 use super::keys::{self, Keys, Level};
@@ -125,6 +126,13 @@ impl Facts {
 
     /// Adds the rows of one row group, which has at least [`Facts::COLUMNS`].
     pub(super) fn add(&mut self, group: &RecordBatch) {
+        let ids = traces(column(group, "trace_id").as_fixed_size_binary());
+        self.add_of(group, &ids.values);
+    }
+
+    /// The same, of rows of the traces `ids`, each named once.
+    pub(super) fn add_of(&mut self, group: &RecordBatch, ids: &[[u8; 16]]) {
+        self.traces.extend(ids);
         let traces = column(group, "trace_id").as_fixed_size_binary();
         let spans = column(group, "span_id").as_fixed_size_binary();
         let starts = column(group, "start_time").as_primitive::<TimestampNanosecondType>();
@@ -133,7 +141,6 @@ impl Facts {
         let (mut start, mut end) = (None, None);
         for row in 0..group.num_rows() {
             let (trace, span) = (traces.value(row), spans.value(row));
-            self.traces.insert(trace.try_into().expect("trace ids have 16 bytes"));
             let (at, took) = (starts.value(row), durations.value(row));
             widen(&mut start, at);
             widen(&mut end, at.saturating_add(took));

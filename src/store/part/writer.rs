@@ -4,7 +4,7 @@
 //! group; footer and manifest entry say what was written. Left to others: which rows make a group, and what is promoted
 //! (`encode` for rows in memory, `store/compact` for rows of other parts).
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
@@ -13,7 +13,7 @@ use parquet::basic::ZstdLevel;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
 
-use super::chunk::Chunks;
+use super::chunk::{Chunks, traces};
 use super::columns::{file_schema, properties};
 use super::encode::Facts;
 use super::keys::Keys;
@@ -83,8 +83,10 @@ impl Writer {
         if !self.counted {
             self.promotion.tally(&mut self.tallies, group, self.facts.groups.len());
         }
-        self.traces.add(self.facts.groups.len(), group);
-        self.facts.add(group);
+        let ids = group.column_by_name("trace_id").expect("a file has all stored columns");
+        let ids = traces(ids.as_fixed_size_binary());
+        self.traces.add_distinct(self.facts.groups.len(), &ids.values, &ids.keys);
+        self.facts.add_of(group, &ids.values);
         // Folding a filter that is much too large costs more than filling it.
         let rows = group.num_rows().next_power_of_two();
         let leaves = self.parquet.schema_descr().columns().to_vec();
@@ -92,10 +94,22 @@ impl Writer {
         let mut row_group = self.parquet.next_row_group()?;
         for (field, column) in self.schema.fields().iter().zip(group.columns()) {
             let descr = leaves.as_slice().first().expect("there is a leaf for each field");
-            if let Some(chunk) = self.chunks.chunk(field, descr, column, rows)? {
+            let flat = match field.name() == "trace_id" {
+                true => Some(self.chunks.traces(field, descr, &ids, rows)?),
+                false => self.chunks.chunk(field, descr, column, rows)?,
+            };
+            if let Some(chunk) = flat {
                 row_group.append_column(&chunk.bytes, chunk.close)?;
                 self.chunks.reuse(chunk.bytes);
                 leaves.next();
+                continue;
+            }
+            if let Some(empty) = Chunks::empty_leaves(field, column) {
+                for (leaf, descr) in empty.iter().zip(leaves.by_ref()) {
+                    let chunk = self.chunks.empty(leaf, descr, group.num_rows())?;
+                    row_group.append_column(&chunk.bytes, chunk.close)?;
+                    self.chunks.reuse(chunk.bytes);
+                }
                 continue;
             }
             for (leaf, mut writer) in compute_leaves(field, column)?.iter().zip(writers(field, rows, &self.config)?) {

@@ -9,11 +9,11 @@ use parquet::basic::Encoding;
 use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
 
-use super::super::columns::{PAGE_BYTES, ZONE_ROWS};
+use super::super::columns::{Leaf, PAGE_BYTES, ZONE_ROWS};
 use super::Chunk;
 use super::hybrid;
 use super::pages::{Held, Pages, widened};
-use super::values::Values;
+use super::values::{Nothing, Values};
 
 /// Which value each row has.
 #[derive(Clone, Copy, Debug)]
@@ -189,6 +189,34 @@ fn put_plain<V: Values>(
         at = row;
     }
     Ok(())
+}
+
+/// A leaf of `rows` lists that have no element, so that all its levels are 0.
+pub(super) fn empty(
+    rows: usize,
+    leaf: &Leaf,
+    widths: [u32; 2],
+    values: &Nothing,
+    mut pages: Pages<'_, Nothing>,
+) -> Result<Chunk, ParquetError> {
+    let (encoded, encoding): (&[u8], _) = match leaf.encoding {
+        // A width of 0 bits.
+        _ if leaf.dictionary.is_some() => (&[0], Encoding::RLE_DICTIONARY),
+        // Blocks of 256 numbers in four parts; no number, the first is 0.
+        Encoding::DELTA_BINARY_PACKED => (&[0x80, 0x02, 4, 0, 0], Encoding::DELTA_BINARY_PACKED),
+        other => (&[], other),
+    };
+    let mut levels = Vec::new();
+    for at in (0..rows).step_by(ZONE_ROWS) {
+        let rows = ZONE_ROWS.min(rows - at);
+        levels.clear();
+        hybrid::put_run(0, rows, widths[0], &mut levels);
+        let repetition = levels.len();
+        hybrid::put_run(0, rows, widths[1], &mut levels);
+        let held = Held { rows, nulls: rows, range: None, text_bytes: values.is_text.then_some(0) };
+        pages.add_nested(repetition, &levels, encoded, encoding, &held)?;
+    }
+    pages.finish(leaf.dictionary.map(|_| &[] as &[u32]), None)
 }
 
 /// Flags, whose keys are 0 and 1, as runs.

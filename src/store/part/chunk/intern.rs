@@ -4,16 +4,25 @@
 //! numbered as they first occur, until [`Interned::words`] has seen as many bytes as its dictionary may have; from there
 //! on each row has a value of its own. Left to others: the pages (`column`).
 
-use arrow::array::{ArrayAccessor, StringArray};
+use arrow::array::{Array as _, ArrayAccessor, FixedSizeBinaryArray, StringArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher as _;
 
 /// Values and the key of each row; null rows have the key 0.
 #[derive(Debug)]
-pub(super) struct Interned<T> {
-    pub(super) values: T,
-    pub(super) keys: Vec<i32>,
+pub(in super::super) struct Interned<T> {
+    pub(in super::super) values: T,
+    pub(in super::super) keys: Vec<i32>,
+}
+
+/// The ids of traces.
+pub(in super::super) type Traces = Interned<Vec<[u8; 16]>>;
+
+/// The distinct ids of `array`, which has 16 bytes a row and no nulls.
+pub(in super::super) fn traces(array: &FixedSizeBinaryArray) -> Traces {
+    let (of_rows, _) = array.value_data()[..array.len() * 16].as_chunks::<16>();
+    ids(of_rows, None)
 }
 
 /// Odd, and without a pattern: spreads the bits of numbers and ids.

@@ -20,19 +20,20 @@ use arrow::datatypes::{
     DataType, Field, Float64Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use bytes::Bytes;
-use parquet::basic::{Encoding, ZstdLevel};
+use parquet::basic::{Encoding, Type, ZstdLevel};
 use parquet::bloom_filter::Sbbf;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
+use parquet::file::properties::EnabledStatistics;
 use parquet::schema::types::ColumnDescPtr;
 
-use super::columns::{Leaf, flat_leaf};
+use super::columns::{Leaf, flat_leaf, list_leaves};
 use column::Column;
 use compress::Compressor;
-pub(super) use intern::Words;
+pub(super) use intern::{Traces, Words, traces};
 
 use pages::Pages;
-use values::{Flags, Ids, Kind, Numbers, Values};
+use values::{Flags, Ids, Kind, Nothing, Numbers, Values};
 
 /// A column chunk.
 pub(super) struct Chunk {
@@ -77,12 +78,46 @@ impl Chunks {
         if field.data_type().is_nested() {
             return Ok(None);
         }
+        self.order(field, descr, filter_rows)?.write(array, field.is_nullable())
+    }
+
+    /// The chunk of the column `field` of the ids `traces`.
+    pub(super) fn traces(
+        &mut self,
+        field: &Field,
+        descr: &ColumnDescPtr,
+        traces: &Traces,
+        filter_rows: usize,
+    ) -> Result<Chunk, ParquetError> {
+        let column = Column { keys: &traces.keys, nulls: None, nullable: field.is_nullable() };
+        self.order(field, descr, filter_rows)?.keys(column, &Ids(&traces.values))
+    }
+
+    fn order(&mut self, field: &Field, descr: &ColumnDescPtr, filter_rows: usize) -> Result<Order<'_>, ParquetError> {
         let leaf = flat_leaf(field);
         let filter = match leaf.bloom {
             true => Some((Sbbf::new_with_ndv_fpp(filter_rows as u64, self.bloom_fpp)?, self.bloom_fpp)),
             false => None,
         };
-        Order { leaf, descr: descr.clone(), compressor: &mut self.compressor, filter }.write(array, field.is_nullable())
+        Ok(Order { leaf, descr: descr.clone(), compressor: &mut self.compressor, filter })
+    }
+
+    /// How the leaves of the column `field` are written if `array` has lists without elements alone, which need not be
+    /// walked through leaf by leaf; `None` for others.
+    pub(super) fn empty_leaves(field: &Field, array: &ArrayRef) -> Option<Vec<Leaf>> {
+        let lists = array.as_list_opt::<i32>()?;
+        let is_empty = lists.null_count() == 0 && lists.offsets().first() == lists.offsets().last();
+        let leaves = is_empty.then(|| list_leaves(field))?;
+        leaves.iter().all(|leaf| leaf.statistics == EnabledStatistics::None && !leaf.bloom).then_some(leaves)
+    }
+
+    /// The chunk of such a leaf, of `rows` lists.
+    pub(super) fn empty(&mut self, leaf: &Leaf, descr: &ColumnDescPtr, rows: usize) -> Result<Chunk, ParquetError> {
+        let values = Nothing { is_text: descr.physical_type() == Type::BYTE_ARRAY };
+        let widths =
+            [descr.max_rep_level(), descr.max_def_level()].map(|most| hybrid::width(most.unsigned_abs().into()));
+        let pages = Pages::new(&values, descr.clone(), leaf.statistics, &mut self.compressor);
+        column::empty(rows, leaf, widths, &values, pages)
     }
 
     /// Takes back the room of a chunk that is in the file.

@@ -108,6 +108,18 @@ impl<'a, V: Values> Pages<'a, V> {
         encoding: Encoding,
         held: &Held,
     ) -> Result<(), ParquetError> {
+        self.add_nested(0, levels, values, encoding, held)
+    }
+
+    /// The same, with `repetition` bytes of repetition levels in front of `levels`.
+    pub(super) fn add_nested(
+        &mut self,
+        repetition: usize,
+        levels: &[u8],
+        values: &[u8],
+        encoding: Encoding,
+        held: &Held,
+    ) -> Result<(), ParquetError> {
         self.describe(held);
         let (buf, is_compressed) = self.compressor.page(levels, values)?;
         let page = Page::DataPageV2 {
@@ -116,8 +128,8 @@ impl<'a, V: Values> Pages<'a, V> {
             encoding,
             num_nulls: count(held.nulls),
             num_rows: count(held.rows),
-            def_levels_byte_len: count(levels.len()),
-            rep_levels_byte_len: 0,
+            def_levels_byte_len: count(levels.len() - repetition),
+            rep_levels_byte_len: count(repetition),
             is_compressed,
             statistics: None,
         };

@@ -16,7 +16,7 @@ use parquet::file::writer::SerializedFileWriter;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
-use super::super::columns::{ZONE_ROWS, properties};
+use super::super::columns::{ZONE_ROWS, file_schema, properties};
 use super::*;
 use crate::span::schema::word;
 use crate::store::Config;
@@ -150,6 +150,36 @@ fn nullable_columns_without_a_value_are_those_of_the_crate_too() {
     for (name, of) in [("attr.text", DataType::Utf8View), ("parent_service", word()), ("attr.n", DataType::Int64)] {
         let array = new_null_array(&of, ROWS);
         assert!(ours(name, &of, true, &array) == theirs(name, &of, true, &array), "{name}");
+    }
+}
+
+#[test]
+fn lists_without_elements_are_those_of_the_crate() {
+    for name in ["attributes", "resource", "events", "links"] {
+        let field = file_schema(&Default::default()).field_with_name(name).unwrap().clone();
+        let DataType::List(item) = field.data_type() else { panic!("{name} is a list") };
+        let offsets = arrow::buffer::OffsetBuffer::new_zeroed(ROWS);
+        let values = arrow::array::new_empty_array(item.data_type());
+        let lists: ArrayRef = Arc::new(arrow::array::ListArray::new(item.clone(), offsets, values, None));
+        let (schema, properties) = table(name, field.data_type(), false);
+        let root = ArrowSchemaConverter::new().convert(&schema).unwrap().root_schema_ptr();
+        let mut file = SerializedFileWriter::new(Vec::new(), root, properties.into()).unwrap();
+        let leaves = file.schema_descr().columns().to_vec();
+        let mut chunks = Chunks::new(ZstdLevel::try_new(1).unwrap(), 0.01).unwrap();
+        let empty = Chunks::empty_leaves(&field, &lists).expect("no list has an element");
+        assert_eq!(empty.len(), leaves.len());
+        let mut group = file.next_row_group().unwrap();
+        for (leaf, descr) in empty.iter().zip(&leaves) {
+            let chunk = chunks.empty(leaf, descr, ROWS).unwrap();
+            group.append_column(&chunk.bytes, chunk.close).unwrap();
+        }
+        group.close().unwrap();
+        let ours = Bytes::from(file.into_inner().unwrap());
+        let theirs = theirs(name, field.data_type(), false, &lists);
+        let ((ours_is, back), (theirs_is, _)) = (read(&ours), read(&theirs));
+        assert_eq!(back.len(), ROWS);
+        assert_eq!(format!("{ours_is:#?}"), format!("{theirs_is:#?}"), "{name}");
+        assert!(ours == theirs, "{name}: other bytes");
     }
 }
 

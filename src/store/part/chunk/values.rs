@@ -230,6 +230,42 @@ impl Values for Numbers<'_> {
     }
 }
 
+/// No values.
+#[derive(Debug)]
+pub(super) struct Nothing {
+    pub(super) is_text: bool,
+}
+
+impl Values for Nothing {
+    fn len(&self) -> usize {
+        0
+    }
+
+    fn is_text(&self) -> bool {
+        self.is_text
+    }
+
+    fn size(&self, _key: u32) -> usize {
+        0
+    }
+
+    fn put(&self, _key: u32, _out: &mut Vec<u8>) {}
+
+    fn order(&self, _a: u32, _b: u32) -> Option<Ordering> {
+        None
+    }
+
+    fn insert(&self, _key: u32, _filter: &mut Sbbf) {}
+
+    fn bounds(&self, _min: u32, _max: u32) -> (Vec<u8>, Vec<u8>) {
+        (Vec::new(), Vec::new())
+    }
+
+    fn statistics(&self, _range: Option<(u32, u32)>, nulls: u64) -> Statistics {
+        Statistics::ByteArray(ValueStatistics::new(None, None, None, Some(nulls), false))
+    }
+}
+
 /// False and true, whose keys are 0 and 1.
 #[derive(Debug)]
 pub(super) struct Flags;
