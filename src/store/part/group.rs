@@ -64,7 +64,10 @@ pub fn picked(batches: &[&RecordBatch], rows: &[(usize, usize)]) -> Result<Optio
     by_column(batches, |columns| {
         let all = || columns.iter().map(|column| column.as_ref()).collect::<Vec<_>>();
         Ok(match columns[0].data_type() {
-            DataType::Dictionary(_, _) => Arc::new(picked_words(columns, rows)),
+            DataType::Dictionary(_, _) if are_words(columns) => match constant(columns, rows.len()) {
+                Some(constant) => Arc::new(constant),
+                None => Arc::new(picked_words(columns, rows)),
+            },
             DataType::List(_) if columns.iter().all(|lists| is_empty(lists.as_list())) => {
                 Arc::new(empty_lists(columns[0].as_list(), rows.len()))
             }
@@ -86,10 +89,20 @@ fn by_column<B: std::borrow::Borrow<RecordBatch>>(
 /// The columns as one.
 fn one(columns: &[&ArrayRef]) -> Result<ArrayRef, ArrowError> {
     match columns[0].data_type() {
-        DataType::Dictionary(_, _) => Ok(Arc::new(united(columns.iter().map(|column| column.as_dictionary())))),
+        DataType::Dictionary(_, _) if are_words(columns) => {
+            Ok(Arc::new(united(columns.iter().map(|column| column.as_dictionary()))))
+        }
         DataType::List(_) => lists(&columns.iter().map(|column| column.as_list()).collect::<Vec<_>>()),
         _ => concat(&columns.iter().map(|column| column.as_ref()).collect::<Vec<_>>()),
     }
+}
+
+/// Whether a row of the columns is null by its key alone.
+fn are_words(columns: &[&ArrayRef]) -> bool {
+    columns.iter().all(|column| {
+        let values = column.as_any_dictionary().values();
+        *values.data_type() == DataType::Utf8 && values.null_count() == 0
+    })
 }
 
 fn is_empty(lists: &ListArray) -> bool {
@@ -142,11 +155,30 @@ fn united<'a>(columns: impl Iterator<Item = &'a DictionaryArray<Int32Type>>) -> 
     DictionaryArray::new(Int32Array::new(keys.into(), present.finish()), Arc::new(words.finish()))
 }
 
+/// `rows` rows of the columns if all rows are one text, or null: they need not be looked at.
+fn constant(columns: &[&ArrayRef], rows: usize) -> Option<DictionaryArray<Int32Type>> {
+    let first = columns.first()?.as_dictionary::<Int32Type>();
+    if columns.iter().all(|column| column.null_count() == column.len()) {
+        return Some(DictionaryArray::new(Int32Array::new_null(rows), first.values().slice(0, 0)));
+    }
+    let text = |column: &ArrayRef| column.null_count() == 0 && column.as_any_dictionary().values().len() == 1;
+    let same = columns.iter().all(|column| {
+        let texts = column.as_any_dictionary().values();
+        text(column) && texts.as_string::<i32>().value(0) == first.values().as_string::<i32>().value(0)
+    });
+    same.then(|| DictionaryArray::new(Int32Array::from(vec![0; rows]), first.values().clone()))
+}
+
 /// The texts of `rows`, each of a column and a row of it.
 fn picked_words(columns: &[&ArrayRef], rows: &[(usize, usize)]) -> DictionaryArray<Int32Type> {
     let columns: Vec<&DictionaryArray<Int32Type>> = columns.iter().map(|column| column.as_dictionary()).collect();
     let texts: Vec<&StringArray> = columns.iter().map(|column| column.values().as_string()).collect();
-    let mut known: Vec<Vec<i32>> = texts.iter().map(|texts| vec![UNKNOWN; texts.len()]).collect();
+    // Few rows of large dictionaries are looked up one by one: clearing a table of all texts would cost more.
+    let is_few = texts.iter().map(|texts| texts.len()).sum::<usize>() > rows.len();
+    let mut known: Vec<Vec<i32>> = match is_few {
+        true => Vec::new(),
+        false => texts.iter().map(|texts| vec![UNKNOWN; texts.len()]).collect(),
+    };
     let keys: Vec<&[i32]> = columns.iter().map(|column| &column.keys().values()[..]).collect();
     let nulls: Vec<_> = columns.iter().map(|column| column.nulls().filter(|nulls| nulls.null_count() > 0)).collect();
     let mut words = Words::new(TEXT_DICTIONARY_BYTES);
@@ -160,7 +192,9 @@ fn picked_words(columns: &[&ArrayRef], rows: &[(usize, usize)]) -> DictionaryArr
             }
             present.append_non_null();
             let at = keys[*column][*row].cast_unsigned() as usize;
-            let known = &mut known[*column][at];
+            let Some(known) = known.get_mut(*column).map(|known| &mut known[at]) else {
+                return words.key(texts[*column].value(at));
+            };
             if *known == UNKNOWN {
                 *known = words.key(texts[*column].value(at));
             }
@@ -188,4 +222,58 @@ fn words<'a>(columns: impl Iterator<Item = &'a ArrayRef>) -> DictionaryArray<Int
         }
     }
     DictionaryArray::new(Int32Array::new(keys.into(), present.finish()), Arc::new(words.finish()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(texts: &[Option<&str>]) -> ArrayRef {
+        Arc::new(texts.iter().copied().collect::<DictionaryArray<Int32Type>>())
+    }
+
+    fn texts(column: &ArrayRef) -> Vec<Option<&str>> {
+        column.as_dictionary::<Int32Type>().downcast_dict::<StringArray>().unwrap().into_iter().collect()
+    }
+
+    fn batches(columns: &[ArrayRef]) -> Vec<RecordBatch> {
+        columns
+            .iter()
+            .map(|column| RecordBatch::try_from_iter_with_nullable([("c", column.clone(), true)]).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn rows_keep_their_texts_whatever_dictionaries_they_come_with() {
+        let (a, b, none) = (Some("a"), Some("b"), None);
+        let cases: [[Vec<Option<&str>>; 2]; 5] = [
+            [vec![a, b, none, a], vec![b, b, none]],
+            [vec![a; 4], vec![a; 3]],
+            [vec![a; 4], vec![b; 3]],
+            [vec![none; 4], vec![none; 3]],
+            [vec![a; 4], vec![none; 3]],
+        ];
+        // Few rows and many: a table of the texts is made for many only.
+        let few = vec![(1, 2), (0, 3)];
+        let many: Vec<_> = (0..50).map(|n| (n % 2, n % 3)).collect();
+        for [first, second] in cases {
+            let batches = batches(&[column(&first), column(&second)]);
+            let all = joined(&batches).unwrap().unwrap();
+            assert_eq!(texts(all.column(0)), [first.clone(), second.clone()].concat());
+            for rows in [&few, &many] {
+                let wanted: Vec<_> = rows.iter().map(|(batch, row)| [&first, &second][*batch][*row]).collect();
+                let found = picked(&batches.iter().collect::<Vec<_>>(), rows).unwrap().unwrap();
+                assert_eq!(texts(found.column(0)), wanted, "{first:?} {second:?}");
+            }
+        }
+        assert!(joined(&[]).unwrap().is_none());
+    }
+
+    #[test]
+    fn slices_of_one_batch_share_their_dictionary() {
+        let all = column(&[Some("a"), Some("b"), Some("a"), None, Some("c")]);
+        let united = one(&[&all.slice(3, 2), &all.slice(1, 2)]).unwrap();
+        assert_eq!(texts(&united), [None, Some("c"), Some("b"), Some("a")]);
+        assert_eq!(united.as_any_dictionary().values().len(), 3);
+    }
 }

@@ -41,7 +41,6 @@ const NO_ID: u32 = u32::MAX;
 struct Zone {
     levels: Vec<u8>,
     ids: Vec<u32>,
-    rows: usize,
     held: Held,
 }
 

@@ -204,7 +204,6 @@ impl<'a, V: Values> Pages<'a, V> {
             self.offsets.append_offset_and_size(at.offset as i64, at.compressed_size as i32);
         }
         writer.close()?;
-        drop(writer);
         let file = sink.into_inner()?;
         let offset_index = self.offsets.build();
         let first = offset_index.page_locations.first().map_or(0, |page| page.offset);
