@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
 use super::rows::Block;
+use crate::store::part::picked;
 
 /// Picked rows that are not a batch yet.
 #[derive(Debug, Default)]
@@ -61,6 +61,6 @@ impl Gather {
             return Ok(None);
         }
         let batches: Vec<&RecordBatch> = blocks.iter().map(|block| &block.batch).collect();
-        interleave_record_batch(&batches, &rows).map(Some)
+        picked(&batches, &rows)
     }
 }

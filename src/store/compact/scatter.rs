@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 
 use arrow::array::{AsArray as _, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{TimestampMicrosecondType, TimestampNanosecondType, UInt16Type};
 
 use super::plan::Job;
 use super::work::{Like, Outputs, Room, kernel_error, part_error};
 use crate::store::Error;
-use crate::store::part::{ARRIVAL, Opened, Promotion, Writer};
+use crate::store::part::{ARRIVAL, Opened, Promotion, Writer, joined};
 use crate::store::shelf::hour_text;
 use crate::store::split::home_hour;
 
@@ -36,11 +36,10 @@ impl Target {
     }
 
     fn write(&mut self, room: &Room<'_>, promotion: &Promotion) -> Result<(), Error> {
-        let Some(first) = self.waiting.first() else { return Ok(()) };
-        let group = concat_batches(&first.schema(), &self.waiting).map_err(|e| kernel_error(&e))?;
+        let Some(group) = joined(&self.waiting).map_err(|e| kernel_error(&e))? else { return Ok(()) };
         (self.waiting, self.rows, self.bytes) = (Vec::new(), 0, 0);
         if self.writer.is_none() {
-            let writer = Writer::try_new(promotion.clone(), room.config.row_group_rows, room.config);
+            let writer = Writer::try_new(promotion.clone(), room.config);
             self.writer = Some(writer.map_err(|e| part_error(&e))?);
         }
         self.writer.as_mut().expect("made above").write(&group).map_err(|e| part_error(&e))

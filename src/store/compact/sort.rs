@@ -18,6 +18,7 @@ use super::sorter::Sorter;
 use super::work::{Like, Outputs, Room, kernel_error, part_error};
 use crate::store::Error;
 use crate::store::part::{Opened, Promotion, SORTED, Totals, Writer};
+use crate::store::wal::payload::compact;
 
 /// Rows at which dropped duplicates are summed up.
 const DROPPED_ROWS: usize = 1024;
@@ -232,7 +233,7 @@ impl Out<'_> {
         self.room.go_on()?;
         let config = self.room.config;
         if self.writer.is_none() {
-            let writer = Writer::try_new(self.promotion.clone(), config.row_group_rows, config);
+            let writer = Writer::try_new(self.promotion.clone(), config);
             self.writer = Some(writer.map_err(|e| part_error(&e))?);
         }
         let writer = self.writer.as_mut().expect("made above");
@@ -287,6 +288,8 @@ fn tidy_array(array: &ArrayRef) -> Result<ArrayRef, arrow::error::ArrowError> {
                 false => array.clone(),
             }
         }
+        // A dictionary of a row group, of which few rows are here.
+        DataType::Dictionary(_, _) if array.as_any_dictionary().values().len() > array.len() => compact(array)?,
         DataType::List(field) => {
             let lists = array.as_list::<i32>();
             let values = tidy_array(lists.values())?;

@@ -14,7 +14,7 @@ use super::work::{Room, kernel_error};
 use crate::store::Error;
 
 /// Bytes of a block of a run.
-const RUN_BLOCK_BYTES: usize = 256 << 10;
+const RUN_BLOCK_BYTES: usize = 512 << 10;
 
 /// Rows being collected.
 pub struct Sorter<'a> {
@@ -92,7 +92,8 @@ impl<'a> Sorter<'a> {
             self.spill_run()?;
         }
         let mut spill = self.spill.take().expect("runs lie in a file");
-        let most = (self.room.sort_bytes() / (2 * RUN_BLOCK_BYTES)).max(2);
+        // What was sorted lies on the disk now: all its memory is there for a block of each run.
+        let most = (self.room.sort_bytes() / RUN_BLOCK_BYTES).max(2);
         let mut runs = self.runs;
         while runs.len() > most {
             let rest = runs.split_off(most);

@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::DataType;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow::ipc::{CompressionType, MetadataVersion};
@@ -87,7 +88,12 @@ impl Drop for Spill {
 fn packed(batch: &RecordBatch) -> Result<Vec<u8>, arrow::error::ArrowError> {
     let options = IpcWriteOptions::try_new(64, false, MetadataVersion::V5)?
         .try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-    let columns = batch.columns().iter().map(compact).collect::<Result<_, _>>()?;
+    // Dictionaries were made for these rows when they were picked.
+    let packed = |column: &ArrayRef| match column.data_type() {
+        DataType::Dictionary(_, _) => Ok(column.clone()),
+        _ => compact(column),
+    };
+    let columns = batch.columns().iter().map(packed).collect::<Result<_, _>>()?;
     let mut writer = StreamWriter::try_new_with_options(Vec::new(), batch.schema_ref(), options)?;
     writer.write(&RecordBatch::try_new(batch.schema(), columns)?)?;
     writer.finish()?;

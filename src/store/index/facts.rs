@@ -37,19 +37,48 @@ impl TraceFacts {
         self.add_ids(group, ids.as_fixed_size_binary().iter().map(|id| Key::of(id.expect("no trace id is null"))));
     }
 
+    /// The same of rows whose ids are `ids`, each named once, of which `keys` tells each row's place.
+    pub fn add_distinct(&mut self, group: usize, ids: &[[u8; 16]], keys: &[i32]) {
+        self.begin(group);
+        let hashes: Vec<Key> = ids.iter().map(|id| Key::of(id)).collect();
+        // The last zone in which an id was met, counted from 1.
+        let mut met = vec![0; ids.len()];
+        for key in keys {
+            let zone = self.next_zone();
+            let id = key.cast_unsigned() as usize;
+            if std::mem::replace(&mut met[id], zone + 1) != zone + 1 {
+                self.push(group, zone, hashes[id]);
+            }
+        }
+    }
+
     pub(super) fn add_ids(&mut self, group: usize, keys: impl Iterator<Item = Key>) {
+        self.begin(group);
+        for key in keys {
+            let zone = self.next_zone();
+            self.push(group, zone, key);
+        }
+    }
+
+    fn begin(&mut self, group: usize) {
         if group == self.groups.len() {
             self.close_group();
             self.groups.push(0);
         }
         assert_eq!(group + 1, self.groups.len(), "row groups come in order");
-        let rows = self.groups.last_mut().expect("one was just pushed");
-        for key in keys {
-            let zone = (*rows as usize / ZONE_ROWS).min(ZONES - 1);
-            let place = (group as u64) << ZONE_BITS | zone as u64;
-            self.facts.push(key.0 << (GROUP_BITS + ZONE_BITS) | place);
-            *rows += 1;
-        }
+    }
+
+    /// The zone of the next row.
+    fn next_zone(&mut self) -> usize {
+        let rows = self.groups.last_mut().expect("a row group was begun");
+        let zone = (*rows as usize / ZONE_ROWS).min(ZONES - 1);
+        *rows += 1;
+        zone
+    }
+
+    fn push(&mut self, group: usize, zone: usize, key: Key) {
+        let place = (group as u64) << ZONE_BITS | zone as u64;
+        self.facts.push(key.0 << (GROUP_BITS + ZONE_BITS) | place);
     }
 
     /// Rows of one trace lie near each other: most facts occur often.

@@ -22,10 +22,10 @@ use crate::store::Config;
 /// Rows of a data page: pages of all flat columns end on the same rows.
 pub(in crate::store) const ZONE_ROWS: usize = 16_384;
 const WRITE_BATCH_ROWS: usize = 1_024;
-const PAGE_BYTES: usize = 1 << 20;
+pub(super) const PAGE_BYTES: usize = 1 << 20;
 const TRACE_DICTIONARY_BYTES: usize = 2 << 20;
-const TEXT_DICTIONARY_BYTES: usize = 1 << 20;
-const STATISTICS_BYTES: usize = 64;
+pub(super) const TEXT_DICTIONARY_BYTES: usize = 1 << 20;
+pub(super) const STATISTICS_BYTES: usize = 64;
 
 /// The name of a promoted column.
 pub(super) fn promoted_name(level: Level, key: &str) -> String {
@@ -39,6 +39,15 @@ pub(super) fn file_schema(choices: &[Vec<Choice>; 3]) -> SchemaRef {
         fields.extend(choices.iter().map(|c| Field::new(promoted_name(level, &c.key), arrow_type(c.of), true)));
     }
     Arc::new(Schema::new(fields))
+}
+
+/// The columns of a row group before it is written: text has a dictionary, whatever readers of the file are to make of it.
+pub(super) fn group_schema(choices: &[Vec<Choice>; 3]) -> SchemaRef {
+    let word = |field: &Field| match field.data_type() {
+        DataType::Utf8View => field.clone().with_data_type(schema::word()),
+        _ => field.clone(),
+    };
+    Arc::new(Schema::new(file_schema(choices).fields().iter().map(|field| word(field)).collect::<Vec<_>>()))
 }
 
 fn plain(field: &Field) -> Field {
@@ -58,11 +67,14 @@ fn arrow_type(of: ScalarType) -> DataType {
 }
 
 /// How one leaf is written.
-struct Leaf {
-    dictionary: Option<usize>,
-    encoding: Encoding,
-    statistics: EnabledStatistics,
-    bloom: bool,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaf {
+    /// It has a dictionary of fewer than so many bytes.
+    pub(super) dictionary: Option<usize>,
+    /// The only encoding, or the one that follows a full dictionary.
+    pub(super) encoding: Encoding,
+    pub(super) statistics: EnabledStatistics,
+    pub(super) bloom: bool,
 }
 
 impl Leaf {
@@ -75,8 +87,8 @@ impl Leaf {
     }
 }
 
-/// The properties of a file with `schema`, whose row groups have at most `group_rows` rows.
-pub(super) fn properties(schema: &SchemaRef, group_rows: usize, config: &Config) -> Result<WriterProperties, Error> {
+/// The properties of a file with `schema`, whose filters are made for `group_rows` rows.
+pub(super) fn properties(schema: &Schema, group_rows: usize, config: &Config) -> Result<WriterProperties, Error> {
     let level = ZstdLevel::try_new(config.zstd_level)?;
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("weavergen ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -89,7 +101,6 @@ pub(super) fn properties(schema: &SchemaRef, group_rows: usize, config: &Config)
         .set_column_index_truncate_length(Some(STATISTICS_BYTES))
         .set_offset_index_disabled(false)
         .set_bloom_filter_position(BloomFilterPosition::End)
-        .set_max_row_group_row_count(Some(group_rows))
         .set_write_batch_size(WRITE_BATCH_ROWS)
         .set_data_page_row_count_limit(ZONE_ROWS)
         .set_data_page_size_limit(PAGE_BYTES);
@@ -147,6 +158,31 @@ fn leaves(
 
 fn of_fields(fields: &Fields) -> impl Iterator<Item = &Field> {
     fields.iter().map(AsRef::as_ref)
+}
+
+/// The row of the table in storage.md 7.1 for a flat column of the file.
+pub(super) fn flat_leaf(field: &Field) -> Leaf {
+    leaf(std::slice::from_ref(field.name()), field.data_type(), field.name())
+}
+
+/// The rows of the table in storage.md 7.1 for the leaves of a column of lists, in their order.
+pub(super) fn list_leaves(field: &Field) -> Vec<Leaf> {
+    fn walk(path: &mut Vec<String>, of: &DataType, column: &str, found: &mut Vec<Leaf>) {
+        match of {
+            DataType::List(item) => walk(path, item.data_type(), column, found),
+            DataType::Struct(fields) => {
+                for field in fields {
+                    path.push(field.name().clone());
+                    walk(path, field.data_type(), column, found);
+                    path.pop();
+                }
+            }
+            _ => found.push(leaf(path, of, column)),
+        }
+    }
+    let mut found = Vec::new();
+    walk(&mut vec![field.name().clone()], field.data_type(), field.name(), &mut found);
+    found
 }
 
 /// The row of the table in storage.md 7.1 for the leaf at `path` of the top-level `column`.

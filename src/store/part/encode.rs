@@ -6,18 +6,17 @@
 
 use std::collections::BTreeSet;
 
-use arrow::array::{Array, ArrayRef, AsArray as _, ListArray, RecordBatch};
-use arrow::buffer::OffsetBuffer;
-use arrow::compute::{concat_batches, take};
-use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
 use bytes::Bytes;
 use hashbrown::HashSet;
 use twox_hash::XxHash3_64;
 
-use super::columns::ZONE_ROWS;
+use super::chunk::traces;
+use super::columns::{ZONE_ROWS, group_schema};
+use super::group::group;
 use super::keys::{self, Keys, Level};
-use super::promote::{Choice, Promotion, choose};
-use super::split::split;
+use super::promote::{Promotion, choose};
 use super::tally::Tally;
 use super::writer::Writer;
 use super::{EncodedPart, Error, PartSpec, SCHEMA_VERSION};
@@ -48,12 +47,10 @@ pub fn encode(batches: &[RecordBatch], spec: &PartSpec, config: &Config) -> Resu
     }
     let tallies = tally(&groups);
     let promotion = Promotion([0, 1, 2].map(|at| choose(Level::ALL[at], &tallies[at], rows as u64, config)));
-    let largest = groups.iter().map(|group| group.iter().map(RecordBatch::num_rows).sum::<usize>()).max().unwrap_or(1);
-    let mut writer = Writer::counted(promotion.clone(), largest, config, tallies)?;
-    for group in &groups {
-        let group = concat_batches(schema::stored(), group)?;
-        let columns = split_columns(&group, &promotion.0)?;
-        writer.write(&RecordBatch::try_new(writer.schema().clone(), columns)?)?;
+    let schema = group_schema(&promotion.0);
+    let mut writer = Writer::counted(promotion.clone(), config, tallies)?;
+    for rows in &groups {
+        writer.write(&group(rows, &promotion.0, &schema)?)?;
     }
     writer.finish(spec)
 }
@@ -106,39 +103,6 @@ fn tally(groups: &[Vec<RecordBatch>]) -> [Tally; 3] {
     tallies
 }
 
-fn split_columns(group: &RecordBatch, choices: &[Vec<Choice>; 3]) -> Result<Vec<ArrayRef>, Error> {
-    let mut columns: Vec<ArrayRef> = group.columns().to_vec();
-    let mut promoted: Vec<ArrayRef> = Vec::new();
-    for (level, choices) in Level::ALL.into_iter().zip(choices) {
-        let at = group.schema_ref().index_of(level.column())?;
-        let (residual, added) = match columns[at].as_any_dictionary_opt() {
-            None => split(columns[at].as_list(), choices)?,
-            Some(shared) => {
-                // Each distinct list is split once, not once a row.
-                let (residual, added) = split(shared.values().as_list(), choices)?;
-                let repeated = |column: &dyn Array| take(column, shared.keys(), None);
-                let added = added.iter().map(|column| repeated(column)).collect::<Result<_, _>>()?;
-                // With every key promoted, as of most resources, there is nothing to repeat.
-                let residual = match residual.values().is_empty() {
-                    true => empty_lists(&residual, group.num_rows()),
-                    false => repeated(&residual)?.as_list::<i32>().clone(),
-                };
-                (residual, added)
-            }
-        };
-        columns[at] = std::sync::Arc::new(residual);
-        promoted.extend(added);
-    }
-    columns.extend(promoted);
-    Ok(columns)
-}
-
-/// `rows` lists without elements, of the type of `like`, which has none either.
-fn empty_lists(like: &ListArray, rows: usize) -> ListArray {
-    let DataType::List(item) = like.data_type() else { unreachable!("it is a list") };
-    ListArray::new(item.clone(), OffsetBuffer::new_zeroed(rows), like.values().clone(), None)
-}
-
 /// What the entry and the footer say of the rows.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -162,6 +126,13 @@ impl Facts {
 
     /// Adds the rows of one row group, which has at least [`Facts::COLUMNS`].
     pub(super) fn add(&mut self, group: &RecordBatch) {
+        let ids = traces(column(group, "trace_id").as_fixed_size_binary());
+        self.add_of(group, &ids.values);
+    }
+
+    /// The same, of rows of the traces `ids`, each named once.
+    pub(super) fn add_of(&mut self, group: &RecordBatch, ids: &[[u8; 16]]) {
+        self.traces.extend(ids);
         let traces = column(group, "trace_id").as_fixed_size_binary();
         let spans = column(group, "span_id").as_fixed_size_binary();
         let starts = column(group, "start_time").as_primitive::<TimestampNanosecondType>();
@@ -170,7 +141,6 @@ impl Facts {
         let (mut start, mut end) = (None, None);
         for row in 0..group.num_rows() {
             let (trace, span) = (traces.value(row), spans.value(row));
-            self.traces.insert(trace.try_into().expect("trace ids have 16 bytes"));
             let (at, took) = (starts.value(row), durations.value(row));
             widen(&mut start, at);
             widen(&mut end, at.saturating_add(took));

@@ -11,7 +11,7 @@ use arrow::array::{
     StructArray, UInt8Array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::interleave;
+use arrow::compute::{cast, interleave};
 use arrow::datatypes::DataType;
 
 use super::Error;
@@ -58,6 +58,7 @@ fn attrs(choice: &Choice, values: &ArrayRef) -> Result<StructArray, Error> {
     };
     columns[child] = match choice.of {
         ScalarType::Bool => Arc::new(numbers(values.as_boolean())),
+        ScalarType::Text => cast(values, &DataType::Utf8View)?,
         _ => values.clone(),
     };
     Ok(StructArray::try_new(fields, columns, None)?)

@@ -17,13 +17,16 @@
 //! | `wg.stats` | `{"rows":1,"traces":1,"start":[min,max],"end":[min,max],"ingest":[min,max],"hash":"16 hex digits"}` |
 
 mod check;
+mod chunk;
 mod columns;
 mod encode;
+mod group;
 mod join;
 mod keys;
 mod objects;
 mod promote;
 mod prove;
+mod promoted;
 mod read;
 mod reshape;
 mod salvage;
@@ -48,6 +51,7 @@ use crate::error::Class;
 pub use check::{Depth, Problem, check};
 pub(in crate::store) use columns::ZONE_ROWS;
 pub use encode::encode;
+pub use group::{joined, picked};
 pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;
 pub use promote::Promotion;

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
-use super::columns::{file_schema, promoted_name};
+use super::columns::{group_schema, promoted_name};
 use super::keys::{Keys, Level};
 use super::tally::Tally;
 use crate::span::pinned::{self, ScalarType};
@@ -61,9 +61,9 @@ impl Promotion {
         Self([0, 1, 2].map(|at| choose(Level::ALL[at], &tallies[at], rows, config)))
     }
 
-    /// The columns of a file.
+    /// The columns of a row group, with dictionaries for all text.
     pub fn schema(&self) -> SchemaRef {
-        file_schema(&self.0)
+        group_schema(&self.0)
     }
 
     /// Counts the attributes of `batch`, which has the columns of a file, as row group `group`.

@@ -1,8 +1,8 @@
 //! Rows of a part, for those who write them into another one.
 //!
 //! Duty: [`Opened`], a part whose footer was read, and streams of its rows. Guarantee: every byte was checked against
-//! the part's block hashes; columns come as the file has them, or in the form of another part ([`Opened::reshape`]); an
-//! error names the part. Left to others: SQL over parts (`query`), which rows are wanted.
+//! the part's block hashes; columns come as the file has them, all text with dictionaries, or in the form of another
+//! part ([`Opened::reshape`]); an error names the part. Left to others: SQL over parts (`query`), which rows are wanted.
 
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -22,7 +22,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::schema::types::SchemaDescriptor;
 
-use super::columns::file_schema;
+use super::columns::{file_schema, group_schema};
 use super::keys::{self, Keys};
 use super::promote::Promotion;
 use super::reshape::reshape;
@@ -101,6 +101,10 @@ impl Opened {
         if metadata.metadata().num_row_groups() != entry.row_groups.len() {
             return Err(Error::corrupt(path, "it has another number of row groups than the manifest says"));
         }
+        // What has a dictionary in the file keeps it.
+        let options = ArrowReaderOptions::new().with_schema(group_schema(&promotion.0));
+        let metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options);
+        let metadata = metadata.map_err(|error| unread(path, error))?;
         Ok(Self { entry: entry.clone(), keys, totals, promotion, bytes, metadata })
     }
 

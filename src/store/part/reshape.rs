@@ -16,7 +16,7 @@ use super::promote::{Choice, Promotion};
 use super::split::split;
 use crate::span::schema;
 
-/// `batch`, which has the columns of a file promoted as `from`, with those of `schema`, a file's promoted as `to`.
+/// `batch`, which has the columns of a row group promoted as `from`, with those of `schema`, promoted as `to`.
 ///
 /// Errors: those of Arrow; more than 2^31 attributes in a batch.
 pub(super) fn reshape(

@@ -37,8 +37,8 @@ pub async fn salvage(
     let Some(opened) = whole(Opened::open(Arc::new(reads), entry).await)? else {
         return Ok(Salvaged { part: None, lost: entry.rows });
     };
-    let largest = opened.group_rows().max().unwrap_or(0);
-    let mut writer = Writer::try_new(opened.promotion().clone(), largest, config)?;
+    let mut writer = Writer::try_new(opened.promotion().clone(), config)?;
+    let schema = opened.promotion().schema();
     for (group, rows) in opened.group_rows().enumerate() {
         let read = async {
             let mut stream = opened.rows(vec![group], None, rows)?;
@@ -46,7 +46,7 @@ pub async fn salvage(
             while let Some(batch) = stream.next().await? {
                 batches.push(batch);
             }
-            Ok(concat_batches(writer.schema(), &batches)?)
+            Ok(concat_batches(&schema, &batches)?)
         };
         if let Some(batch) = whole(read.await)?.filter(|batch| batch.num_rows() == rows) {
             writer.write(&batch)?;

@@ -1,65 +1,138 @@
 //! Attribute lists → promoted columns and shorter residual lists.
 //!
-//! Duty: [`split`]. Guarantee: a value is promoted only if it is the first occurrence of its key in its row and has the
-//! column's type; everything else stays in its list, in order. So a promoted value comes before every residual one of
-//! its key, and "the first occurrence is the value" holds once they are merged. Left to others: the choice.
+//! Duty: [`split`], of one array, and [`Splitter`], of several arrays into the columns of one row group. Guarantee: a
+//! value is promoted only if it is the first occurrence of its key in its row and has the column's type; everything else
+//! stays in its list, in order. So a promoted value comes before every residual one of its key, and "the first
+//! occurrence is the value" holds once they are merged. Left to others: the choice.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
-use arrow::datatypes::{Int64Type, UInt32Type};
+use arrow::datatypes::DataType;
 
 use super::Error;
 use super::promote::{Choice, type_code};
+use super::promoted::Promoted;
 use super::tally::Attrs;
-use crate::span::pinned::ScalarType;
 use crate::span::schema;
 
 /// The residual lists, and one column a choice.
 pub(super) fn split(lists: &ListArray, choices: &[Choice]) -> Result<(ListArray, Vec<ArrayRef>), Error> {
-    let attrs = Attrs::of(lists);
-    let words = attrs.words.as_string::<i32>();
-    let slot_of = |word: &str| choices.iter().position(|choice| choice.key == word);
-    let slots: Vec<Option<usize>> = (0..words.len()).map(|at| slot_of(words.value(at))).collect();
-    let codes: Vec<usize> = choices.iter().map(|choice| type_code(choice.of)).collect();
-    let rows = lists.len();
-    let mut taken = vec![vec![None::<u32>; rows]; choices.len()];
-    let mut last = vec![usize::MAX; choices.len()];
-    let offsets = lists.value_offsets();
-    let mut kept = Vec::with_capacity((offsets[rows] - offsets[0]) as usize);
-    let mut ends = Vec::with_capacity(rows + 1);
-    ends.push(0);
-    for row in 0..rows {
-        for at in offsets[row] as usize..offsets[row + 1] as usize {
-            match slots[attrs.word(at)] {
-                Some(slot) if std::mem::replace(&mut last[slot], row) != row && attrs.type_at(at) == codes[slot] => {
-                    taken[slot][row] = Some(at as u32);
-                }
-                _ => kept.push(at as u32),
-            }
-        }
-        ends.push(kept.len() as i32);
-    }
-    let columns = taken.into_iter().zip(choices).map(|(at, choice)| column(&attrs, &UInt32Array::from(at), choice.of));
-    let columns = columns.collect::<Result<_, _>>()?;
-    let residual = take(attrs.all, &UInt32Array::from(kept), None)?;
-    let item = schema::item(arrow::datatypes::DataType::Struct(schema::attr_fields()));
-    let residual = ListArray::try_new(item, OffsetBuffer::new(ends.into()), residual, None)?;
-    Ok((residual, columns))
+    let mut splitter = Splitter::new(choices);
+    splitter.add(lists)?;
+    let (mut residual, columns) = splitter.finish();
+    Ok((residual.pop().expect("one array was added"), columns))
 }
 
-fn column(attrs: &Attrs<'_>, at: &arrow::array::PrimitiveArray<UInt32Type>, of: ScalarType) -> Result<ArrayRef, Error> {
-    let child = match of {
-        ScalarType::Text => 2,
-        ScalarType::Int | ScalarType::Bool => 3,
-        ScalarType::Double => 4,
-    };
-    let values = take(attrs.all.column(child), at, None)?;
-    if of != ScalarType::Bool {
-        return Ok(values);
+/// Lists that become the columns of a row group.
+pub(super) struct Splitter<'a> {
+    choices: &'a [Choice],
+    columns: Vec<Promoted>,
+    residual: Vec<ListArray>,
+    places: Places,
+}
+
+/// Where the promoted values of an array of lists are, and what stays.
+#[derive(Default)]
+struct Places {
+    /// A choice: for each list the place of its value, [`NOWHERE`] without one.
+    taken: Vec<Vec<u32>>,
+    kept: Vec<u32>,
+    ends: Vec<i32>,
+    last: Vec<usize>,
+}
+
+/// The place of a value that is not there.
+pub(super) const NOWHERE: u32 = u32::MAX;
+
+impl<'a> Splitter<'a> {
+    pub(super) fn new(choices: &'a [Choice]) -> Self {
+        let columns = choices.iter().map(|choice| Promoted::new(choice.of)).collect();
+        Self { choices, columns, residual: Vec::new(), places: Places::default() }
     }
-    let flags = BooleanArray::from_unary(values.as_primitive::<Int64Type>(), |value| value != 0);
-    Ok(Arc::new(flags))
+
+    /// Adds a row for each list.
+    pub(super) fn add(&mut self, lists: &ListArray) -> Result<(), Error> {
+        let attrs = Attrs::of(lists);
+        self.places.find(lists, &attrs, self.choices);
+        for (column, taken) in self.columns.iter_mut().zip(&self.places.taken) {
+            column.add(&attrs, taken.iter().copied());
+        }
+        self.residual.push(self.places.residual(&attrs)?);
+        Ok(())
+    }
+
+    /// Adds a row for each of `rows`, which are places in `lists`: each list is split once, not once a row.
+    pub(super) fn add_shared(&mut self, lists: &ListArray, rows: &[usize]) -> Result<(), Error> {
+        let attrs = Attrs::of(lists);
+        self.places.find(lists, &attrs, self.choices);
+        for (column, taken) in self.columns.iter_mut().zip(&self.places.taken) {
+            column.add(&attrs, rows.iter().map(|list| taken[*list]));
+        }
+        let residual = self.places.residual(&attrs)?;
+        // With every key promoted, as of most resources, there is nothing to repeat.
+        self.residual.push(match residual.values().is_empty() {
+            true => empty_lists(&residual, rows.len()),
+            false => {
+                let rows = UInt32Array::from_iter_values(rows.iter().map(|list| *list as u32));
+                take(&residual, &rows, None)?.as_list::<i32>().clone()
+            }
+        });
+        Ok(())
+    }
+
+    /// The residual lists, an array for each that was added, and one column a choice.
+    pub(super) fn finish(self) -> (Vec<ListArray>, Vec<ArrayRef>) {
+        (self.residual, self.columns.into_iter().map(Promoted::finish).collect())
+    }
+}
+
+impl Places {
+    fn find(&mut self, lists: &ListArray, attrs: &Attrs<'_>, choices: &[Choice]) {
+        let words = attrs.words.as_string::<i32>();
+        let slot_of = |word: &str| choices.iter().position(|choice| choice.key == word);
+        let slots: Vec<Option<usize>> = (0..words.len()).map(|at| slot_of(words.value(at))).collect();
+        let codes: Vec<usize> = choices.iter().map(|choice| type_code(choice.of)).collect();
+        let rows = lists.len();
+        self.taken.resize(choices.len(), Vec::new());
+        for taken in &mut self.taken {
+            taken.clear();
+            taken.resize(rows, NOWHERE);
+        }
+        self.last.clear();
+        self.last.resize(choices.len(), usize::MAX);
+        self.kept.clear();
+        self.ends.clear();
+        self.ends.push(0);
+        let offsets = lists.value_offsets();
+        for row in 0..rows {
+            for at in offsets[row] as usize..offsets[row + 1] as usize {
+                match slots[attrs.word(at)] {
+                    Some(slot)
+                        if std::mem::replace(&mut self.last[slot], row) != row && attrs.type_at(at) == codes[slot] =>
+                    {
+                        self.taken[slot][row] = at as u32;
+                    }
+                    _ => self.kept.push(at as u32),
+                }
+            }
+            self.ends.push(self.kept.len() as i32);
+        }
+    }
+
+    fn residual(&self, attrs: &Attrs<'_>) -> Result<ListArray, Error> {
+        let item = schema::item(DataType::Struct(schema::attr_fields()));
+        let values = match self.kept.is_empty() {
+            true => attrs.all.slice(0, 0),
+            false => take(attrs.all, &UInt32Array::from(self.kept.clone()), None)?.as_struct().clone(),
+        };
+        let ends = OffsetBuffer::new(self.ends.clone().into());
+        Ok(ListArray::try_new(item, ends, std::sync::Arc::new(values), None)?)
+    }
+}
+
+/// `rows` lists without elements, of the type of `like`, which has none either.
+pub(super) fn empty_lists(like: &ListArray, rows: usize) -> ListArray {
+    let DataType::List(item) = like.data_type() else { unreachable!("it is a list") };
+    ListArray::new(item.clone(), OffsetBuffer::new_zeroed(rows), like.values().slice(0, 0), None)
 }

@@ -264,7 +264,7 @@ async fn a_part_written_group_by_group_says_of_its_keys_what_encode_says() {
     let part = encode(&[rows], &spec(), &config).unwrap();
     let (_, reads) = stored(&part).await;
     let opened = Opened::open(Arc::new(reads), &part.entry).await.unwrap();
-    let mut writer = Writer::try_new(opened.promotion().clone(), 150, &config).unwrap();
+    let mut writer = Writer::try_new(opened.promotion().clone(), &config).unwrap();
     for group in 0..part.entry.row_groups.len() {
         let mut rows = opened.rows(vec![group], None, 1_000).unwrap();
         writer.write(&rows.next().await.unwrap().unwrap()).unwrap();

@@ -4,14 +4,16 @@
 //! group; footer and manifest entry say what was written. Left to others: which rows make a group, and what is promoted
 //! (`encode` for rows in memory, `store/compact` for rows of other parts).
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{AsArray as _, RecordBatch};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
-use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
+use parquet::basic::ZstdLevel;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
 
+use super::chunk::{Chunks, traces};
 use super::columns::{file_schema, properties};
 use super::encode::Facts;
 use super::keys::Keys;
@@ -26,7 +28,7 @@ use crate::store::index::TraceFacts;
 #[derive(Debug)]
 pub struct Writer {
     parquet: SerializedFileWriter<Vec<u8>>,
-    columns: Option<Columns>,
+    chunks: Chunks,
     config: Config,
     schema: SchemaRef,
     promotion: Promotion,
@@ -37,63 +39,38 @@ pub struct Writer {
     counted: bool,
 }
 
-/// Makes the writers of the columns of a row group.
-struct Columns {
-    /// Rows that the bloom filters are made for.
-    rows: usize,
-    factory: ArrowRowGroupWriterFactory,
-}
-
-impl Columns {
-    /// For row groups of at most `rows` rows.
-    ///
-    /// A file's own writer would size the filters of all its row groups alike, and folding a filter that is much too
-    /// large costs more than filling it.
-    fn of(schema: &SchemaRef, rows: usize, config: &Config) -> Result<Self, Error> {
-        let properties = properties(schema, rows, config)?;
-        let root = ArrowSchemaConverter::new().convert(schema)?.root_schema_ptr();
-        let like = SerializedFileWriter::new(std::io::sink(), root, properties.into())?;
-        Ok(Self { rows, factory: ArrowRowGroupWriterFactory::new(&like, schema.clone()) })
-    }
-}
-
-impl std::fmt::Debug for Columns {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Columns").field("rows", &self.rows).finish_non_exhaustive()
-    }
+/// The crate's writers of the leaves of `field`, of a row group of `rows` rows.
+///
+/// Those of a whole file would be made all at once, each with a compressor.
+fn writers(field: &FieldRef, rows: usize, config: &Config) -> Result<Vec<ArrowColumnWriter>, Error> {
+    let schema: SchemaRef = Schema::new(vec![field.clone()]).into();
+    let properties = properties(&schema, rows, config)?;
+    let root = ArrowSchemaConverter::new().convert(&schema)?.root_schema_ptr();
+    let like = SerializedFileWriter::new(std::io::sink(), root, properties.into())?;
+    Ok(ArrowRowGroupWriterFactory::new(&like, schema).create_column_writers(0)?)
 }
 
 impl Writer {
-    /// A part with the columns of `promotion` and row groups of at most `group_rows` rows.
-    pub fn try_new(promotion: Promotion, group_rows: usize, config: &Config) -> Result<Self, Error> {
-        Self::start(promotion, group_rows, config, Default::default(), false)
+    /// A part with the columns of `promotion`.
+    pub fn try_new(promotion: Promotion, config: &Config) -> Result<Self, Error> {
+        Self::start(promotion, config, Default::default(), false)
     }
 
     /// The same for rows whose attributes were counted already.
-    pub(super) fn counted(
-        promotion: Promotion,
-        group_rows: usize,
-        config: &Config,
-        tallies: [Tally; 3],
-    ) -> Result<Self, Error> {
-        Self::start(promotion, group_rows, config, tallies, true)
+    pub(super) fn counted(promotion: Promotion, config: &Config, tallies: [Tally; 3]) -> Result<Self, Error> {
+        Self::start(promotion, config, tallies, true)
     }
 
-    fn start(
-        promotion: Promotion,
-        group_rows: usize,
-        config: &Config,
-        tallies: [Tally; 3],
-        counted: bool,
-    ) -> Result<Self, Error> {
+    fn start(promotion: Promotion, config: &Config, tallies: [Tally; 3], counted: bool) -> Result<Self, Error> {
         let schema = file_schema(&promotion.0);
-        let mut properties = properties(&schema, group_rows.max(1), config)?;
+        let mut properties = properties(&Schema::empty(), 1, config)?;
         let root = ArrowSchemaConverter::new().convert(&schema)?.root_schema_ptr();
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
         let parquet = SerializedFileWriter::new(Vec::new(), root, properties.into())?;
         let (facts, traces) = (Facts::default(), TraceFacts::default());
+        let chunks = Chunks::new(ZstdLevel::try_new(config.zstd_level)?, config.bloom_fpp)?;
         let config = config.clone();
-        Ok(Self { parquet, columns: None, schema, config, promotion, facts, traces, tallies, counted })
+        Ok(Self { parquet, chunks, schema, config, promotion, facts, traces, tallies, counted })
     }
 
     /// The columns of the file.
@@ -101,27 +78,44 @@ impl Writer {
         &self.schema
     }
 
-    /// Adds one row group, which has the columns of [`Writer::schema`] and at most the rows of a group.
+    /// Adds one row group, which has the columns of [`Writer::schema`]; text may have a dictionary or none.
     pub fn write(&mut self, group: &RecordBatch) -> Result<(), Error> {
         if !self.counted {
             self.promotion.tally(&mut self.tallies, group, self.facts.groups.len());
         }
-        self.traces.add(self.facts.groups.len(), group);
-        self.facts.add(group);
+        let ids = group.column_by_name("trace_id").expect("a file has all stored columns");
+        let ids = traces(ids.as_fixed_size_binary());
+        self.traces.add_distinct(self.facts.groups.len(), &ids.values, &ids.keys);
+        self.facts.add_of(group, &ids.values);
+        // Folding a filter that is much too large costs more than filling it.
         let rows = group.num_rows().next_power_of_two();
-        let columns = match self.columns.take().filter(|columns| columns.rows == rows) {
-            Some(columns) => self.columns.insert(columns),
-            None => self.columns.insert(Columns::of(&self.schema, rows, &self.config)?),
-        };
-        let number = self.parquet.flushed_row_groups().len();
-        let mut leaves = columns.factory.create_column_writers(number)?.into_iter();
+        let leaves = self.parquet.schema_descr().columns().to_vec();
+        let mut leaves = leaves.iter();
         let mut row_group = self.parquet.next_row_group()?;
-        // One column after the other: each holds a compressor and a dictionary while it is open, and there are many.
         for (field, column) in self.schema.fields().iter().zip(group.columns()) {
-            for leaf in compute_leaves(field, column)? {
-                let mut writer = leaves.next().expect("there is a writer for each leaf of the schema");
-                writer.write(&leaf)?;
+            let descr = leaves.as_slice().first().expect("there is a leaf for each field");
+            let flat = match field.name() == "trace_id" {
+                true => Some(self.chunks.traces(field, descr, &ids, rows)?),
+                false => self.chunks.chunk(field, descr, column, rows)?,
+            };
+            if let Some(chunk) = flat {
+                row_group.append_column(&chunk.bytes, chunk.close)?;
+                self.chunks.reuse(chunk.bytes);
+                leaves.next();
+                continue;
+            }
+            if let Some(empty) = Chunks::empty_leaves(field, column) {
+                for (leaf, descr) in empty.iter().zip(leaves.by_ref()) {
+                    let chunk = self.chunks.empty(leaf, descr, group.num_rows())?;
+                    row_group.append_column(&chunk.bytes, chunk.close)?;
+                    self.chunks.reuse(chunk.bytes);
+                }
+                continue;
+            }
+            for (leaf, mut writer) in compute_leaves(field, column)?.iter().zip(writers(field, rows, &self.config)?) {
+                writer.write(leaf)?;
                 writer.close()?.append_to_row_group(&mut row_group)?;
+                leaves.next();
             }
         }
         row_group.close()?;

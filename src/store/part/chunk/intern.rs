@@ -1,0 +1,159 @@
+//! Which distinct value each row of an array has.
+//!
+//! Duty: keys for arrays that come without a dictionary: numbers, ids and text. Guarantee: equal values have equal keys,
+//! numbered as they first occur, until [`Interned::words`] has seen as many bytes as its dictionary may have; from there
+//! on each row has a value of its own. Left to others: the pages (`column`).
+
+use arrow::array::{Array as _, ArrayAccessor, FixedSizeBinaryArray, StringArray};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::hash::BuildHasher as _;
+
+/// Values and the key of each row; null rows have the key 0.
+#[derive(Debug)]
+pub(in super::super) struct Interned<T> {
+    pub(in super::super) values: T,
+    pub(in super::super) keys: Vec<i32>,
+}
+
+/// The ids of traces.
+pub(in super::super) type Traces = Interned<Vec<[u8; 16]>>;
+
+/// The distinct ids of `array`, which has 16 bytes a row and no nulls.
+pub(in super::super) fn traces(array: &FixedSizeBinaryArray) -> Traces {
+    let (of_rows, _) = array.value_data()[..array.len() * 16].as_chunks::<16>();
+    ids(of_rows, None)
+}
+
+/// Odd, and without a pattern: spreads the bits of numbers and ids.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+fn spread(bits: u64) -> u64 {
+    // The table takes its bits from both ends.
+    let product = bits.wrapping_mul(SPREAD);
+    product ^ (product >> 29)
+}
+
+/// Numbers, by their bits.
+pub(super) fn numbers(bits: impl Iterator<Item = u64>, nulls: Option<&NullBuffer>) -> Interned<Vec<u64>> {
+    distinct(bits, nulls, |bits| spread(*bits))
+}
+
+/// Ids, which are random.
+pub(super) fn ids<const N: usize>(ids: &[[u8; N]], nulls: Option<&NullBuffer>) -> Interned<Vec<[u8; N]>> {
+    let hash = |id: &[u8; N]| {
+        let of = |half: &[u8; 8]| u64::from_le_bytes(*half);
+        spread(id.first_chunk().map_or(0, of) ^ id.last_chunk().map_or(0, of).rotate_left(32))
+    };
+    distinct(ids.iter().copied(), nulls, hash)
+}
+
+fn distinct<T: Copy + PartialEq>(
+    rows: impl Iterator<Item = T>,
+    nulls: Option<&NullBuffer>,
+    hash: impl Fn(&T) -> u64,
+) -> Interned<Vec<T>> {
+    let mut values: Vec<T> = Vec::new();
+    let mut table: HashTable<u32> = HashTable::new();
+    let mut keys = Vec::with_capacity(rows.size_hint().0);
+    let mut last: Option<(T, i32)> = None;
+    for (row, value) in rows.enumerate() {
+        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+            keys.push(0);
+            continue;
+        }
+        if let Some((_, key)) = last.filter(|(last, _)| *last == value) {
+            keys.push(key);
+            continue;
+        }
+        let entry = table.entry(hash(&value), |at| values[*at as usize] == value, |at| hash(&values[*at as usize]));
+        let key = match entry {
+            hashbrown::hash_table::Entry::Occupied(found) => *found.get(),
+            hashbrown::hash_table::Entry::Vacant(vacant) => {
+                let key = values.len() as u32;
+                vacant.insert(key);
+                values.push(value);
+                key
+            }
+        };
+        last = Some((value, key.cast_signed()));
+        keys.push(key.cast_signed());
+    }
+    Interned { values, keys }
+}
+
+/// Distinct texts of one column.
+#[derive(Debug)]
+pub(in super::super) struct Words {
+    bytes: Vec<u8>,
+    ends: Vec<i32>,
+    table: HashTable<(u32, u32)>,
+    hasher: DefaultHashBuilder,
+    /// Bytes of text from which on nothing is looked for.
+    limit: usize,
+}
+
+impl Words {
+    /// None yet. Once they have `limit` bytes, further texts are taken for new.
+    pub(in super::super) fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), ends: Vec::new(), table: HashTable::new(), hasher: Default::default(), limit }
+    }
+
+    /// The key of `text`.
+    pub(in super::super) fn key(&mut self, text: &str) -> i32 {
+        let text = text.as_bytes();
+        if self.bytes.len() >= self.limit {
+            return self.push(text);
+        }
+        let hash = self.hasher.hash_one(text);
+        let short = (hash >> 32) as u32;
+        let start = |key: u32| if key == 0 { 0 } else { self.ends[key as usize - 1] as usize };
+        let is = |(of, key): &(u32, u32)| {
+            *of == short && &self.bytes[start(*key)..self.ends[*key as usize] as usize] == text
+        };
+        if let Some((_, key)) = self.table.find(u64::from(short).wrapping_mul(SPREAD), is) {
+            return key.cast_signed();
+        }
+        let key = self.push(text);
+        let place = |(of, _): &(u32, u32)| u64::from(*of).wrapping_mul(SPREAD);
+        self.table.insert_unique(place(&(short, 0)), (short, key.cast_unsigned()), place);
+        key
+    }
+
+    fn push(&mut self, text: &[u8]) -> i32 {
+        let key = self.ends.len();
+        self.bytes.extend_from_slice(text);
+        let end = i32::try_from(self.bytes.len()).expect("a row group has at most 64 MiB, or a zone of one generation");
+        self.ends.push(end);
+        i32::try_from(key).expect("no more texts than rows")
+    }
+
+    /// The texts by their keys.
+    pub(in super::super) fn finish(self) -> StringArray {
+        let offsets: Vec<i32> = std::iter::once(0).chain(self.ends).collect();
+        StringArray::try_new(OffsetBuffer::new(offsets.into()), self.bytes.into(), None)
+            .expect("each text was text when it came")
+    }
+}
+
+/// Text.
+pub(super) fn words<'a>(texts: impl ArrayAccessor<Item = &'a str>, limit: usize) -> Interned<StringArray> {
+    let mut words = Words::new(limit);
+    let mut last: Option<(&str, i32)> = None;
+    let keys = (0..texts.len()).map(|row| {
+        if texts.is_null(row) {
+            return 0;
+        }
+        let text = texts.value(row);
+        match last {
+            Some((before, key)) if before == text => key,
+            _ => {
+                let key = words.key(text);
+                last = Some((text, key));
+                key
+            }
+        }
+    });
+    let keys = keys.collect();
+    Interned { values: words.finish(), keys }
+}
