@@ -90,7 +90,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     };
     let pipelines = Pipelines::open(&config, engine_store, rim, &registry, &clock).await?;
     gateway.set_registry_types(conventions.attribute_types());
-    let side = Side::bind(&config, &gateway, pipelines.engine(), &registry, &store, &clock).await?;
+    let side = Side::bind(&config, &gateway, pipelines.engine(), &registry, (&store, learn.metrics()), &clock).await?;
 
     let run_file = RunFile::write(
         &config.store.path,
@@ -215,7 +215,7 @@ impl Side {
         gateway: &Gateway,
         engine: &engine::Engine,
         registry: &Registry,
-        store: &Store,
+        (store, learning): (&Store, &crate::learn::Metrics),
         clock: &Clock,
     ) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
@@ -232,14 +232,17 @@ impl Side {
             let listeners =
                 telemetry::bind(&check.endpoint, "health", "extensions::health_check::endpoint=localhost:0").await?;
             health.extend(telemetry::addresses(&listeners));
-            let (store, draining) = (store.clone(), draining.clone());
+            let (store, draining, learning) = (store.clone(), draining.clone(), learning.clone());
             let engine = engine.healthy();
-            let ready = move || {
-                !draining.load(std::sync::atomic::Ordering::Acquire) && store.health().ready && *engine.borrow()
+            let condition = move || {
+                let health = store.health();
+                let draining = draining.load(std::sync::atomic::Ordering::Acquire);
+                let degraded = health.reasons.into_iter().chain(learning.degraded()).collect();
+                telemetry::health::Condition { ready: !draining && health.ready && *engine.borrow(), degraded }
             };
             telemetry::serve(
                 listeners,
-                &telemetry::health::router(check.clone(), Arc::new(ready), clock.clone()),
+                &telemetry::health::router(check.clone(), Arc::new(condition), clock.clone()),
                 &stop,
             );
         }

@@ -1,6 +1,6 @@
 //! `weavergen health` (collector_config.md 5).
 //!
-//! Duty: ask `/ready` of the health endpoint, one line on stdout. Guarantee: ends within 5 seconds. Left to others: what
+//! Duty: ask `/ready` of the health endpoint, one line on stdout; what is degraded goes to stderr. Guarantee: ends within 5 seconds. Left to others: what
 //! ready means (`telemetry`, `app`).
 
 use std::net::SocketAddr;
@@ -43,10 +43,24 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let status = answer.status();
     if status.is_success() {
         println!("ready");
+        for what in degraded(&answer.text().await.unwrap_or_default()) {
+            eprintln!("degraded: {what}");
+        }
         return Ok(Exit::Good);
     }
     println!("not ready: {url} answered {status}");
     Ok(Exit::Unavailable)
+}
+
+/// What the answer names as degraded; an answer of another form names nothing.
+fn degraded(answer: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        #[serde(default)]
+        degraded: Vec<String>,
+    }
+    let named = serde_json::from_str::<Answer>(answer).map(|answer| answer.degraded).unwrap_or_default();
+    named.iter().map(|what| what.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()).collect()
 }
 
 fn root_cause(error: &reqwest::Error) -> String {
@@ -124,6 +138,13 @@ mod tests {
             assert_eq!(ready_url(given).unwrap().as_str(), want);
         }
         assert!(ready_url("ftp://h").is_err());
+    }
+
+    #[test]
+    fn what_is_degraded_is_read_from_the_answer_and_obeys_no_terminal() {
+        assert_eq!(degraded(r#"{"status": "Server available", "degraded": ["a\u001bb", "c"]}"#), ["a b", "c"]);
+        assert_eq!(degraded(r#"{"status": "Server available"}"#), Vec::<String>::new());
+        assert_eq!(degraded("fine"), Vec::<String>::new());
     }
 
     #[test]

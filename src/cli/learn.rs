@@ -6,17 +6,15 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::exit::{Exit, Failure};
-use super::output::{self, Output};
 use super::pipeline::Format;
-use super::pipeline::daemon::{Row, rows};
+use super::pipeline::daemon::{Row, rows, show};
 use super::pipeline::list::instant;
+use super::sources;
 use super::sql::ask::Daemon;
-use super::{sources, sql};
 use crate::clock::Clock;
 use crate::gate::scalar::duration_text;
 use crate::gate::schema::empty_tables;
@@ -93,31 +91,21 @@ pub async fn run(command: Command, data_folder: PathBuf, clock: &Clock) -> anyho
     match command {
         Command::Check(args) => checked(&args),
         Command::Patterns(args) => {
-            let (sql, params) = patterns(&args, clock.now_ns()).map_err(|text| Failure::new(Exit::Usage, text))?;
+            let asked = patterns(&args, clock.now_ns()).map_err(|text| Failure::new(Exit::Usage, text))?;
             let target = args.daemon.target(data_folder).map_err(Failure::from)?;
-            let found = rows(&target, &sql, params).await.map_err(Failure::from)?;
-            let text = match args.format {
-                Format::Json => as_json(&found)?,
-                Format::Text => found.iter().map(line).collect(),
-            };
+            if args.format == Format::Json {
+                return show(&target, asked, (args.format, "rows"), clock).await;
+            }
+            let found = rows(&target, &asked.0, asked.1).await.map_err(Failure::from)?;
+            let text: String = found.iter().map(line).collect();
             // A reader that left, `| head`, is no failure.
             drop(std::io::stdout().lock().write_all(text.as_bytes()));
             Ok(Exit::Good)
         }
         Command::Feedback(args) => {
-            let (sql, params) = feedback(&args);
+            let asked = feedback(&args);
             let target = args.daemon.target(data_folder).map_err(Failure::from)?;
-            if args.format == Format::Json {
-                let found = rows(&target, &sql, params).await.map_err(Failure::from)?;
-                drop(std::io::stdout().lock().write_all(as_json(&found)?.as_bytes()));
-                return Ok(Exit::Good);
-            }
-            let (schema, batches) = sql::rows_of_daemon(&target, &sql, params).await.map_err(Failure::from)?;
-            let mut out = std::io::BufWriter::new(std::io::stdout());
-            match output::write(Output::chosen(None), &schema, &batches, clock, &mut out) {
-                Ok(()) | Err(sql::Failure::Pipe) => Ok(Exit::Good),
-                Err(failure) => Err(Failure::from(failure).into()),
-            }
+            show(&target, asked, (args.format, "rows"), clock).await
         }
     }
 }
@@ -201,10 +189,6 @@ fn where_all(filters: &[String]) -> String {
     if filters.is_empty() { String::new() } else { format!(" WHERE {}", filters.join(" AND ")) }
 }
 
-fn as_json(rows: &[Row]) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(&json!({ "rows": rows })).context("write JSON")? + "\n")
-}
-
 /// A row for people; the estimate as `0.31 (0.24–0.39, n 152)`.
 fn line(row: &Row) -> String {
     let text = |column: &str| match row.get(column) {
@@ -225,6 +209,8 @@ fn line(row: &Row) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn patterns_of(pattern: &str) -> Patterns {

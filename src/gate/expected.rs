@@ -4,17 +4,14 @@
 //! no verdict. Left to others: what is deprecated (the registry in force, by a function), baselines.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch, StringArray};
-use arrow::datatypes::SchemaRef;
-use datafusion::catalog::{MemTable, Session, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::common::Result;
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 
 use super::schema;
+use crate::query::lazy::Lazy;
 
 /// What `origin` says of a row from the configuration.
 const DECLARED: &str = "declared";
@@ -25,60 +22,22 @@ pub fn expected_operations(
     declared: BTreeMap<String, Vec<String>>,
     is_deprecated: impl Fn(&str) -> bool + Send + Sync + 'static,
 ) -> Arc<dyn TableProvider> {
-    Arc::new(Expected { declared, is_deprecated: Arc::new(is_deprecated) })
+    let made = move || rows(&declared, &is_deprecated);
+    Arc::new(Lazy::new(schema::expected_operations(), move || Box::pin(std::future::ready(made()))))
 }
 
-struct Expected {
-    declared: BTreeMap<String, Vec<String>>,
-    is_deprecated: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-}
-
-impl fmt::Debug for Expected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Expected").field("services", &self.declared.len()).finish_non_exhaustive()
-    }
-}
-
-impl Expected {
-    fn rows(&self) -> Result<RecordBatch> {
-        let rows = || {
-            let of = |(service, operations): (&'_ String, &'_ Vec<String>)| {
-                operations.iter().map(|operation| (service.clone(), operation.clone())).collect::<Vec<_>>()
-            };
-            self.declared.iter().flat_map(of)
-        };
-        let texts = |all: Vec<String>| Arc::new(StringArray::from(all));
-        Ok(RecordBatch::try_new(
-            self.schema(),
-            vec![
-                texts(rows().map(|(service, _)| service).collect()),
-                texts(rows().map(|(_, operation)| operation).collect()),
-                texts(rows().map(|_| DECLARED.to_owned()).collect()),
-                Arc::new(rows().map(|(_, operation)| Some((self.is_deprecated)(&operation))).collect::<BooleanArray>()),
-            ],
-        )?)
-    }
-}
-
-#[async_trait::async_trait]
-impl TableProvider for Expected {
-    fn schema(&self) -> SchemaRef {
-        schema::expected_operations()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        MemTable::try_new(self.schema(), vec![vec![self.rows()?]])?.scan(session, projection, filters, limit).await
-    }
+fn rows(declared: &BTreeMap<String, Vec<String>>, is_deprecated: &dyn Fn(&str) -> bool) -> Result<RecordBatch> {
+    let all = || declared.iter().flat_map(|(service, operations)| operations.iter().map(move |of| (service, of)));
+    let texts = |all: Vec<&str>| Arc::new(StringArray::from(all));
+    Ok(RecordBatch::try_new(
+        schema::expected_operations(),
+        vec![
+            texts(all().map(|(service, _)| service.as_str()).collect()),
+            texts(all().map(|(_, operation)| operation.as_str()).collect()),
+            texts(all().map(|_| DECLARED).collect()),
+            Arc::new(all().map(|(_, operation)| Some(is_deprecated(operation))).collect::<BooleanArray>()),
+        ],
+    )?)
 }
 
 #[cfg(test)]
@@ -91,8 +50,7 @@ mod tests {
             ("cart".to_owned(), vec!["http.server".to_owned(), "GET /cart".to_owned()]),
             ("empty".to_owned(), Vec::new()),
         ]);
-        let table = Expected { declared, is_deprecated: Arc::new(|operation| operation == "http.server") };
-        let rows = table.rows().unwrap();
+        let rows = rows(&declared, &|operation| operation == "http.server").unwrap();
         let shown = arrow::util::pretty::pretty_format_batches(&[rows]).unwrap().to_string();
         let cells: Vec<String> = shown
             .lines()

@@ -10,89 +10,80 @@ use arrow::array::{
     TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::catalog::{Session, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, Result};
-use datafusion::datasource::MemTable;
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 
 use super::follow::{Follower, WAIT};
 use super::journal::{Error, Feedback, Journal, RunRow};
 use super::patterns::fold::Row;
 use crate::error::Class;
 use crate::query;
+use crate::query::lazy::{Lazy, Rows};
 
-/// The tables by name, over the open file; without one they are empty.
+/// The tables by name, over the open file and its follower; those of a learner that is off are empty and say so.
 pub fn tables(journal: Option<&Journal>, follower: Option<&Follower>) -> Vec<(String, Arc<dyn TableProvider>)> {
-    let of = |which, source| -> Arc<dyn TableProvider> { Arc::new(LearnTable::new(which, source)) };
-    let file = || journal.cloned().map_or(Source::None, Source::File);
-    let follow = follower.cloned().map_or(Source::None, Source::Follow);
+    let of_file = |rows: fn(&Journal) -> std::result::Result<RecordBatch, Error>| {
+        let journal = journal?.clone();
+        let made = move || -> Rows { Box::pin(read(journal.clone(), rows)) };
+        Some(made)
+    };
+    let of_patterns = of_file(|journal| Ok(patterns(&journal.pattern_rows()?)));
+    let of_runs = of_file(|journal| Ok(runs(&journal.pattern_runs()?)));
+    let of_feedback = follower.cloned().map(|follower| {
+        move || -> Rows {
+            let follower = follower.clone();
+            Box::pin(async move {
+                catch_up(&follower).await?;
+                read(follower.journal().clone(), |journal| Ok(feedback(&journal.feedback()?))).await
+            })
+        }
+    });
     vec![
-        ("learned_patterns".to_owned(), of(Which::Patterns, file())),
-        ("feedback".to_owned(), of(Which::Feedback, follow)),
-        ("learn_runs".to_owned(), of(Which::Runs, file())),
+        table("learned_patterns", "patterns", patterns(&[]).schema(), of_patterns),
+        table("feedback", "feedback", feedback(&[]).schema(), of_feedback),
+        table("learn_runs", "patterns", runs(&[]).schema(), of_runs),
     ]
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Which {
-    Patterns,
-    Feedback,
-    Runs,
-}
-
-#[derive(Clone, Debug)]
-enum Source {
-    None,
-    File(Journal),
-    Follow(Follower),
-}
-
-#[derive(Debug)]
-struct LearnTable {
-    which: Which,
-    source: Source,
+fn table(
+    name: &str,
+    learner: &str,
     schema: SchemaRef,
+    rows: Option<impl Fn() -> Rows + Send + Sync + 'static>,
+) -> (String, Arc<dyn TableProvider>) {
+    let off = || {
+        format!(
+            "`{name}` is empty because learning is off: it needs `learn.enabled: true` and `learn.learners.{learner}: on`"
+        )
+    };
+    let table = match rows {
+        Some(rows) => Lazy::new(schema, rows),
+        None => Lazy::empty(schema, off()),
+    };
+    (name.to_owned(), Arc::new(table))
 }
 
-impl LearnTable {
-    fn new(which: Which, source: Source) -> Self {
-        let empty = match which {
-            Which::Patterns => patterns(&[]),
-            Which::Feedback => feedback(&[]),
-            Which::Runs => runs(&[]),
-        };
-        Self { which, source, schema: empty.schema() }
+/// Waits until all that engine and gates have committed by now is taken in.
+async fn catch_up(follower: &Follower) -> Result<()> {
+    let follower = follower.clone();
+    let level = tokio::task::spawn_blocking(move || follower.catch_up());
+    match tokio::time::timeout(WAIT, level).await {
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Err(error))) => Err(unavailable(&error.to_string())),
+        Ok(Err(_)) => Err(unavailable("the follower stopped")),
+        Err(_) => Err(unavailable("engine and gates are more than a second ahead")),
     }
+}
 
-    async fn read(&self) -> Result<RecordBatch> {
-        let (which, source) = (self.which, self.source.clone());
-        if let Source::Follow(follower) = &source {
-            let follower = follower.clone();
-            let level = tokio::task::spawn_blocking(move || follower.catch_up());
-            match tokio::time::timeout(WAIT, level).await {
-                Ok(Ok(Ok(()))) => {}
-                Ok(Ok(Err(error))) => return Err(unavailable(&error.to_string())),
-                Ok(Err(_)) => return Err(unavailable("the follower stopped")),
-                Err(_) => return Err(unavailable("engine and gates are more than a second ahead")),
-            }
-        }
-        let read = move || -> std::result::Result<RecordBatch, Error> {
-            Ok(match (which, &source) {
-                (Which::Patterns, Source::File(journal)) => patterns(&journal.pattern_rows()?),
-                (Which::Runs, Source::File(journal)) => runs(&journal.pattern_runs()?),
-                (Which::Feedback, Source::Follow(follower)) => feedback(&follower.journal().feedback()?),
-                (Which::Patterns, _) => patterns(&[]),
-                (Which::Runs, _) => runs(&[]),
-                (Which::Feedback, _) => feedback(&[]),
-            })
-        };
-        match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(batch)) => Ok(batch),
-            Ok(Err(error)) if error.class() == Class::Unavailable => Err(unavailable(&error.to_string())),
-            Ok(Err(error)) => Err(DataFusionError::External(Box::new(error))),
-            Err(_) => Err(unavailable("the reader stopped")),
-        }
+async fn read(
+    journal: Journal,
+    rows: impl FnOnce(&Journal) -> std::result::Result<RecordBatch, Error> + Send + 'static,
+) -> Result<RecordBatch> {
+    match tokio::task::spawn_blocking(move || rows(&journal)).await {
+        Ok(Ok(batch)) => Ok(batch),
+        Ok(Err(error)) if error.class() == Class::Unavailable => Err(unavailable(&error.to_string())),
+        Ok(Err(error)) => Err(DataFusionError::External(Box::new(error))),
+        Err(_) => Err(unavailable("the reader stopped")),
     }
 }
 
@@ -100,29 +91,6 @@ impl LearnTable {
 fn unavailable(why: &str) -> DataFusionError {
     let error = query::Error::new(query::Code::Busy, format!("learning cannot be read at the moment: {why}"));
     DataFusionError::External(Box::new(error.hint("send it again in a second")))
-}
-
-#[async_trait::async_trait]
-impl TableProvider for LearnTable {
-    fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let batch = self.read().await?;
-        let table = MemTable::try_new(self.schema.clone(), vec![vec![batch]])?;
-        table.scan(session, projection, filters, limit).await
-    }
 }
 
 /// A column of a table: name, values, whether NULL may stand in it.

@@ -2,7 +2,7 @@
 //!
 //! Duty: run pattern files when their ticks close, after all gates of the same time, and follow engine and gates. Guarantee:
 //! files due together see one cut and are one transaction; a statement that fails leaves its rows alone; what could not be
-//! written is done again. Left to others: statements (`patterns::run`), rows (`journal`), facts (`follow`).
+//! written is done again; no file runs for more than a tenth of the time. Left to others: statements (`patterns::run`), rows (`journal`), facts (`follow`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ const THOROUGH_NS: i64 = 1_000_000_000;
 const FAILURES: u32 = 4;
 /// Longest text of an error that is kept, in bytes.
 const ERROR_BYTES: usize = 1 << 10;
+/// A file may run for one part in so many of the time: one that took longer waits before its next run.
+const SHARE: u32 = 10;
 /// How often rows of files that are gone are looked at.
 const SWEEP_NS: i64 = 60 * 1_000_000_000;
 
@@ -102,6 +104,11 @@ impl Learn {
         let is_on = self.parts.config.switch(Learner::Patterns) != Switch::Off;
         let journal = self.open.as_ref().filter(|_| is_on).map(|open| &open.journal);
         tables::tables(journal, self.open.as_ref().and_then(|open| open.follower.as_ref()))
+    }
+
+    /// What it counts, and what of it is degraded.
+    pub fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
     }
 
     /// Takes facts in; none if the learner is off.
@@ -180,6 +187,8 @@ pub struct Miner {
     /// The last tick before the first one to run, of files that never ran.
     begun: BTreeMap<String, i64>,
     failures: BTreeMap<String, u32>,
+    /// Ticks before this one are missed, of files that took long.
+    spaced: BTreeMap<String, i64>,
     frontier: Frontier,
     swept_ns: i64,
 }
@@ -198,8 +207,8 @@ impl Miner {
         let m_ns = frontier.advance(parts.clock.now_ns());
         let grid = |pattern: &Pattern| Grid { interval_ns: nanos(pattern.every).max(1), offset_ns };
         let begun = parts.patterns.iter().map(|pattern| (pattern.name.clone(), grid(pattern).last_due(m_ns))).collect();
-        let failures = BTreeMap::new();
-        Ok(Self { parts, journal, clocks, begun, failures, frontier, swept_ns: i64::MIN })
+        let (failures, spaced) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { parts, journal, clocks, begun, failures, spaced, frontier, swept_ns: i64::MIN })
     }
 
     async fn run(&mut self, stop: CancellationToken) {
@@ -263,15 +272,38 @@ impl Miner {
             return Ok(PAUSE);
         }
         let Some(cut_us) = self.parts.progress.cut_us() else { return Ok(PAUSE) };
-        let mut done = Vec::new();
+        let (mut done, mut ran) = (Vec::new(), Vec::new());
         for (found, pattern) in waiting.iter().filter(|(found, _)| found.next_ns == t_ns) {
             if let Some(dropped) = found.dropped {
                 done.push(missed(pattern, dropped));
             }
+            if self.spaced.get(&pattern.name).is_some_and(|next_ns| t_ns < *next_ns) {
+                done.push(missed(pattern, (t_ns, t_ns)));
+                continue;
+            }
+            let began_ns = self.parts.clock.now_ns();
             done.push(self.one(pattern, t_ns, cut_us).await);
+            let spent_ns = self.parts.clock.now_ns().saturating_sub(began_ns);
+            ran.push((pattern.clone(), Duration::from_nanos(u64::try_from(spent_ns).unwrap_or(0))));
         }
         self.write(done).await?;
+        for (pattern, spent) in ran {
+            self.space(&pattern, t_ns, spent);
+        }
         Ok(Duration::ZERO)
+    }
+
+    /// Keeps a file that ran for `spent` from taking more than its share of the time.
+    fn space(&mut self, pattern: &Pattern, t_ns: i64, spent: Duration) {
+        // A run ends with its timeout; what is more was a clock that jumped.
+        let due = spent.min(TIMEOUT) * SHARE;
+        if due <= pattern.every {
+            self.spaced.remove(&pattern.name);
+            return;
+        }
+        let (file, seconds, next_s) = (pattern.name.as_str(), spent.as_secs_f64(), due.as_secs_f64());
+        tracing::warn!(pattern = file, seconds, next_s, "a pattern file ran for more than its share; ticks are missed");
+        self.spaced.insert(pattern.name.clone(), t_ns.saturating_add(nanos(due)));
     }
 
     /// Runs one file at one tick.

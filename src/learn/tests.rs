@@ -1,7 +1,7 @@
 //! Claims about the whole module through the real engine: tables, choice, and the task.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -356,6 +356,8 @@ struct Mine {
     miner: Miner,
     journal: Journal,
     clock: Clock,
+    /// Seconds that a statement takes which says so.
+    takes_s: Arc<AtomicU64>,
     fails: Arc<AtomicBool>,
     gates_closed: Arc<AtomicBool>,
     metrics: Metrics,
@@ -364,6 +366,8 @@ struct Mine {
 async fn mine(journal: Journal, clock: Clock, patterns: Vec<Pattern>) -> Mine {
     let (fails, gates_closed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
     let (is_failing, closed, cut) = (fails.clone(), gates_closed.clone(), clock.clone());
+    let takes_s = Arc::new(AtomicU64::new(0));
+    let (passing, time) = (takes_s.clone(), clock.clone());
     let metrics = metrics();
     let parts = Parts {
         config: Config::default(),
@@ -371,6 +375,9 @@ async fn mine(journal: Journal, clock: Clock, patterns: Vec<Pattern>) -> Mine {
         quarantine: std::path::PathBuf::new(),
         patterns,
         asker: Asker::new(move |ask| {
+            if ask.sql.contains("slow") {
+                time.advance(Duration::from_secs(passing.load(Ordering::SeqCst)));
+            }
             let outcome = match is_failing.load(Ordering::SeqCst) {
                 true => Err("it broke".to_owned()),
                 false => Ok(vec![result(ask.window_ns.1, ask.cut_us)]),
@@ -384,7 +391,7 @@ async fn mine(journal: Journal, clock: Clock, patterns: Vec<Pattern>) -> Mine {
         metrics: metrics.clone(),
     };
     let miner = Miner::open(parts, journal.clone()).await.unwrap();
-    Mine { miner, journal, clock, fails, gates_closed, metrics }
+    Mine { miner, journal, clock, takes_s, fails, gates_closed, metrics }
 }
 
 impl Mine {
@@ -460,6 +467,37 @@ async fn four_failures_in_a_row_degrade_health_and_leave_the_rows() {
 }
 
 #[tokio::test]
+async fn a_file_that_runs_for_more_than_a_tenth_of_the_time_misses_ticks_and_others_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = Pattern { sql: "SELECT slow".to_owned(), ..pattern("p", 30) };
+    let mut mine = mine(journal(&dir), Clock::manual(610 * S, 1), vec![slow, pattern("q", 30)]).await;
+    // 3 s are a tenth of 30 s, 7 s of 70 s; what seems longer than the longest run, of 30 s, counts as that.
+    for (until_s, takes_s) in [(655, 3), (685, 7), (775, 3), (805, 40), (1105, 0)] {
+        mine.takes_s.store(takes_s, Ordering::SeqCst);
+        while mine.clock.now_ns() < until_s * S {
+            mine.clock.advance(Duration::from_secs(1));
+            mine.turns().await;
+        }
+    }
+    let states = |from_s: i64, to_s: i64, state: &str| -> Vec<String> {
+        (from_s..=to_s).step_by(30).map(|t_s| format!("{t_s}:{state}")).collect()
+    };
+    let of_slow = [
+        states(600, 660, "done"),
+        states(690, 720, "missed"),
+        states(750, 780, "done"),
+        states(810, 1050, "missed"),
+        states(1080, 1080, "done"),
+    ];
+    assert_eq!(mine.ticks("p"), of_slow.concat());
+    assert_eq!(mine.ticks("q"), states(600, 1080, "done"));
+    assert_eq!(mine.metrics.runs.with_label_values(&["p", "missed"]).get(), 11);
+    let mut runs = mine.journal.pattern_runs().unwrap().into_iter();
+    let (.., missed) = runs.find(|(name, t_ns, _)| name == "p" && *t_ns == 690 * S).unwrap();
+    assert_eq!((missed.error.as_deref(), missed.missed_from_ns), (Some("overrun"), Some(690 * S)));
+}
+
+#[tokio::test]
 async fn learned_patterns_are_the_committed_ticks_folded_again() {
     for steps in [[30, 30, 30, 30, 30, 30, 30, 30], [7, 50, 3, 90, 31, 200, 30, 12], [600, 1, 30, 29, 2, 60, 60, 500]] {
         let dir = tempfile::tempdir().unwrap();
@@ -506,9 +544,20 @@ async fn switched_off_it_opens_no_file_and_its_tables_are_empty() {
     };
     let learn = Learn::open(parts).unwrap();
     let gateway = gateway(learn.tables());
-    for table in ["learned_patterns", "feedback", "learn_runs"] {
+    for (table, learner) in [("learned_patterns", "patterns"), ("feedback", "feedback"), ("learn_runs", "patterns")] {
         assert_eq!(ask(&gateway, &format!("SELECT count(*) FROM {table}"), Params::None).await.unwrap(), [["0"]]);
+        let twice = format!(
+            "SELECT key FROM (SELECT 1 AS key) WHERE key IN (SELECT 1 FROM {table} UNION ALL SELECT 2 FROM {table})"
+        );
+        for sql in [format!("SELECT * FROM {table} AS t"), twice] {
+            let notices = gateway.run(Statement::new(sql)).await.unwrap().notices;
+            let said = format!(
+                "`{table}` is empty because learning is off: it needs `learn.enabled: true` and `learn.learners.{learner}: on`"
+            );
+            assert_eq!(notices, [said]);
+        }
     }
+    assert_eq!(gateway.run(Statement::new("SELECT 1")).await.unwrap().notices, Vec::<String>::new());
     assert!(!path.exists());
 }
 

@@ -331,7 +331,8 @@ impl Gateway {
             Err(_) => return Err(answer.late()),
         };
         match head {
-            Some(Event::Planned { schema, snapshot_us }) => {
+            Some(Event::Planned { schema, snapshot_us, notices }) => {
+                answer.notices.extend(notices);
                 answer.schema = schema;
                 answer.snapshot_us = snapshot_us;
             }

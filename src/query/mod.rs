@@ -16,6 +16,7 @@ pub mod functions;
 pub mod gateway;
 mod guard;
 mod information_schema;
+pub mod lazy;
 mod lenient;
 mod levels;
 mod memory;

@@ -1,7 +1,7 @@
 //! The health endpoint (collector_config.md 8).
 //!
-//! Duty: `GET <path>`, `/ready` and `/live`. Guarantee: 200 means ready as `app` defines it at that moment. Left to
-//! others: what ready means.
+//! Duty: `GET <path>`, `/ready` and `/live`. Guarantee: 200 means ready as `app` defines it at that moment; what is degraded
+//! is named and takes no readiness away. Left to others: what ready and degraded mean.
 
 use std::sync::Arc;
 
@@ -14,21 +14,30 @@ use axum::routing::get;
 use super::config::HealthCheck;
 use crate::clock::Clock;
 
-/// Whether the daemon is ready, asked at every request.
-pub type IsReady = Arc<dyn Fn() -> bool + Send + Sync>;
+/// How the daemon is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// It does its work.
+    pub ready: bool,
+    /// What it does less well, one sentence each.
+    pub degraded: Vec<String>,
+}
+
+/// Asked at every request.
+pub type Ask = Arc<dyn Fn() -> Condition + Send + Sync>;
 
 #[derive(Clone)]
 struct Health {
     config: HealthCheck,
-    is_ready: IsReady,
+    ask: Ask,
     clock: Clock,
     since_ns: i64,
 }
 
 /// The routes of the health endpoint; `since` is now.
-pub fn router(config: HealthCheck, is_ready: IsReady, clock: Clock) -> Router {
+pub fn router(config: HealthCheck, ask: Ask, clock: Clock) -> Router {
     let path = config.path.clone();
-    let health = Health { since_ns: clock.now_ns(), config, is_ready, clock };
+    let health = Health { since_ns: clock.now_ns(), config, ask, clock };
     let mut router = Router::new().route("/live", get(live)).route("/ready", get(ready));
     if path != "/live" && path != "/ready" {
         router = router.route(&path, get(ready));
@@ -37,16 +46,17 @@ pub fn router(config: HealthCheck, is_ready: IsReady, clock: Clock) -> Router {
 }
 
 async fn ready(State(health): State<Health>) -> Response {
-    let ready = (health.is_ready)();
-    health.answer(ready)
+    let condition = (health.ask)();
+    health.answer(condition)
 }
 
 async fn live(State(health): State<Health>) -> Response {
-    health.answer(true)
+    health.answer(Condition { ready: true, degraded: Vec::new() })
 }
 
 impl Health {
-    fn answer(&self, good: bool) -> Response {
+    fn answer(&self, condition: Condition) -> Response {
+        let Condition { ready: good, degraded } = condition;
         let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let body = if good { &self.config.healthy_body } else { &self.config.unhealthy_body };
         if let Some(body) = body {
@@ -59,7 +69,10 @@ impl Health {
             // The Collector answers with Go's zero time.
             ("Server not available", "0001-01-01T00:00:00Z".to_owned(), String::new())
         };
-        let json = serde_json::json!({ "status": text, "upSince": since, "uptime": uptime });
+        let mut json = serde_json::json!({ "status": text, "upSince": since, "uptime": uptime });
+        if !degraded.is_empty() {
+            json["degraded"] = degraded.into();
+        }
         (status, [(header::CONTENT_TYPE, "application/json")], json.to_string()).into_response()
     }
 }
@@ -94,10 +107,14 @@ mod tests {
 
     #[tokio::test]
     async fn ready_follows_the_daemon_and_live_does_not() {
-        let flag = Arc::new(AtomicBool::new(true));
+        let (flag, sick) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
         let clock = Clock::manual(1_700_000_000_000_000_000, 1);
-        let seen = flag.clone();
-        let router = router(HealthCheck::default(), Arc::new(move || seen.load(Ordering::Relaxed)), clock.clone());
+        let (ready, degraded) = (flag.clone(), sick.clone());
+        let condition = move || Condition {
+            ready: ready.load(Ordering::Relaxed),
+            degraded: if degraded.load(Ordering::Relaxed) { vec!["a file is damaged".to_owned()] } else { vec![] },
+        };
+        let router = router(HealthCheck::default(), Arc::new(condition), clock.clone());
         let get = |path: &'static str| {
             let router = router.clone();
             async move {
@@ -111,6 +128,12 @@ mod tests {
         let (status, body) = get("/").await;
         assert_eq!(status, 200);
         assert!(body.contains(r#""uptime":"1m1.500s""#), "{body}");
+        assert!(!body.contains("degraded"), "{body}");
+        sick.store(true, Ordering::Relaxed);
+        let (status, body) = get("/ready").await;
+        assert_eq!(status, 200, "what is degraded is ready");
+        assert!(body.contains(r#""degraded":["a file is damaged"]"#), "{body}");
+        assert!(!get("/live").await.1.contains("degraded"));
         flag.store(false, Ordering::Relaxed);
         assert_eq!((get("/ready").await.0, get("/").await.0, get("/live").await.0), (503, 503, 200));
         assert!(get("/").await.1.contains("Server not available"));

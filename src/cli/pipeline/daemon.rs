@@ -1,16 +1,19 @@
 //! What the commands of `pipeline` ask of a daemon.
 //!
-//! Duty: find it, make a call that changes something, read rows. Guarantee: a refusal is shown with its code and findings,
+//! Duty: find it, make a call that changes something, read rows and show them. Guarantee: a refusal is shown with its code and findings,
 //! and has the exit code of design.md. Left to others: the connection (`sql::ask`).
 
+use anyhow::Context as _;
 use bpmn::diagnostic::Severity;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::printable;
+use super::{Format, printable};
 use crate::cli::exit::{self, Exit};
+use crate::cli::output::{self, Output};
 pub(super) use crate::cli::sql::ask::Daemon;
 use crate::cli::sql::ask::Target;
 use crate::cli::sql::{self, Failure};
+use crate::clock::Clock;
 use crate::query::render::value::write_json;
 
 /// A row by column name.
@@ -44,6 +47,27 @@ pub(in crate::cli) async fn rows(target: &Target, sql: &str, params: Row) -> Res
         }
     }
     Ok(rows)
+}
+
+/// Writes all rows of `sql`: JSON is an object with `name`, text a box on a terminal, else a row a line. A reader that
+/// left, `| head`, is no failure.
+pub(in crate::cli) async fn show(
+    target: &Target,
+    (sql, params): (String, Row),
+    (format, name): (Format, &str),
+    clock: &Clock,
+) -> anyhow::Result<Exit> {
+    if format == Format::Json {
+        let rows = rows(target, &sql, params).await.map_err(exit::Failure::from)?;
+        super::print(&(serde_json::to_string_pretty(&json!({ name: rows })).context("write JSON")? + "\n"));
+        return Ok(Exit::Good);
+    }
+    let (schema, batches) = sql::rows_of_daemon(target, &sql, params).await.map_err(exit::Failure::from)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    match output::write(Output::chosen(None), &schema, &batches, clock, &mut out) {
+        Ok(()) | Err(Failure::Pipe) => Ok(Exit::Good),
+        Err(failure) => Err(exit::Failure::from(failure).into()),
+    }
 }
 
 /// A problem of the API as a failure: findings first, one a line.
@@ -96,8 +120,6 @@ fn line(finding: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -5,14 +5,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Format;
-use super::daemon::{Daemon, Row};
+use super::daemon::{Daemon, Row, show};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::{self, Output};
-use crate::cli::sql;
 use crate::clock::Clock;
 use crate::query::functions::time::parse_duration;
 
@@ -65,19 +62,9 @@ impl State {
 
 /// Exit: 0 done, 2 `--since` is no time, 69 no daemon.
 pub async fn run(args: Args, data_folder: PathBuf, clock: &Clock) -> anyhow::Result<Exit> {
-    let (sql, params) = statement(&args, clock.now_ns()).map_err(|text| Failure::new(Exit::Usage, text))?;
+    let asked = statement(&args, clock.now_ns()).map_err(|text| Failure::new(Exit::Usage, text))?;
     let target = args.daemon.target(data_folder).map_err(Failure::from)?;
-    if args.format == Format::Json {
-        let runs = super::daemon::rows(&target, &sql, params).await.map_err(Failure::from)?;
-        super::print(&(serde_json::to_string_pretty(&json!({ "runs": runs })).context("write JSON")? + "\n"));
-        return Ok(Exit::Good);
-    }
-    let (schema, batches) = sql::rows_of_daemon(&target, &sql, params).await.map_err(Failure::from)?;
-    let mut out = std::io::BufWriter::new(std::io::stdout());
-    match output::write(Output::chosen(None), &schema, &batches, clock, &mut out) {
-        Ok(()) | Err(sql::Failure::Pipe) => Ok(Exit::Good),
-        Err(failure) => Err(Failure::from(failure).into()),
-    }
+    show(&target, asked, (args.format, "runs"), clock).await
 }
 
 /// The statement and its parameters; the error is one sentence.
@@ -119,6 +106,8 @@ pub(in crate::cli) fn instant(text: &str, now_ns: i64) -> Result<String, String>
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const NOW: i64 = 1_735_689_600_000_000_000;

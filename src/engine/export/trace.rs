@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpmn::core::{Body, Cause, Event};
+use bpmn::core::{Body, Cause, Event, Trigger};
 
 use super::attributes::{Attribute, in_address, instant, int, of_file, of_result, text};
 use super::drawn::Drawn;
@@ -21,6 +21,8 @@ struct Run {
     hash: String,
     started_ms: i64,
     depth: u32,
+    /// The episode of a gate that started it.
+    gate: Vec<Attribute>,
     moments: Vec<Moment>,
 }
 
@@ -59,6 +61,15 @@ pub(super) struct Trace {
     pub(super) newest: u64,
 }
 
+/// What leads from a run to the verdicts that started it: `gate_transitions` and `gate_episodes` have the same names.
+fn of_gate(trigger: &Trigger) -> Vec<Attribute> {
+    vec![
+        ("weavergen.gate.name", text(&trigger.gate)),
+        ("weavergen.gate.key", text(&trigger.key)),
+        ("weavergen.gate.episode", int(trigger.episode)),
+    ]
+}
+
 const fn ns(ms: i64) -> i64 {
     ms.saturating_mul(1_000_000)
 }
@@ -90,11 +101,13 @@ impl Trace {
                     hash: hash.clone(),
                     started_ms: at,
                     depth: depth.saturating_add(1),
+                    gate: trigger.as_ref().map(of_gate).unwrap_or_default(),
                     moments: Vec::new(),
                 };
                 let mut span = self.span("weavergen.workflow.start".to_owned(), self.run, Part::Start, 0, at, at);
                 span.parent_span_id = Some(self.id(self.run, Part::Whole, 0));
                 span.attributes = self.workflow(Some("weavergen.workflow.start"));
+                span.attributes.extend(self.row.gate.iter().cloned());
                 span.attributes.extend(event.actor.as_ref().map(|actor| ("bpmn.actor", text(actor))));
                 span.links = trigger.as_ref().map(|trigger| trigger.links.clone()).unwrap_or_default();
                 self.spans.push(span);
@@ -264,6 +277,7 @@ impl Trace {
             ("cicd.pipeline.action.name", text("RUN")),
             ("cicd.pipeline.result", text(result)),
         ]);
+        span.attributes.extend(self.row.gate.iter().cloned());
         if let Some(code) = code {
             let code = code.unwrap_or_default();
             span.error = Some(format!("error `{code}`"));

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+mod hotspot;
+
 use super::header;
 use super::load::check;
 use super::problem::{Problems, Teller};
@@ -176,9 +178,12 @@ proptest! {
     }
 }
 
+fn shipped(name: &str) -> Pattern {
+    load(&request(&Config::default()), &Planner::default()).patterns.into_iter().find(|p| p.name == name).unwrap()
+}
+
 async fn rows(name: &str, spans: &[Span], (start_ns, end_ns): (i64, i64), cut_us: i64) -> Vec<String> {
-    let config = Config::default();
-    let pattern = load(&request(&config), &Planner::default()).patterns.into_iter().find(|p| p.name == name).unwrap();
+    let pattern = shipped(name);
     let query = query::Config { threads: 2, ..query::Config::default() };
     let view = Fill::new().memory(spans).view();
     let gateway = gateway(reader(&view), &query, 256 << 20, None, Vec::new(), Clock::manual(NOW, 7)).unwrap();

@@ -1,14 +1,13 @@
 //! Functions over whole containers, and brackets with a type by name.
 //!
-//! Duty: `has_attr`, `attr_keys`, `attrs_json`, `attr_pairs`; `attr_text`, `attr_int`, `attr_float`, `attr_bool`.
-//! Guarantee: a row without a container (below an outer join) gives NULL. Left to others: brackets (`attr`).
+//! Duty: `has_attr`, `attr_keys`, `attrs_json`; `attr_text`, `attr_int`, `attr_float`, `attr_bool`.
+//! Guarantee: a row without a container (below an outer join) gives NULL. Left to others: brackets (`attr`),
+//! `attr_pairs` (`pairs`).
 
 use std::sync::Arc;
 
-use arrow::array::builder::NullBufferBuilder;
-use arrow::array::{ArrayRef, BooleanArray, ListArray, ListBuilder, StringBuilder, StringViewBuilder, StructArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::array::{ArrayRef, BooleanArray, ListBuilder, StringBuilder, StringViewBuilder};
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
@@ -16,8 +15,8 @@ use datafusion::logical_expr::{
 };
 
 use super::attr::{Attr, Origin, arrow_type};
-use super::list::{Attrs, Value};
-use super::{convert, is_container, json};
+use super::list::Attrs;
+use super::{is_container, json};
 use crate::query::functions::argument;
 use crate::span::pinned::ScalarType;
 
@@ -33,14 +32,13 @@ enum Which {
     Has,
     Keys,
     Json,
-    Pairs,
     Typed(ScalarType),
 }
 
 /// All of them.
 pub fn all() -> Vec<ScalarUDF> {
     let typed = [ScalarType::Text, ScalarType::Int, ScalarType::Double, ScalarType::Bool].map(Which::Typed);
-    [Which::Has, Which::Keys, Which::Json, Which::Pairs]
+    [Which::Has, Which::Keys, Which::Json]
         .into_iter()
         .chain(typed)
         .map(|which| ContainerFunction { which, signature: Signature::user_defined(Volatility::Immutable) }.into())
@@ -58,11 +56,6 @@ impl ContainerFunction {
     }
 }
 
-/// Fields of an element of `attr_pairs`.
-fn pair_fields() -> Fields {
-    Fields::from(vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Utf8, true)])
-}
-
 fn key_of(value: &ScalarValue, usage: &str) -> Result<String> {
     match value.try_as_str() {
         Some(Some(key)) => Ok(key.to_owned()),
@@ -76,7 +69,6 @@ impl ScalarUDFImpl for ContainerFunction {
             Which::Has => "has_attr",
             Which::Keys => "attr_keys",
             Which::Json => "attrs_json",
-            Which::Pairs => "attr_pairs",
             Which::Typed(ScalarType::Text) => "attr_text",
             Which::Typed(ScalarType::Int) => "attr_int",
             Which::Typed(ScalarType::Double) => "attr_float",
@@ -103,7 +95,6 @@ impl ScalarUDFImpl for ContainerFunction {
             Which::Has => DataType::Boolean,
             Which::Keys => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
             Which::Json => DataType::Utf8View,
-            Which::Pairs => DataType::List(Arc::new(Field::new("item", DataType::Struct(pair_fields()), true))),
             Which::Typed(of) => arrow_type(of),
         })
     }
@@ -138,7 +129,6 @@ impl ScalarUDFImpl for ContainerFunction {
             Which::Has => has(&Attrs::try_new(&container)?, &key),
             Which::Keys => keys(&Attrs::try_new(&container)?),
             Which::Json => objects(&Attrs::try_new(&container)?),
-            Which::Pairs => pairs(&Attrs::try_new(&container)?),
             Which::Typed(of) => Attr::new(key, of, Origin::Fixed).values(&container)?,
         };
         Ok(ColumnarValue::Array(array))
@@ -168,52 +158,6 @@ fn objects(attrs: &Attrs<'_>) -> ArrayRef {
         builder.append_option((!attrs.is_null(row)).then(|| json::object(attrs, row)));
     }
     Arc::new(builder.finish())
-}
-
-/// Longest text in a pair, in bytes.
-const PAIR_BYTES: usize = 128;
-/// Most pairs of a row.
-const PAIRS: usize = 64;
-
-/// Scalars as text, the first [`PAIRS`] in key order: what patterns count must have few values and few places.
-fn pairs(attrs: &Attrs<'_>) -> ArrayRef {
-    let ranks = attrs.key_ranks();
-    let (mut keys, mut values) = (StringBuilder::new(), StringBuilder::new());
-    let (mut offsets, mut nulls) = (vec![0], NullBufferBuilder::new(attrs.rows()));
-    // Per rank the last row that had the key: a repeated key's first occurrence is the value.
-    let mut seen = vec![usize::MAX; ranks.len()];
-    let mut found: Vec<(u32, usize)> = Vec::new();
-    for row in 0..attrs.rows() {
-        found.clear();
-        for entry in attrs.entries(row) {
-            let rank = ranks[attrs.key_id(entry)];
-            if std::mem::replace(&mut seen[rank as usize], row) != row {
-                found.push((rank, entry));
-            }
-        }
-        found.sort_unstable();
-        let mut left = PAIRS;
-        for (_, entry) in &found {
-            let value = match attrs.value(*entry) {
-                Value::Empty | Value::Bytes(_) | Value::Nested(_) => None,
-                Value::Text(text) if text.len() > PAIR_BYTES => None,
-                value => convert::to_text(value),
-            };
-            let Some(value) = value else { continue };
-            if left == 0 {
-                break;
-            }
-            left -= 1;
-            keys.append_value(attrs.key(*entry));
-            values.append_value(value);
-        }
-        offsets.push(i32::try_from(arrow::array::ArrayBuilder::len(&keys)).expect("no more pairs than attributes"));
-        nulls.append(!attrs.is_null(row));
-    }
-    let columns: Vec<ArrayRef> = vec![Arc::new(keys.finish()), Arc::new(values.finish())];
-    let item = Arc::new(Field::new("item", DataType::Struct(pair_fields()), true));
-    let pairs = StructArray::new(pair_fields(), columns, None);
-    Arc::new(ListArray::new(item, OffsetBuffer::new(offsets.into()), Arc::new(pairs), nulls.finish()))
 }
 
 /// Places of a row's attributes, without the later ones of a repeated key.

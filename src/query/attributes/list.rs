@@ -105,6 +105,11 @@ impl<'a> Attrs<'a> {
         ranks
     }
 
+    /// The keys by number; equal ones may have several.
+    pub fn keys(&self) -> impl Iterator<Item = Option<&'a str>> {
+        self.keys.iter()
+    }
+
     /// The key at a place.
     pub fn key(&self, entry: usize) -> &'a str {
         self.keys.value(usize::try_from(self.key_ids.value(entry)).expect("dictionary keys are not negative"))

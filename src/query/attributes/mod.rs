@@ -7,12 +7,14 @@
 //! [`attr::Attr`] while SQL becomes a plan and gives them the type that operators and aggregates need; [`rule`] does the
 //! rest once the plan stands. The keys of a container that SQL sees are those that senders wrote ([`visible`]).
 
+pub mod among;
 pub mod attr;
 pub mod containers;
 pub mod convert;
 pub mod json;
 pub mod list;
 pub mod merge;
+pub mod pairs;
 pub mod planner;
 pub mod rule;
 pub mod typing;

@@ -7,8 +7,10 @@ pub mod aggregates;
 pub mod capped;
 pub mod exphist;
 pub mod ids;
+pub mod newest;
 pub mod numeric;
 pub mod sample;
+pub mod tally;
 pub mod time;
 
 use std::sync::Arc;
@@ -44,10 +46,13 @@ pub fn scalars(now_ns: i64) -> Vec<Arc<ScalarUDF>> {
     all.extend(time::all(now_ns));
     all.push(sample::InSample::default().into());
     all.extend(super::attributes::containers::all());
+    all.push(super::attributes::pairs::AttrPairs::default().into());
     all.into_iter().map(Arc::new).collect()
 }
 
 /// All aggregate functions of ours.
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    aggregates::all().into_iter().map(Arc::new).collect()
+    let mut all = aggregates::all();
+    all.extend([newest::NewestTraces::default().into(), tally::Tally::default().into()]);
+    all.into_iter().map(Arc::new).collect()
 }

@@ -28,7 +28,7 @@ use crate::query::prepared::{Bare, Plan, Prepared, What, bare};
 use crate::query::sources::Sources;
 use crate::query::translate::{translate, unknown_table};
 use crate::query::within::{Instants, Within};
-use crate::query::{guard, memory, session};
+use crate::query::{guard, lazy, memory, session};
 use crate::store::View;
 
 /// What a statement needs to run.
@@ -51,7 +51,7 @@ pub(super) struct Job {
 /// What it tells, in this order; `Failed` may come at any time and ends it.
 #[derive(Debug)]
 pub(super) enum Event {
-    Planned { schema: SchemaRef, snapshot_us: i64 },
+    Planned { schema: SchemaRef, snapshot_us: i64, notices: Vec<String> },
     Rows(RecordBatch),
     End { stats: Stats, truncated: bool, incomplete: bool, notices: Vec<String> },
     Failed(Box<Error>),
@@ -71,6 +71,8 @@ struct Ready {
     task: Arc<TaskContext>,
     physical: Arc<dyn ExecutionPlan>,
     schema: SchemaRef,
+    /// Of the tables that it reads.
+    notices: Vec<String>,
 }
 
 async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> {
@@ -85,14 +87,14 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
         (Some((prepared, session)), Some(within)) => again(&job, within, prepared, session, &view).await,
         _ => None,
     };
-    let Ready { context, task, physical, schema } = match again {
+    let Ready { context, task, physical, schema, notices } = match again {
         Some(ready) => ready,
         None => once(&job, &view).await?,
     };
     drop(view);
     let mut stream = execute_stream(physical.clone(), task).map_err(|e| translate(&e, &job.sql, Some(&context)))?;
     let schema = if stream.schema().fields().len() == schema.fields().len() { stream.schema() } else { schema };
-    if events.send(Event::Planned { schema, snapshot_us }).await.is_err() {
+    if events.send(Event::Planned { schema, snapshot_us, notices }).await.is_err() {
         return Ok(());
     }
     let mut cut = Cut::new(job.rows, job.bytes);
@@ -133,6 +135,7 @@ async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
     let planned: Result<LogicalPlan, _> = Box::pin(state.statement_to_plan(checked.statement)).await;
     let plan = planned.map_err(failed)?;
     guard::check_plan(&plan, Sources::with(&job.extra))?;
+    let notices = lazy::notices(&plan).map_err(failed)?;
     let plan = match checked.limitable {
         true => limited(plan, job.rows).map_err(failed)?,
         false => plan,
@@ -143,7 +146,7 @@ async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
         .and_then(bounded_recursion)
         .map_err(failed)?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
-    Ok(Ready { task: context.task_ctx(), context, physical, schema })
+    Ok(Ready { task: context.task_ctx(), context, physical, schema, notices })
 }
 
 /// A session over `view`, with the tables of other modules and what `within` leaves; also the view that stands for
@@ -189,7 +192,8 @@ async fn again(job: &Job, within: &Within, prepared: &Prepared, bare_session: &B
         // The session is that of all runs; the memory is that of this one.
         let task = TaskContext::from(&state).with_runtime(memory::of_statement(&job.engine));
         let physical = bounded_recursion(yielding(physical)?)?;
-        Ok::<_, DataFusionError>(Ready { context, task: Arc::new(task), physical, schema })
+        let notices = lazy::notices(&plan)?;
+        Ok::<_, DataFusionError>(Ready { context, task: Arc::new(task), physical, schema, notices })
     };
     match ready.await {
         Ok(ready) => Some(ready),

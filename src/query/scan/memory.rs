@@ -1,8 +1,9 @@
 //! The rows in memory as a leaf of the physical plan.
 //!
-//! Duty: hand out the projected columns of the view's batches. Guarantee: each row once, in at most `batch_size` rows a
-//! batch; interned resources and scopes are expanded, and hidden keys taken out, only where the column is projected.
-//! Left to others: filters (above), which batches there are (`scan::plan` leaves out those outside the time range).
+//! Duty: hand out the projected columns of the view's batches, and brackets on them. Guarantee: each row once, in at most
+//! `batch_size` rows a batch; interned resources and scopes are expanded, and hidden keys taken out, only where the column
+//! is projected: of a bracket on one only the values are. Left to others: filters (above), which batches there are
+//! (`scan::plan` leaves out those outside the time range).
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,10 +15,12 @@ use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput};
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -25,6 +28,7 @@ use datafusion::physical_plan::{
 };
 
 use super::columns;
+use crate::query::attributes::attr::Attr;
 use crate::query::attributes::visible;
 use crate::span::schema;
 use crate::store::Rows;
@@ -33,17 +37,26 @@ use crate::store::Rows;
 #[derive(Debug)]
 pub struct MemoryExec {
     partitions: Vec<Vec<Arc<Rows>>>,
-    /// Indices into [`super::table_schema`].
-    projection: Vec<usize>,
+    outputs: Vec<Output>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
+}
+
+/// A column that it hands out.
+#[derive(Clone, Debug)]
+enum Output {
+    /// One of [`super::table_schema`].
+    Column(usize),
+    /// The value of a key in one of them.
+    Bracket(usize, Attr),
 }
 
 impl MemoryExec {
     /// A leaf over `rows`, dealt out to at most `partitions` partitions; `projection` indexes [`super::table_schema`].
     pub fn try_new(rows: Vec<Arc<Rows>>, projection: Vec<usize>, partitions: usize) -> Result<Self> {
         let schema = Arc::new(super::table_schema().project(&projection)?);
+        let outputs = projection.into_iter().map(Output::Column).collect();
         let count = partitions.clamp(1, rows.len().max(1));
         let mut dealt = vec![Vec::new(); count];
         let mut filled = vec![0_usize; count];
@@ -52,20 +65,32 @@ impl MemoryExec {
             filled[least] += batch.batch.rows();
             dealt[least].push(batch);
         }
+        Ok(Self::of(dealt, outputs, schema))
+    }
+
+    fn of(partitions: Vec<Vec<Arc<Rows>>>, outputs: Vec<Output>, schema: SchemaRef) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema.clone()),
-            Partitioning::UnknownPartitioning(count),
+            Partitioning::UnknownPartitioning(partitions.len()),
             EmissionType::Incremental,
             Boundedness::Bounded,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
-        Ok(Self {
-            partitions: dealt,
-            projection,
-            schema,
-            properties: Arc::new(properties),
-            metrics: ExecutionPlanMetricsSet::new(),
-        })
+        let metrics = ExecutionPlanMetricsSet::new();
+        Self { partitions, outputs, schema, properties: Arc::new(properties), metrics }
+    }
+
+    /// What `expr` over the columns of this leaf is, if the leaf can hand it out.
+    fn output(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<Output> {
+        if let Some(column) = expr.downcast_ref::<Column>() {
+            return self.outputs.get(column.index()).cloned();
+        }
+        let call = ScalarFunctionExpr::try_downcast_func::<Attr>(expr.as_ref())?;
+        let container = call.args().first()?.downcast_ref::<Column>()?;
+        match self.outputs.get(container.index())? {
+            Output::Column(at) => Some(Output::Bracket(*at, Attr::of(call.fun())?.clone())),
+            Output::Bracket(..) => None,
+        }
     }
 
     fn rows(&self, partition: Option<usize>) -> usize {
@@ -80,7 +105,11 @@ impl MemoryExec {
 impl DisplayAs for MemoryExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let batches: usize = self.partitions.iter().map(Vec::len).sum();
-        write!(f, "MemoryExec: partitions={}, batches={batches}, rows={}", self.partitions.len(), self.rows(None))
+        write!(f, "MemoryExec: partitions={}, batches={batches}, rows={}", self.partitions.len(), self.rows(None))?;
+        match self.outputs.iter().filter(|output| matches!(output, Output::Bracket(..))).count() {
+            0 => Ok(()),
+            brackets => write!(f, ", brackets={brackets}"),
+        }
     }
 }
 
@@ -121,7 +150,7 @@ impl ExecutionPlan for MemoryExec {
             return internal_err!("MemoryExec has no partition {partition}");
         };
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let (projection, schema) = (self.projection.clone(), self.schema.clone());
+        let (outputs, schema) = (self.outputs.clone(), self.schema.clone());
         let batch_size = context.session_config().batch_size().max(1);
         let slices = batches.into_iter().flat_map(move |rows| {
             let total = rows.batch.rows();
@@ -129,10 +158,16 @@ impl ExecutionPlan for MemoryExec {
         });
         let stream = slices.map(move |(rows, from, len)| {
             let _timer = metrics.elapsed_compute().timer();
-            project(&rows, from, len, &projection, &schema).record_output(&metrics)
+            project(&rows, from, len, &outputs, &schema).record_output(&metrics)
         });
         let stream = RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::iter(stream));
         Ok(Box::pin(cooperative(stream)))
+    }
+
+    fn try_swapping_with_projection(&self, above: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let outputs: Option<Vec<_>> = above.expr().iter().map(|of| self.output(&of.expr)).collect();
+        let swapped = outputs.map(|outputs| Self::of(self.partitions.clone(), outputs, above.schema()));
+        Ok(swapped.map(|leaf| Arc::new(leaf) as Arc<dyn ExecutionPlan>))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -147,13 +182,34 @@ impl ExecutionPlan for MemoryExec {
 }
 
 /// Rows `from .. from + len` as the columns of `schema`.
-fn project(rows: &Rows, from: usize, len: usize, projection: &[usize], schema: &SchemaRef) -> Result<RecordBatch> {
+fn project(rows: &Rows, from: usize, len: usize, outputs: &[Output], schema: &SchemaRef) -> Result<RecordBatch> {
     let batch = rows.batch.as_record_batch().slice(from, len);
     let checked = |at: usize| Some(rows.batch.semconv()?.get(at)?.slice(from, len));
-    let arrays =
-        projection.iter().map(|&at| column(&batch, &checked, rows.ingest_us, at)).collect::<Result<Vec<_>>>()?;
+    let arrays = outputs.iter().map(|output| match output {
+        Output::Column(at) => column(&batch, &checked, rows.ingest_us, *at),
+        Output::Bracket(at, attr) => bracket(&batch, &checked, rows.ingest_us, *at, attr),
+    });
+    let arrays = arrays.collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(len));
     RecordBatch::try_new_with_options(schema.clone(), arrays, &options).map_err(DataFusionError::from)
+}
+
+/// The value of a key in column `at`: once a distinct container where they are interned.
+fn bracket(
+    batch: &RecordBatch,
+    checked: &impl Fn(usize) -> Option<ArrayRef>,
+    ingest_us: i64,
+    at: usize,
+    attr: &Attr,
+) -> Result<ArrayRef> {
+    let source = if at > schema::INGEST_TIME_INDEX { at - 1 } else { at };
+    match batch.columns().get(source).and_then(|array| array.as_dictionary_opt::<Int32Type>()) {
+        Some(interned) => {
+            let values = attr.values(&visible::attributes(interned.values())?)?;
+            Ok(take(&values, interned.keys(), None)?)
+        }
+        None => attr.values(&column(batch, checked, ingest_us, at)?),
+    }
 }
 
 /// Column `at` of the table over `batch`, which has the columns of [`schema::incoming`]; those of the check come from

@@ -78,6 +78,25 @@ async fn a_bracket_reads_its_own_promoted_column_only() {
 }
 
 #[tokio::test]
+async fn in_memory_a_bracket_on_what_is_interned_expands_its_values_only() {
+    let mut spans: Vec<Span> = (0..6).map(|i| Span::new(1, 1).with("n", i64::from(i)).with("wg.n", 7)).collect();
+    for (at, span) in spans.iter_mut().enumerate().skip(1) {
+        let region = if at % 2 == 0 { "eu" } else { "us" };
+        span.resource = vec![("region".to_owned(), Val::from(region)), ("wg.region".to_owned(), Val::from("x"))];
+    }
+    let view = Fill::new().memory(&spans).view();
+    let sql = "SELECT resource['region'], attributes['n'] FROM spans WHERE resource['region'] <> 'us' ORDER BY 2";
+    let plan = explain(&view, sql).await;
+    let scan = plan.lines().find(|line| line.contains("MemoryExec")).unwrap();
+    assert!(scan.contains("brackets=3"), "{plan}");
+    assert_eq!(ask(&view, sql).await, [["eu", "2"], ["eu", "4"]]);
+    let none = "SELECT count(resource['region']), count(resource['wg.region']), count(attributes['wg.n']) FROM spans";
+    assert_eq!(ask(&view, none).await, [["5", "0", "0"]]);
+    let whole = "SELECT attrs_json(resource), resource['region'] FROM spans WHERE attributes['n'] = 3";
+    assert_eq!(ask(&view, whole).await, [["{\"region\":\"us\"}", "us"]]);
+}
+
+#[tokio::test]
 async fn canonical_queries_are_planned_and_answered() {
     let view = hours().await;
     let queries = [

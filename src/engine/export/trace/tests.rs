@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpmn::core::{IncidentKind, Input, OnUnknown, Variables};
+use bpmn::core::{IncidentKind, Input, OnUnknown, Trigger, Variables};
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -11,12 +11,16 @@ use crate::engine::tests::scenario::{START_MS, file, task};
 const RUN: u64 = 7;
 const TASK: u64 = 8;
 
-/// A run of `body`, begun by a gate at depth 1.
+/// A run of `body`, begun at depth 1.
 fn run(body: &str) -> Trace {
+    run_of(None, body)
+}
+
+fn run_of(trigger: Option<Trigger>, body: &str) -> Trace {
     let mut trace = Trace::new([3; 16], RUN, "http://here".into());
     trace.drawn = Arc::new(Drawn::of(&file("p", body).bytes));
     let (process, hash) = ("p".to_owned(), "h".to_owned());
-    let (start, message_key, trigger) = (None, None, None);
+    let (start, message_key) = (None, None);
     let created =
         Body::InstanceCreated { instance: RUN, process, version: 1, hash, start, message_key, trigger, depth: 1 };
     take(&mut trace, Some("gate"), created);
@@ -153,6 +157,25 @@ fn only_runs_and_tasks_have_a_type_and_an_address_and_all_have_the_depth() {
     assert_eq!(get(&start, "bpmn.actor"), Some(&text("gate")));
     assert_eq!(get(&gateway, "weavergen.workflow.step.name"), None);
     assert!([start, gateway, attempt, step, whole].iter().all(|span| get(span, "weavergen.depth") == Some(&int(2))));
+}
+
+#[test]
+fn the_start_and_the_run_name_the_episode_that_started_it_and_a_run_of_none_does_not() {
+    let links = vec![("01".to_owned(), "02".to_owned())];
+    let trigger =
+        Trigger { gate: "g".to_owned(), key: "service_name=shop".to_owned(), episode: 3, links: links.clone() };
+    let named = |trigger: Option<Trigger>| {
+        let mut trace = run_of(trigger, "");
+        let start = newest(&trace).clone();
+        take(&mut trace, None, Body::InstanceCompleted { instance: RUN });
+        let whole = newest(&trace).clone();
+        let names = ["name", "key", "episode"].map(|part| format!("weavergen.gate.{part}"));
+        let of = |span: &StepSpan| names.each_ref().map(|name| get(span, name).cloned());
+        assert_eq!(of(&start), of(&whole));
+        (of(&start), start.links)
+    };
+    assert_eq!(named(Some(trigger)), ([Some(text("g")), Some(text("service_name=shop")), Some(int(3))], links));
+    assert_eq!(named(None), ([None, None, None], Vec::new()));
 }
 
 #[test]
