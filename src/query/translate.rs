@@ -291,19 +291,28 @@ fn corrupt(error: &(dyn std::error::Error + 'static)) -> Error {
 }
 
 /// What the store said of a part, somewhere among the causes of `error`: only the store's own sentence is passed on.
-pub(super) fn damaged_part(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+fn damaged_part(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let (path, problem) = damage(error)?;
+    Some(match problem {
+        Some(problem) => format!("the part `{path}` is damaged: {problem}"),
+        None => format!("the part `{path}` is damaged"),
+    })
+}
+
+/// The part that the store found damaged, and what it said of it where the engine has kept that.
+pub(super) fn damage(error: &(dyn std::error::Error + 'static)) -> Option<(String, Option<String>)> {
     const BEGIN: &str = "part `";
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(part::Error::Corrupt { path, problem }) = error.downcast_ref() {
-            return Some(format!("the part `{path}` is damaged: {problem}"));
+            return Some((path.clone(), Some(problem.clone())));
         }
         cause = error.source();
     }
     // Some layers of the engine keep the text only.
     let text = error.to_string();
     let path = text.split_once(BEGIN)?.1.split_once("` is damaged: ")?.0;
-    (path.starts_with("spans/") && !path.contains(char::is_whitespace)).then(|| format!("the part `{path}` is damaged"))
+    (path.starts_with("spans/") && !path.contains(char::is_whitespace)).then(|| (path.to_owned(), None))
 }
 
 fn internal(error: &DataFusionError) -> Error {

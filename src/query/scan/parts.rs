@@ -128,7 +128,7 @@ impl Files {
         let mut total = Statistics::new_unknown(table_schema());
         total.num_rows = self.rows;
         let partitions = session.config().target_partitions();
-        let paths: Arc<[String]> = self.files.iter().map(|file| file.object_meta.location.to_string()).collect();
+        let parts = self.files.len();
         let groups = match &view.skipped {
             None => deal(self.files, partitions),
             Some(_) => self.files.into_iter().map(|file| FileGroup::new(vec![file])).collect(),
@@ -138,12 +138,14 @@ impl Files {
             .with_statistics(total)
             .with_projection_indices(Some(projection.to_vec()))?
             .with_limit(limit)
+            // Or a partition would read files of others, and end with those at damage.
+            .with_preserve_order(view.skipped.is_some())
             .with_expr_adapter(Some(Arc::new(SpanAdapterFactory)))
             .build();
         let scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);
         Ok(Some(match &view.skipped {
             None => scan,
-            Some(skipped) => Arc::new(SkipExec::try_new(scan, paths, partitions, skipped.clone())?),
+            Some(skipped) => Arc::new(SkipExec::try_new(scan, parts, partitions, skipped.clone())?),
         }))
     }
 }

@@ -24,33 +24,33 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt as _, stream};
 
-use crate::query::translate::damaged_part;
+use crate::query::translate::damage;
 use crate::store::Skipped;
 
 /// See above.
 #[derive(Debug)]
 pub struct SkipExec {
     input: Arc<dyn ExecutionPlan>,
-    /// Of each partition of `input`, the part that it reads.
-    paths: Arc<[String]>,
+    /// Partitions of `input`, each of which reads one part.
+    parts: usize,
     partitions: usize,
     skipped: Arc<Skipped>,
     properties: Arc<PlanProperties>,
 }
 
 impl SkipExec {
-    /// The rows of `input`, whose partitions read `paths`, in at most `partitions` partitions; what is left out is noted
-    /// in `skipped`.
+    /// The rows of `input`, which has `parts` partitions, in at most `partitions` partitions; what is left out is noted in
+    /// `skipped`.
     pub fn try_new(
         input: Arc<dyn ExecutionPlan>,
-        paths: Arc<[String]>,
+        parts: usize,
         partitions: usize,
         skipped: Arc<Skipped>,
     ) -> Result<Self> {
-        if input.output_partitioning().partition_count() != paths.len() {
+        if input.output_partitioning().partition_count() != parts {
             return internal_err!("each part must be a partition of its own");
         }
-        let partitions = partitions.clamp(1, paths.len().max(1));
+        let partitions = partitions.clamp(1, parts.max(1));
         let properties = PlanProperties::new(
             EquivalenceProperties::new(input.schema()),
             Partitioning::UnknownPartitioning(partitions),
@@ -58,13 +58,13 @@ impl SkipExec {
             input.boundedness(),
         )
         .with_scheduling_type(input.properties().scheduling_type);
-        Ok(Self { input, paths, partitions, skipped, properties: Arc::new(properties) })
+        Ok(Self { input, parts, partitions, skipped, properties: Arc::new(properties) })
     }
 }
 
 impl DisplayAs for SkipExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SkipExec: parts={}, partitions={}", self.paths.len(), self.partitions)
+        write!(f, "SkipExec: parts={}, partitions={}", self.parts, self.partitions)
     }
 }
 
@@ -100,7 +100,7 @@ impl ExecutionPlan for SkipExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
             (Some(input), true) => {
-                let same = Self::try_new(input, self.paths.clone(), self.partitions, self.skipped.clone())?;
+                let same = Self::try_new(input, self.parts, self.partitions, self.skipped.clone())?;
                 Ok(Arc::new(same))
             }
             _ => internal_err!("SkipExec has one input"),
@@ -112,23 +112,24 @@ impl ExecutionPlan for SkipExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (input, paths, skipped) = (self.input.clone(), self.paths.clone(), self.skipped.clone());
-        // Dealt out in turn: the order of the parts, newest first, is kept within a partition.
-        let own = (partition..self.paths.len()).step_by(self.partitions);
+        let (input, skipped) = (self.input.clone(), self.skipped.clone());
+        // Dealt out in turn: the order of the parts is kept within a partition.
+        let own = (partition..self.parts).step_by(self.partitions);
         let rows = stream::iter(own).flat_map(move |at| {
-            let (path, skipped) = (paths[at].clone(), skipped.clone());
+            let skipped = skipped.clone();
             let rows = match input.execute(at, context.clone()) {
                 Ok(rows) => rows,
                 Err(error) => Box::pin(RecordBatchStreamAdapter::new(input.schema(), stream::once(ready(Err(error))))),
             };
             rows.scan((), move |(), row| {
-                ready(match row {
-                    Err(error) if damaged_part(&error).is_some() => {
-                        tracing::warn!(path, %error, "a statement goes on without a damaged part");
+                // The engine may have put the parts into another order: the error names its part.
+                ready(match row.as_ref().err().and_then(|error| damage(error)) {
+                    Some((path, _)) => {
+                        tracing::warn!(path, "a statement goes on without a damaged part");
                         skipped.note(&path);
                         None
                     }
-                    row => Some(row),
+                    None => Some(row),
                 })
             })
         });
