@@ -20,6 +20,8 @@ const MAX_AGE_DAYS: u64 = 3;
 
 /// Table and names → types, and the rows of each day.
 type Counted = BTreeMap<(usize, Vec<String>), (u8, Vec<Day>)>;
+/// The same while it is counted.
+type Counts = HashMap<(usize, Vec<String>), (u8, BTreeMap<i32, Day>)>;
 
 /// Row by row, with nothing but texts.
 async fn recounted(view: &View) -> Counted {
@@ -32,7 +34,7 @@ async fn recounted(view: &View) -> Counted {
             batches.push(opened.reshape(&batch, &plain, &plain.schema()).unwrap());
         }
     }
-    let mut counted: HashMap<(usize, Vec<String>), (u8, BTreeMap<i32, Day>)> = HashMap::new();
+    let mut counted = Counts::new();
     for batch in &batches {
         let column = |name: &str| batch.column_by_name(name).unwrap();
         let word = |name: &str, row: usize| {
