@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, Int32Type};
 
 pub use varied::{texts, varied};
 
-use super::{Config, Store};
+use super::{Config, Reader, Store, offline};
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -43,7 +43,12 @@ pub(crate) async fn store_at(dir: &std::path::Path, clock: Clock) -> Store {
     store_with(Config::at(dir), clock).await
 }
 
-/// The same, with other settings.
+/// The folder `dir` as one reads it without its daemon.
+pub(crate) async fn folder_at(dir: &std::path::Path, clock: Clock) -> Reader {
+    offline::open(&Config::at(dir), Disk::Os, clock).await.unwrap()
+}
+
+/// The same as [`store_at`], with other settings.
 pub(crate) async fn store_with(config: Config, clock: Clock) -> Store {
     let config = Config { min_free_bytes: Some(0), segment_bytes: 1 << 20, ..config };
     let budget = Budget::try_new(1 << 30).unwrap();

@@ -3,7 +3,7 @@
 use super::fixture::{NOW, Span, Val, ask, batch, one, try_ask};
 use crate::clock::Clock;
 use crate::span::{Delivery, Origin};
-use crate::store::samples::store_at;
+use crate::store::samples::{folder_at, store_at};
 use crate::store::{Store, View};
 
 const DAY: i64 = 86_400 * 1_000_000_000;
@@ -106,10 +106,7 @@ async fn a_folder_tells_the_same_without_a_store() {
     for sql in &all {
         before.push(ask(&store.reader().view(), sql).await);
     }
-    let config = crate::store::Config::at(dir.path());
-    let offline = async || {
-        crate::store::offline::open(&config, crate::disk::Disk::Os, Clock::manual(NOW, 2)).await.unwrap().view()
-    };
+    let offline = async || folder_at(dir.path(), Clock::manual(NOW, 2)).await.view();
     for close in [false, true] {
         let view = offline().await;
         for (sql, before) in all.iter().zip(&before) {

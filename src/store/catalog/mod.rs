@@ -277,9 +277,16 @@ impl Catalog {
         let internal = |e: &dyn std::fmt::Display| Error::Internal { detail: format!("the catalogue's file: {e}") };
         let encoded = tokio::task::spawn_blocking(move || file::encode(version, position_us, &counts)).await;
         let bytes = encoded.map_err(|e| internal(&e))?.map_err(|e| internal(&e))?;
-        // Of one version any file will do.
-        let put = objects.put_opts(&file::path_of(version), bytes.into(), PutMode::Overwrite.into()).await;
-        put.map_err(|e| parts_error(&e))?;
+        let is_damaged = self.state().damaged.contains(&version);
+        if is_damaged {
+            delete(objects, version).await.map_err(|e| parts_error(&e))?;
+            self.state().damaged.retain(|of| *of != version);
+        }
+        // Of one version any file will do: no object is ever replaced.
+        match objects.put_opts(&file::path_of(version), bytes.into(), PutMode::Create.into()).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(parts_error(&error)),
+        }
         let damaged = {
             let mut state = self.state();
             (state.written, state.due) = (version, false);
