@@ -316,10 +316,16 @@ impl Inner {
         let offer = self.pack(delivery).await?;
         match self.door.enter(offer, || self.refusal())? {
             // An ended thread answers nothing.
-            Entered::Queued(answer) => answer.await.map_err(|_| self.door.why_ended())?.map(stored),
+            Entered::Queued(answer) => match answer.await {
+                Ok(answer) => answer.map(stored),
+                Err(_) => Err(self.door.ended().await),
+            },
             Entered::Stored => Ok(Appended { lsn: 0, duplicate: true }),
             Entered::Waits(answer) => {
-                answer.await.map_err(|_| self.door.why_ended())??;
+                match answer.await {
+                    Ok(answer) => answer?,
+                    Err(_) => return Err(self.door.ended().await),
+                };
                 Ok(Appended { lsn: 0, duplicate: true })
             }
         }

@@ -77,6 +77,8 @@ struct State {
     due: bool,
     /// Files that cannot be read.
     damaged: Vec<u64>,
+    /// Rows are missing for good, so no file may say that all are there.
+    flawed: bool,
 }
 
 /// What is known under one name.
@@ -113,7 +115,7 @@ impl Tables {
 /// What to do about a part that is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Damaged {
-    /// Its rows leave the store with it.
+    /// It is passed over; no file is written until a start counted again.
     Skip,
     /// They may still be wanted.
     Fail,
@@ -140,6 +142,7 @@ impl Catalog {
             retained: None,
             due: false,
             damaged,
+            flawed: false,
         };
         let (state, behind) = (Mutex::new(state), tokio::sync::Mutex::new(behind));
         let this = Self { inner: Arc::new(Inner { objects, parts, share, state, behind }) };
@@ -228,6 +231,8 @@ impl Catalog {
                 Ok(counts) => self.state().counts.absorb(&counts),
                 Err(error) if damaged == Damaged::Skip && !may_pass(&error) => {
                     tracing::warn!(part = part.entry.path, %error, "its rows are missing in the catalogue");
+                    // What is saved of it comes back in another part, which nobody counts: the next start does.
+                    self.state().flawed = true;
                 }
                 Err(error) => return Err(parts_error(&error)),
             }
@@ -269,7 +274,7 @@ impl Catalog {
         let (version, position_us, counts) = {
             let state = self.state();
             let version = shelf.shown().version;
-            if state.gap.is_some() || state.written == version {
+            if state.gap.is_some() || state.flawed || state.written == version {
                 return Ok(());
             }
             (version, state.position_us, state.counts.clone())

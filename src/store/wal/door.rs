@@ -201,6 +201,20 @@ impl Door {
         self.lock().why_ended()
     }
 
+    /// The same for one whose answer was dropped: the thread lets go of what it holds before it says what it died of.
+    pub async fn ended(&self) -> Error {
+        for _ in 0..5_000 {
+            {
+                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.ended {
+                    return state.why_ended();
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        self.why_ended()
+    }
+
     /// Lines a record up whatever the door's state: for the shutdown mark.
     pub(in crate::store) fn queue(&self, state: &mut State, offer: Offer) -> oneshot::Receiver<Result<Lsn, Error>> {
         let (done, answer) = oneshot::channel();

@@ -1,8 +1,8 @@
 //! Which distinct value each row of an array has.
 //!
 //! Duty: keys for arrays that come without a dictionary: numbers, ids and text. Guarantee: equal values have equal keys,
-//! numbered as they first occur, until [`Interned::words`] has seen as many bytes as its dictionary may have; from there
-//! on each row has a value of its own. Left to others: the pages (`column`).
+//! numbered as they first occur, until [`Words`] have as many bytes as their dictionary may have; from there on each row
+//! with a short text has a value of its own. Left to others: the pages (`column`).
 
 use arrow::array::{Array as _, ArrayAccessor, FixedSizeBinaryArray, StringArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
@@ -25,27 +25,20 @@ pub(in super::super) fn traces(array: &FixedSizeBinaryArray) -> Traces {
     ids(of_rows, None)
 }
 
-/// Odd, and without a pattern: spreads the bits of numbers and ids.
+/// Odd, and without a pattern: spreads the bits of a hash.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
-
-fn spread(bits: u64) -> u64 {
-    // The table takes its bits from both ends.
-    let product = bits.wrapping_mul(SPREAD);
-    product ^ (product >> 29)
-}
 
 /// Numbers, by their bits.
 pub(super) fn numbers(bits: impl Iterator<Item = u64>, nulls: Option<&NullBuffer>) -> Interned<Vec<u64>> {
-    distinct(bits, nulls, |bits| spread(*bits))
+    // Values come from strangers: a hash that they can foretell would let them fill one place of the table.
+    let keyed = DefaultHashBuilder::default();
+    distinct(bits, nulls, |bits| keyed.hash_one(bits))
 }
 
-/// Ids, which are random.
+/// Ids; those of traces come from strangers as well.
 pub(super) fn ids<const N: usize>(ids: &[[u8; N]], nulls: Option<&NullBuffer>) -> Interned<Vec<[u8; N]>> {
-    let hash = |id: &[u8; N]| {
-        let of = |half: &[u8; 8]| u64::from_le_bytes(*half);
-        spread(id.first_chunk().map_or(0, of) ^ id.last_chunk().map_or(0, of).rotate_left(32))
-    };
-    distinct(ids.iter().copied(), nulls, hash)
+    let keyed = DefaultHashBuilder::default();
+    distinct(ids.iter().copied(), nulls, |id| keyed.hash_one(id))
 }
 
 fn distinct<T: Copy + PartialEq>(
@@ -82,6 +75,9 @@ fn distinct<T: Copy + PartialEq>(
     Interned { values, keys }
 }
 
+/// A copy of such a text costs about what looking for it does.
+const SHORT_BYTES: usize = 32;
+
 /// Distinct texts of one column.
 #[derive(Debug)]
 pub(in super::super) struct Words {
@@ -89,12 +85,13 @@ pub(in super::super) struct Words {
     ends: Vec<i32>,
     table: HashTable<(u32, u32)>,
     hasher: DefaultHashBuilder,
-    /// Bytes of text from which on nothing is looked for.
+    /// Bytes of text from which on no short text is looked for.
     limit: usize,
 }
 
 impl Words {
-    /// None yet. Once they have `limit` bytes, further texts are taken for new.
+    /// None yet. Once they have `limit` bytes, further short texts are taken for new: what is longer than
+    /// [`SHORT_BYTES`] is kept once still, or rows that share few long texts would each get a copy.
     pub(in super::super) fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), ends: Vec::new(), table: HashTable::new(), hasher: Default::default(), limit }
     }
@@ -102,7 +99,7 @@ impl Words {
     /// The key of `text`.
     pub(in super::super) fn key(&mut self, text: &str) -> i32 {
         let text = text.as_bytes();
-        if self.bytes.len() >= self.limit {
+        if self.bytes.len() >= self.limit && text.len() <= SHORT_BYTES {
             return self.push(text);
         }
         let hash = self.hasher.hash_one(text);
