@@ -69,14 +69,20 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
         return Ok(());
     }
     loop {
+        // Before the parts: who asks behind a flush means its parts as well.
+        let (paused, forced) = state.look(now());
         let entries = entries(&upkeep.shelf.shown());
         let behind = backlog_hours(&entries, now());
         upkeep.metrics.compaction_backlog_hours.set(i64::try_from(behind).unwrap_or(i64::MAX));
         let stopped = || upkeep.memtable.is_stopped();
         let mut room = room(upkeep, &stopped);
-        let settings =
-            Settings { join_bytes: room.target_bytes(), paused: state.paused(now()), forced: state.forced() };
-        let Some(job) = plan(&entries, now(), &settings) else { break };
+        let settings = Settings { join_bytes: room.target_bytes(), paused, forced };
+        let Some(job) = plan(&entries, now(), &settings) else {
+            match state.nothing_left() {
+                true => return Ok(()),
+                false => continue,
+            }
+        };
         if let Some(short) = short_of_space(upkeep, &job) {
             // Its inputs go only some time after its outputs are there (storage.md 12.2).
             state.answer(Err(Error::DiskFull { detail: short }));
@@ -95,8 +101,6 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
         }
         upkeep.metrics.degraded.with_label_values(&["compaction"]).set(i64::from(state.has_skipped()));
     }
-    state.answer(Ok(()));
-    Ok(())
 }
 
 fn entries(shown: &Shown) -> Vec<PartEntry> {

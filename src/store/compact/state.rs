@@ -43,6 +43,8 @@ struct Failed {
 struct Wish {
     /// Empty = all hours.
     hour: String,
+    /// A look at the parts has taken it into account.
+    seen: bool,
     answer: oneshot::Sender<Result<(), Error>>,
 }
 
@@ -65,7 +67,7 @@ impl State {
             Some(hour) => drop(memory.failed.remove(hour)),
             None => memory.failed.clear(),
         }
-        memory.wish = Some(Wish { hour: hour.unwrap_or_default().to_owned(), answer });
+        memory.wish = Some(Wish { hour: hour.unwrap_or_default().to_owned(), seen: false, answer });
         Ok(answered)
     }
 
@@ -80,11 +82,6 @@ impl State {
         true
     }
 
-    /// The hour asked for.
-    pub(super) fn forced(&self) -> Option<String> {
-        self.memory().wish.as_ref().map(|wish| wish.hour.clone())
-    }
-
     /// Answers who asked.
     pub(in crate::store) fn answer(&self, result: Result<(), Error>) {
         if let Some(wish) = self.memory().wish.take() {
@@ -93,10 +90,28 @@ impl State {
         }
     }
 
-    pub(super) fn paused(&self, now_ns: i64) -> BTreeSet<String> {
-        let memory = self.memory();
+    /// The hours that wait after a failure, and the hour asked for (empty = all), as of one moment.
+    pub(super) fn look(&self, now_ns: i64) -> (BTreeSet<String>, Option<String>) {
+        let mut memory = self.memory();
         let waits = |failed: &Failed| failed.times >= MOST_FAILURES || now_ns < failed.again_at_ns;
-        memory.failed.iter().filter(|(_, failed)| waits(failed)).map(|(hour, _)| hour.clone()).collect()
+        let paused = memory.failed.iter().filter(|(_, failed)| waits(failed)).map(|(hour, _)| hour.clone()).collect();
+        let forced = memory.wish.as_mut().map(|wish| {
+            wish.seen = true;
+            wish.hour.clone()
+        });
+        (paused, forced)
+    }
+
+    /// The last look found nothing to do: who asked is answered. `false` if somebody has asked since.
+    pub(super) fn nothing_left(&self) -> bool {
+        let mut memory = self.memory();
+        if memory.wish.as_ref().is_some_and(|wish| !wish.seen) {
+            return false;
+        }
+        if let Some(wish) = memory.wish.take() {
+            let _ = wish.answer.send(Ok(()));
+        }
+        true
     }
 
     pub(super) fn succeeded(&self, hour: &str) {
@@ -122,5 +137,26 @@ impl State {
         let memory = self.memory();
         let skipped = memory.failed.iter().filter(|(_, failed)| failed.times >= MOST_FAILURES);
         skipped.map(|(hour, failed)| format!("hour {hour} is not compacted: {}", failed.error)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: &str = "2023-11-14T22";
+
+    #[test]
+    fn who_asks_behind_a_look_is_not_answered_by_it() {
+        let state = State::default();
+        state.failed(HOUR, Error::Draining, 0);
+        let paused = BTreeSet::from([HOUR.to_owned()]);
+        assert_eq!(state.look(1), (paused, None));
+        let mut answered = state.ask(None).unwrap();
+        assert!(!state.nothing_left(), "that look knew nothing of it");
+        assert!(answered.try_recv().is_err());
+        assert_eq!(state.look(1), (BTreeSet::new(), Some(String::new())));
+        assert!(state.nothing_left());
+        answered.try_recv().unwrap().unwrap();
     }
 }
