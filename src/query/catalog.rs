@@ -21,15 +21,15 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
-use datafusion::catalog::{MemTable, Session, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 use tokio::sync::OnceCell;
 
 use super::attributes::visible;
 use super::config::Config;
 use super::error::{Code, Error};
+use super::lazy::{Lazy, Rows};
+use super::sources::Own;
 use crate::span::pinned::{self, ScalarType};
 use crate::span::schema::{attr_type, timestamp};
 use crate::store::catalog::{Catalog, Day, Line, Table, Tables};
@@ -46,7 +46,12 @@ pub fn tables(view: &View, config: &Config) -> Vec<(&'static str, Arc<dyn TableP
         tables: OnceCell::new(),
     });
     let of = |relation: Relation| -> (&'static str, Arc<dyn TableProvider>) {
-        (relation.name(), Arc::new(CatalogTable { relation, source: source.clone() }))
+        let source = source.clone();
+        let rows = move || -> Rows {
+            let source = source.clone();
+            Box::pin(async move { source.rows(relation).await })
+        };
+        (relation.name(), Arc::new(Own(Lazy::new(relation.schema(), rows))))
     };
     vec![of(Relation::Services), of(Relation::Operations), of(Relation::AttributeKeys)]
 }
@@ -250,33 +255,4 @@ fn signed(value: u64) -> i64 {
 fn unreadable(error: store::Error) -> DataFusionError {
     let error = Error::new(Code::PartCorrupt, format!("the catalogue is behind its parts: {error}"));
     DataFusionError::External(Box::new(error.hint("`weavergen store verify` tells what is damaged")))
-}
-
-/// One of the relations.
-#[derive(Debug)]
-pub struct CatalogTable {
-    relation: Relation,
-    source: Arc<Source>,
-}
-
-#[async_trait::async_trait]
-impl TableProvider for CatalogTable {
-    fn schema(&self) -> SchemaRef {
-        self.relation.schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.source.rows(self.relation).await?;
-        MemTable::try_new(self.schema(), vec![vec![rows]])?.scan(session, projection, filters, limit).await
-    }
 }

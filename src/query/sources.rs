@@ -18,14 +18,13 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableSource, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::catalog::CatalogTable;
 use super::error::{Code, Error};
 use super::events::NestedTable;
-use super::system::SystemTable;
+use super::lazy::Lazy;
 use super::table::SpanTable;
 use super::traces::TracesTable;
 
-/// A table of one of the engine's types that was made here: over any other one of that type nothing is known.
+/// A table that was made here, of a type that others make as well: over any other one of that type nothing is known.
 #[derive(Debug)]
 pub struct Own<T>(pub T);
 
@@ -106,8 +105,7 @@ impl<'a> Sources<'a> {
         let is_ours = of.is::<SpanTable>()
             || of.is::<TracesTable>()
             || of.is::<NestedTable>()
-            || of.is::<SystemTable>()
-            || of.is::<CatalogTable>()
+            || of.is::<Own<Lazy>>()
             || of.is::<Own<MemTable>>()
             || of.is::<Own<StreamingTable>>()
             // The rows of the round before, of a recursive query.

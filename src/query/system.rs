@@ -11,17 +11,16 @@ use arrow::array::{
     ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::TableProvider;
 use datafusion::catalog::streaming::StreamingTable;
-use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
 
+use super::lazy::{Lazy, Rows};
 use super::sources::Own;
 use crate::span::schema::timestamp;
 use crate::store::verify::Depth;
@@ -35,7 +34,13 @@ const FOOTERS: usize = 8;
 /// The tables of the schema `system` over `view`; those about files only where it has files.
 pub fn tables(view: &View) -> Vec<(&'static str, Arc<dyn TableProvider>)> {
     let of = |relation: Relation| -> (&'static str, Arc<dyn TableProvider>) {
-        (relation.name(), Arc::new(SystemTable { relation, view: view.clone(), rows: OnceCell::new() }))
+        let once = Arc::new((view.clone(), OnceCell::new()));
+        // A statement that reads it twice reads the same.
+        let rows = move || -> Rows {
+            let once = once.clone();
+            Box::pin(async move { once.1.get_or_try_init(|| relation.rows(&once.0)).await.cloned() })
+        };
+        (relation.name(), Arc::new(Own(Lazy::new(relation.schema(), rows))))
     };
     let mut tables = vec![of(Relation::Parts), of(Relation::PartColumns), of(Relation::Memory)];
     if view.files.is_some() {
@@ -133,36 +138,6 @@ impl Relation {
             Self::Damage => damage(view).await?,
         };
         Ok(RecordBatch::try_new(self.schema(), columns)?)
-    }
-}
-
-/// A relation whose rows are made at its first scan.
-#[derive(Debug)]
-pub struct SystemTable {
-    relation: Relation,
-    view: View,
-    rows: OnceCell<RecordBatch>,
-}
-
-#[async_trait::async_trait]
-impl TableProvider for SystemTable {
-    fn schema(&self) -> SchemaRef {
-        self.relation.schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows.get_or_try_init(|| self.relation.rows(&self.view)).await?.clone();
-        MemTable::try_new(self.schema(), vec![vec![rows]])?.scan(session, projection, filters, limit).await
     }
 }
 
