@@ -57,9 +57,8 @@ impl Upkeep {
     ///
     /// Errors: as of [`Upkeep::commit`], while one of them stays open.
     pub(super) async fn settle_open(&self) -> Result<(), Error> {
-        let all = std::mem::take(&mut self.chores.lock().expect("no holder of this lock panics").open);
-        let mut all = all.into_iter();
-        while let Some(open) = all.next() {
+        // One leaves the list at a time: a panic takes none of the others with it.
+        while let Some(open) = self.first_open() {
             match self.shelf.standing(&open.delta).await {
                 Standing::Committed => {
                     self.shelf.show_again(|shown| self.publish(shown)).await;
@@ -72,15 +71,14 @@ impl Upkeep {
                     );
                     open.delta.add.iter().for_each(|entry| self.shelf.part_store().forget(&entry.path));
                 }
-                Standing::Open => {
-                    let ended = self.try_commit(open).await;
-                    if ended.is_err() {
-                        self.chores.lock().expect("no holder of this lock panics").open.extend(all);
-                        return ended;
-                    }
-                }
+                Standing::Open => self.try_commit(open).await?,
             }
         }
         Ok(())
+    }
+
+    fn first_open(&self) -> Option<Open> {
+        let open = &mut self.chores.lock().expect("no holder of this lock panics").open;
+        (!open.is_empty()).then(|| open.remove(0))
     }
 }
