@@ -27,8 +27,12 @@ pub async fn newest(objects: &dyn ObjectStore, shown: &Shown, share: usize) -> (
             // What the manifest does not have, another history had.
             Ok((_, position_us)) if position_us > shown.max_ingest_us => damaged.push(version),
             Ok((counts, position_us)) => return (Some((version, counts, position_us)), damaged),
-            Err(problem) => {
-                tracing::warn!(path = %file::path_of(version), problem, "a file of the catalogue cannot be read");
+            Err(Unread::Fetch(error)) => {
+                // It may be good: it stays, and costs a count of what came since an older one.
+                tracing::warn!(path = %file::path_of(version), %error, "a file of the catalogue cannot be fetched");
+            }
+            Err(Unread::Damaged(problem)) => {
+                tracing::warn!(path = %file::path_of(version), problem, "a file of the catalogue is damaged");
                 damaged.push(version);
             }
         }
@@ -36,11 +40,20 @@ pub async fn newest(objects: &dyn ObjectStore, shown: &Shown, share: usize) -> (
     (None, damaged)
 }
 
-async fn read(objects: &dyn ObjectStore, version: u64, share: usize) -> Result<(Counts, i64), String> {
+/// Why a file gives no counts.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error("{0}")]
+    Fetch(object_store::Error),
+    #[error("{0}")]
+    Damaged(String),
+}
+
+async fn read(objects: &dyn ObjectStore, version: u64, share: usize) -> Result<(Counts, i64), Unread> {
     let got = async { objects.get(&file::path_of(version)).await?.bytes().await }.await;
-    let bytes = got.map_err(|e| e.to_string())?;
+    let bytes = got.map_err(Unread::Fetch)?;
     let decoded = tokio::task::spawn_blocking(move || file::decode(version, &bytes, share)).await;
-    decoded.map_err(|e| format!("reading it failed: {e}"))?
+    decoded.map_err(|e| Unread::Damaged(format!("reading it failed: {e}")))?.map_err(Unread::Damaged)
 }
 
 /// Versions of the files that are there, ascending.
@@ -72,10 +85,28 @@ pub async fn check(objects: &dyn ObjectStore, path: &str) -> Result<Option<Strin
     match objects.head(&file::path_of(version)).await {
         // A daemon has deleted it since the listing.
         Err(object_store::Error::NotFound { .. }) => Ok(None),
-        _ => Ok(read(objects, version, usize::MAX).await.err()),
+        _ => Ok(read(objects, version, usize::MAX).await.err().map(|why| why.to_string())),
     }
 }
 
 /// A file of the folder that is none of the catalogue's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotOurs;
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::store::place::sick::Sick;
+
+    #[tokio::test]
+    async fn what_cannot_be_fetched_is_not_taken_for_damaged() {
+        let sick = Sick::new(1, 0);
+        sick.die();
+        assert!(matches!(read(&sick, 3, 1 << 20).await, Err(Unread::Fetch(_))));
+        let objects = InMemory::new();
+        objects.put(&file::path_of(3), "no file of the catalogue".into()).await.unwrap();
+        assert!(matches!(read(&objects, 3, 1 << 20).await, Err(Unread::Damaged(_))));
+    }
+}
