@@ -1,7 +1,7 @@
 //! `weavergen health` (collector_config.md 5).
 //!
-//! Duty: ask `/ready` of the health endpoint, one line on stdout; what is degraded goes to stderr. Guarantee: ends within 5 seconds. Left to others: what
-//! ready means (`telemetry`, `app`).
+//! Duty: ask `/ready` of the health endpoint, one line on stdout; what is degraded goes to stderr. Guarantee: ends
+//! within 5 seconds. Left to others: what ready means (`telemetry`, `app`).
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

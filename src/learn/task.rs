@@ -1,8 +1,9 @@
 //! The task that learns.
 //!
-//! Duty: run pattern files when their ticks close, after all gates of the same time, and follow engine and gates. Guarantee:
-//! files due together see one cut and are one transaction; a statement that fails leaves its rows alone; what could not be
-//! written is done again; no file runs for more than a tenth of the time. Left to others: statements (`patterns::run`), rows (`journal`), facts (`follow`).
+//! Duty: run pattern files when their ticks close, after all gates of the same time, and follow engine and gates.
+//! Guarantee: files due together see one cut and are one transaction; a statement that fails leaves its rows alone;
+//! what could not be written is done again; no file runs for more than a tenth of the time. Left to others: statements
+//! (`patterns::run`), rows (`journal`), facts (`follow`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

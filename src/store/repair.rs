@@ -1,8 +1,9 @@
 //! Making a data folder whole again: `weavergen store repair` (storage.md 12.3, 12.4).
 //!
 //! Duty: name the parts anew where the manifest cannot be read, however much of it; write lost checksum files anew; put
-//! others in the place of damaged parts, as far as their rows can be read (`rescue.rs`). Guarantee: no daemon works on the
-//! folder meanwhile; nothing is deleted: what is damaged goes to `quarantine/`; a second run finds nothing to do. Left to others: the log, which a start judges itself (`recover.rs`).
+//! others in the place of damaged parts, as far as their rows can be read (`rescue.rs`). Guarantee: no daemon works on
+//! the folder meanwhile; nothing is deleted: what is damaged goes to `quarantine/`; a second run finds nothing to do.
+//! Left to others: the log, which a start judges itself (`recover.rs`).
 
 use std::path::Path;
 use std::sync::Arc;

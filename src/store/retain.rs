@@ -1,10 +1,10 @@
 //! Retention: which parts leave, and when (storage.md 12.1, the row `delete_oldest` of 12.2).
 //!
 //! Duty: [`expired`] decides by age and by size, [`Watch`] whether the clock may be believed; both are pure;
-//! `Upkeep::retain` commits what they say. Guarantee: whole parts, oldest hours first, an hour as a whole; nothing of the current hour or a later one leaves for want of
-//! room; after a jump of the clock nothing leaves until two readings 10 minutes apart agree. A part's hour is that of its
-//! folder, so time outliers and stray rows leave with the hour in which they were filed. Left to others:
-//! deleting the files (`sweep.rs`).
+//! `Upkeep::retain` commits what they say. Guarantee: whole parts, oldest hours first, an hour as a whole; nothing of
+//! the current hour or a later one leaves for want of room; after a jump of the clock nothing leaves until two readings
+//! 10 minutes apart agree. A part's hour is that of its folder, so time outliers and stray rows leave with the hour in
+//! which they were filed. Left to others: deleting the files (`sweep.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;

@@ -1,7 +1,7 @@
 //! What the commands of `pipeline` ask of a daemon.
 //!
-//! Duty: find it, make a call that changes something, read rows and show them. Guarantee: a refusal is shown with its code and findings,
-//! and has the exit code of design.md. Left to others: the connection (`sql::ask`).
+//! Duty: find it, make a call that changes something, read rows and show them. Guarantee: a refusal is shown with its
+//! code and findings, and has the exit code of design.md. Left to others: the connection (`sql::ask`).
 
 use anyhow::Context as _;
 use bpmn::diagnostic::Severity;

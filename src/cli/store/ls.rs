@@ -1,7 +1,7 @@
 //! `weavergen store ls`: parts, log segments and files of the catalogue, one a row.
 //!
-//! Duty: the statement. Guarantee: parts before log before catalogue, each by path, so by hour, lsn and version. Left to others: running it
-//! (`sql`), the relations (`query::system`).
+//! Duty: the statement. Guarantee: parts before log before catalogue, each by path, so by hour, lsn and version. Left
+//! to others: running it (`sql`), the relations (`query::system`).
 
 /// Parts have the store position of their rows as ingest time, log segments as lsns.
 pub const SQL: &str = "\

@@ -3,8 +3,9 @@
 //! Duty: the statement. Guarantee: `total` counts each row once: those in parts and those in memory; the log holds rows
 //! of both. Left to others: running it (`sql`), the relations (`query::system`).
 
-/// `what` is `total`, `parts`, `memory`, `log`, `files` by their kind (of parts that have left, too), or `column` with the largest first. `bytes` are those of files and of
-/// memory; `compression` is that of the columns' pages: footers, indexes and filters are aside.
+/// `what` is `total`, `parts`, `memory`, `log`, `files` by their kind (of parts that have left, too), or `column` with
+/// the largest first. `bytes` are those of files and of memory; `compression` is that of the columns' pages: footers,
+/// indexes and filters are aside.
 pub const SQL: &str = "\
 WITH columns AS (
   SELECT column_name, count(*) AS files, sum(bytes) AS bytes, sum(uncompressed_bytes) AS uncompressed_bytes

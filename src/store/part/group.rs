@@ -1,7 +1,8 @@
 //! Rows of several batches as the columns of one row group.
 //!
-//! Duty: [`group`] of rows in memory, [`joined`] and [`picked`] of rows of other parts. Guarantee: rows keep their order; dictionaries are united by what few texts they have, not by what
-//! many rows have them. Left to others: which rows make a group (`encode`), writing it ([`super::Writer`]).
+//! Duty: [`group`] of rows in memory, [`joined`] and [`picked`] of rows of other parts. Guarantee: rows keep their
+//! order; dictionaries are united by what few texts they have, not by what many rows have them. Left to others: which
+//! rows make a group (`encode`), writing it ([`super::Writer`]).
 
 use std::sync::Arc;
 
