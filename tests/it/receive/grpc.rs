@@ -343,7 +343,9 @@ async fn a_deadline_is_honoured_and_the_commit_goes_on() {
     let running = Running::start(config()).await;
     let mut client = Client::to(&running).await;
     running.close().await;
-    let reply = client.export(&[("grpc-timeout", "50m")], framed(0, b"spans 2")).await;
+    // Long enough that the commit has begun by then, on a busy machine as well.
+    let call = client.export(&[("grpc-timeout", "1000m")], framed(0, b"spans 2"));
+    let (reply, ()) = tokio::join!(call, running.begun(1));
     assert_eq!(reply.code, Some(4), "{reply:?}");
     running.open();
     running.until(|| running.taken() == 1).await;
