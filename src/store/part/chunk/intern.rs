@@ -154,3 +154,20 @@ pub(super) fn words<'a>(texts: impl ArrayAccessor<Item = &'a str>, limit: usize)
     let keys = keys.collect();
     Interned { values: words.finish(), keys }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn past_the_limit_long_texts_are_still_kept_once() {
+        let mut words = Words::new(16);
+        let long = ["a".repeat(100), "b".repeat(100)];
+        let keys: Vec<i32> = (0..1000).map(|row| words.key(&long[row % 2])).collect();
+        assert!(keys.iter().enumerate().all(|(row, key)| *key as usize == row % 2), "{:?}", &keys[..4]);
+        assert_ne!(words.key("x"), words.key("x"), "a short one is cheaper to copy than to look for");
+        let kept = words.finish();
+        let texts: Vec<&str> = kept.iter().flatten().collect();
+        assert_eq!(texts, [&long[0], &long[1], "x", "x"]);
+    }
+}
