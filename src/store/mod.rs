@@ -8,6 +8,7 @@
 //! The way of a delivery: [`Store::append`] → `wal` (durable) → `memtable` (visible) → `flush` (parts). `recover` walks
 //! it again after a start, `offline` without one.
 
+mod append;
 pub mod catalog;
 mod compact;
 pub mod config;
@@ -67,21 +68,17 @@ use tokio::sync::watch;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::span::{Check, Delivery, Origin, SpanBatch};
+use crate::span::{Check, Delivery};
+use append::Account;
 use flush::Flushed;
 use memtable::Memtable;
 use metrics::Metrics;
-use wal::door::{Door, Entered, Offer};
+use wal::door::Door;
 use wal::next::Next;
-use wal::payload::Payload;
-use wal::record;
 use wal::thread::{Limits, Progress};
 
 /// A log sequence number: one per record, +1 each, never reused.
 pub type Lsn = u64;
-
-/// Columns larger than this are packed for the log off the async threads.
-const PACK_ELSEWHERE_BYTES: usize = 1 << 20;
 
 /// The answer to an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -306,82 +303,6 @@ impl Store {
 }
 
 impl Inner {
-    async fn append(&self, delivery: Delivery) -> Result<Appended, Error> {
-        if delivery.identity == 0
-            && let Some(error) = self.refusal()
-        {
-            // Before any work; what has an identity may be a repeat, which needs no room.
-            return Err(error);
-        }
-        let offer = self.pack(delivery).await?;
-        match self.door.enter(offer, || self.refusal())? {
-            // An ended thread answers nothing.
-            Entered::Queued(answer) => match answer.await {
-                Ok(answer) => answer.map(stored),
-                Err(_) => Err(self.door.ended().await),
-            },
-            Entered::Stored => Ok(Appended { lsn: 0, duplicate: true }),
-            Entered::Waits(answer) => {
-                match answer.await {
-                    Ok(answer) => answer?,
-                    Err(_) => return Err(self.door.ended().await),
-                };
-                Ok(Appended { lsn: 0, duplicate: true })
-            }
-        }
-    }
-
-    /// The record of a delivery.
-    async fn pack(&self, delivery: Delivery) -> Result<Offer, Error> {
-        let spans = u32::try_from(delivery.spans()).map_err(|_| Error::TooLarge { bytes: u64::MAX })?;
-        let (identity, own) = (delivery.identity, delivery.origin == Origin::Own);
-        let compress = self.config.wal_compress;
-        let check = self.check.clone();
-        let checked = move |batches: Vec<SpanBatch>| batches.into_iter().map(|batch| check.apply(batch)).collect();
-        if self.next.is_none() {
-            // `durability: memory` has no log.
-            let (batches, payload) = (checked(delivery.batches), Payload::mark());
-            return Ok(Offer { batches, payload, payload_xxh3: 0, identity, own, spans });
-        }
-        let work = move |delivery: Delivery| -> Result<Offer, Error> {
-            let payload = Payload::of(&delivery, compress)?;
-            let payload_xxh3 = record::payload_hash(&payload.bytes);
-            Ok(Offer { batches: checked(delivery.batches), payload, payload_xxh3, identity, own, spans })
-        };
-        let columns = || delivery.batches.iter().map(|b| b.as_record_batch().get_array_memory_size()).sum::<usize>();
-        if delivery.body.is_some() || columns() < PACK_ELSEWHERE_BYTES {
-            return work(delivery);
-        }
-        let packed = tokio::task::spawn_blocking(move || work(delivery)).await;
-        packed.map_err(|e| Error::Internal { detail: format!("packing a record failed: {e}") })?
-    }
-
-    /// Set once another process has become the writer of the store.
-    fn superseded(&self) -> Option<Error> {
-        self.flushed.borrow().error.clone().filter(|error| matches!(error, Error::Superseded { .. }))
-    }
-
-    /// Why no append may start, if so (storage.md 8, 12.2, 14).
-    fn refusal(&self) -> Option<Error> {
-        // The new writer has read the log: what would be added to it now it never learns of.
-        if let Some(error) = self.superseded() {
-            return Some(error);
-        }
-        if let Some(error) = self.next.as_ref().and_then(Next::refusal) {
-            return Some(error);
-        }
-        let frozen = self.memtable.frozen();
-        if frozen > self.config.max_frozen {
-            return Some(Error::FlushBehind { frozen });
-        }
-        let bytes = self.memtable.log_bytes();
-        if bytes > self.config.wal_max_bytes {
-            return Some(Error::LogFull { bytes });
-        }
-        let limit_bytes = self.limits.memory_bytes;
-        (self.memtable.bytes() > limit_bytes).then_some(Error::Memory { limit_bytes })
-    }
-
     fn stop_and_join(&self) {
         self.door.stop();
         self.memtable.stop();
@@ -397,53 +318,5 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stop_and_join();
-    }
-}
-
-fn stored(lsn: Lsn) -> Appended {
-    Appended { lsn, duplicate: false }
-}
-
-/// Counts one append when its outcome is known, so that `offered = acked + failed` at every scrape.
-struct Account {
-    metrics: Metrics,
-    source: &'static str,
-    spans: u64,
-    open: bool,
-}
-
-impl Account {
-    fn of(delivery: &Delivery, metrics: &Metrics) -> Self {
-        let source = metrics::source(delivery.origin);
-        Self { metrics: metrics.clone(), source, spans: delivery.spans() as u64, open: true }
-    }
-
-    fn close(&mut self, result: &Result<Appended, Error>) {
-        self.open = false;
-        let source = [self.source];
-        self.metrics.offered.with_label_values(&source).inc_by(self.spans);
-        match result {
-            Ok(appended) => {
-                self.metrics.acked.with_label_values(&source).inc_by(self.spans);
-                if appended.duplicate {
-                    self.metrics.duplicates.with_label_values(&["request"]).inc_by(self.spans);
-                }
-            }
-            Err(error) => {
-                self.metrics.failed.with_label_values(&source).inc_by(self.spans);
-                self.metrics.refused.with_label_values(&[error.label()]).inc();
-            }
-        }
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        // The caller went away: nobody was answered.
-        if self.open {
-            let source = [self.source];
-            self.metrics.offered.with_label_values(&source).inc_by(self.spans);
-            self.metrics.failed.with_label_values(&source).inc_by(self.spans);
-        }
     }
 }

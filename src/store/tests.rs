@@ -15,7 +15,8 @@ use super::wal::segment;
 use super::*;
 use crate::disk::Op;
 use crate::disk::faults::Faults;
-use crate::span::{Check, Coding, RequestBody};
+use crate::span::{Check, Coding, Origin, RequestBody, SpanBatch};
+use crate::store::append::stored;
 
 mod append;
 mod catalog;

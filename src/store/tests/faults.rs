@@ -136,6 +136,25 @@ async fn too_many_frozen_generations_refuse_until_the_flush_has_caught_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_burst_that_the_flush_cannot_follow_waits_for_it_and_is_not_sent_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { max_frozen: 0, flush_bytes: 1, ..config(dir.path()) };
+    let store = try_open(config, Disk::Os, clock()).await.unwrap();
+    ready(&store).await;
+    // Each freezes a generation, and no further one may begin before it is flushed.
+    let seeds: Vec<_> = (1..=12).map(|seed| (seed, 1)).collect();
+    for &(seed, rows) in &seeds {
+        store.append(request(seed, rows)).await.unwrap();
+    }
+    assert_eq!(ids(&store.reader()).await, once(&seeds));
+    // Without identity the room is asked for before any work.
+    for seed in 13..=16 {
+        store.append(samples::delivery(seed, 1)).await.unwrap();
+    }
+    assert_eq!(store.inner.metrics.refused.with_label_values(&["queue"]).get(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_the_flush_is_behind_age_alone_freezes_nothing_that_would_refuse_appends() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::default();

@@ -66,6 +66,8 @@ pub enum Entered {
     Stored,
     /// The same is queued by someone else.
     Waits(oneshot::Receiver<Result<(), Error>>),
+    /// There is no room for it, for this reason; it is given back.
+    Refused(Box<Offer>, Error),
 }
 
 /// The queue and all that is decided under its lock.
@@ -126,6 +128,8 @@ impl Door {
     }
 
     /// Queues an offer, unless the same is known or `refusal` tells why not; a repeat is not refused for want of room.
+    ///
+    /// Errors: nothing enters any more, or not before the log is proven again.
     pub fn enter(&self, offer: Offer, refusal: impl FnOnce() -> Option<Error>) -> Result<Entered, Error> {
         let mut state = self.lock();
         if state.draining || state.stop || state.ended {
@@ -139,9 +143,13 @@ impl Door {
                 Seen::New => {}
             }
         }
-        if let Some(error) = state.off.clone().or_else(refusal) {
+        if let Some(error) = state.off.clone() {
             state.identities.failed(offer.identity, &error);
             return Err(error);
+        }
+        if let Some(error) = refusal() {
+            state.identities.failed(offer.identity, &error);
+            return Ok(Entered::Refused(Box::new(offer), error));
         }
         Ok(Entered::Queued(self.queue(&mut state, offer)))
     }
