@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::history::RunState;
 use super::{Engine, Error};
 use crate::clock::Clock;
+use crate::gate::identity::{TENANT, evaluation_span};
 use crate::gate::journal::StartRequest;
 use crate::gate::starts::{self, Starts, message_id};
 use crate::query::render::value::write_json;
@@ -232,6 +234,9 @@ impl Trigger {
         payload: &Variables,
         evidence: &Evidence,
     ) -> Result<Answer, Error> {
+        // The evaluation first, then the spans that it fired on.
+        let evaluation = evaluation_span(TENANT, &request.gate, request.t_ns);
+        let links = iter::once(evaluation).chain(evidence.spans.iter().cloned()).collect();
         let action = Action::PublishMessage {
             name: name.to_owned(),
             key: format!("{}/{}", request.gate, request.key),
@@ -242,7 +247,7 @@ impl Trigger {
                 gate: request.gate.clone(),
                 key: request.key.clone(),
                 episode: request.episode,
-                links: evidence.spans.clone(),
+                links,
             }),
             depth: evidence.depth,
         };

@@ -1,7 +1,7 @@
 //! Names that stay the same across restarts, reloads and generations (gates.md 6).
 //!
-//! Duty: alert key, alert id, transition id, and the ids of health alerts. Guarantee: an id depends on the tenant, the
-//! gate and the key alone, never on level, severity, value, labels or annotations. Left to others: counting episodes
+//! Duty: alert key, alert id, transition id, the ids of health alerts, and of the span of an evaluation. Guarantee: an
+//! alert's id depends on the tenant, the gate and the key alone, never on level, severity, value, labels or annotations. Left to others: counting episodes
 //! (`journal`).
 
 use std::collections::BTreeMap;
@@ -84,9 +84,32 @@ pub fn transition_id(alert: AlertId, episode: u64, number: u32) -> String {
     format!("{alert}/{episode}/{number}")
 }
 
+/// Trace id and span id, in hex, of the span of the evaluation of `gate` at tick `t_ns`: known before it is exported, so
+/// that what it starts can link to it (bpmn.md 15).
+pub fn evaluation_span(tenant: &str, gate: &str, t_ns: i64) -> (String, String) {
+    let mut hash = Sha256::new();
+    for part in ["weavergen.evaluation.v1", tenant, gate] {
+        hash.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.update(t_ns.to_le_bytes());
+    let digest = hash.finalize();
+    (hex(&digest[..16]), hex(&digest[16..24]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_tick_of_each_gate_has_a_span_of_its_own() {
+        let (trace, span) = evaluation_span(TENANT, "errors", 1_000);
+        assert_eq!((trace.len(), span.len()), (32, 16));
+        assert_eq!(evaluation_span(TENANT, "errors", 1_000), (trace.clone(), span));
+        for other in [evaluation_span(TENANT, "errors", 2_000), evaluation_span(TENANT, "error", 1_000)] {
+            assert_ne!(other.0, trace);
+        }
+    }
 
     fn key(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

@@ -19,8 +19,10 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::Clock;
+use crate::span::from_hex;
 
-/// Target of the `tracing` spans that become own spans.
+/// Target of the `tracing` spans that become own spans. One whose ids others must know beforehand gives them in hex, in
+/// the fields `own.trace_id` and `own.span_id`.
 pub const TARGET: &str = "weavergen::own";
 /// Spans kept a second and name; more are counted and left out.
 pub const PER_SECOND: u32 = 100;
@@ -41,7 +43,7 @@ pub struct OwnSpan {
     pub start_ns: i64,
     /// ns since 1970.
     pub end_ns: i64,
-    /// Fields of the `tracing` span; `error` and `otel.kind` are taken out.
+    /// Fields of the `tracing` span; `error`, `otel.kind` and its ids are taken out.
     pub attributes: Vec<(&'static str, Value)>,
     /// Text of the field `error`: the span failed.
     pub error: Option<String>,
@@ -137,16 +139,25 @@ struct Fields {
     attributes: Vec<(&'static str, Value)>,
     error: Option<String>,
     is_server: bool,
+    trace_id: Option<[u8; 16]>,
+    span_id: Option<[u8; 8]>,
 }
 
 impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
+            ("own.trace_id", Value::Text(text)) => self.trace_id = id(&text),
+            ("own.span_id", Value::Text(text)) => self.span_id = id(&text),
             ("error", Value::Text(text)) => self.error = Some(text),
             ("otel.kind", Value::Text(kind)) => self.is_server = kind == "server",
             (name, value) => self.attributes.push((name, value)),
         }
     }
+}
+
+/// An id from its hex digits; all-zero ids name nothing.
+fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
+    from_hex(text).filter(|id| *id != [0; N])
 }
 
 impl Visit for Fields {
@@ -187,9 +198,10 @@ where
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         let open = Open {
-            trace_id: parent.map_or_else(new_trace, |p| p.0),
-            span_id: (self.clock.random() | 1).to_be_bytes(),
-            parent_span_id: parent.map(|p| p.1),
+            trace_id: fields.trace_id.unwrap_or_else(|| parent.map_or_else(new_trace, |p| p.0)),
+            span_id: fields.span_id.unwrap_or_else(|| (self.clock.random() | 1).to_be_bytes()),
+            // Ids that are given make a trace of their own.
+            parent_span_id: parent.filter(|_| fields.trace_id.is_none()).map(|p| p.1),
             start_ns: self.clock.now_ns(),
             fields,
         };
@@ -248,6 +260,28 @@ mod tests {
         assert_eq!(inner.error.as_deref(), Some("disk is full"));
         assert_eq!((outer.start_ns, outer.end_ns, outer.is_server), (1_000, 1_500, true));
         assert_eq!(outer.attributes, [("spans", Value::Int(3))]);
+    }
+
+    #[test]
+    fn ids_that_are_given_are_kept_and_what_is_inside_belongs_to_them() {
+        let (layer, mut collected) = collect(Clock::manual(0, 1), &Registry::new()).unwrap();
+        let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let around = tracing::info_span!(target: TARGET, "around");
+            let _around = around.enter();
+            let given = tracing::info_span!(target: TARGET, "given", own.trace_id = trace, own.span_id = span, n = 1);
+            given.in_scope(|| drop(tracing::info_span!(target: TARGET, "inside")));
+            drop(given);
+            drop(tracing::info_span!(target: TARGET, "odd", own.trace_id = "4bf9", own.span_id = "0000000000000000"));
+        });
+        let spans = collected.take();
+        let (inside, given, odd) = (&spans[0], &spans[1], &spans[2]);
+        assert_eq!(crate::span::hex(&given.trace_id), trace);
+        assert_eq!(crate::span::hex(&given.span_id), span);
+        assert_eq!((given.parent_span_id, &given.attributes[..]), (None, &[("n", Value::Int(1))][..]));
+        assert_eq!((inside.trace_id, inside.parent_span_id), (given.trace_id, Some(given.span_id)));
+        assert_ne!(odd.span_id, [0; 8]);
+        assert!(odd.parent_span_id.is_some() && odd.attributes.is_empty());
     }
 
     #[test]

@@ -370,6 +370,12 @@ fn a_pipeline_that_lies_closes_nothing_nor_do_its_spans_nor_silence() {
     let shown = "SELECT CAST(e.pipeline_run = r.run AS INT), s.phase FROM gate_episodes e, pipeline_runs r, gate_state s \
                  WHERE s.key = e.key AND s.gate = 'completeness' AND e.gate = s.gate";
     assert_eq!(json!(daemon.rows(shown)), json!([[1, "firing"]]), "who looks sees both");
+    let fired_by = "SELECT DISTINCT e.attributes['gate'] FROM span_links l JOIN spans e \
+                    ON e.trace_id = l.linked_trace_id AND e.span_id = l.linked_span_id \
+                    WHERE l.service_name = 'weavergen' AND e.name = 'gate/evaluate'";
+    wait_for("the start links to the evaluation that fired", || {
+        json!(daemon.rows(fired_by)) == json!([["completeness"]])
+    });
     drop(failing);
 
     // The failing spans leave the window; then the spans of a run are all that there is, and they are complete.

@@ -71,6 +71,22 @@ fn requests_statements_and_flushes_are_spans_and_own_spans_make_none() {
 }
 
 #[test]
+fn an_evaluation_of_a_gate_is_a_span() {
+    let dir = tempfile::tempdir().unwrap();
+    let intervals = ["--set=gates.interval=1s", "--set=gates.query_offset=1s", "--set=learn.enabled=false"];
+    let daemon = Daemon::start_with(&dir.path().join("data"), &intervals);
+    daemon.wait_ready();
+    let evaluated = wait_for(&daemon, "name = 'gate/evaluate'");
+    let attributes = &evaluated[0][3];
+    assert_eq!((&attributes["gate"], &attributes["rows"]), (&json!("span_completeness"), &json!(0)));
+    assert!(attributes["tick_ns"].as_i64() < attributes["cut_us"].as_i64().map(|us| us * 1_000), "{attributes}");
+    assert!(attributes.as_object().unwrap().keys().all(|key| !key.starts_with("own.")), "{attributes}");
+    let ids = "SELECT count(*) AS n, count(DISTINCT trace_id) AS traces FROM spans WHERE name = 'gate/evaluate'";
+    let counted = &daemon.rows(ids)[0];
+    assert_eq!(counted[0], counted[1], "each has a trace of its own");
+}
+
+#[test]
 fn traces_level_none_switches_own_spans_off() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start_with(&dir.path().join("data"), &["--set=service::telemetry::traces::level=none"]);

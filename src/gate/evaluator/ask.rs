@@ -1,18 +1,20 @@
 //! Asking the gates of a group at one cut.
 //!
 //! Duty: run every query in its time and its turn, check the shape of the result, ask again over the spans since a key fired
-//! where a pass must be proven (gates.md 4.3). Guarantee: an answer is either usable rows or an error of the whole gate. Left
-//! to others: what rows mean (`book`, `verdict`).
+//! where a pass must be proven (gates.md 4.3); each evaluation is an own span. Guarantee: an answer is either usable rows or
+//! an error of the whole gate. Left to others: what rows mean (`book`, `verdict`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
 use tokio::time::Instant;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::super::book::{Answer, Closing};
 use super::super::definition::Gate;
-use super::super::identity::alert_key;
+use super::super::identity::{TENANT, alert_key, evaluation_span};
 use super::super::result::{Ask, MAX_ROWS, ResultRow, RunError, Selection, Window};
 use super::super::verdict::judge;
 use super::super::window::nanos;
@@ -25,7 +27,17 @@ pub(super) async fn evaluate(shared: Arc<Shared>, group: usize, t_ns: i64, cut_u
         let shared = shared.clone();
         async move {
             let name = gate.name.clone();
-            (name, answer(&shared, gate, t_ns, cut_us).await)
+            let (trace_id, span_id) = evaluation_span(TENANT, &name, t_ns);
+            let span = tracing::info_span!(
+                target: "weavergen::own", "gate/evaluate", own.trace_id = trace_id, own.span_id = span_id,
+                gate = name.as_str(), tick_ns = t_ns, cut_us, rows = Empty, error = Empty,
+            );
+            let answer = answer(&shared, gate, t_ns, cut_us).instrument(span.clone()).await;
+            match &answer.rows {
+                Ok(rows) => span.record("rows", rows.len()),
+                Err(error) => span.record("error", error.to_string()),
+            };
+            (name, answer)
         }
     });
     let answers = join_all(answers).await.into_iter().collect();
