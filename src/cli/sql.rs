@@ -136,6 +136,9 @@ pub(super) async fn rows_of_daemon(
 ) -> Result<(SchemaRef, Vec<RecordBatch>), Failure> {
     let ask = Ask { sql: sql.to_owned(), params, rows: None, time: None };
     let mut rows = ask::run(target, &ask).await?;
+    for notice in &rows.notices {
+        eprintln!("notice: {notice}");
+    }
     let mut batches = Vec::new();
     while let Some(batch) = rows.next().await? {
         batches.push(batch);
@@ -216,7 +219,7 @@ impl Rows {
 
     fn notices(&self) -> &[String] {
         match self {
-            Self::Daemon(_) => &[],
+            Self::Daemon(rows) => &rows.notices,
             Self::Offline(answer) => &answer.notices,
         }
     }

@@ -17,6 +17,10 @@ use crate::query::{self, Answer, Statement};
 
 pub(super) const QUERY_ID: HeaderName = HeaderName::from_static("x-weavergen-query-id");
 const SNAPSHOT: HeaderName = HeaderName::from_static("x-weavergen-snapshot");
+/// What is told before the first row, as a JSON array in ASCII: Arrow and CSV have no place for it.
+const NOTICES: HeaderName = HeaderName::from_static("x-weavergen-notices");
+/// Notices that do not fit into so many bytes are left out of the header.
+const MAX_NOTICES: usize = 4096;
 
 /// `GET /api/v1/sql?q=`.
 pub(super) async fn get(State(state): State<AppState>, request: Request) -> Result<Response, Error> {
@@ -59,6 +63,7 @@ async fn respond(state: &AppState, statement: Statement, format: Format, query: 
     let answer = state.gateway.run(statement).await?;
     let snapshot = value::snapshot(answer.snapshot_us);
     let keep = query.dictionaries.as_deref() == Some("keep");
+    let notices = in_header(&answer.notices);
     let (renderer, head) = Renderer::begin(format, keep, answer.head(&snapshot))?;
     let id = HeaderValue::from_str(&answer.query_id).expect("a ULID is ASCII");
     let snapshot = HeaderValue::from_str(&snapshot).expect("a time is ASCII");
@@ -67,7 +72,35 @@ async fn respond(state: &AppState, statement: Statement, format: Format, query: 
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(QUERY_ID, id);
     headers.insert(SNAPSHOT, snapshot);
+    if let Some(notices) = notices {
+        headers.insert(NOTICES, notices);
+    }
     Ok(response)
+}
+
+/// `notices`, the first that fit; `None` without any.
+fn in_header(notices: &[String]) -> Option<HeaderValue> {
+    let mut fitting = notices.len();
+    while fitting > 0 {
+        let text = serde_json::Value::from(&notices[..fitting]).to_string();
+        let mut ascii = String::with_capacity(text.len());
+        for c in text.chars() {
+            match c {
+                // serde_json leaves DEL as it is; a header may not have it.
+                ' '..='~' => ascii.push(c),
+                other => {
+                    for unit in other.encode_utf16(&mut [0; 2]) {
+                        ascii.push_str(&format!("\\u{unit:04x}"));
+                    }
+                }
+            }
+        }
+        if ascii.len() <= MAX_NOTICES {
+            return HeaderValue::from_str(&ascii).ok();
+        }
+        fitting -= 1;
+    }
+    None
 }
 
 enum Step {
@@ -111,5 +144,24 @@ async fn piece(mut answer: Box<Answer>, mut renderer: Renderer) -> (Result<Bytes
             tracing::warn!(query_id = answer.query_id, code = error.code.as_str(), %error, "an answer broke off");
             (Ok(renderer.failed(&error).into()), Step::Broken(error))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_are_a_json_array_in_ascii_as_far_as_they_fit() {
+        let read = |notices: &[String]| {
+            let header = in_header(notices)?;
+            Some(serde_json::from_str::<Vec<String>>(header.to_str().unwrap()).unwrap())
+        };
+        let odd = vec!["`größe` is unknown: \u{1f600}\n\u{7f}".to_owned(), "two".to_owned()];
+        assert_eq!(read(&odd), Some(odd.clone()));
+        assert_eq!(read(&[]), None);
+        let long = vec!["short".to_owned(), "x".repeat(MAX_NOTICES)];
+        assert_eq!(read(&long), Some(long[..1].to_vec()));
+        assert_eq!(read(&long[1..]), None);
     }
 }

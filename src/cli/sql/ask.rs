@@ -185,6 +185,8 @@ pub struct Rows {
     pub query_id: String,
     /// As the daemon told it.
     pub snapshot: String,
+    /// What the daemon told before the first row.
+    pub notices: Vec<String>,
     response: reqwest::Response,
     decoder: StreamDecoder,
     buffer: Buffer,
@@ -213,6 +215,7 @@ pub(super) async fn run(target: &Target, ask: &Ask) -> Result<Rows, Failure> {
     let header =
         |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let (query_id, snapshot) = (header("x-weavergen-query-id"), header("x-weavergen-snapshot"));
+    let notices = serde_json::from_str(&header("x-weavergen-notices")).unwrap_or_default();
     if !response.status().is_success() {
         return Err(refused(response, target).await.of(&ask.sql));
     }
@@ -220,6 +223,7 @@ pub(super) async fn run(target: &Target, ask: &Ask) -> Result<Rows, Failure> {
         schema: SchemaRef::new(arrow::datatypes::Schema::empty()),
         query_id,
         snapshot,
+        notices,
         response,
         decoder: StreamDecoder::new(),
         buffer: Buffer::from(Vec::<u8>::new()),
