@@ -64,13 +64,8 @@ impl Attempt {
 }
 
 impl Flusher {
-    /// Runs until the memtable is stopped.
+    /// Runs until the memtable is stopped. At the priority of everybody: rows in memory, and at last appends, wait for it.
     pub fn run(self) {
-        // Below ingest in priority; a refusal only means equal priority.
-        if !cfg!(test) {
-            // Tests wait for it, and on a loaded machine they would for minutes.
-            let _ = rustix::process::setpriority_process(None, 10);
-        }
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
             Ok(runtime) => runtime,
             Err(error) => {
