@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::catalog::Catalog;
+use super::catalog::{self, Catalog};
 use super::compact::{self, Means};
 use super::config::Durability;
 use super::files::Files;
@@ -90,8 +90,8 @@ pub(super) async fn open(
     };
     // storage.md 14: a third of the share of indexes, identities and catalogue.
     let share = usize::try_from(budget.limit_bytes() / 20 / 3).unwrap_or(usize::MAX);
-    let catalog = Catalog::open(shelf.objects().clone(), shelf.reads(), shelf.shown(), share).await;
-    catalog.drop_foreign(shelf.shown().version).await;
+    let catalog = Catalog::open(&shelf, share).await;
+    catalog.drop_foreign().await;
     // What the first survey has moved to quarantine the next one does not see.
     damage.retain(|found| !survey.damage.contains(found));
     lost.retain(|range| !survey.lost.contains(range));
@@ -261,7 +261,7 @@ fn start(
         status: status.clone(),
         metrics: metrics.clone(),
     };
-    let for_catalog = memtable.clone();
+    let for_catalog = upkeep.clone();
     // From here on a failing spawn ends the threads that run: `Inner` joins them when it is dropped.
     let inner = Inner {
         config,
@@ -292,9 +292,7 @@ fn start(
     let begun = replay.begin();
     spawn("flush", Box::new(move || flusher.run()))?;
     spawn("upkeep", Box::new(move || upkeep.run()))?;
-    if catalog.is_behind() {
-        spawn("catalog", Box::new(move || catalog.run(&for_catalog)))?;
-    }
+    spawn("catalog", Box::new(move || catalog::run(&for_catalog)))?;
     spawn("replay", Box::new(move || replay.run(begun, &decode, &check)))?;
     Ok(Store { inner: Arc::new(inner) })
 }

@@ -144,7 +144,7 @@ impl Run {
             if is_merged() { Ok(()) } else { Err(Error::Internal { detail: "not merged yet".into() }) }
         })
         .await?;
-        self.until("a file of the catalogue", async || steps.catalog.write(&steps.shelf).await).await?;
+        self.until("a file of the catalogue", async || steps.catalog.write().await).await?;
         // An index that was lost is made again.
         let parts = store.reader().view().parts;
         let index = parts.parts[0].entry.index.clone().unwrap();
