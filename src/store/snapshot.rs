@@ -93,6 +93,18 @@ impl Gen {
         self.rows.lock().expect("no holder of this lock panics").clone()
     }
 
+    /// Rows above the store position `above_us`, in lsn order: those of whole records, of about `most` rows.
+    pub(super) fn after(&self, above_us: i64, most: usize) -> Vec<Arc<Rows>> {
+        let rows = self.rows.lock().expect("no holder of this lock panics");
+        let from = rows.partition_point(|rows| rows.ingest_us <= above_us);
+        let (mut count, mut to) = (0, from);
+        while to < rows.len() && (count < most || rows[to].ingest_us == rows[to - 1].ingest_us) {
+            count += rows[to].batch.rows();
+            to += 1;
+        }
+        rows[from..to].to_vec()
+    }
+
     /// Last lsn that may lie in it, once it is complete.
     pub fn to(&self) -> Option<Lsn> {
         self.to.get().copied()
@@ -271,6 +283,21 @@ impl Reader {
         complete: Arc<AtomicBool>,
     ) -> Self {
         Self { current, objects, complete, skips: false, files: None, indexes: None, catalog: None }
+    }
+
+    /// Whether replay of the log has ended.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
+    /// The snapshot of this moment.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Where the bytes of the parts are.
+    pub(super) fn objects(&self) -> &Arc<dyn object_store::ObjectStore> {
+        &self.objects
     }
 
     /// The view of this moment. Every append that was acknowledged before the call is in it.
