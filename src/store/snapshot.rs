@@ -19,7 +19,7 @@ use super::held::Held;
 use super::index::Indexes;
 use super::part::Part;
 use super::{Lsn, outlier};
-use crate::span::SpanBatch;
+use crate::span::{SpanBatch, TimeRange};
 
 /// Rows of one log record in memory (or a part of them, where its request was cut into several batches).
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Rows {
     pub ingest_us: i64,
     /// The record.
     pub lsn: Lsn,
+    /// Their first and last start time; `None` without rows.
+    pub starts: Option<TimeRange>,
     /// Memory they hold.
     pub bytes: u64,
 }
@@ -42,9 +44,14 @@ impl Rows {
 
     /// The same; a start time that retention of `max_age` would take at once is an outlier, too.
     pub fn within(batch: SpanBatch, ingest_us: i64, lsn: Lsn, max_age: Option<Duration>) -> Self {
-        let batch = outlier::mark(batch, ingest_us, max_age);
+        // Once here, and not in every statement.
+        let starts = batch.start_range();
+        let batch = match starts {
+            Some(range) if outlier::may_have(range, ingest_us, max_age) => outlier::mark(batch, ingest_us, max_age),
+            _ => batch,
+        };
         let bytes = batch.memory_bytes();
-        Self { batch, ingest_us, lsn, bytes }
+        Self { batch, ingest_us, lsn, starts, bytes }
     }
 
     /// The rows as stored columns ([`crate::span::schema::stored`]).

@@ -221,7 +221,9 @@ impl Fill {
     pub fn memory(mut self, spans: &[Span]) -> Self {
         self.ingest_us += 1;
         let lsn = u64::try_from(self.memory.len()).unwrap();
-        self.memory.push(Arc::new(Rows { batch: batch(spans), ingest_us: self.ingest_us, lsn, bytes: 0 }));
+        let batch = batch(spans);
+        let starts = batch.start_range();
+        self.memory.push(Arc::new(Rows { batch, ingest_us: self.ingest_us, lsn, starts, bytes: 0 }));
         self
     }
 
