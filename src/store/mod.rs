@@ -8,6 +8,7 @@
 //! The way of a delivery: [`Store::append`] → `wal` (durable) → `memtable` (visible) → `flush` (parts). `recover` walks
 //! it again after a start, `offline` without one.
 
+pub mod alone;
 pub mod catalog;
 mod compact;
 pub mod config;
@@ -63,6 +64,7 @@ pub use error::Error;
 pub use files::Files;
 pub use follow::{Followed, Follower};
 pub use ledger::Ledger;
+pub use shelf::is_hour;
 pub use snapshot::{Gen, PartSet, Reader, Rows, Skipped, Snapshot, View};
 use tokio::sync::watch;
 

@@ -47,7 +47,7 @@ pub enum Command {
     Repair(repair::Args),
     /// Let the daemon write all rows in memory to parts
     Flush(flush::Args),
-    /// Let the daemon merge parts now, of one hour or of all
+    /// Merge parts now, of one hour or of all: by the daemon, or in the folder --data if none runs on it
     Compact(compact::Args),
 }
 
