@@ -18,6 +18,7 @@ mod gates;
 mod generate;
 mod given;
 mod jobs;
+mod memory;
 mod own_spans;
 mod pipeline;
 mod pipeline_daemon;
