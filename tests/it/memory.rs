@@ -150,6 +150,18 @@ fn check(daemon: &Daemon, sent: &BTreeMap<u64, bool>) {
 }
 
 #[test]
+fn the_allocator_of_a_daemon_with_a_small_limit_gives_memory_back_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    for (limit, soon) in [("256MiB", true), ("1GiB", false)] {
+        let daemon = Daemon::start_with(&dir.path().join(limit), &[&format!("--set=memory::limit={limit}")]);
+        let environment = std::fs::read(format!("/proc/{}/environ", daemon.pid())).unwrap();
+        let is_told = environment.split(|byte| *byte == 0).any(|variable| variable == b"MIMALLOC_PURGE_DELAY=10");
+        assert_eq!(is_told, soon, "{limit}");
+        assert_eq!(daemon.stop(), 0);
+    }
+}
+
+#[test]
 #[ignore = "C12: MEMORY_SECONDS, 300 without"]
 fn ten_times_the_load_in_256_mib_is_refused_and_never_killed_and_loses_nothing() {
     let seconds = knob("MEMORY_SECONDS").and_then(|n| n.parse().ok()).unwrap_or(300);
