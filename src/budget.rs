@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Smallest memory limit the daemon works with.
+/// Smallest memory limit that can be configured, and smallest cgroup to run in.
 pub const MIN_LIMIT_BYTES: u64 = 256 << 20;
+/// What is taken of such a cgroup: the rest is for what is not in any share.
+const MIN_DETECTED_BYTES: u64 = MIN_LIMIT_BYTES / 4 * 3;
 
 /// The memory limit of the process and its shares.
 #[derive(Clone, Debug)]
@@ -27,17 +29,25 @@ pub struct LimitTooSmall {
 }
 
 impl Budget {
-    /// Shares of `limit_bytes`, at least [`MIN_LIMIT_BYTES`].
+    /// Shares of `limit_bytes`, at least 75 % of [`MIN_LIMIT_BYTES`].
     pub fn try_new(limit_bytes: u64) -> Result<Self, LimitTooSmall> {
-        if limit_bytes < MIN_LIMIT_BYTES {
+        if limit_bytes < MIN_DETECTED_BYTES {
             return Err(LimitTooSmall { limit_bytes });
         }
         Ok(Self { limit_bytes })
     }
 
-    /// 75 % of the cgroup limit (v2 or v1), else of the machine's memory; at least [`MIN_LIMIT_BYTES`].
+    /// The same for a limit that somebody has set: at least [`MIN_LIMIT_BYTES`].
+    pub fn try_configured(limit_bytes: u64) -> Result<Self, LimitTooSmall> {
+        if limit_bytes < MIN_LIMIT_BYTES {
+            return Err(LimitTooSmall { limit_bytes });
+        }
+        Self::try_new(limit_bytes)
+    }
+
+    /// 75 % of the cgroup limit (v2 or v1), else of the machine's memory, however little that is.
     pub fn detect() -> Self {
-        Self { limit_bytes: (available_memory() / 4 * 3).max(MIN_LIMIT_BYTES) }
+        Self { limit_bytes: available_memory() / 4 * 3 }
     }
 
     /// The whole limit in bytes.
@@ -60,9 +70,14 @@ impl Budget {
         self.limit_bytes / 10
     }
 
-    /// 35 %: the query pool.
+    /// 35 %: the query pool. A seventh as much, 5 % of the limit, is for the footers of parts that statements keep.
     pub fn query_bytes(&self) -> u64 {
         self.limit_bytes / 100 * 35
+    }
+
+    /// 5 % in three equal shares: fences of trace indexes, request identities, catalogue; this is one of them.
+    pub fn lookup_bytes(&self) -> u64 {
+        self.limit_bytes / 20 / 3
     }
 }
 
@@ -80,9 +95,27 @@ pub fn available_memory() -> u64 {
 }
 
 fn cgroup_limit() -> Option<u64> {
-    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok())
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    // Of a group without a limit the file says `max`.
+    limit_files(&groups).iter().filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok()).min()
+}
+
+/// Where the limits of the groups `groups` (`/proc/self/cgroup`) stand, and of those above them, which hold as well.
+fn limit_files(groups: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    for line in groups.lines().chain(["0::/", ":memory:/"]) {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(group)) = (fields.next(), fields.next()) else { continue };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            v1 if v1.split(',').any(|of| of == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => continue,
+        };
+        let above = std::path::Path::new(group).ancestors().filter_map(|group| group.to_str());
+        files.extend(above.map(|group| format!("{root}{}/{file}", group.trim_end_matches('/'))));
+    }
+    files.dedup();
+    files
 }
 
 /// A share of bytes from which reservations are taken; cheap to clone, all clones are one share.
@@ -217,8 +250,33 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_the_own_group_and_of_those_above_it_are_looked_at() {
+        let of = |group: &str| format!("/sys/fs/cgroup{group}/memory.max");
+        let v1 = |group: &str| format!("/sys/fs/cgroup/memory{group}/memory.limit_in_bytes");
+        let own = limit_files("0::/a.slice/b.service\n");
+        assert_eq!(own, [of("/a.slice/b.service"), of("/a.slice"), of(""), v1("")]);
+        let both = limit_files("9:name=systemd:/x\n4:memory,hugetlb:/c\n0::/\n");
+        assert_eq!(both, [v1("/c"), v1(""), of(""), v1("")]);
+    }
+
+    #[test]
+    fn the_shares_leave_a_tenth_of_the_limit() {
+        let budget = Budget::try_new(10 << 30).unwrap();
+        let lookups = 3 * budget.lookup_bytes();
+        let footers = budget.query_bytes() / 7;
+        let shares =
+            [budget.inflight_bytes(), budget.memtable_bytes(), budget.compaction_bytes(), budget.query_bytes()];
+        let taken = shares.iter().sum::<u64>() + lookups + footers;
+        assert_eq!(taken.div_ceil(1 << 20), (9 << 30) >> 20);
+    }
+
+    #[test]
     fn a_limit_under_256_mib_is_refused_with_the_reason() {
-        let text = Budget::try_new(128 << 20).unwrap_err().to_string();
-        assert!(text.contains("raise it"), "{text}");
+        for refused in [Budget::try_new(128 << 20), Budget::try_configured((256 << 20) - 1)] {
+            let text = refused.unwrap_err().to_string();
+            assert!(text.contains("the smallest that works is 268435456 (256MiB): raise it"), "{text}");
+        }
+        assert!(Budget::try_configured(256 << 20).is_ok());
+        assert!(Budget::try_new(192 << 20).is_ok(), "of a cgroup of 256 MiB");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::access::config::Role;
 use crate::budget::{Budget, available_memory};
-use crate::yaml::{Code, Endpoint, Section};
+use crate::yaml::{Code, Endpoint, Section, Size};
 use crate::{access, web};
 
 /// `service::weavergen`
@@ -30,7 +30,12 @@ pub(super) fn service(section: &Section<'_>, data: &Path) -> Service {
 pub(super) fn memory_limit(section: &Section<'_>) -> u64 {
     let Some(size) = section.size_or_percent("limit") else { return Budget::detect().limit_bytes() };
     let bytes = size.of(available_memory());
-    if let Err(error) = Budget::try_new(bytes) {
+    let budget = match size {
+        Size::Bytes(_) => Budget::try_configured(bytes),
+        // As without a word about it, which is 75 %.
+        Size::Percent(_) => Budget::try_new(bytes),
+    };
+    if let Err(error) = budget {
         section.check("limit", error.to_string());
     }
     bytes
@@ -38,8 +43,12 @@ pub(super) fn memory_limit(section: &Section<'_>) -> u64 {
 
 /// `queries::dir`; by default `./queries` where it exists.
 pub(super) fn queries_dir(section: &Section<'_>) -> Option<PathBuf> {
-    let default = || Some(PathBuf::from("./queries")).filter(|dir| dir.is_dir());
-    section.text("dir").map(PathBuf::from).or_else(default)
+    section.text("dir").map(PathBuf::from).or_else(self::queries_dir_by_default)
+}
+
+/// `./queries` where it exists: what `queries::dir` is if nothing is said.
+pub fn queries_dir_by_default() -> Option<PathBuf> {
+    Some(PathBuf::from("./queries")).filter(|dir| dir.is_dir())
 }
 
 /// `./pipelines` where it exists: what `engine::dir` is if nothing is said.

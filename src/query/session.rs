@@ -36,9 +36,11 @@ use super::functions::numeric::{Numeric, is_numeric};
 use super::information_schema::InformationSchema;
 use super::lenient;
 use super::memory::{self, Account};
+use super::red::RedTable;
 use super::scan;
 use super::system;
 use super::table::SpanTable;
+use super::table_functions;
 use super::traces::TracesTable;
 use crate::store::View;
 
@@ -48,8 +50,8 @@ pub const CATALOG: &str = "weavergen";
 pub const SCHEMA: &str = "public";
 /// Name of the schema of operators' tables.
 pub const SYSTEM: &str = "system";
-/// Compiled Parquet footers kept between statements.
-const METADATA_CACHE_BYTES: usize = 32 << 20;
+/// Compiled Parquet footers kept between statements, as a part of the pool: 5 % of the limit beside 35 % (storage.md 14).
+const METADATA_CACHE_PART: usize = 7;
 
 /// Where a statement runs, for hints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub struct Place {
 /// What statements share: memory pool, spill folder, footer cache. Made once for a dataset.
 ///
 /// `memory_bytes` bounds what operators reserve over all statements; they spill to `spill_dir`, at most `spill_bytes`,
-/// or fail where there is none. Errors: the folder cannot be used.
+/// or fail where there is none. Footers come on top of it. Errors: the folder cannot be used.
 pub fn runtime(memory_bytes: usize, spill: Option<(PathBuf, u64)>) -> Result<Arc<RuntimeEnv>> {
     let top = std::num::NonZeroUsize::new(3).expect("3 is not 0");
     let pool = TrackConsumersPool::new(FairSpillPool::new(memory_bytes), top);
@@ -72,7 +74,7 @@ pub fn runtime(memory_bytes: usize, spill: Option<(PathBuf, u64)>) -> Result<Arc
     let mut builder = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(pool))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
-        .with_metadata_cache_limit(METADATA_CACHE_BYTES)
+        .with_metadata_cache_limit(memory_bytes / METADATA_CACHE_PART)
         .with_object_list_cache_limit(0)
         .with_file_statistics_cache_limit(0);
     if let Some((_, bytes)) = spill {
@@ -101,6 +103,7 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
         .with_scalar_functions(scalar_functions(now_ns))
         .with_aggregate_functions(aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())
+        .with_table_function_list(table_functions::all(config.trace_window))
         .build();
     let context = SessionContext::new_with_state(state);
 
@@ -123,19 +126,27 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
     catalog.register_schema(SYSTEM, operators.clone())?;
     let functions = context.state();
     let schemas = vec![(SCHEMA, tables), (SYSTEM, operators)];
-    let names = InformationSchema::new(schemas, functions.scalar_functions(), functions.aggregate_functions());
+    let names = InformationSchema::new(
+        schemas,
+        functions.scalar_functions(),
+        functions.aggregate_functions(),
+        functions.table_functions(),
+    );
     catalog.register_schema("information_schema", Arc::new(names))?;
     context.register_catalog(CATALOG, Arc::new(catalog));
     Ok(context)
 }
 
 /// `spans` and the relations computed from it.
-pub fn relations_over(spans: Arc<dyn TableProvider>, config: &Config) -> [(&'static str, Arc<dyn TableProvider>); 4] {
+pub fn relations_over(spans: Arc<dyn TableProvider>, config: &Config) -> [(&'static str, Arc<dyn TableProvider>); 6] {
     let window = config.trace_window;
     [
         ("traces", Arc::new(TracesTable::new(spans.clone(), window))),
         ("span_events", Arc::new(NestedTable::events(spans.clone(), window))),
         ("span_links", Arc::new(NestedTable::links(spans.clone(), window))),
+        ("red_1m", Arc::new(RedTable::new(spans.clone()))),
+        // It reads what `spans` is in the session.
+        ("service_graph", table_functions::service_graph_of_the_last_hour(window)),
         ("spans", spans),
     ]
 }

@@ -237,7 +237,7 @@ async fn files(view: &View) -> Result<Vec<ArrayRef>> {
 /// One row: what is not in parts yet.
 fn memory(view: &View) -> Vec<ArrayRef> {
     let rows = &view.memory;
-    let start = rows.iter().filter_map(|rows| rows.batch.start_range());
+    let start = rows.iter().filter_map(|rows| rows.starts);
     let (mut min, mut max) = (None, None);
     for range in start {
         min = Some(min.map_or(range.min_ns, |min: i64| min.min(range.min_ns)));

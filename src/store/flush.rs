@@ -112,7 +112,7 @@ impl Flusher {
             }
         }
         // Behind the last flush: else the next start counts the rows of some flushes again.
-        if let Err(error) = runtime.block_on(self.catalog.write(&self.shelf)) {
+        if let Err(error) = runtime.block_on(self.catalog.write()) {
             tracing::warn!(%error, "the catalogue is not written; the next start counts what is missing");
         }
     }

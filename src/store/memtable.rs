@@ -125,12 +125,16 @@ impl Memtable {
         self.notify();
     }
 
-    /// The oldest frozen generation is in `parts` now, which the manifest `version` names.
+    /// The oldest frozen generation is in `parts` now, which the manifest `version` names. Once more is once too: a flush
+    /// that panics behind its commit is tried again.
     pub fn flushed(&self, generation: &Arc<Gen>, version: u64, parts: &Arc<PartSet>) {
-        self.snapshot.rcu(|old| {
+        let before = self.snapshot.rcu(|old| {
             let frozen = old.frozen.iter().filter(|g| !Arc::ptr_eq(g, generation)).cloned().collect();
             Snapshot { manifest_version: version, parts: parts.clone(), frozen, active: old.active.clone() }
         });
+        if !before.frozen.iter().any(|g| Arc::ptr_eq(g, generation)) {
+            return;
+        }
         self.bytes.fetch_sub(generation.bytes(), Ordering::Relaxed);
         self.log_bytes.fetch_sub(generation.log_bytes(), Ordering::Relaxed);
         self.measure();
@@ -202,5 +206,26 @@ impl Memtable {
         self.metrics.wal_unflushed_bytes.set(gauge(self.log_bytes()));
         self.metrics.generations.with_label_values(&["frozen"]).set(gauge(self.frozen() as u64));
         self.metrics.generations.with_label_values(&["active"]).set(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples;
+
+    #[test]
+    fn a_generation_that_is_flushed_twice_gives_its_bytes_back_once() {
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let memtable = Memtable::new(0, Arc::default(), 1, metrics);
+        let rows = |lsn| vec![Arc::new(Rows::new(samples::batch(lsn, 3), lsn as i64, lsn))];
+        memtable.push(rows(1), 100);
+        memtable.freeze(1);
+        memtable.push(rows(2), 70);
+        let (first, all) = (memtable.snapshot().load().frozen[0].clone(), memtable.bytes());
+        for _ in 0..2 {
+            memtable.flushed(&first, 1, &Arc::default());
+            assert_eq!((memtable.bytes(), memtable.log_bytes()), (all - first.bytes(), 70));
+        }
     }
 }

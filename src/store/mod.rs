@@ -8,6 +8,7 @@
 //! The way of a delivery: [`Store::append`] → `wal` (durable) → `memtable` (visible) → `flush` (parts). `recover` walks
 //! it again after a start, `offline` without one.
 
+pub mod alone;
 mod append;
 pub mod catalog;
 mod compact;
@@ -17,6 +18,7 @@ mod error;
 pub mod files;
 mod flush;
 mod folder;
+mod follow;
 mod held;
 pub mod index;
 pub mod ledger;
@@ -61,7 +63,9 @@ pub use catalog::Catalog;
 pub use config::Config;
 pub use error::Error;
 pub use files::Files;
+pub use follow::{Followed, Follower};
 pub use ledger::Ledger;
+pub use shelf::is_hour;
 pub use snapshot::{Gen, PartSet, Reader, Rows, Skipped, Snapshot, View};
 use tokio::sync::watch;
 
@@ -312,6 +316,8 @@ impl Inner {
         let threads = std::mem::take(&mut *self.threads.lock().expect("no holder of this lock panics"));
         // A panic of a thread was already reported by the panic hook.
         threads.into_iter().for_each(|thread| drop(thread.join()));
+        // Followers look once more, and end.
+        self.progress.news.send_modify(|_| {});
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn open_with(config: &Config, disk: Disk, clock: Clock, decode:
     let metrics = Metrics::register(&prometheus::Registry::new())
         .map_err(|e| Error::Internal { detail: format!("metrics of a reader: {e}") })?;
     let indexes = Indexes::new(shelf.objects().clone(), FENCES_BYTES, metrics.trace_index_bytes.clone());
-    let catalog = Catalog::open(shelf.objects().clone(), shelf.reads(), shown.clone(), CATALOG_BYTES).await;
+    let catalog = Catalog::open(&shelf, CATALOG_BYTES).await;
     let memtable = Memtable::new(shown.version, shown.parts.clone(), flushed + 1, metrics);
     memtable.push(rows, 0);
     let reader = Reader::new(Arc::clone(memtable.snapshot()), shelf.reads()).with_skipping(config.on_corrupt_part);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::catalog::Catalog;
+use super::catalog::{self, Catalog};
 use super::compact::{self, Means};
 use super::config::Durability;
 use super::files::Files;
@@ -66,7 +66,7 @@ pub(super) async fn open(
         .await?
     };
     // storage.md 11.3, 14: at most a million, and a third of the share of indexes, identities and catalogue.
-    let capacity = usize::try_from(budget.limit_bytes() / 20 / 3 / IDENTITY_BYTES).unwrap_or(usize::MAX).min(1_000_000);
+    let capacity = usize::try_from(budget.lookup_bytes() / IDENTITY_BYTES).unwrap_or(usize::MAX).min(1_000_000);
     let (mut claims, mut damage, mut lost) = (0, Vec::new(), Vec::new());
     let (shelf, mut survey, of_manifest) = loop {
         let shelf = Shelf::open(&folder, &disk, &clock, &config).await?;
@@ -89,9 +89,9 @@ pub(super) async fn open(
         }
     };
     // storage.md 14: a third of the share of indexes, identities and catalogue.
-    let share = usize::try_from(budget.limit_bytes() / 20 / 3).unwrap_or(usize::MAX);
-    let catalog = Catalog::open(shelf.objects().clone(), shelf.reads(), shelf.shown(), share).await;
-    catalog.drop_foreign(shelf.shown().version).await;
+    let share = usize::try_from(budget.lookup_bytes()).unwrap_or(usize::MAX);
+    let catalog = Catalog::open(&shelf, share).await;
+    catalog.drop_foreign().await;
     // What the first survey has moved to quarantine the next one does not see.
     damage.retain(|found| !survey.damage.contains(found));
     lost.retain(|range| !survey.lost.contains(range));
@@ -176,7 +176,7 @@ fn start(
         .map_err(|e| Error::io("open", &folder.ledger(), &e))?;
     let files = Files::of_store(folder.clone(), shelf.place().clone(), disk.clone(), ledger.clone());
     // storage.md 14: the other two thirds are the identity window's and the catalogue's.
-    let fences_bytes = usize::try_from(budget.limit_bytes() / 20 / 3).unwrap_or(usize::MAX);
+    let fences_bytes = usize::try_from(budget.lookup_bytes()).unwrap_or(usize::MAX);
     let indexes = Indexes::new(shelf.objects().clone(), fences_bytes, metrics.trace_index_bytes.clone());
     let reader = Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone())
         .with_files(Arc::new(files))
@@ -261,7 +261,7 @@ fn start(
         status: status.clone(),
         metrics: metrics.clone(),
     };
-    let for_catalog = memtable.clone();
+    let for_catalog = upkeep.clone();
     // From here on a failing spawn ends the threads that run: `Inner` joins them when it is dropped.
     let inner = Inner {
         config,
@@ -292,9 +292,7 @@ fn start(
     let begun = replay.begin();
     spawn("flush", Box::new(move || flusher.run()))?;
     spawn("upkeep", Box::new(move || upkeep.run()))?;
-    if catalog.is_behind() {
-        spawn("catalog", Box::new(move || catalog.run(&for_catalog)))?;
-    }
+    spawn("catalog", Box::new(move || catalog::run(&for_catalog)))?;
     spawn("replay", Box::new(move || replay.run(begun, &decode, &check)))?;
     Ok(Store { inner: Arc::new(inner) })
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use arrow::array::{AsArray, UInt16Array};
 use arrow::datatypes::UInt16Type;
 
-use crate::span::SpanBatch;
 use crate::span::schema::anomaly;
+use crate::span::{SpanBatch, TimeRange};
 
 /// How far ahead of ingest a start time may lie.
 const AHEAD_NS: i64 = 24 * 3600 * 1_000_000_000;
@@ -20,6 +20,13 @@ pub fn is_outlier(start_ns: i64, ingest_us: i64, max_age: Option<Duration>) -> b
     let ingest_ns = ingest_us.saturating_mul(1000);
     let horizon = max_age.map(|age| ingest_ns.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)));
     start_ns == 0 || start_ns > ingest_ns.saturating_add(AHEAD_NS) || horizon.is_some_and(|horizon| start_ns < horizon)
+}
+
+/// Whether start times within `range` may be outliers.
+pub fn may_have(range: TimeRange, ingest_us: i64, max_age: Option<Duration>) -> bool {
+    // Between the ends only 0 is one.
+    let zero = range.min_ns <= 0 && range.max_ns >= 0;
+    zero || [range.min_ns, range.max_ns].iter().any(|start| is_outlier(*start, ingest_us, max_age))
 }
 
 /// `batch` with anomaly bit 5 on its outliers.
@@ -57,5 +64,20 @@ mod tests {
         let fortnight = Some(Duration::from_secs(14 * 86_400));
         assert!(!is_outlier(ingest_ns - 14 * AHEAD_NS, ingest_us, fortnight));
         assert!(is_outlier(ingest_ns - 14 * AHEAD_NS - 1, ingest_us, fortnight));
+    }
+
+    #[test]
+    fn a_range_without_outliers_at_its_ends_and_without_zero_has_none() {
+        let (ingest_us, now) = (1_700_000_000_000_000, 1_700_000_000_000_000_000);
+        let age = Some(Duration::from_secs(3600));
+        let at = [-1, 0, 1, now - 7200 * 1_000_000_000, now - 1, now, now + AHEAD_NS, now + AHEAD_NS + 1];
+        for (first, min_ns) in at.into_iter().enumerate() {
+            for (last, max_ns) in at.into_iter().enumerate().skip(first) {
+                for max_age in [None, age] {
+                    let any = at[first..=last].iter().any(|start| is_outlier(*start, ingest_us, max_age));
+                    assert_eq!(may_have(TimeRange { min_ns, max_ns }, ingest_us, max_age), any, "{min_ns}..={max_ns}");
+                }
+            }
+        }
     }
 }

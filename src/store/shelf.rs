@@ -318,6 +318,11 @@ pub fn hour_text(hour: i64) -> String {
     start.strftime("%Y-%m-%dT%H").to_string()
 }
 
+/// Whether `text` is an hour as [`hour_text`] spells it.
+pub fn is_hour(text: &str) -> bool {
+    text.len() == "YYYY-MM-DDTHH".len() && format!("{text}:00:00Z").parse::<jiff::Timestamp>().is_ok()
+}
+
 pub(super) fn manifest_error(error: &manifest::Error) -> Error {
     match error {
         manifest::Error::Superseded { .. } => Error::Superseded { detail: error.to_string() },
@@ -327,4 +332,17 @@ pub(super) fn manifest_error(error: &manifest::Error) -> Error {
 
 pub(super) fn parts_error(error: &dyn std::error::Error) -> Error {
     Error::Parts { detail: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_is_spelled_as_in_folders() {
+        assert!(is_hour("2026-11-28T09") && is_hour(&hour_text(491_234)));
+        for wrong in ["", "2026-11-28", "2026-11-28T24", "2026-11-28T9", "2026-13-28T09", "2026-11-28 09:"] {
+            assert!(!is_hour(wrong), "{wrong}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ use super::held::Held;
 use super::index::Indexes;
 use super::part::Part;
 use super::{Lsn, outlier};
-use crate::span::SpanBatch;
+use crate::span::{SpanBatch, TimeRange};
 
 /// Rows of one log record in memory (or a part of them, where its request was cut into several batches).
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Rows {
     pub ingest_us: i64,
     /// The record.
     pub lsn: Lsn,
+    /// Their first and last start time; `None` without rows.
+    pub starts: Option<TimeRange>,
     /// Memory they hold.
     pub bytes: u64,
 }
@@ -42,9 +44,14 @@ impl Rows {
 
     /// The same; a start time that retention of `max_age` would take at once is an outlier, too.
     pub fn within(batch: SpanBatch, ingest_us: i64, lsn: Lsn, max_age: Option<Duration>) -> Self {
-        let batch = outlier::mark(batch, ingest_us, max_age);
+        // Once here, and not in every statement.
+        let starts = batch.start_range();
+        let batch = match starts {
+            Some(range) if outlier::may_have(range, ingest_us, max_age) => outlier::mark(batch, ingest_us, max_age),
+            _ => batch,
+        };
         let bytes = batch.memory_bytes();
-        Self { batch, ingest_us, lsn, bytes }
+        Self { batch, ingest_us, lsn, starts, bytes }
     }
 
     /// The rows as stored columns ([`crate::span::schema::stored`]).
@@ -91,6 +98,18 @@ impl Gen {
     /// The rows there are at this moment, in lsn order.
     pub fn rows(&self) -> Vec<Arc<Rows>> {
         self.rows.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Rows above the store position `above_us`, in lsn order: those of whole records, of about `most` rows.
+    pub(super) fn after(&self, above_us: i64, most: usize) -> Vec<Arc<Rows>> {
+        let rows = self.rows.lock().expect("no holder of this lock panics");
+        let from = rows.partition_point(|rows| rows.ingest_us <= above_us);
+        let (mut count, mut to) = (0, from);
+        while to < rows.len() && (count < most || rows[to].ingest_us == rows[to - 1].ingest_us) {
+            count += rows[to].batch.rows();
+            to += 1;
+        }
+        rows[from..to].to_vec()
     }
 
     /// Last lsn that may lie in it, once it is complete.
@@ -271,6 +290,21 @@ impl Reader {
         complete: Arc<AtomicBool>,
     ) -> Self {
         Self { current, objects, complete, skips: false, files: None, indexes: None, catalog: None }
+    }
+
+    /// Whether replay of the log has ended.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
+    /// The snapshot of this moment.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Where the bytes of the parts are.
+    pub(super) fn objects(&self) -> &Arc<dyn object_store::ObjectStore> {
+        &self.objects
     }
 
     /// The view of this moment. Every append that was acknowledged before the call is in it.

@@ -24,6 +24,7 @@ mod crash;
 mod damage;
 mod faults;
 mod index;
+mod long;
 mod objects;
 mod oracle;
 mod panics;
@@ -39,6 +40,12 @@ const EIO: i32 = 5;
 
 fn config(dir: &Path) -> Config {
     Config { min_free_bytes: Some(0), segment_bytes: 1 << 20, ..Config::at(dir) }
+}
+
+/// A number that `tests/interop.sh` sets for the long forms.
+#[allow(clippy::disallowed_methods, reason = "a test's own knob")]
+fn knob(name: &str, without: u64) -> u64 {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(without)
 }
 
 /// Each process draws other chance.

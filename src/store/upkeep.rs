@@ -106,7 +106,7 @@ impl Upkeep {
             self.watched("retention", self.retain()).await,
             self.watched("the sweep", self.sweep()).await,
             self.watched("the checkpoint", self.shelf.checkpoint_if_due()).await,
-            self.watched("the catalogue", self.catalog.keep(&self.shelf)).await,
+            self.watched("the catalogue", self.catalog.keep()).await,
             self.watched("a plan of compaction", self.compact()).await.inspect_err(|error| {
                 // Who waits for it has nothing to wait for.
                 self.compaction.state.answer(Err(error.clone()));

@@ -11,6 +11,7 @@ use axum::{Extension, Json};
 
 use super::{AppState, Error};
 use crate::access::{self, Identity, Role};
+use crate::store::is_hour;
 
 /// Writes all rows in memory to parts; answers `{"parts", "rows", "manifest_version", "elapsed_ms"}` when they are
 /// durable: how many parts were added meanwhile, and their rows.
@@ -76,22 +77,4 @@ pub(super) async fn compact(
         "manifest_version": after.manifest_version,
         "elapsed_ms": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     })))
-}
-
-/// Whether `text` is an hour as folders spell it.
-fn is_hour(text: &str) -> bool {
-    text.len() == "YYYY-MM-DDTHH".len() && format!("{text}:00:00Z").parse::<jiff::Timestamp>().is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_hour_is_spelled_as_in_folders() {
-        assert!(is_hour("2026-11-28T09"));
-        for wrong in ["", "2026-11-28", "2026-11-28T24", "2026-11-28T9", "2026-13-28T09", "2026-11-28 09:"] {
-            assert!(!is_hour(wrong), "{wrong}");
-        }
-    }
 }

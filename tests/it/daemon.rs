@@ -40,11 +40,24 @@ impl Daemon {
 
     /// A daemon whose working folder is `folder`; `data` is absolute.
     pub fn start_in(folder: &Path, data: &Path, more: &[&str]) -> Self {
+        let mut command = Command::new(BINARY);
+        command.current_dir(folder);
+        Self::start_by(command, data, more)
+    }
+
+    /// A daemon that is in the control group `cgroup` from its first instruction.
+    pub fn start_held(cgroup: &Path, data: &Path, more: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""]).arg(cgroup).arg(BINARY);
+        Self::start_by(command, data, more)
+    }
+
+    /// `command` takes the daemon's arguments and becomes it.
+    fn start_by(mut command: Command, data: &Path, more: &[&str]) -> Self {
         let run_file = data.join("run.json");
         let _ = std::fs::remove_file(&run_file);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(data.with_extension("log")).unwrap();
-        let child = Command::new(BINARY)
-            .current_dir(folder)
+        let child = command
             .arg("run")
             .args(free_ports())
             .args(more)

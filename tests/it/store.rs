@@ -398,6 +398,35 @@ fn wrong_uses_end_with_their_code_and_the_next_move() {
 }
 
 #[test]
+fn compact_of_a_folder_needs_no_daemon_and_asks_one_that_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = folder(dir.path());
+    let data = data.to_str().unwrap();
+    let sql = "SELECT service_name, name, count(*) AS n, sum(duration_ns) AS ns FROM spans GROUP BY 1, 2 ORDER BY 1, 2";
+    let before = rows(0, &["sql", "--data", data, sql]);
+    let compact = || rows(0, &["store", "compact", "--data", data]).remove(0);
+    let number = |answer: &Value, name: &str| answer[name].as_u64().unwrap();
+    let answer = compact();
+    assert!(number(&answer, "removed") >= 2 && number(&answer, "added") >= 1, "{answer}");
+    assert!(number(&answer, "parts") < number(&answer, "removed") + number(&answer, "added"), "{answer}");
+    assert_eq!(rows(0, &["sql", "--data", data, sql]), before);
+    assert_eq!((number(&compact(), "added"), number(&compact(), "removed")), (0, 0));
+    let (code, _, err) = ran(&["store", "compact", "--data", data, "--hour", "yesterday"]);
+    assert!(code == 2 && err.contains("`yesterday` is no hour"), "{code} {err}");
+    let nowhere = dir.path().join("nowhere");
+    assert_eq!(ran(&["store", "compact", "--data", nowhere.to_str().unwrap()]).0, 74);
+    assert!(!nowhere.exists());
+    let daemon = daemon(Path::new(data));
+    for seed in [3, 4] {
+        load(&daemon, seed);
+        flush(&daemon);
+    }
+    assert!(number(&compact(), "removed") >= 2, "the daemon did it");
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(ran(&["store", "verify", "--deep", "--data", data]).0, 0);
+}
+
+#[test]
 fn compact_leaves_fewer_parts_and_the_same_answers() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = daemon(&dir.path().join("data"));

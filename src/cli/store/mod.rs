@@ -47,7 +47,7 @@ pub enum Command {
     Repair(repair::Args),
     /// Let the daemon write all rows in memory to parts
     Flush(flush::Args),
-    /// Let the daemon merge parts now, of one hour or of all
+    /// Merge parts now, of one hour or of all: by the daemon, or in the folder --data if none runs on it
     Compact(compact::Args),
 }
 
@@ -73,15 +73,15 @@ impl Source {
     async fn run(self, sql: &str, data_folder: PathBuf, clock: Clock) -> Result<(), Failure> {
         let args = sql::Args {
             sql: Some(sql.to_owned()),
-            command: None,
             output: self.output,
             source: self.source,
-            params: Vec::new(),
             limit: self.limit,
-            timeout: None,
             offline: self.offline,
+            ..sql::Args::default()
         };
-        sql::run(args, data_folder, clock).await
+        // Only a shell has one.
+        let history = PathBuf::new();
+        sql::run(args, sql::Surroundings { data_folder, history, clock }).await
     }
 }
 

@@ -110,7 +110,7 @@ async fn inputs(
 }
 
 fn memory_may_hold(rows: &crate::store::Rows, bounds: &Bounds) -> bool {
-    let Some(start) = rows.batch.start_range() else { return false };
+    let Some(start) = rows.starts else { return false };
     let ingest_ns = rows.ingest_us.saturating_mul(1_000);
     bounds.start.overlaps(start) && bounds.ingest.min_ns <= ingest_ns && ingest_ns <= bounds.ingest.max_ns
 }

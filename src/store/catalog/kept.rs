@@ -1,16 +1,85 @@
 //! The files of the catalogue that are kept.
 //!
-//! Duty: which are there, which of them counts, whether one is good. Guarantee: a file counts only if it can be read and
-//! is of the history that the manifest has. Left to others: the format (`file`), when one is written and which go
-//! (`mod.rs`).
+//! Duty: which are there, which of them counts, whether one is good, which is written and which go. Guarantee: a file
+//! counts only if it can be read and is of the history that the manifest has; one is written only while no row is missing.
+//! Left to others: the format (`file`).
 
 use futures::TryStreamExt as _;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _};
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode};
 
 use super::counts::Counts;
-use super::file;
-use crate::store::shelf::Shown;
+use super::{Catalog, file};
+use crate::store::shelf::{Shown, parts_error};
+use crate::store::{Error, manifest};
+
+impl Catalog {
+    /// Removes the files of versions that the manifest does not have: it will have others of these numbers.
+    pub async fn drop_foreign(&self) {
+        let objects = self.inner.shelf.objects().as_ref();
+        let version = self.inner.shelf.shown().version;
+        let result = async {
+            for foreign in versions(objects).await?.into_iter().filter(|of| *of > version) {
+                tracing::warn!(version = foreign, "removed a file of the catalogue that is newer than the manifest");
+                delete(objects, foreign).await?;
+            }
+            Ok::<_, object_store::Error>(())
+        };
+        if let Err(error) = result.await {
+            tracing::warn!(%error, "cannot remove files of the catalogue that are newer than the manifest");
+        }
+    }
+
+    /// What an upkeep does about it: days that have left, and the file if it is due.
+    pub async fn keep(&self) -> Result<(), Error> {
+        self.retain();
+        let is_due = {
+            let state = self.state();
+            let version = self.inner.shelf.shown().version;
+            state.due || version >= state.written.saturating_add(manifest::CHECKPOINT_EVERY)
+        };
+        if is_due { self.write().await } else { Ok(()) }
+    }
+
+    /// Writes the file of the manifest's version, durably, then deletes those that it makes needless; nothing while rows
+    /// are missing, or if there is one.
+    pub async fn write(&self) -> Result<(), Error> {
+        let objects = self.inner.shelf.objects().as_ref();
+        let (version, position_us, counts) = {
+            let state = self.state();
+            let version = self.inner.shelf.shown().version;
+            if state.gap.is_some() || state.written == version {
+                return Ok(());
+            }
+            (version, state.counted.position_us, state.counted.counts.clone())
+        };
+        let internal = |e: &dyn std::fmt::Display| Error::Internal { detail: format!("the catalogue's file: {e}") };
+        let encoded = tokio::task::spawn_blocking(move || file::encode(version, position_us, &counts)).await;
+        let bytes = encoded.map_err(|e| internal(&e))?.map_err(|e| internal(&e))?;
+        let is_damaged = self.state().damaged.contains(&version);
+        if is_damaged {
+            delete(objects, version).await.map_err(|e| parts_error(&e))?;
+            self.state().damaged.retain(|of| *of != version);
+        }
+        // Of one version any file will do: no object is ever replaced.
+        match objects.put_opts(&file::path_of(version), bytes.into(), PutMode::Create.into()).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(parts_error(&error)),
+        }
+        let damaged = {
+            let mut state = self.state();
+            (state.written, state.due) = (version, false);
+            std::mem::take(&mut state.damaged)
+        };
+        let mut good = versions(objects).await.map_err(|e| parts_error(&e))?;
+        good.retain(|of| !damaged.contains(of));
+        good.truncate(good.len().saturating_sub(manifest::CHECKPOINTS_KEPT));
+        for needless in damaged.into_iter().chain(good) {
+            delete(objects, needless).await.map_err(|e| parts_error(&e))?;
+        }
+        Ok(())
+    }
+}
 
 /// Version, counts and position of the newest file that counts for the manifest `shown`; and those that are no use.
 pub async fn newest(objects: &dyn ObjectStore, shown: &Shown, share: usize) -> (Option<(u64, Counts, i64)>, Vec<u64>) {

@@ -2,8 +2,9 @@
 //!
 //! Duty: [`Catalog`], advanced by each flush, kept as a file with the manifest's checkpoints, shown as [`Tables`].
 //! Guarantee: each stored row is counted once, whatever flush, replay, compaction and crashes do; a file that is missing,
-//! damaged or of another history costs a recount of parts, behind, and never a start or a wrong count. Left to others:
-//! SQL (`query`), when a step is due (`upkeep`).
+//! damaged or of another history, and a panic while rows are counted, cost a recount of parts, behind, and never a start, a
+//! flush or a wrong count. Left to others: SQL (`query`), when a step is due (`upkeep`), the recount (`behind`), the files
+//! (`kept`).
 //!
 //! What makes it simple: rows enter parts in the order of their store positions, and keep them for ever. So one position
 //! tells which rows of the parts are counted, through whatever parts they have wandered since. What lies between the
@@ -12,6 +13,7 @@
 //! A row counts for the day of its home hour as long as a part of that day is live; so rows that left with an hour, or as
 //! repeats, count until their day does.
 
+mod behind;
 mod counts;
 mod file;
 mod kept;
@@ -21,28 +23,28 @@ mod tests;
 mod tally;
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use object_store::{ObjectStore, PutMode};
+use futures::FutureExt as _;
 
+use behind::Left;
+pub use behind::run;
 use counts::{Counts, Entry};
 pub use counts::{Day, Table};
 pub use file::FOLDER;
+use kept::newest;
 pub use kept::{NotOurs, check, is_name};
-use kept::{delete, newest, versions};
 use parts::Gap;
 use tally::Tally;
 
-use super::manifest::{self, PartEntry};
-use super::memtable::Memtable;
-use super::part::{self, Part};
-use super::shelf::{Shelf, Shown, parts_error};
-use super::{Error, Rows, View};
+use super::manifest::PartEntry;
+use super::part::Part;
+use super::shelf::{Shelf, Shown};
+use super::{Error, Rows, View, panics};
 
 /// Rows that are counted under one lock, about.
 const STEP_ROWS: usize = 8192;
-const RETRY: Duration = Duration::from_secs(5);
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
 
 /// The catalogue of a dataset; cheap to clone.
@@ -53,22 +55,32 @@ pub struct Catalog {
 
 #[derive(Debug)]
 struct Inner {
-    /// Rooted at the dataset's folder.
-    objects: Arc<dyn ObjectStore>,
-    /// The parts, checked.
-    parts: Arc<dyn ObjectStore>,
+    shelf: Shelf,
     share: usize,
     state: Mutex<State>,
-    /// Parts with rows of the gap.
-    behind: tokio::sync::Mutex<VecDeque<Arc<Part>>>,
+    /// Who counts parts, one at a time.
+    turn: tokio::sync::Mutex<()>,
+    /// Who adds flushed rows next panics, for tests.
+    #[cfg(test)]
+    panics: std::sync::atomic::AtomicBool,
+}
+
+/// Rows of parts, counted.
+#[derive(Clone, Debug)]
+struct Counted {
+    counts: Counts,
+    /// They are those up to it, except for the rows in a gap, µs.
+    position_us: i64,
 }
 
 #[derive(Debug)]
 struct State {
-    counts: Counts,
-    /// Counted are the rows of parts up to it, except for those in `gap`, µs.
-    position_us: i64,
+    counted: Counted,
     gap: Option<Gap>,
+    /// Parts with rows of the gap.
+    behind: VecDeque<Arc<Part>>,
+    /// How often the count began again.
+    life: u64,
     /// Version of the newest file; 0 = none.
     written: u64,
     /// Version after which days were last looked at.
@@ -77,8 +89,43 @@ struct State {
     due: bool,
     /// Files that cannot be read.
     damaged: Vec<u64>,
-    /// Rows are missing for good, so no file may say that all are there.
-    flawed: bool,
+}
+
+impl State {
+    /// Rows of `shown` above `from`'s position are to be counted from its parts.
+    fn after(from: Counted, shown: &Shown) -> Self {
+        let gap = Gap { above_us: from.position_us, to_us: shown.max_ingest_us };
+        let behind: VecDeque<_> = shown.parts.parts.iter().filter(|part| gap.touches(&part.entry)).cloned().collect();
+        Self {
+            counted: Counted { position_us: from.position_us.max(shown.max_ingest_us), ..from },
+            gap: (!behind.is_empty()).then_some(gap),
+            behind,
+            life: 0,
+            written: 0,
+            retained: None,
+            due: false,
+            damaged: Vec::new(),
+        }
+    }
+
+    /// Forgets what was counted: all rows of `shown` are to be.
+    fn begin_again(&mut self, shown: &Shown, share: usize) {
+        let fresh = Self::after(Counted::none(share), shown);
+        let damaged = std::mem::take(&mut self.damaged);
+        *self = Self { life: self.life + 1, written: self.written, due: true, damaged, ..fresh };
+    }
+}
+
+impl Counted {
+    fn none(share: usize) -> Self {
+        Self { counts: Counts::new(share), position_us: i64::MIN }
+    }
+
+    /// Counts those of `rows` that are not yet.
+    fn add(&mut self, tally: &mut Tally, rows: &[Arc<Rows>]) {
+        let position_us = self.position_us;
+        rows.iter().filter(|rows| rows.ingest_us > position_us).for_each(|rows| tally.add(&mut self.counts, rows));
+    }
 }
 
 /// What is known under one name.
@@ -112,57 +159,28 @@ impl Tables {
     }
 }
 
-/// What to do about a part that is damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Damaged {
-    /// It is passed over; no file is written until a start counted again.
-    Skip,
-    /// They may still be wanted.
-    Fail,
-}
-
 impl Catalog {
-    /// Reads the newest file of `objects` that fits the manifest `shown`; to hold about `share` bytes. Without one all rows
-    /// of `parts` are to be counted. Changes nothing.
-    pub async fn open(
-        objects: Arc<dyn ObjectStore>,
-        parts: Arc<dyn ObjectStore>,
-        shown: Arc<Shown>,
-        share: usize,
-    ) -> Self {
-        let (newest, damaged) = newest(objects.as_ref(), &shown, share).await;
-        let (written, counts, position_us) = newest.unwrap_or_else(|| (0, Counts::new(share), i64::MIN));
-        let gap = Gap { above_us: position_us, to_us: shown.max_ingest_us };
-        let behind: VecDeque<_> = shown.parts.parts.iter().filter(|part| gap.touches(&part.entry)).cloned().collect();
-        let state = State {
-            counts,
-            position_us: position_us.max(shown.max_ingest_us),
-            gap: (!behind.is_empty()).then_some(gap),
-            written,
-            retained: None,
-            due: false,
-            damaged,
-            flawed: false,
+    /// Reads the newest file that fits the manifest of `shelf`; to hold about `share` bytes. Without one all rows of the
+    /// parts are to be counted. Changes nothing.
+    pub async fn open(shelf: &Shelf, share: usize) -> Self {
+        let shown = shelf.shown();
+        let (newest, damaged) = newest(shelf.objects().as_ref(), &shown, share).await;
+        let (written, counted) = match newest {
+            Some((written, counts, position_us)) => (written, Counted { counts, position_us }),
+            None => (0, Counted::none(share)),
         };
-        let (state, behind) = (Mutex::new(state), tokio::sync::Mutex::new(behind));
-        let this = Self { inner: Arc::new(Inner { objects, parts, share, state, behind }) };
-        this.retain(|| shown);
+        let state = Mutex::new(State { written, damaged, ..State::after(counted, &shown) });
+        let inner = Inner {
+            shelf: shelf.clone(),
+            share,
+            state,
+            turn: tokio::sync::Mutex::default(),
+            #[cfg(test)]
+            panics: std::sync::atomic::AtomicBool::default(),
+        };
+        let this = Self { inner: Arc::new(inner) };
+        this.retain();
         this
-    }
-
-    /// Removes the files of versions that the manifest does not have: it will have others of these numbers.
-    pub async fn drop_foreign(&self, version: u64) {
-        let objects = self.inner.objects.as_ref();
-        let result = async {
-            for foreign in versions(objects).await?.into_iter().filter(|of| *of > version) {
-                tracing::warn!(version = foreign, "removed a file of the catalogue that is newer than the manifest");
-                delete(objects, foreign).await?;
-            }
-            Ok::<_, object_store::Error>(())
-        };
-        if let Err(error) = result.await {
-            tracing::warn!(%error, "cannot remove files of the catalogue that are newer than the manifest");
-        }
     }
 
     /// Whether rows of parts are to be counted.
@@ -171,7 +189,19 @@ impl Catalog {
     }
 
     /// The rows of a generation are in parts, which the manifest names. In the order of the commits.
+    ///
+    /// A panic does not reach the caller: the rows are safe, and the next use of the catalogue counts all again.
     pub fn flushed(&self, rows: &[Arc<Rows>]) {
+        let add = || {
+            self.add_flushed(rows);
+            Ok(())
+        };
+        if let Err(error) = panics::caught("counting flushed rows", add) {
+            tracing::error!(%error, "the rows of the catalogue are counted again, from the parts");
+        }
+    }
+
+    fn add_flushed(&self, rows: &[Arc<Rows>]) {
         let mut tally = Tally::default();
         let mut rest = rows;
         while !rest.is_empty() {
@@ -183,161 +213,81 @@ impl Catalog {
             }
             let (step, after) = rest.split_at(end);
             let mut state = self.state();
-            add(&mut state, &mut tally, step);
-            state.position_us = state.position_us.max(step.last().map_or(i64::MIN, |rows| rows.ingest_us));
+            state.counted.add(&mut tally, step);
+            #[cfg(test)]
+            assert!(!self.inner.panics.swap(false, std::sync::atomic::Ordering::Relaxed), "planned panic");
+            let position_us = &mut state.counted.position_us;
+            *position_us = step.last().map_or(i64::MIN, |rows| rows.ingest_us).max(*position_us);
             rest = after;
         }
     }
 
-    /// Counts what is missing until nothing is, or `stop`; a failure is tried again.
-    pub fn run(&self, memtable: &Memtable) {
-        if !cfg!(test) {
-            // Below ingest in priority; a refusal only means equal priority.
-            let _ = rustix::process::setpriority_process(None, 10);
-        }
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                tracing::error!(%error, "the catalogue cannot be counted again; the first statement does it");
-                return;
-            }
-        };
-        while let Err(error) = runtime.block_on(self.catch_up(|| memtable.is_stopped(), Damaged::Skip)) {
-            if matches!(error, Error::Draining) {
-                return;
-            }
-            tracing::warn!(%error, "the catalogue cannot be counted again yet; it is tried again");
-            if !memtable.pause(RETRY) {
-                return;
-            }
-        }
-        tracing::info!("the catalogue has all rows of the parts");
+    /// Whoever adds flushed rows next panics, with some of them added.
+    #[cfg(test)]
+    pub fn panic_once(&self) {
+        self.inner.panics.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Counts the parts with missing rows. Several callers share the work.
-    async fn catch_up(&self, stop: impl Fn() -> bool, damaged: Damaged) -> Result<(), Error> {
-        loop {
-            let mut behind = self.inner.behind.lock().await;
-            let Some(gap) = self.state().gap else { return Ok(()) };
-            let Some(part) = behind.front().cloned() else {
-                let mut state = self.state();
-                (state.gap, state.due, state.retained) = (None, true, None);
-                return Ok(());
-            };
-            if stop() {
-                return Err(Error::Draining);
-            }
-            match parts::count(&self.inner.parts, &part.entry, gap, self.inner.share).await {
-                Ok(counts) => self.state().counts.absorb(&counts),
-                Err(error) if damaged == Damaged::Skip && !may_pass(&error) => {
-                    tracing::warn!(part = part.entry.path, %error, "its rows are missing in the catalogue");
-                    // What is saved of it comes back in another part, which nobody counts: the next start does.
-                    self.state().flawed = true;
-                }
-                Err(error) => return Err(parts_error(&error)),
-            }
-            // Without a pause since it was counted: a caller that goes away leaves all or nothing of it.
-            behind.pop_front();
-        }
-    }
-
-    /// Lets the days go that no live part has rows of. `shown` is asked when nothing else can advance the counts.
-    pub fn retain(&self, shown: impl FnOnce() -> Arc<Shown>) {
+    /// Lets the days go that no live part has rows of.
+    pub fn retain(&self) {
         let mut state = self.state();
-        let shown = shown();
+        // Nothing else can advance the counts now.
+        let shown = self.inner.shelf.shown();
         if state.retained.replace(shown.version) == Some(shown.version) {
             return;
         }
-        let days = state.counts.days();
+        let counts = &mut state.counted.counts;
+        let days = counts.days();
         let live: Vec<[i32; 2]> = shown.parts.parts.iter().map(|part| days_of(&part.entry)).collect();
         let is_live = |day: i32| live.iter().any(|[first, last]| (*first..=*last).contains(&day));
         let gone: Vec<i32> = days.into_iter().filter(|day| !is_live(*day)).collect();
         if !gone.is_empty() {
-            state.counts.retain(|day| gone.binary_search(&day).is_err());
+            counts.retain(|day| gone.binary_search(&day).is_err());
         }
-    }
-
-    /// What an upkeep does about it: days that have left, and the file if it is due.
-    pub async fn keep(&self, shelf: &Shelf) -> Result<(), Error> {
-        self.retain(|| shelf.shown());
-        let is_due = {
-            let state = self.state();
-            state.due || shelf.shown().version >= state.written.saturating_add(manifest::CHECKPOINT_EVERY)
-        };
-        if is_due { self.write(shelf).await } else { Ok(()) }
-    }
-
-    /// Writes the file of the manifest's version, durably, then deletes those that it makes needless; nothing while rows
-    /// are missing, or if there is one.
-    pub async fn write(&self, shelf: &Shelf) -> Result<(), Error> {
-        let objects = self.inner.objects.as_ref();
-        let (version, position_us, counts) = {
-            let state = self.state();
-            let version = shelf.shown().version;
-            if state.gap.is_some() || state.flawed || state.written == version {
-                return Ok(());
-            }
-            (version, state.position_us, state.counts.clone())
-        };
-        let internal = |e: &dyn std::fmt::Display| Error::Internal { detail: format!("the catalogue's file: {e}") };
-        let encoded = tokio::task::spawn_blocking(move || file::encode(version, position_us, &counts)).await;
-        let bytes = encoded.map_err(|e| internal(&e))?.map_err(|e| internal(&e))?;
-        let is_damaged = self.state().damaged.contains(&version);
-        if is_damaged {
-            delete(objects, version).await.map_err(|e| parts_error(&e))?;
-            self.state().damaged.retain(|of| *of != version);
-        }
-        // Of one version any file will do: no object is ever replaced.
-        match objects.put_opts(&file::path_of(version), bytes.into(), PutMode::Create.into()).await {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
-            Err(error) => return Err(parts_error(&error)),
-        }
-        let damaged = {
-            let mut state = self.state();
-            (state.written, state.due) = (version, false);
-            std::mem::take(&mut state.damaged)
-        };
-        let mut good = versions(objects).await.map_err(|e| parts_error(&e))?;
-        good.retain(|of| !damaged.contains(of));
-        good.truncate(good.len().saturating_sub(manifest::CHECKPOINTS_KEPT));
-        for needless in damaged.into_iter().chain(good) {
-            delete(objects, needless).await.map_err(|e| parts_error(&e))?;
-        }
-        Ok(())
     }
 
     /// The tables with all rows of the parts, and those in memory of `view`: each counts once, if it was flushed meanwhile
-    /// too.
+    /// too. Where the view passes over damaged parts their rows are left out, and it is told of them.
     ///
     /// Errors: rows are to be counted from parts that cannot be read, or are damaged.
     pub async fn tables(&self, view: &View) -> Result<Tables, Error> {
-        self.catch_up(|| false, Damaged::Fail).await?;
-        let (this, memory) = (self.clone(), view.memory.clone());
-        let counted = tokio::task::spawn_blocking(move || {
-            let state = this.state();
-            let mut now = State { counts: state.counts.clone(), damaged: Vec::new(), ..*state };
-            drop(state);
-            add(&mut now, &mut Tally::default(), &memory);
-            Tables::from_counts(&now.counts)
-        });
-        counted.await.map_err(|e| Error::Internal { detail: format!("counting the rows in memory: {e}") })
+        loop {
+            let caught_up = AssertUnwindSafe(self.catch_up(|| false)).catch_unwind().await;
+            let caught_up = caught_up.map_err(|panic| panics::told("a count of the catalogue", &*panic))?;
+            let Left { life, damaged } = caught_up?;
+            match &view.skipped {
+                Some(skipped) => damaged.iter().for_each(|(path, _)| skipped.note(path)),
+                None => damaged.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))?,
+            }
+            let (this, memory) = (self.clone(), view.memory.clone());
+            let counted = tokio::task::spawn_blocking(move || {
+                let state = this.state();
+                if state.life != life {
+                    return None;
+                }
+                let mut now = state.counted.clone();
+                drop(state);
+                now.add(&mut Tally::default(), &memory);
+                Some(Tables::from_counts(&now.counts))
+            });
+            let counted = counted.await;
+            let counted =
+                counted.map_err(|e| Error::Internal { detail: format!("counting the rows in memory: {e}") })?;
+            if let Some(tables) = counted {
+                return Ok(tables);
+            }
+        }
     }
 
+    /// What is counted, and is to be. After a panic of a holder nobody knows: all is counted again.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().expect("no holder of this lock panics")
+        self.inner.state.lock().unwrap_or_else(|poisoned| {
+            let mut state = poisoned.into_inner();
+            state.begin_again(&self.inner.shelf.shown(), self.inner.share);
+            self.inner.state.clear_poison();
+            state
+        })
     }
-}
-
-/// Counts those of `rows` that are not yet.
-fn add(state: &mut State, tally: &mut Tally, rows: &[Arc<Rows>]) {
-    let position_us = state.position_us;
-    rows.iter().filter(|rows| rows.ingest_us > position_us).for_each(|rows| tally.add(&mut state.counts, rows));
-}
-
-/// Whether the same may succeed later.
-fn may_pass(error: &part::Error) -> bool {
-    !matches!(error, part::Error::Objects { source: object_store::Error::NotFound { .. }, .. })
-        && error.class() == crate::error::Class::Unavailable
 }
 
 /// The first and the last day of which `part` may have rows.

@@ -39,8 +39,14 @@ impl Gap {
     }
 }
 
-/// The rows of `part` in `gap`. `parts` is a [`crate::store::part::PartStore`].
-pub async fn count(parts: &Arc<dyn ObjectStore>, part: &PartEntry, gap: Gap, share: usize) -> Result<Counts, Error> {
+/// The rows of `part` in `gap`; `None` once `stop` says so. `parts` is a [`crate::store::part::PartStore`].
+pub async fn count(
+    parts: &Arc<dyn ObjectStore>,
+    part: &PartEntry,
+    gap: Gap,
+    share: usize,
+    stop: impl Fn() -> bool,
+) -> Result<Option<Counts>, Error> {
     let opened = Opened::open(parts.clone(), part).await?;
     let promoted = promoted(&opened);
     let lists = Level::ALL.map(|level| ["key", "type"].map(|leaf| format!("{}.list.item.{leaf}", level.column())));
@@ -52,10 +58,13 @@ pub async fn count(parts: &Arc<dyn ObjectStore>, part: &PartEntry, gap: Gap, sha
     let (mut counts, mut tally) = (Counts::new(share), Tally::default());
     let is_whole = gap.has(part.ingest[0]) && gap.has(part.ingest[1]);
     while let Some(batch) = rows.next().await? {
+        if stop() {
+            return Ok(None);
+        }
         let batch = if is_whole { batch } else { within(&batch, gap)? };
         tally.add_stored(&mut counts, &batch, &promoted);
     }
-    Ok(counts)
+    Ok(Some(counts))
 }
 
 fn within(batch: &RecordBatch, gap: Gap) -> Result<RecordBatch, Error> {

@@ -57,7 +57,7 @@ impl Bed {
         let memtable = Arc::new(Memtable::new(1, Arc::default(), 1, metrics.clone()));
         let indexes = Indexes::new(shelf.objects().clone(), 1 << 20, metrics.trace_index_bytes.clone());
         let compaction = Arc::new(Means { disk: disk.clone(), tmp: folder.tmp(), share, state: State::default() });
-        let catalog = Catalog::open(shelf.objects().clone(), shelf.reads(), shelf.shown(), 1 << 20).await;
+        let catalog = Catalog::open(&shelf, 1 << 20).await;
         let upkeep = Upkeep {
             shelf,
             catalog,

@@ -49,9 +49,10 @@ use super::manifest::{self, PartEntry};
 use crate::error::Class;
 
 pub use check::{Depth, Problem, check};
+pub use chunk::Words;
 pub(in crate::store) use columns::ZONE_ROWS;
 pub use encode::encode;
-pub use group::{joined, picked};
+pub use group::{joined, worded};
 pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;
 pub use promote::Promotion;

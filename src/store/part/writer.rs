@@ -4,8 +4,9 @@
 //! group; footer and manifest entry say what was written. Left to others: which rows make a group, and what is promoted
 //! (`encode` for rows in memory, `store/compact` for rows of other parts).
 
-use arrow::array::{AsArray as _, RecordBatch};
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
@@ -23,6 +24,11 @@ use super::totals::Totals;
 use super::{EncodedPart, Error, PartSpec, sums};
 use crate::store::Config;
 use crate::store::index::TraceFacts;
+
+/// Bytes of a row in a file, about.
+const FILE_ROW_BYTES: usize = 80;
+/// Bytes that a file has room for at first, at most.
+const MOST_FILE_BYTES: usize = 64 << 20;
 
 /// A part under way, in memory.
 #[derive(Debug)]
@@ -53,20 +59,33 @@ fn writers(field: &FieldRef, rows: usize, config: &Config) -> Result<Vec<ArrowCo
 impl Writer {
     /// A part with the columns of `promotion`.
     pub fn try_new(promotion: Promotion, config: &Config) -> Result<Self, Error> {
-        Self::start(promotion, config, Default::default(), false)
+        Self::start(promotion, config, Default::default(), None)
     }
 
-    /// The same for rows whose attributes were counted already.
-    pub(super) fn counted(promotion: Promotion, config: &Config, tallies: [Tally; 3]) -> Result<Self, Error> {
-        Self::start(promotion, config, tallies, true)
+    /// The same for `rows` rows whose attributes were counted already.
+    pub(super) fn counted(
+        promotion: Promotion,
+        config: &Config,
+        tallies: [Tally; 3],
+        rows: usize,
+    ) -> Result<Self, Error> {
+        Self::start(promotion, config, tallies, Some(rows))
     }
 
-    fn start(promotion: Promotion, config: &Config, tallies: [Tally; 3], counted: bool) -> Result<Self, Error> {
+    fn start(
+        promotion: Promotion,
+        config: &Config,
+        tallies: [Tally; 3],
+        counted: Option<usize>,
+    ) -> Result<Self, Error> {
         let schema = file_schema(&promotion.0);
         let mut properties = properties(&Schema::empty(), 1, config)?;
         let root = ArrowSchemaConverter::new().convert(&schema)?.root_schema_ptr();
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
-        let parquet = SerializedFileWriter::new(Vec::new(), root, properties.into())?;
+        // A file that grows is copied time and again; what is not written of it takes no memory.
+        let file = Vec::with_capacity(counted.map_or(0, |rows| (rows * FILE_ROW_BYTES).min(MOST_FILE_BYTES)));
+        let parquet = SerializedFileWriter::new(file, root, properties.into())?;
+        let counted = counted.is_some();
         let (facts, traces) = (Facts::default(), TraceFacts::default());
         let chunks = Chunks::new(ZstdLevel::try_new(config.zstd_level)?, config.bloom_fpp)?;
         let config = config.clone();
@@ -80,23 +99,37 @@ impl Writer {
 
     /// Adds one row group, which has the columns of [`Writer::schema`]; text may have a dictionary or none.
     pub fn write(&mut self, group: &RecordBatch) -> Result<(), Error> {
+        self.write_columns(group.num_rows(), &mut |at| Ok(group.column(at).clone()))
+    }
+
+    /// The same of `rows` rows, whose columns are asked for by their places, one after the other, some of them twice.
+    pub fn write_columns(
+        &mut self,
+        rows: usize,
+        column: &mut dyn FnMut(usize) -> Result<ArrayRef, ArrowError>,
+    ) -> Result<(), Error> {
         if !self.counted {
-            self.promotion.tally(&mut self.tallies, group, self.facts.groups.len());
+            self.promotion.tally(&mut self.tallies, self.facts.groups.len(), column)?;
         }
-        let ids = group.column_by_name("trace_id").expect("a file has all stored columns");
+        let names = Facts::COLUMNS.into_iter();
+        let facts = names.map(|name| Ok((name, column(self.schema.index_of(name)?)?))).collect::<Result<Vec<_>, _>>();
+        let facts = RecordBatch::try_from_iter(facts.map_err(Error::Arrow)?)?;
+        let ids = facts.column_by_name("trace_id").expect("it is among them");
         let ids = traces(ids.as_fixed_size_binary());
         self.traces.add_distinct(self.facts.groups.len(), &ids.values, &ids.keys);
-        self.facts.add_of(group, &ids.values);
+        self.facts.add_of(&facts, &ids.values);
+        drop(facts);
         // Folding a filter that is much too large costs more than filling it.
-        let rows = group.num_rows().next_power_of_two();
+        let filter_rows = rows.next_power_of_two();
         let leaves = self.parquet.schema_descr().columns().to_vec();
         let mut leaves = leaves.iter();
         let mut row_group = self.parquet.next_row_group()?;
-        for (field, column) in self.schema.fields().iter().zip(group.columns()) {
+        for (at, field) in self.schema.fields().iter().enumerate() {
+            let array = column(at)?;
             let descr = leaves.as_slice().first().expect("there is a leaf for each field");
             let flat = match field.name() == "trace_id" {
-                true => Some(self.chunks.traces(field, descr, &ids, rows)?),
-                false => self.chunks.chunk(field, descr, column, rows)?,
+                true => Some(self.chunks.traces(field, descr, &ids, filter_rows)?),
+                false => self.chunks.chunk(field, descr, &array, filter_rows)?,
             };
             if let Some(chunk) = flat {
                 row_group.append_column(&chunk.bytes, chunk.close)?;
@@ -104,15 +137,17 @@ impl Writer {
                 leaves.next();
                 continue;
             }
-            if let Some(empty) = Chunks::empty_leaves(field, column) {
+            if let Some(empty) = Chunks::empty_leaves(field, &array) {
                 for (leaf, descr) in empty.iter().zip(leaves.by_ref()) {
-                    let chunk = self.chunks.empty(leaf, descr, group.num_rows())?;
+                    let chunk = self.chunks.empty(leaf, descr, rows)?;
                     row_group.append_column(&chunk.bytes, chunk.close)?;
                     self.chunks.reuse(chunk.bytes);
                 }
                 continue;
             }
-            for (leaf, mut writer) in compute_leaves(field, column)?.iter().zip(writers(field, rows, &self.config)?) {
+            for (leaf, mut writer) in
+                compute_leaves(field, &array)?.iter().zip(writers(field, filter_rows, &self.config)?)
+            {
                 writer.write(leaf)?;
                 writer.close()?.append_to_row_group(&mut row_group)?;
                 leaves.next();

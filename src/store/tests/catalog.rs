@@ -192,7 +192,7 @@ impl Life {
         for after in [DAY_NS, DAY_NS + HOUR_NS / 4] {
             steps.retain_at(now + after, mono(after)).await.unwrap();
         }
-        steps.catalog.keep(&steps.shelf).await.unwrap();
+        steps.catalog.keep().await.unwrap();
     }
 
     /// Another process; after a kill or a stop, and perhaps with damaged files.
@@ -239,7 +239,7 @@ async fn live(seed: u64, steps: usize) {
             0..=8 => life.send().await,
             9..=12 => life.store.freeze_and_flush().await.unwrap(),
             13 | 14 => drop(life.store.compact(None).await),
-            15 => life.steps().catalog.write(&life.steps().shelf).await.unwrap(),
+            15 => life.steps().catalog.write().await.unwrap(),
             16 | 17 if life.expires => life.day().await,
             _ => life = life.restart().await,
         }
@@ -281,7 +281,7 @@ async fn three_files_stay_and_one_that_is_newer_than_the_manifest_goes() {
     for seed in 1..=5 {
         store.append(delivery(seed, &[samples::NOW_NS])).await.unwrap();
         store.freeze_and_flush().await.unwrap();
-        steps.catalog.write(&steps.shelf).await.unwrap();
+        steps.catalog.write().await.unwrap();
     }
     let kept = files(dir.path());
     assert_eq!(kept.len(), 3);
@@ -335,4 +335,94 @@ async fn after_a_stop_nothing_is_counted_again_and_after_a_kill_only_what_came_s
     assert!(reader.view().catalog.unwrap().is_behind());
     check(&reader, "after a kill").await;
     assert!(!reader.view().catalog.unwrap().is_behind());
+}
+
+/// A folder with parts of a request each and no file of the catalogue, as a kill leaves it.
+async fn in_parts(dir: &Path, count: u64, rows: &[i64]) -> Vec<String> {
+    let store = open_at(dir).await;
+    for seed in 1..=count {
+        store.append(delivery(seed, rows)).await.unwrap();
+        store.freeze_and_flush().await.unwrap();
+    }
+    let parts = store.reader().view().parts.parts.iter().map(|part| part.entry.path.clone()).collect();
+    drop(store);
+    std::fs::remove_dir_all(dir.join("catalog")).unwrap();
+    parts
+}
+
+fn flip(dir: &Path, part: &str) {
+    let mut bytes = std::fs::read(dir.join(part)).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(dir.join(part), bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_store_a_damaged_part_is_an_error_or_is_left_out_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let parts = in_parts(dir.path(), 3, &[samples::NOW_NS; 4]).await;
+    flip(dir.path(), &parts[1]);
+    let view = async |on_corrupt_part| {
+        let config = Config { on_corrupt_part, ..config(dir.path()) };
+        offline::open_with(&config, Disk::Os, clock(), decode()).await.unwrap().view()
+    };
+    let tables = async |view: &View| view.catalog.as_ref().unwrap().tables(view).await;
+    let spans = |tables: &crate::store::catalog::Tables| -> u64 {
+        tables.of(Table::Services).iter().flat_map(|line| &line.days).map(|day| day.rows).sum()
+    };
+    let failing = view(config::OnCorruptPart::Error).await;
+    for _ in 0..2 {
+        let error = tables(&failing).await.unwrap_err();
+        assert!(error.to_string().contains(&parts[1]), "{error}");
+    }
+    let skipping = view(config::OnCorruptPart::Skip).await;
+    for _ in 0..2 {
+        assert_eq!(spans(&tables(&skipping).await.unwrap()), 8);
+        assert_eq!(skipping.skipped.as_ref().unwrap().paths(), [parts[1].clone()]);
+    }
+    // Whoever comes later is told as well.
+    let later = View { skipped: Some(Arc::default()), ..skipping };
+    tables(&later).await.unwrap();
+    assert_eq!(later.skipped.unwrap().paths(), [parts[1].clone()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_saved_of_a_damaged_part_is_counted_when_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { row_group_rows: 16_384, ..config(dir.path()) };
+    let store = try_open(config.clone(), Disk::Os, clock()).await.unwrap();
+    ready(&store).await;
+    store.append(request(1, 80_000)).await.unwrap();
+    store.freeze_and_flush().await.unwrap();
+    let part = store.reader().view().parts.parts[0].entry.path.clone();
+    drop(store);
+    std::fs::remove_dir_all(dir.path().join("catalog")).unwrap();
+    flip(dir.path(), &part);
+    let store = try_open(config, Disk::Os, clock()).await.unwrap();
+    ready(&store).await;
+    // Counting is what finds the damage, upkeep takes the part out, and then all is counted again.
+    let began = std::time::Instant::now();
+    while store.reader().view().catalog.unwrap().is_behind() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", store.health());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let reader = store.reader();
+    assert!(reader.view().parts.parts.iter().all(|live| live.entry.path != part));
+    assert!((1..80_000).contains(&ids(&reader).await.len()));
+    check(&reader, "after the quarantine").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_a_count_within_a_part_and_nothing_of_it_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    in_parts(dir.path(), 1, &vec![samples::NOW_NS; 9_000]).await;
+    let reader = offline::open_with(&config(dir.path()), Disk::Os, clock(), decode()).await.unwrap();
+    let catalog = reader.view().catalog.unwrap();
+    for more in [1, 2] {
+        let asked = AtomicU64::new(0);
+        let ended = catalog.catch_up(|| asked.fetch_add(1, Ordering::Relaxed) >= more).await;
+        assert!(matches!(ended, Err(Error::Draining)), "{ended:?}");
+        assert_eq!(asked.into_inner(), more + 1, "before the part, then after each batch");
+    }
+    assert!(catalog.is_behind());
+    check(&reader, "after two stops").await;
 }

@@ -71,9 +71,9 @@ async fn a_commit_whose_answer_is_lost_is_recognised_by_its_nonce_and_made_once(
 }
 
 #[tokio::test]
-#[ignore = "C9: 500 seeds of twelve commits"]
-async fn a_commit_whose_answer_is_lost_is_recognised_by_its_nonce_and_made_once_over_500_seeds() {
-    commits_are_made_once(0..500).await;
+#[ignore = "C9: OBJECT_SEEDS, 500 without, of twelve commits"]
+async fn a_commit_whose_answer_is_lost_is_recognised_by_its_nonce_and_made_once_over_many_seeds() {
+    commits_are_made_once(0..knob("OBJECT_SEEDS", 500)).await;
 }
 
 async fn two_writers(seeds: Range<u64>) {
@@ -119,9 +119,9 @@ async fn of_two_writers_the_older_one_commits_nothing_after_the_newer_one_has_st
 }
 
 #[tokio::test]
-#[ignore = "C10: 500 seeds of two writers"]
-async fn of_two_writers_the_older_one_commits_nothing_after_the_newer_one_has_started_over_500_seeds() {
-    two_writers(0..500).await;
+#[ignore = "C10: OBJECT_SEEDS, 500 without, of two writers"]
+async fn of_two_writers_the_older_one_commits_nothing_after_the_newer_one_has_started_over_many_seeds() {
+    two_writers(0..knob("OBJECT_SEEDS", 500)).await;
 }
 
 fn in_bucket(dir: &Path, sick: &Sick) -> Config {
@@ -212,9 +212,9 @@ fn with_a_sick_object_store_what_was_acked_is_there_once() {
 }
 
 #[test]
-#[ignore = "C9: 500 seeds of a whole store"]
-fn with_a_sick_object_store_what_was_acked_is_there_once_over_500_seeds() {
-    sick_rounds(0..500);
+#[ignore = "C9: OBJECT_SEEDS, 500 without, of a whole store"]
+fn with_a_sick_object_store_what_was_acked_is_there_once_over_many_seeds() {
+    sick_rounds(0..knob("OBJECT_SEEDS", 500));
 }
 
 #[tokio::test(flavor = "multi_thread")]

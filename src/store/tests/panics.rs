@@ -182,3 +182,59 @@ async fn a_ledger_whose_writer_panics_says_so_and_writes_the_rows_later() {
     let batches = ledger.batches().unwrap();
     assert_eq!(batches.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_while_flushed_rows_are_counted_stops_no_flush_and_all_is_counted_again() {
+    let (dir, config_of) = (tempfile::tempdir().unwrap(), |dir: &Path| Config { by_hand: true, ..config(dir) });
+    let store = try_open(config_of(dir.path()), Disk::Os, clock()).await.unwrap();
+    ready(&store).await;
+    let catalog = store.reader().view().catalog.unwrap();
+    for seed in 1..=6 {
+        store.append(request(seed, 3)).await.unwrap();
+        if seed % 2 == 0 {
+            catalog.panic_once();
+        }
+        in_time(store.freeze_and_flush()).await.unwrap();
+        assert!(store.reader().view().memory.is_empty());
+        super::catalog::check(&store.reader(), "after a panic").await;
+    }
+    assert!(!catalog.is_behind());
+    catalog.panic_once();
+    store.append(request(7, 3)).await.unwrap();
+    in_time(store.freeze_and_flush()).await.unwrap();
+    // Nobody asks: the thread counts, and the file of the last flush is good again.
+    until(|| !catalog.is_behind()).await;
+    in_time(store.close()).await.unwrap();
+    let reader = offline::open_with(&config_of(dir.path()), Disk::Os, clock(), decode()).await.unwrap();
+    assert!(!reader.view().catalog.unwrap().is_behind());
+    super::catalog::check(&reader, "after a stop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_while_parts_are_counted_is_told_until_they_are() {
+    let (sim, sick, clock) = (Sim::new(1), Sick::new(1, 0), clock());
+    let place = Place::Given(Arc::new(sick.clone()));
+    let config = Config { place, by_hand: true, ..config(Path::new(DATA)) };
+    let store = open_on(&sim, &config, &clock).await;
+    let catalog = store.reader().view().catalog.unwrap();
+    let mut told = false;
+    for seed in 1..=20 {
+        store.append(request(seed, 3)).await.unwrap();
+        catalog.panic_once();
+        // One that was meant for the count may meet the flush.
+        while in_time(store.freeze_and_flush()).await.is_err() {}
+        // Only who counts the parts asks the place now, if it has not already.
+        sick.panic_once();
+        until(|| {
+            told |= tells(&store, "a count of the catalogue");
+            !catalog.is_behind()
+        })
+        .await;
+        assert!(store.health().reasons.is_empty(), "{:?}", store.health());
+        if told {
+            break;
+        }
+    }
+    assert!(told);
+    super::catalog::check(&store.reader(), "after a panic").await;
+}

@@ -180,7 +180,7 @@ fn no_acknowledged_span_is_lost_or_changed_by_a_power_loss() {
 }
 
 #[test]
-#[ignore = "C2: 2000 seeds; half a CPU-second each in a debug build"]
-fn no_acknowledged_span_is_lost_or_changed_by_a_power_loss_over_2000_seeds() {
-    power_losses(0..2000);
+#[ignore = "C2: POWER_SEEDS, 2000 without; half a CPU-second each in a debug build"]
+fn no_acknowledged_span_is_lost_or_changed_by_a_power_loss_over_many_seeds() {
+    power_losses(0..knob("POWER_SEEDS", 2000));
 }

@@ -90,9 +90,9 @@ fn on_a_simulated_sick_disk_what_was_acked_is_there_once_and_what_was_refused_is
 }
 
 #[test]
-#[ignore = "C8: 500 seeds"]
-fn on_a_simulated_sick_disk_what_was_acked_is_there_once_and_what_was_refused_is_not_over_500_seeds() {
-    sick_disks(0..500);
+#[ignore = "C8: SICK_SEEDS, 500 without"]
+fn on_a_simulated_sick_disk_what_was_acked_is_there_once_and_what_was_refused_is_not_over_many_seeds() {
+    sick_disks(0..knob("SICK_SEEDS", 500));
 }
 
 /// The tries to prove a fresh segment fail one after the other, each at another step.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::door::{Door, Offer, Pending};
 use super::next::Next;
@@ -35,6 +35,8 @@ pub struct Progress {
     pub failed_recoveries: AtomicU64,
     /// Syncs of groups.
     pub groups: AtomicU64,
+    /// Tells followers of records that are visible; the last one.
+    pub news: watch::Sender<Lsn>,
 }
 
 /// When the log thread freezes the active generation.
@@ -198,6 +200,8 @@ impl LogThread {
             // A client that went away needs no answer; its spans stay (otlp.md A5).
             drop(done.send(Ok(lsn)));
         }
+        // Behind the answers: nobody waits for a follower.
+        self.progress.news.send_replace(last);
     }
 
     fn fail(&self, group: Vec<Pending>, error: &Error) {

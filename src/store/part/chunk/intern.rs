@@ -5,7 +5,7 @@
 //! with a short text has a value of its own. Left to others: the pages (`column`).
 
 use arrow::array::{Array as _, ArrayAccessor, FixedSizeBinaryArray, StringArray};
-use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher as _;
 
@@ -29,27 +29,39 @@ pub(in super::super) fn traces(array: &FixedSizeBinaryArray) -> Traces {
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Numbers, by their bits.
-pub(super) fn numbers(bits: impl Iterator<Item = u64>, nulls: Option<&NullBuffer>) -> Interned<Vec<u64>> {
+pub(super) fn numbers(bits: impl Iterator<Item = u64> + Clone, nulls: Option<&NullBuffer>) -> Interned<Vec<u64>> {
+    // Many columns have one number: flags, counts, the key of a resource.
+    if let Some(first) = bits.clone().next().filter(|_| nulls.is_none_or(|nulls| nulls.null_count() == 0))
+        && bits.clone().all(|bits| bits == first)
+    {
+        return Interned { values: vec![first], keys: vec![0; bits.count()] };
+    }
     // Values come from strangers: a hash that they can foretell would let them fill one place of the table.
     let keyed = DefaultHashBuilder::default();
-    distinct(bits, nulls, |bits| keyed.hash_one(bits))
+    distinct(bits, nulls, 0, |bits| keyed.hash_one(bits))
 }
 
 /// Ids; those of traces come from strangers as well.
 pub(super) fn ids<const N: usize>(ids: &[[u8; N]], nulls: Option<&NullBuffer>) -> Interned<Vec<[u8; N]>> {
     let keyed = DefaultHashBuilder::default();
-    distinct(ids.iter().copied(), nulls, |id| keyed.hash_one(id))
+    // A trace has a few spans. A table that grows looks at each of its values again.
+    distinct(ids.iter().copied(), nulls, ids.len() / 4, |id| keyed.hash_one(id))
 }
 
 fn distinct<T: Copy + PartialEq>(
     rows: impl Iterator<Item = T>,
     nulls: Option<&NullBuffer>,
+    expected: usize,
     hash: impl Fn(&T) -> u64,
 ) -> Interned<Vec<T>> {
-    let mut values: Vec<T> = Vec::new();
-    let mut table: HashTable<u32> = HashTable::new();
+    let mut values: Vec<T> = Vec::with_capacity(expected);
+    let mut table: HashTable<u32> = HashTable::with_capacity(expected);
     let mut keys = Vec::with_capacity(rows.size_hint().0);
     let mut last: Option<(T, i32)> = None;
+    if nulls.is_some_and(|nulls| nulls.null_count() == nulls.len()) {
+        keys.resize(rows.count(), 0);
+        return Interned { values, keys };
+    }
     for (row, value) in rows.enumerate() {
         if nulls.is_some_and(|nulls| nulls.is_null(row)) {
             keys.push(0);
@@ -80,7 +92,7 @@ const SHORT_BYTES: usize = 32;
 
 /// Distinct texts of one column.
 #[derive(Debug)]
-pub(in super::super) struct Words {
+pub struct Words {
     bytes: Vec<u8>,
     ends: Vec<i32>,
     table: HashTable<(u32, u32)>,
@@ -92,12 +104,12 @@ pub(in super::super) struct Words {
 impl Words {
     /// None yet. Once they have `limit` bytes, further short texts are taken for new: what is longer than
     /// [`SHORT_BYTES`] is kept once still, or rows that share few long texts would each get a copy.
-    pub(in super::super) fn new(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), ends: Vec::new(), table: HashTable::new(), hasher: Default::default(), limit }
     }
 
     /// The key of `text`.
-    pub(in super::super) fn key(&mut self, text: &str) -> i32 {
+    pub fn key(&mut self, text: &str) -> i32 {
         let text = text.as_bytes();
         if self.bytes.len() >= self.limit && text.len() <= SHORT_BYTES {
             return self.push(text);
@@ -125,12 +137,31 @@ impl Words {
         i32::try_from(key).expect("no more texts than rows")
     }
 
-    /// The texts by their keys.
-    pub(in super::super) fn finish(self) -> StringArray {
-        let offsets: Vec<i32> = std::iter::once(0).chain(self.ends).collect();
-        StringArray::try_new(OffsetBuffer::new(offsets.into()), self.bytes.into(), None)
-            .expect("each text was text when it came")
+    /// Number of texts.
+    pub fn count(&self) -> usize {
+        self.ends.len()
     }
+
+    /// Bytes of all texts.
+    pub fn text_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The texts so far by their keys; more may come.
+    pub fn texts(&self) -> StringArray {
+        let offsets: Vec<i32> = std::iter::once(0).chain(self.ends.iter().copied()).collect();
+        array(offsets, Buffer::from_slice_ref(&self.bytes))
+    }
+
+    /// The texts by their keys.
+    pub fn finish(self) -> StringArray {
+        let offsets: Vec<i32> = std::iter::once(0).chain(self.ends).collect();
+        array(offsets, self.bytes.into())
+    }
+}
+
+fn array(offsets: Vec<i32>, bytes: Buffer) -> StringArray {
+    StringArray::try_new(OffsetBuffer::new(offsets.into()), bytes, None).expect("each text was text when it came")
 }
 
 /// Text.
