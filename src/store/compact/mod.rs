@@ -8,7 +8,9 @@
 //! [`proof`] compares.
 
 mod gather;
+mod pack;
 mod parents;
+mod pick;
 pub mod plan;
 mod proof;
 mod rows;
@@ -20,6 +22,7 @@ mod spill;
 mod state;
 #[cfg(test)]
 mod tests;
+mod vocabulary;
 mod work;
 
 use std::collections::BTreeMap;

@@ -7,10 +7,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch, StringDictionaryBuilder};
+use arrow::array::{Array, ArrayRef, AsArray as _, DictionaryArray, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use hashbrown::HashMap;
 
+use super::work::kernel_error;
 use crate::store::Error;
 
 /// Columns that [`Parents::learn`] reads.
@@ -42,6 +43,11 @@ impl Parents {
         usize::try_from(spans).is_ok_and(|spans| spans <= self.most)
     }
 
+    /// Whether no further span fits.
+    pub fn is_full(&self) -> bool {
+        self.spans.len() >= self.most
+    }
+
     /// Forgets all spans.
     pub fn clear(&mut self) {
         self.spans.clear();
@@ -59,7 +65,7 @@ impl Parents {
         let words = services.values().as_string::<i32>();
         let mut places = vec![None; words.len()];
         for row in 0..batch.num_rows() {
-            if self.spans.len() >= self.most {
+            if self.is_full() {
                 return;
             }
             if !wanted(starts[row]) {
@@ -91,24 +97,29 @@ impl Parents {
         let place = at("parent_service");
         let there = batch.column(place).as_dictionary::<Int32Type>();
         let words = there.values().as_string::<i32>();
-        let mut filled = StringDictionaryBuilder::<Int32Type>::new();
-        let mut news = false;
-        for row in 0..batch.num_rows() {
-            if there.is_valid(row) {
-                filled.append_value(words.value(there.keys().value(row).cast_unsigned() as usize));
-                continue;
-            }
-            let parent = parents.is_valid(row).then(|| id(traces.value(row), parents.value(row)));
-            let service = parent.and_then(|parent| self.spans.get(&parent));
-            news |= service.is_some();
-            filled.append_option(service.map(|(_, place)| &self.services[*place as usize]));
-        }
-        if !news {
+        let mut texts: Vec<Option<&str>> = words.iter().collect();
+        // The keys of services among `texts`.
+        let mut keys: HashMap<u32, i32> = HashMap::new();
+        let filled: Vec<Option<i32>> = (0..batch.num_rows())
+            .map(|row| {
+                if there.is_valid(row) {
+                    return Some(there.keys().value(row));
+                }
+                let parent = parents.is_valid(row).then(|| id(traces.value(row), parents.value(row)))?;
+                let (_, service) = self.spans.get(&parent)?;
+                Some(*keys.entry(*service).or_insert_with(|| {
+                    texts.push(Some(self.services[*service as usize].as_str()));
+                    i32::try_from(texts.len() - 1).expect("no more texts than rows")
+                }))
+            })
+            .collect();
+        if keys.is_empty() {
             return Ok(batch);
         }
+        let filled = DictionaryArray::try_new(Int32Array::from(filled), Arc::new(StringArray::from(texts)));
         let mut columns = batch.columns().to_vec();
-        columns[place] = Arc::new(filled.finish()) as ArrayRef;
-        RecordBatch::try_new(batch.schema(), columns).map_err(|e| Error::Internal { detail: e.to_string() })
+        columns[place] = Arc::new(filled.map_err(|e| kernel_error(&e))?) as ArrayRef;
+        RecordBatch::try_new(batch.schema(), columns).map_err(|e| kernel_error(&e))
     }
 }
 

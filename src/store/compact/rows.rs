@@ -1,37 +1,50 @@
 //! Rows with the columns they are sorted by.
 //!
-//! Duty: [`Block`], a batch whose sort columns are at hand, and [`order`] over several. Guarantee: the order is
-//! (bucket, service, name, start time), then span id and store position, so exact duplicates stand side by side and the
-//! earliest first. Left to others: runs on disk (`spill`), duplicates (`same`).
+//! Duty: [`Block`], rows as a `Vocabulary` carries them whose sort columns are at hand, and [`order`] over several.
+//! Guarantee: the order is (bucket, service, name, start time), then span id and store position, so exact duplicates
+//! stand side by side and the earliest first. Left to others: runs on disk (`spill`), duplicates (`same`).
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayData, AsArray as _, DictionaryArray, FixedSizeBinaryArray, RecordBatch};
+use arrow::array::{Array as _, ArrayData, AsArray as _, FixedSizeBinaryArray, StringArray, StringViewArray};
 use arrow::buffer::{Buffer, ScalarBuffer};
-use arrow::datatypes::{Int32Type, TimestampMicrosecondType, TimestampNanosecondType};
+use arrow::datatypes::{DataType, Int32Type, TimestampMicrosecondType, TimestampNanosecondType};
+use arrow::error::ArrowError;
 
+use super::pick::{At, Cells, ids_of, pick};
 use super::plan::BUCKET_NS;
+use super::vocabulary::Vocabulary;
 
-/// A batch in the columns of the output.
+/// Rows in the columns of the output.
 #[derive(Debug)]
 pub struct Block {
-    /// The rows.
-    pub batch: RecordBatch,
+    /// The columns.
+    pub columns: Vec<Cells>,
     /// Memory it holds.
     pub bytes: usize,
+    /// Memory that a row takes, on average.
+    pub row_bytes: usize,
+    rows: usize,
     starts: ScalarBuffer<i64>,
     ingests: ScalarBuffer<i64>,
     spans: FixedSizeBinaryArray,
-    services: DictionaryArray<Int32Type>,
-    names: DictionaryArray<Int32Type>,
+    services: Named,
+    names: Named,
+}
+
+/// A column of words that rows are sorted by.
+#[derive(Debug)]
+enum Named {
+    Numbers(ScalarBuffer<i32>),
+    Texts(StringViewArray),
 }
 
 /// What a row is sorted by. Rows with equal keys but for `ingest` may be duplicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key<'a> {
-    /// Start time div 5 minutes.
-    pub bucket: i64,
+    bucket: i64,
     service: &'a str,
     name: &'a str,
     start: i64,
@@ -47,125 +60,163 @@ impl Key<'_> {
 }
 
 impl Block {
-    /// Of a batch that has the stored columns at least.
-    pub fn new(batch: RecordBatch) -> Self {
-        let column = |name: &str| batch.column_by_name(name).expect("a part has all stored columns");
-        Self {
-            starts: column("start_time").as_primitive::<TimestampNanosecondType>().values().clone(),
-            ingests: column("ingest_time").as_primitive::<TimestampMicrosecondType>().values().clone(),
-            spans: column("span_id").as_fixed_size_binary().clone(),
-            services: column("service_name").as_dictionary::<Int32Type>().clone(),
-            names: column("name").as_dictionary::<Int32Type>().clone(),
-            bytes: batch.columns().iter().map(|column| held(&column.to_data())).sum(),
-            batch,
-        }
+    /// Of all columns of a row group, of `rows` rows.
+    pub fn new(columns: Vec<Cells>, rows: usize, vocabulary: &Vocabulary) -> Result<Self, ArrowError> {
+        let place = |name: &str| vocabulary.schema().index_of(name);
+        let column = |name: &str| columns[place(name)?].each(rows);
+        let named = |name: &str| -> Result<Named, ArrowError> {
+            let column = column(name)?;
+            Ok(match column.data_type() {
+                DataType::Int32 => Named::Numbers(column.as_primitive::<Int32Type>().values().clone()),
+                _ => Named::Texts(column.as_string_view().clone()),
+            })
+        };
+        let bytes_of = |cells: &Cells| match cells {
+            Cells::Same(_) => 0,
+            Cells::Each(array) => held(&array.to_data()),
+        };
+        let bytes: usize = columns.iter().map(bytes_of).sum();
+        Ok(Self {
+            starts: column("start_time")?.as_primitive::<TimestampNanosecondType>().values().clone(),
+            ingests: column("ingest_time")?.as_primitive::<TimestampMicrosecondType>().values().clone(),
+            spans: column("span_id")?.as_fixed_size_binary().clone(),
+            services: named("service_name")?,
+            names: named("name")?,
+            bytes,
+            row_bytes: bytes / rows.max(1),
+            rows,
+            columns,
+        })
     }
 
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        self.batch.num_rows()
+        self.rows
     }
 
     /// The key of a row.
-    pub fn key(&self, row: usize) -> Key<'_> {
+    pub fn key<'a>(&'a self, row: usize, vocabulary: &'a Vocabulary) -> Key<'a> {
+        let text = |named: &'a Named, word: usize| match named {
+            Named::Numbers(numbers) => vocabulary.texts(word).value(numbers[row].cast_unsigned() as usize),
+            Named::Texts(texts) => texts.value(row),
+        };
+        let [service, name] = vocabulary.sorted_by();
         Key {
             bucket: self.starts[row].div_euclid(BUCKET_NS),
-            service: word(&self.services, row),
-            name: word(&self.names, row),
+            service: text(&self.services, service),
+            name: text(&self.names, name),
             start: self.starts[row],
             span: self.spans.value(row),
             ingest: self.ingests[row],
         }
     }
-
-    /// Memory that a row holds, on average.
-    pub fn row_bytes(&self) -> usize {
-        self.bytes / self.rows().max(1)
-    }
 }
 
-/// Bytes in use. Not the size of the allocations: the arrays of a block of a run lie in one, and each would count it whole.
+/// Bytes in use. Not the size of the allocations, which slices of one batch share.
 fn held(array: &ArrayData) -> usize {
     let nulls = array.nulls().map_or(0, |nulls| nulls.buffer().len());
     let buffers: usize = array.buffers().iter().map(Buffer::len).sum();
     nulls + buffers + array.child_data().iter().map(held).sum::<usize>()
 }
 
-fn word(words: &DictionaryArray<Int32Type>, row: usize) -> &str {
-    words.values().as_string::<i32>().value(words.keys().value(row).cast_unsigned() as usize)
+/// The rows `rows` of `blocks`.
+pub fn picked(blocks: &[Arc<Block>], rows: &[At], vocabulary: &Vocabulary) -> Result<Vec<Cells>, ArrowError> {
+    let column = |(at, shape)| {
+        let columns: Vec<_> = blocks.iter().map(|block| (&block.columns[at], block.rows)).collect();
+        pick(shape, &columns, rows, vocabulary)
+    };
+    vocabulary.shapes().iter().enumerate().map(column).collect()
 }
 
-/// Sorts by numbers: a word's is its rank among all words of its column.
-struct Entry {
-    bucket: i64,
+/// The place of a row in the order: of words the rank among all words of their column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Start time div 5 minutes.
+    pub bucket: i64,
     service: u32,
     name: u32,
     start: i64,
     span: u64,
     ingest: i64,
-    at: (u32, u32),
+    /// The row: its block and its place there.
+    pub at: At,
 }
 
 impl Entry {
-    fn order(&self, other: &Self) -> Ordering {
-        let of = |e: &Self| (e.bucket, e.service, e.name, e.start, e.span, e.ingest, e.at);
-        of(self).cmp(&of(other))
+    /// Whether both rows may be the same span; ranks are of one call of [`order`].
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.span, self.start, self.name, self.service) == (other.span, other.start, other.name, other.service)
     }
 }
 
-/// (block, row) of all rows of `blocks`, sorted.
-pub fn order(blocks: &[std::sync::Arc<Block>]) -> Vec<(u32, u32)> {
-    let services = ranks(blocks, |block| &block.services);
-    let names = ranks(blocks, |block| &block.names);
-    let mut entries = Vec::with_capacity(blocks.iter().map(|block| block.rows()).sum());
-    for (at, block) in blocks.iter().enumerate() {
-        let (service_keys, name_keys) = (block.services.keys().values(), block.names.keys().values());
-        for row in 0..block.rows() {
-            let span = block.spans.value(row).try_into().expect("span ids have 8 bytes");
+/// The rows of `blocks`, of each those in the range beside it, sorted; `are_sorted`: those of each block come in order.
+/// The vocabulary is settled.
+pub fn order(blocks: &[(Arc<Block>, Range<usize>)], are_sorted: bool, vocabulary: &Vocabulary) -> Vec<Entry> {
+    let [service, name] = vocabulary.sorted_by();
+    let services = Ranks::new(blocks, |block| &block.services, service, vocabulary);
+    let names = Ranks::new(blocks, |block| &block.names, name, vocabulary);
+    let mut entries = Vec::with_capacity(blocks.iter().map(|(_, rows)| rows.len()).sum());
+    for ((block, rows), at) in blocks.iter().zip(0..) {
+        let spans: &[[u8; 8]] = ids_of(&block.spans);
+        for row in rows.clone() {
             entries.push(Entry {
                 bucket: block.starts[row].div_euclid(BUCKET_NS),
-                service: services[at][service_keys[row].cast_unsigned() as usize],
-                name: names[at][name_keys[row].cast_unsigned() as usize],
+                service: services.of(&block.services, row),
+                name: names.of(&block.names, row),
                 start: block.starts[row],
-                span: u64::from_be_bytes(span),
+                span: u64::from_be_bytes(spans[row]),
                 ingest: block.ingests[row],
-                at: (u32::try_from(at).expect("few blocks fit in memory"), u32::try_from(row).expect("few rows")),
+                at: (at, u32::try_from(row).expect("few rows of a block")),
             });
         }
     }
-    entries.sort_unstable_by(Entry::order);
-    entries.into_iter().map(|entry| entry.at).collect()
+    match are_sorted {
+        // This one finds what is in order.
+        true => entries.sort(),
+        false => entries.sort_unstable(),
+    }
+    entries
 }
 
-/// Per block and place in its dictionary, the rank of the word.
-fn ranks(blocks: &[std::sync::Arc<Block>], of: impl Fn(&Block) -> &DictionaryArray<Int32Type>) -> Vec<Vec<u32>> {
-    let words = |block: &Block| of(block).values().as_string::<i32>().clone();
-    let all: Vec<_> = blocks.iter().map(|block| words(block)).collect();
-    let mut distinct: Vec<&str> = all.iter().flat_map(|words| words.iter().flatten()).collect();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let rank: HashMap<&str, u32> = distinct.into_iter().zip(0..).collect();
-    all.iter().map(|words| words.iter().map(|word| word.map_or(0, |word| rank[word])).collect()).collect()
+/// Ranks of the words of a column.
+enum Ranks<'a> {
+    /// By number.
+    Numbers(&'a [u32]),
+    /// Some rows have text: by text, and by number.
+    Texts(HashMap<&'a str, u32>, Vec<u32>),
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
+impl<'a> Ranks<'a> {
+    fn new(
+        blocks: &'a [(Arc<Block>, Range<usize>)],
+        of: impl Fn(&Block) -> &Named,
+        word: usize,
+        vocabulary: &'a Vocabulary,
+    ) -> Self {
+        let texts = blocks.iter().filter_map(|(block, rows)| match of(block) {
+            Named::Numbers(_) => None,
+            Named::Texts(texts) => Some(rows.clone().map(move |row| texts.value(row))),
+        });
+        let mut distinct: Vec<&str> = texts.flatten().collect();
+        if distinct.is_empty() {
+            return Self::Numbers(vocabulary.ranks(word));
+        }
+        let known: &StringArray = vocabulary.texts(word);
+        distinct.extend(known.iter().flatten());
+        distinct.sort_unstable();
+        distinct.dedup();
+        let ranks: HashMap<&str, u32> = distinct.into_iter().zip(0..).collect();
+        let of_numbers = known.iter().flatten().map(|text| ranks[text]).collect();
+        Self::Texts(ranks, of_numbers)
+    }
 
-    use super::*;
-    use crate::store::samples;
-
-    #[test]
-    fn numbers_and_words_sort_alike() {
-        let at = |seed: u64| {
-            samples::batch_at(&[0, 7, 299_999_999_999, 300_000_000_000, 3, 5, -1, 4]).with_ingest_time(seed as i64)
-        };
-        let blocks: Vec<_> = (1..4).map(|seed| Arc::new(Block::new(at(seed)))).collect();
-        let sorted = order(&blocks);
-        assert_eq!(sorted.len(), 24);
-        let key = |(block, row): (u32, u32)| blocks[block as usize].key(row as usize);
-        for pair in sorted.windows(2) {
-            assert!(key(pair[0]) <= key(pair[1]), "{:?} before {:?}", key(pair[0]), key(pair[1]));
+    #[inline]
+    fn of(&self, named: &Named, row: usize) -> u32 {
+        match (self, named) {
+            (Self::Numbers(ranks), Named::Numbers(numbers)) => ranks[numbers[row].cast_unsigned() as usize],
+            (Self::Texts(_, ranks), Named::Numbers(numbers)) => ranks[numbers[row].cast_unsigned() as usize],
+            (Self::Texts(ranks, _), Named::Texts(texts)) => ranks[texts.value(row)],
+            (Self::Numbers(_), Named::Texts(_)) => unreachable!("all texts have ranks"),
         }
     }
 }

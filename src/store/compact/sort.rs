@@ -6,19 +6,22 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, AsArray as _, BooleanArray, ListArray, RecordBatch, StructArray};
+use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, TimestampNanosecondType};
+use arrow::datatypes::TimestampNanosecondType;
+use arrow::error::ArrowError;
 
 use super::gather::Gather;
 use super::parents::{self, Parents};
+use super::pick::Cells;
 use super::plan::{BUCKET_NS, Job, hour_start_ns};
 use super::same::Repeats;
 use super::sorter::Sorter;
+use super::spill::Stretch;
+use super::vocabulary::Vocabulary;
 use super::work::{Like, Outputs, Room, kernel_error, part_error};
 use crate::store::Error;
 use crate::store::part::{Opened, Promotion, SORTED, Totals, Writer};
-use crate::store::wal::payload::compact;
 
 /// Rows at which dropped duplicates are summed up.
 const DROPPED_ROWS: usize = 1024;
@@ -31,6 +34,7 @@ pub async fn sort(job: &Job, inputs: &[Opened], room: &Room<'_>, outputs: &mut O
     let mut parents = Parents::new(room.parent_bytes());
     let at_once = parents.holds(rows);
     let counts = scan(inputs, room, at_once.then_some(&mut parents)).await?;
+    let mut vocabulary = Vocabulary::new(promotion.schema(), room.word_bytes());
     let mut wanted = (bytes + room.target_bytes() / 2) / room.target_bytes();
     loop {
         let cuts = cuts(&counts, wanted);
@@ -57,9 +61,9 @@ pub async fn sort(job: &Job, inputs: &[Opened], room: &Room<'_>, outputs: &mut O
                 let around = [(slice[0] - 1).saturating_mul(BUCKET_NS), (slice[1] + 2).saturating_mul(BUCKET_NS) - 1];
                 learn(inputs, room, around, &mut parents).await?;
             }
-            out.slice(inputs, slice, &parents).await?;
+            out.slice(inputs, slice, &parents, &mut vocabulary).await?;
         }
-        let dropped = out.finish().await?;
+        let dropped = out.finish(&vocabulary).await?;
         if outputs.put.len() == cuts.len() + 1 {
             return Ok(dropped);
         }
@@ -82,8 +86,9 @@ async fn scan(
         let mut stream = input.rows(groups, Some(columns), 8192).map_err(|e| part_error(&e))?;
         while let Some(batch) = stream.next().await.map_err(|e| part_error(&e))? {
             room.go_on()?;
-            for start in starts(&batch) {
-                *counts.entry(start.div_euclid(BUCKET_NS)).or_default() += 1;
+            let buckets: Vec<i64> = starts(&batch).iter().map(|start| start.div_euclid(BUCKET_NS)).collect();
+            for run in buckets.chunk_by(|a, b| a == b) {
+                *counts.entry(run[0]).or_default() += run.len() as u64;
             }
             if let Some(parents) = parents.as_mut() {
                 parents.learn(&batch, |_| true);
@@ -100,7 +105,9 @@ async fn learn(inputs: &[Opened], room: &Room<'_>, around: [i64; 2], parents: &m
             continue;
         }
         let mut stream = input.rows(groups, Some(&parents::COLUMNS), 8192).map_err(|e| part_error(&e))?;
-        while let Some(batch) = stream.next().await.map_err(|e| part_error(&e))? {
+        while !parents.is_full()
+            && let Some(batch) = stream.next().await.map_err(|e| part_error(&e))?
+        {
             room.go_on()?;
             parents.learn(&batch, |start| start >= around[0] && start <= around[1]);
         }
@@ -171,8 +178,14 @@ struct Out<'a> {
 }
 
 impl Out<'_> {
-    async fn slice(&mut self, inputs: &[Opened], slice: [i64; 2], parents: &Parents) -> Result<(), Error> {
-        let schema = self.promotion.schema();
+    async fn slice(
+        &mut self,
+        inputs: &[Opened],
+        slice: [i64; 2],
+        parents: &Parents,
+        vocabulary: &mut Vocabulary,
+    ) -> Result<(), Error> {
+        let schema = vocabulary.schema().clone();
         let first = slice[0].saturating_mul(BUCKET_NS);
         let last = slice[1].saturating_add(1).saturating_mul(BUCKET_NS).saturating_sub(1);
         // The last bucket of time ends with it.
@@ -188,48 +201,60 @@ impl Out<'_> {
                 self.room.go_on()?;
                 let Some(batch) = within(&batch, first, last).map_err(|e| kernel_error(&e))? else { continue };
                 let batch = input.reshape(&batch, &self.promotion, &schema).map_err(|e| part_error(&e))?;
-                let batch = tidy(&parents.fill(batch)?).map_err(|e| kernel_error(&e))?;
-                sorter.push(batch)?;
+                let batch = parents.fill(batch)?;
+                sorter.push(vocabulary.carry(&batch).map_err(|e| kernel_error(&e))?, vocabulary)?;
             }
         }
-        let sorted = sorter.finish()?;
-        let mut rows = sorted.cursor()?;
-        while let Some((block, row)) = rows.next()? {
-            self.before(block.key(row).bucket).await?;
+        let sorted = sorter.finish(vocabulary)?;
+        let mut cursor = sorted.cursor(vocabulary)?;
+        while let Some(stretch) = cursor.next(vocabulary)? {
+            self.stretch(&stretch, vocabulary).await?;
+        }
+        // The blocks go with the slice, and rows of the next one begin later.
+        self.repeats.clear();
+        self.sum_dropped(vocabulary)?;
+        self.gather.settle(vocabulary).map_err(|e| kernel_error(&e))
+    }
+
+    async fn stretch(&mut self, stretch: &Stretch, vocabulary: &Vocabulary) -> Result<(), Error> {
+        self.gather.enter(stretch.blocks.len());
+        self.repeated.enter(stretch.blocks.len());
+        for (row, entry) in stretch.rows.iter().enumerate() {
+            if self.bucket != Some(entry.bucket) || self.cuts.first() == Some(&self.seen) {
+                self.before(entry.bucket, vocabulary).await?;
+            }
             self.seen += 1;
-            if self.repeats.is_repeat(&block, row) {
-                self.repeated.push(&block, row);
+            if self.repeats.is_repeat(stretch, row, vocabulary) {
+                self.repeated.push(&stretch.blocks, entry.at);
                 if self.repeated.len() >= DROPPED_ROWS {
-                    self.sum_dropped()?;
+                    self.sum_dropped(vocabulary)?;
                 }
                 continue;
             }
-            self.gather.push(&block, row);
+            self.gather.push(&stretch.blocks, entry.at);
             if self.gather.len() >= self.room.config.row_group_rows || self.gather.bytes() >= self.room.group_bytes() {
-                self.write_group()?;
+                self.write_group(vocabulary)?;
             }
-        }
-        // The blocks go with the slice.
-        self.sum_dropped()?;
-        self.gather.settle().map_err(|e| kernel_error(&e))
-    }
-
-    /// Ends what ends before a row of `bucket`.
-    async fn before(&mut self, bucket: i64) -> Result<(), Error> {
-        let inside = |bucket: i64| (self.hour[0]..=self.hour[1]).contains(&bucket);
-        // Row groups hold time outliers or rows of the hour: the times of the latter then tell which buckets they touch.
-        if self.bucket.replace(bucket).is_some_and(|before| inside(before) != inside(bucket)) {
-            self.write_group()?;
-        }
-        if self.cuts.first() == Some(&self.seen) {
-            self.cuts.remove(0);
-            self.end_output().await?;
         }
         Ok(())
     }
 
-    fn write_group(&mut self) -> Result<(), Error> {
-        let Some(group) = self.gather.take().map_err(|e| kernel_error(&e))? else { return Ok(()) };
+    /// Ends what ends before a row of `bucket`.
+    async fn before(&mut self, bucket: i64, vocabulary: &Vocabulary) -> Result<(), Error> {
+        let inside = |bucket: i64| (self.hour[0]..=self.hour[1]).contains(&bucket);
+        // Row groups hold time outliers or rows of the hour: the times of the latter then tell which buckets they touch.
+        if self.bucket.replace(bucket).is_some_and(|before| inside(before) != inside(bucket)) {
+            self.write_group(vocabulary)?;
+        }
+        if self.cuts.first() == Some(&self.seen) {
+            self.cuts.remove(0);
+            self.end_output(vocabulary).await?;
+        }
+        Ok(())
+    }
+
+    fn write_group(&mut self, vocabulary: &Vocabulary) -> Result<(), Error> {
+        let Some((columns, rows)) = self.gather.take(vocabulary).map_err(|e| kernel_error(&e))? else { return Ok(()) };
         self.room.go_on()?;
         let config = self.room.config;
         if self.writer.is_none() {
@@ -237,76 +262,47 @@ impl Out<'_> {
             self.writer = Some(writer.map_err(|e| part_error(&e))?);
         }
         let writer = self.writer.as_mut().expect("made above");
-        writer.write(&group).map_err(|e| part_error(&e))
+        let mut column = |at: usize| vocabulary.restore(at, &columns[at].each(rows)?);
+        writer.write_columns(rows, &mut column).map_err(|e| part_error(&e))
     }
 
-    async fn end_output(&mut self) -> Result<(), Error> {
-        self.write_group()?;
+    async fn end_output(&mut self, vocabulary: &Vocabulary) -> Result<(), Error> {
+        self.write_group(vocabulary)?;
         match self.writer.take() {
             Some(writer) => self.outputs.put(self.room, writer, &self.like).await,
             None => Ok(()),
         }
     }
 
-    fn sum_dropped(&mut self) -> Result<(), Error> {
-        if let Some(batch) = self.repeated.take().map_err(|e| kernel_error(&e))? {
-            self.dropped.add(&Totals::of_rows(&batch, &self.promotion));
-        }
+    fn sum_dropped(&mut self, vocabulary: &Vocabulary) -> Result<(), Error> {
+        let Some((columns, rows)) = self.repeated.take(vocabulary).map_err(|e| kernel_error(&e))? else {
+            return Ok(());
+        };
+        let restored = |(at, cells): (usize, Cells)| vocabulary.restore(at, &cells.each(rows)?);
+        let columns = columns.into_iter().enumerate().map(restored).collect::<Result<_, _>>();
+        let batch = columns.and_then(|columns| RecordBatch::try_new(vocabulary.schema().clone(), columns));
+        let batch = batch.map_err(|e| kernel_error(&e))?;
+        self.dropped.add(&Totals::of_rows(&batch, &self.promotion));
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<Totals, Error> {
-        self.end_output().await?;
+    async fn finish(mut self, vocabulary: &Vocabulary) -> Result<Totals, Error> {
+        self.end_output(vocabulary).await?;
         Ok(self.dropped)
     }
 }
 
 /// The rows with start times in `first..=last`; `None` without any.
-fn within(batch: &RecordBatch, first: i64, last: i64) -> Result<Option<RecordBatch>, arrow::error::ArrowError> {
-    let wanted: BooleanArray = starts(batch).iter().map(|start| Some(*start >= first && *start <= last)).collect();
+fn within(batch: &RecordBatch, first: i64, last: i64) -> Result<Option<RecordBatch>, ArrowError> {
+    let is_wanted = |start: &i64| (first..=last).contains(start);
+    if starts(batch).iter().all(is_wanted) {
+        return Ok(Some(batch.clone()));
+    }
+    let wanted: BooleanArray = starts(batch).iter().map(|start| Some(is_wanted(start))).collect();
     match wanted.true_count() {
         0 => Ok(None),
-        all if all == batch.num_rows() => Ok(Some(batch.clone())),
         _ => filter_record_batch(batch, &wanted).map(Some),
     }
-}
-
-/// The same rows without text blocks that are mostly of other rows: views hold whole pages.
-fn tidy(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let columns = batch.columns().iter().map(tidy_array).collect::<Result<_, _>>()?;
-    RecordBatch::try_new(batch.schema(), columns)
-}
-
-fn tidy_array(array: &ArrayRef) -> Result<ArrayRef, arrow::error::ArrowError> {
-    Ok(match array.data_type() {
-        DataType::Utf8View => {
-            let texts = array.as_string_view();
-            let held: usize = texts.data_buffers().iter().map(|buffer| buffer.len()).sum();
-            // Texts of a dictionary are shared by many views: then less is held than used.
-            match held > 4096 + 2 * texts.total_buffer_bytes_used() {
-                true => std::sync::Arc::new(texts.gc()),
-                false => array.clone(),
-            }
-        }
-        // A dictionary of a row group, of which few rows are here.
-        DataType::Dictionary(_, _) if array.as_any_dictionary().values().len() > array.len() => compact(array)?,
-        DataType::List(field) => {
-            let lists = array.as_list::<i32>();
-            let values = tidy_array(lists.values())?;
-            std::sync::Arc::new(ListArray::try_new(
-                field.clone(),
-                lists.offsets().clone(),
-                values,
-                lists.nulls().cloned(),
-            )?)
-        }
-        DataType::Struct(fields) => {
-            let columns = array.as_struct().columns().iter().map(tidy_array).collect::<Result<Vec<_>, _>>()?;
-            let nulls = array.nulls().cloned();
-            std::sync::Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, array.len())?)
-        }
-        _ => array.clone(),
-    })
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::ArrayRef;
 
 use super::gather::Gather;
-use super::rows::{Block, order};
-use super::spill::{Merged, Run, Spill};
+use super::pick::Cells;
+use super::rows::Block;
+use super::spill::{Merged, Run, Spill, Stretch};
+use super::vocabulary::Vocabulary;
 use super::work::{Room, kernel_error};
 use crate::store::Error;
 
@@ -25,18 +27,18 @@ pub struct Sorter<'a> {
     spill: Option<Spill>,
 }
 
-/// Where the sorted rows are.
+/// Where the rows are.
 pub enum Sorted {
-    /// In memory, with their order.
-    Memory(Vec<Arc<Block>>, Vec<(u32, u32)>),
-    /// In runs.
+    /// In memory, in any order.
+    Memory(Vec<Arc<Block>>),
+    /// In sorted runs.
     Runs(Spill, Vec<Run>),
 }
 
-/// The sorted rows, one by one.
+/// The sorted rows, one stretch after the other.
 pub enum Cursor<'a> {
-    /// In memory.
-    Memory(&'a [Arc<Block>], std::slice::Iter<'a, (u32, u32)>),
+    /// In memory: all in one.
+    Memory(Option<&'a [Arc<Block>]>),
     /// In runs.
     Runs(Merged<'a>),
 }
@@ -47,49 +49,44 @@ impl<'a> Sorter<'a> {
         Self { room, blocks: Vec::new(), bytes: 0, runs: Vec::new(), spill: None }
     }
 
-    /// Adds rows.
-    pub fn push(&mut self, batch: RecordBatch) -> Result<(), Error> {
-        let block = Block::new(batch);
+    /// Adds rows, as `vocabulary` carries them.
+    pub fn push(&mut self, columns: Vec<ArrayRef>, vocabulary: &mut Vocabulary) -> Result<(), Error> {
+        let rows = columns.first().map_or(0, |column| column.len());
+        let columns = columns.into_iter().map(Cells::of).collect::<Result<_, _>>().map_err(|e| kernel_error(&e))?;
+        let block = Block::new(columns, rows, vocabulary).map_err(|e| kernel_error(&e))?;
         // A row's place in the order takes as much as a few columns.
-        self.bytes += block.bytes + block.rows() * 64;
+        self.bytes += block.bytes + rows * 64;
         self.blocks.push(Arc::new(block));
         if self.bytes > self.room.sort_bytes() {
-            self.spill_run()?;
+            self.spill_run(vocabulary)?;
         }
         Ok(())
     }
 
-    fn spill_run(&mut self) -> Result<(), Error> {
+    fn spill_run(&mut self, vocabulary: &mut Vocabulary) -> Result<(), Error> {
         let blocks = std::mem::take(&mut self.blocks);
         self.bytes = 0;
-        let rows = order(&blocks);
-        let mut cursor = Cursor::Memory(&blocks, rows.iter());
+        vocabulary.settle();
         if self.spill.is_none() {
             let name = self.room.clock.ulid().to_string();
             self.spill = Some(Spill::create(self.room.disk, self.room.tmp, &name)?);
         }
         let spill = self.spill.as_mut().expect("made above");
-        let mut run = Run::default();
-        let mut gather = Gather::default();
-        while let Some((block, row)) = cursor.next()? {
-            gather.push(&block, row);
-            if gather.bytes() >= RUN_BLOCK_BYTES {
-                write(spill, &mut run, &mut gather)?;
-            }
-        }
-        write(spill, &mut run, &mut gather)?;
+        let mut writing = Writing { spill, run: Run::default(), gather: Gather::default(), vocabulary: &*vocabulary };
+        writing.add(&whole(&blocks, vocabulary))?;
+        let run = writing.finish()?;
         self.runs.push(run);
         Ok(())
     }
 
     /// All rows are there.
-    pub fn finish(mut self) -> Result<Sorted, Error> {
+    pub fn finish(mut self, vocabulary: &mut Vocabulary) -> Result<Sorted, Error> {
         if self.runs.is_empty() {
-            let rows = order(&self.blocks);
-            return Ok(Sorted::Memory(self.blocks, rows));
+            vocabulary.settle();
+            return Ok(Sorted::Memory(self.blocks));
         }
         if !self.blocks.is_empty() {
-            self.spill_run()?;
+            self.spill_run(vocabulary)?;
         }
         let mut spill = self.spill.take().expect("runs lie in a file");
         // What was sorted lies on the disk now: all its memory is there for a block of each run.
@@ -97,7 +94,7 @@ impl<'a> Sorter<'a> {
         let mut runs = self.runs;
         while runs.len() > most {
             let rest = runs.split_off(most);
-            let run = merge(&mut spill, &runs)?;
+            let run = merge(&mut spill, &runs, vocabulary)?;
             runs = rest;
             runs.push(run);
             self.room.go_on()?;
@@ -106,47 +103,69 @@ impl<'a> Sorter<'a> {
     }
 }
 
-fn write(spill: &mut Spill, run: &mut Run, gather: &mut Gather) -> Result<(), Error> {
-    match gather.take().map_err(|e| kernel_error(&e))? {
-        Some(batch) => spill.append(run, &batch),
-        None => Ok(()),
+fn whole(blocks: &[Arc<Block>], vocabulary: &Vocabulary) -> Stretch {
+    Stretch::of(blocks.iter().map(|block| (block.clone(), 0..block.rows())).collect(), false, vocabulary)
+}
+
+/// A run under way.
+struct Writing<'a> {
+    spill: &'a mut Spill,
+    run: Run,
+    gather: Gather,
+    vocabulary: &'a Vocabulary,
+}
+
+impl Writing<'_> {
+    fn add(&mut self, stretch: &Stretch) -> Result<(), Error> {
+        self.gather.enter(stretch.blocks.len());
+        for entry in &stretch.rows {
+            self.gather.push(&stretch.blocks, entry.at);
+            if self.gather.bytes() >= RUN_BLOCK_BYTES {
+                self.write()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        match self.gather.take(self.vocabulary).map_err(|e| kernel_error(&e))? {
+            Some(rows) => self.spill.append(&mut self.run, &rows, self.vocabulary),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<Run, Error> {
+        self.write()?;
+        Ok(self.run)
     }
 }
 
 /// Several runs as one.
-fn merge(spill: &mut Spill, runs: &[Run]) -> Result<Run, Error> {
-    let mut merged = Run::default();
-    let mut gather = Gather::default();
-    let from = spill.reader();
-    let mut rows = Merged::open(from, runs)?;
-    while let Some((block, row)) = rows.next()? {
-        gather.push(&block, row);
-        if gather.bytes() >= RUN_BLOCK_BYTES {
-            write(spill, &mut merged, &mut gather)?;
-        }
+fn merge(spill: &mut Spill, runs: &[Run], vocabulary: &Vocabulary) -> Result<Run, Error> {
+    let mut merged = Merged::open(spill.reader(), runs, vocabulary)?;
+    let mut writing = Writing { spill, run: Run::default(), gather: Gather::default(), vocabulary };
+    while let Some(stretch) = merged.next(vocabulary)? {
+        writing.add(&stretch)?;
     }
-    write(spill, &mut merged, &mut gather)?;
-    Ok(merged)
+    writing.finish()
 }
 
 impl Sorted {
     /// From the first row.
-    pub fn cursor(&self) -> Result<Cursor<'_>, Error> {
+    pub fn cursor(&self, vocabulary: &Vocabulary) -> Result<Cursor<'_>, Error> {
         Ok(match self {
-            Self::Memory(blocks, rows) => Cursor::Memory(blocks, rows.iter()),
-            Self::Runs(spill, runs) => Cursor::Runs(Merged::open(spill.reader(), runs)?),
+            Self::Memory(blocks) => Cursor::Memory(Some(blocks.as_slice())),
+            Self::Runs(spill, runs) => Cursor::Runs(Merged::open(spill.reader(), runs, vocabulary)?),
         })
     }
 }
 
 impl Cursor<'_> {
-    /// The next row; `None` after the last.
-    pub fn next(&mut self) -> Result<Option<(Arc<Block>, usize)>, Error> {
+    /// The next rows; `None` after the last.
+    pub fn next(&mut self, vocabulary: &Vocabulary) -> Result<Option<Stretch>, Error> {
         match self {
-            Self::Memory(blocks, rows) => {
-                Ok(rows.next().map(|(block, row)| (blocks[*block as usize].clone(), *row as usize)))
-            }
-            Self::Runs(merged) => merged.next(),
+            Self::Memory(blocks) => Ok(blocks.take().map(|blocks| whole(blocks, vocabulary))),
+            Self::Runs(merged) => merged.next(vocabulary),
         }
     }
 }

@@ -1,24 +1,20 @@
 //! Sorted runs on the local disk, for a bucket that is larger than the memory allowed.
 //!
-//! Duty: [`Spill`], a scratch file of Arrow blocks, and [`Merged`], the rows of several runs in one order. Guarantee:
-//! of every run one block is in memory; the file goes when the spill is dropped. Left to others: sorting a run
-//! (`rows`), what is left behind by a crash (`tmp/` is emptied at start).
+//! Duty: [`Spill`], a scratch file of blocks, and [`Merged`], the rows of several runs in one order. Guarantee: of every
+//! run one block is in memory; the file goes when the spill is dropped. Left to others: the bytes of a block (`pack`),
+//! sorting a run (`rows`), what is left behind by a crash (`tmp/` is emptied at start).
 
-use std::io::Cursor;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::DataType;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
-use arrow::ipc::{CompressionType, MetadataVersion};
-
-use super::rows::Block;
+use super::pack::{pack, unpack};
+use super::pick::Cells;
+use super::rows::{Block, Entry, order};
+use super::vocabulary::Vocabulary;
+use super::work::kernel_error;
 use crate::disk::{Disk, File};
 use crate::store::Error;
-use crate::store::wal::payload::compact;
 
 /// A scratch file.
 #[derive(Debug)]
@@ -43,9 +39,14 @@ impl Spill {
         Ok(Self { disk: disk.clone(), path, file, end: 0 })
     }
 
-    /// Adds the next rows of a run.
-    pub fn append(&mut self, run: &mut Run, batch: &RecordBatch) -> Result<(), Error> {
-        let bytes = packed(batch).map_err(|e| Error::Internal { detail: format!("packing a sorted run: {e}") })?;
+    /// Adds the next rows of a run, so many.
+    pub fn append(
+        &mut self,
+        run: &mut Run,
+        (columns, rows): &(Vec<Cells>, usize),
+        vocabulary: &Vocabulary,
+    ) -> Result<(), Error> {
+        let bytes = pack(columns, *rows, vocabulary).map_err(|e| kernel_error(&e))?;
         self.file.write_all_at(&bytes, self.end).map_err(|e| Error::io("write", &self.path, &e))?;
         let end = self.end + bytes.len() as u64;
         run.blocks.push(self.end..end);
@@ -67,13 +68,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    fn read(&self, place: &Range<u64>) -> Result<Block, Error> {
+    fn read(&self, place: &Range<u64>, vocabulary: &Vocabulary) -> Result<Block, Error> {
         let mut bytes = vec![0; usize::try_from(place.end - place.start).expect("a block fits in memory")];
         self.file.read_exact_at(&mut bytes, place.start).map_err(|e| Error::io("read", &self.path, &e))?;
-        let damaged = |e: &dyn std::fmt::Display| Error::io("read", &self.path, &std::io::Error::other(e.to_string()));
-        let mut reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(|e| damaged(&e))?;
-        let batch = reader.next().ok_or_else(|| damaged(&"an empty block"))?.map_err(|e| damaged(&e))?;
-        Ok(Block::new(batch))
+        let damaged = |what| Error::io("read", &self.path, &std::io::Error::other(format!("a sorted run: {what}")));
+        let (columns, rows) = unpack(&bytes, vocabulary).map_err(damaged)?;
+        Block::new(columns, rows, vocabulary).map_err(|e| kernel_error(&e))
     }
 }
 
@@ -83,21 +83,6 @@ impl Drop for Spill {
             tracing::warn!(path = %self.path.display(), %error, "a scratch file of compaction stays until the next start");
         }
     }
-}
-
-fn packed(batch: &RecordBatch) -> Result<Vec<u8>, arrow::error::ArrowError> {
-    let options = IpcWriteOptions::try_new(64, false, MetadataVersion::V5)?
-        .try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-    // Dictionaries were made for these rows when they were picked.
-    let packed = |column: &ArrayRef| match column.data_type() {
-        DataType::Dictionary(_, _) => Ok(column.clone()),
-        _ => compact(column),
-    };
-    let columns = batch.columns().iter().map(packed).collect::<Result<_, _>>()?;
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), batch.schema_ref(), options)?;
-    writer.write(&RecordBatch::try_new(batch.schema(), columns)?)?;
-    writer.finish()?;
-    writer.into_inner()
 }
 
 /// One run being read.
@@ -113,58 +98,75 @@ struct Tail<'a> {
 #[derive(Debug)]
 pub struct Merged<'a> {
     spill: Reader,
-    /// Those with rows left, the one with the smallest row last.
-    cursors: Vec<Tail<'a>>,
+    /// Those with rows left.
+    tails: Vec<Tail<'a>>,
+}
+
+/// Rows in order, all of those that lie between the rows before and after.
+#[derive(Debug)]
+pub struct Stretch {
+    /// Where they are.
+    pub blocks: Vec<Arc<Block>>,
+    /// The rows.
+    pub rows: Vec<Entry>,
+}
+
+impl Stretch {
+    /// The rows of `blocks`, of each those in the range beside it; `are_sorted`: they come in order.
+    pub fn of(blocks: Vec<(Arc<Block>, Range<usize>)>, are_sorted: bool, vocabulary: &Vocabulary) -> Self {
+        let rows = order(&blocks, are_sorted, vocabulary);
+        Self { blocks: blocks.into_iter().map(|(block, _)| block).collect(), rows }
+    }
 }
 
 impl<'a> Merged<'a> {
     /// Opens the runs.
-    pub fn open(spill: Reader, runs: &'a [Run]) -> Result<Self, Error> {
-        let mut merged = Self { spill, cursors: Vec::with_capacity(runs.len()) };
+    pub fn open(spill: Reader, runs: &'a [Run], vocabulary: &Vocabulary) -> Result<Self, Error> {
+        let mut merged = Self { spill, tails: Vec::with_capacity(runs.len()) };
         for run in runs.iter().filter(|run| !run.blocks.is_empty()) {
-            let block = Arc::new(merged.spill.read(&run.blocks[0])?);
-            merged.enter(Tail { run, next_block: 1, block, row: 0 });
+            let block = Arc::new(merged.spill.read(&run.blocks[0], vocabulary)?);
+            merged.tails.push(Tail { run, next_block: 1, block, row: 0 });
         }
         Ok(merged)
     }
 
-    fn enter(&mut self, cursor: Tail<'a>) {
-        let key = cursor.block.key(cursor.row);
-        let at = self.cursors.partition_point(|other| other.block.key(other.row) > key);
-        self.cursors.insert(at, cursor);
-    }
-
-    /// The next row; `None` after the last.
-    pub fn next(&mut self) -> Result<Option<(Arc<Block>, usize)>, Error> {
-        let Some(mut cursor) = self.cursors.pop() else { return Ok(None) };
-        let found = (cursor.block.clone(), cursor.row);
-        cursor.row += 1;
-        if cursor.row == cursor.block.rows() {
-            let Some(place) = cursor.run.blocks.get(cursor.next_block) else { return Ok(Some(found)) };
-            cursor.block = Arc::new(self.spill.read(place)?);
-            (cursor.next_block, cursor.row) = (cursor.next_block + 1, 0);
+    /// The next rows; `None` after the last.
+    ///
+    /// All rows up to the smallest of the last rows of the blocks in memory: what is still on the disk comes behind it.
+    pub fn next(&mut self, vocabulary: &Vocabulary) -> Result<Option<Stretch>, Error> {
+        let last = |tail: &Tail<'_>| tail.block.rows() - 1;
+        let Some(bound) = self.tails.iter().map(|tail| tail.block.key(last(tail), vocabulary)).min() else {
+            return Ok(None);
+        };
+        let end = |tail: &Tail<'_>| {
+            let (mut from, mut to) = (tail.row, tail.block.rows());
+            while from < to {
+                let middle = usize::midpoint(from, to);
+                match tail.block.key(middle, vocabulary) <= bound {
+                    true => from = middle + 1,
+                    false => to = middle,
+                }
+            }
+            from
+        };
+        let ends: Vec<usize> = self.tails.iter().map(end).collect();
+        let tails = self.tails.iter().zip(&ends).filter(|(tail, end)| tail.row < **end);
+        let blocks = tails.map(|(tail, end)| (tail.block.clone(), tail.row..*end)).collect();
+        let stretch = Stretch::of(blocks, true, vocabulary);
+        let mut left = Vec::with_capacity(self.tails.len());
+        for (mut tail, end) in std::mem::take(&mut self.tails).into_iter().zip(ends) {
+            tail.row = end;
+            if end == tail.block.rows() {
+                let Some(place) = tail.run.blocks.get(tail.next_block) else { continue };
+                tail.block = Arc::new(self.spill.read(place, vocabulary)?);
+                (tail.next_block, tail.row) = (tail.next_block + 1, 0);
+            }
+            left.push(tail);
         }
-        self.enter(cursor);
-        Ok(Some(found))
+        self.tails = left;
+        Ok(Some(stretch))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::samples;
-
-    #[test]
-    fn a_block_of_a_run_counts_as_much_as_the_rows_did_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let batch = samples::batch(1, 500).with_ingest_time(1);
-        let before = Block::new(batch.clone());
-        let mut spill = Spill::create(&Disk::Os, dir.path(), "test").unwrap();
-        let mut run = Run::default();
-        spill.append(&mut run, &batch).unwrap();
-        let after = spill.reader().read(&run.blocks[0]).unwrap();
-        // Each array of a block lies in the one allocation of its message.
-        assert!(after.batch.get_array_memory_size() > 4 * after.bytes);
-        assert!(after.bytes < 2 * before.bytes, "{} bytes became {}", before.bytes, after.bytes);
-    }
-}
+mod tests;

@@ -60,6 +60,11 @@ impl Room<'_> {
         self.share / 8
     }
 
+    /// Memory of the words of the rows that are being sorted.
+    pub fn word_bytes(&self) -> usize {
+        usize::try_from(self.share / 12).unwrap_or(usize::MAX)
+    }
+
     /// Memory of the rows of a row group before they are encoded.
     pub fn group_bytes(&self) -> usize {
         usize::try_from((self.share / 8).min(GROUP_BYTES)).unwrap_or(usize::MAX)

@@ -1,6 +1,6 @@
 //! Rows of several batches as the columns of one row group.
 //!
-//! Duty: [`group`] of rows in memory, [`joined`] and [`picked`] of rows of other parts. Guarantee: rows keep their
+//! Duty: [`group`] of rows in memory, [`joined`] of rows of other parts. Guarantee: rows keep their
 //! order; dictionaries are united by what few texts they have, not by what many rows have them. Left to others: which
 //! rows make a group (`encode`), writing it ([`super::Writer`]).
 
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray as _, DictionaryArray, Int32Array, ListArray, NullBufferBuilder, RecordBatch, StringArray,
 };
-use arrow::compute::{concat, interleave};
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, Int32Type, SchemaRef};
 use arrow::error::ArrowError;
 
@@ -57,34 +57,15 @@ pub(super) fn group(
 
 /// The rows of `batches`, which have the columns of a row group, one batch after the other.
 pub fn joined(batches: &[RecordBatch]) -> Result<Option<RecordBatch>, ArrowError> {
-    by_column(batches, one)
-}
-
-/// The rows of `batches`, which have the columns of a row group, that `rows` names by batch and row, in that order.
-pub fn picked(batches: &[&RecordBatch], rows: &[(usize, usize)]) -> Result<Option<RecordBatch>, ArrowError> {
-    by_column(batches, |columns| {
-        let all = || columns.iter().map(|column| column.as_ref()).collect::<Vec<_>>();
-        Ok(match columns[0].data_type() {
-            DataType::Dictionary(_, _) if are_words(columns) => match constant(columns, rows.len()) {
-                Some(constant) => Arc::new(constant),
-                None => Arc::new(picked_words(columns, rows)),
-            },
-            DataType::List(_) if columns.iter().all(|lists| is_empty(lists.as_list())) => {
-                Arc::new(empty_lists(columns[0].as_list(), rows.len()))
-            }
-            _ => interleave(&all(), rows)?,
-        })
-    })
-}
-
-fn by_column<B: std::borrow::Borrow<RecordBatch>>(
-    batches: &[B],
-    one: impl Fn(&[&ArrayRef]) -> Result<ArrayRef, ArrowError>,
-) -> Result<Option<RecordBatch>, ArrowError> {
-    let Some(first) = batches.first().map(std::borrow::Borrow::borrow) else { return Ok(None) };
-    let column = |at| one(&batches.iter().map(|batch| batch.borrow().column(at)).collect::<Vec<_>>());
+    let Some(first) = batches.first() else { return Ok(None) };
+    let column = |at| one(&batches.iter().map(|batch| batch.column(at)).collect::<Vec<_>>());
     let columns = (0..first.num_columns()).map(column).collect::<Result<_, _>>()?;
     RecordBatch::try_new(first.schema(), columns).map(Some)
+}
+
+/// Text as words.
+pub fn worded(texts: &ArrayRef) -> DictionaryArray<Int32Type> {
+    words(std::iter::once(texts))
 }
 
 /// The columns as one.
@@ -156,55 +137,6 @@ fn united<'a>(columns: impl Iterator<Item = &'a DictionaryArray<Int32Type>>) -> 
     DictionaryArray::new(Int32Array::new(keys.into(), present.finish()), Arc::new(words.finish()))
 }
 
-/// `rows` rows of the columns if all rows are one text, or null: they need not be looked at.
-fn constant(columns: &[&ArrayRef], rows: usize) -> Option<DictionaryArray<Int32Type>> {
-    let first = columns.first()?.as_dictionary::<Int32Type>();
-    if columns.iter().all(|column| column.null_count() == column.len()) {
-        return Some(DictionaryArray::new(Int32Array::new_null(rows), first.values().slice(0, 0)));
-    }
-    let text = |column: &ArrayRef| column.null_count() == 0 && column.as_any_dictionary().values().len() == 1;
-    let same = columns.iter().all(|column| {
-        let texts = column.as_any_dictionary().values();
-        text(column) && texts.as_string::<i32>().value(0) == first.values().as_string::<i32>().value(0)
-    });
-    same.then(|| DictionaryArray::new(Int32Array::from(vec![0; rows]), first.values().clone()))
-}
-
-/// The texts of `rows`, each of a column and a row of it.
-fn picked_words(columns: &[&ArrayRef], rows: &[(usize, usize)]) -> DictionaryArray<Int32Type> {
-    let columns: Vec<&DictionaryArray<Int32Type>> = columns.iter().map(|column| column.as_dictionary()).collect();
-    let texts: Vec<&StringArray> = columns.iter().map(|column| column.values().as_string()).collect();
-    // Few rows of large dictionaries are looked up one by one: clearing a table of all texts would cost more.
-    let is_few = texts.iter().map(|texts| texts.len()).sum::<usize>() > rows.len();
-    let mut known: Vec<Vec<i32>> = match is_few {
-        true => Vec::new(),
-        false => texts.iter().map(|texts| vec![UNKNOWN; texts.len()]).collect(),
-    };
-    let keys: Vec<&[i32]> = columns.iter().map(|column| &column.keys().values()[..]).collect();
-    let nulls: Vec<_> = columns.iter().map(|column| column.nulls().filter(|nulls| nulls.null_count() > 0)).collect();
-    let mut words = Words::new(TEXT_DICTIONARY_BYTES);
-    let mut present = NullBufferBuilder::new(rows.len());
-    let new_keys: Vec<i32> = rows
-        .iter()
-        .map(|(column, row)| {
-            if nulls[*column].is_some_and(|nulls| nulls.is_null(*row)) {
-                present.append_null();
-                return 0;
-            }
-            present.append_non_null();
-            let at = keys[*column][*row].cast_unsigned() as usize;
-            let Some(known) = known.get_mut(*column).map(|known| &mut known[at]) else {
-                return words.key(texts[*column].value(at));
-            };
-            if *known == UNKNOWN {
-                *known = words.key(texts[*column].value(at));
-            }
-            *known
-        })
-        .collect();
-    DictionaryArray::new(Int32Array::new(new_keys.into(), present.finish()), Arc::new(words.finish()))
-}
-
 /// Columns of text as one with a dictionary.
 fn words<'a>(columns: impl Iterator<Item = &'a ArrayRef>) -> DictionaryArray<Int32Type> {
     let mut words = Words::new(TEXT_DICTIONARY_BYTES);
@@ -254,18 +186,10 @@ mod tests {
             [vec![none; 4], vec![none; 3]],
             [vec![a; 4], vec![none; 3]],
         ];
-        // Few rows and many: a table of the texts is made for many only.
-        let few = vec![(1, 2), (0, 3)];
-        let many: Vec<_> = (0..50).map(|n| (n % 2, n % 3)).collect();
         for [first, second] in cases {
             let batches = batches(&[column(&first), column(&second)]);
             let all = joined(&batches).unwrap().unwrap();
             assert_eq!(texts(all.column(0)), [first.clone(), second.clone()].concat());
-            for rows in [&few, &many] {
-                let wanted: Vec<_> = rows.iter().map(|(batch, row)| [&first, &second][*batch][*row]).collect();
-                let found = picked(&batches.iter().collect::<Vec<_>>(), rows).unwrap().unwrap();
-                assert_eq!(texts(found.column(0)), wanted, "{first:?} {second:?}");
-            }
         }
         assert!(joined(&[]).unwrap().is_none());
     }

@@ -5,8 +5,9 @@
 
 use std::cmp::Reverse;
 
-use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
+use arrow::array::{ArrayRef, AsArray as _};
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 
 use super::columns::{group_schema, promoted_name};
 use super::keys::{Keys, Level};
@@ -66,15 +67,21 @@ impl Promotion {
         group_schema(&self.0)
     }
 
-    /// Counts the attributes of `batch`, which has the columns of a file, as row group `group`.
-    pub(super) fn tally(&self, tallies: &mut [Tally; 3], batch: &RecordBatch, group: usize) {
+    /// Counts the attributes of rows, row group `group`, from columns of the file by their places.
+    pub(super) fn tally(
+        &self,
+        tallies: &mut [Tally; 3],
+        group: usize,
+        column: &mut dyn FnMut(usize) -> Result<ArrayRef, ArrowError>,
+    ) -> Result<(), ArrowError> {
         let mut next = schema::stored().fields().len();
         for ((tally, level), choices) in tallies.iter_mut().zip(Level::ALL).zip(&self.0) {
-            let columns: Vec<(&Choice, &ArrayRef)> = choices.iter().zip(&batch.columns()[next..]).collect();
+            let columns = (next..).take(choices.len()).map(&mut *column).collect::<Result<Vec<_>, _>>()?;
             next += choices.len();
-            let lists = batch.column_by_name(level.column()).expect("a file has all stored columns");
-            tally.add_split(lists.as_list(), &columns, group);
+            let lists = column(schema::stored().index_of(level.column())?)?;
+            tally.add_split(lists.as_list(), &choices.iter().zip(&columns).collect::<Vec<_>>(), group);
         }
+        Ok(())
     }
 
     /// Gives keys without rows a place in the tallies: promoted keys are always listed.

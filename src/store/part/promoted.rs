@@ -24,7 +24,7 @@ pub(super) struct Promoted {
 }
 
 enum Values {
-    Text(Words, Vec<i32>),
+    Text(Words, Vec<i32>, Lately),
     Int(Vec<i64>),
     Double(Vec<f64>),
     Bool(Vec<bool>),
@@ -33,7 +33,7 @@ enum Values {
 impl Promoted {
     pub(super) fn new(of: ScalarType) -> Self {
         let values = match of {
-            ScalarType::Text => Values::Text(Words::new(TEXT_DICTIONARY_BYTES), Vec::new()),
+            ScalarType::Text => Values::Text(Words::new(TEXT_DICTIONARY_BYTES), Vec::new(), Lately::default()),
             ScalarType::Int => Values::Int(Vec::new()),
             ScalarType::Double => Values::Double(Vec::new()),
             ScalarType::Bool => Values::Bool(Vec::new()),
@@ -43,21 +43,29 @@ impl Promoted {
 
     /// Adds a row for each of `places` among `attrs`, which are of the column's type.
     pub(super) fn add(&mut self, attrs: &Attrs<'_>, places: impl Iterator<Item = u32> + Clone) {
-        places.clone().for_each(|at| self.present.append(at != NOWHERE));
+        match places.clone().all(|at| at != NOWHERE) {
+            true => self.present.append_n_non_nulls(places.clone().count()),
+            false => places.clone().for_each(|at| self.present.append(at != NOWHERE)),
+        }
         match &mut self.values {
-            Values::Text(words, keys) => {
+            Values::Text(words, keys, lately) => {
                 let texts = attrs.all.column(2).as_string_view();
+                let views = texts.views();
                 let mut last: Option<(&str, i32)> = None;
                 keys.extend(places.map(|at| {
                     if at == NOWHERE {
                         return 0;
                     }
-                    let text = texts.value(at as usize);
+                    let view = views[at as usize];
+                    let text = || texts.value(at as usize);
+                    if is_inline(view) {
+                        return lately.key(view, || words.key(text()));
+                    }
                     match last {
-                        Some((before, key)) if before == text => key,
+                        Some((before, key)) if before == text() => key,
                         _ => {
-                            let key = words.key(text);
-                            last = Some((text, key));
+                            let key = words.key(text());
+                            last = Some((text(), key));
                             key
                         }
                     }
@@ -82,12 +90,78 @@ impl Promoted {
     pub(super) fn finish(mut self) -> ArrayRef {
         let nulls = self.present.finish();
         match self.values {
-            Values::Text(words, keys) => {
+            Values::Text(words, keys, _) => {
                 Arc::new(DictionaryArray::new(Int32Array::new(keys.into(), nulls), Arc::new(words.finish())))
             }
             Values::Int(values) => Arc::new(Int64Array::new(values.into(), nulls)),
             Values::Double(values) => Arc::new(Float64Array::new(values.into(), nulls)),
             Values::Bool(values) => Arc::new(BooleanArray::new(values.into(), nulls)),
+        }
+    }
+}
+
+/// The view of a text of so many bytes at most is the text itself.
+const INLINE_BYTES: u32 = 12;
+/// Places for texts met lately, as a power of two.
+const LATELY_BITS: u32 = 10;
+
+fn is_inline(view: u128) -> bool {
+    // The low quarter of a view is the length.
+    view as u32 <= INLINE_BYTES
+}
+
+/// The keys of some short texts: a column has few distinct ones, or it would be no dictionary.
+#[derive(Default)]
+struct Lately {
+    /// View and key, by bits of the view; all zero and no key at first.
+    places: Vec<(u128, Option<i32>)>,
+}
+
+impl Lately {
+    /// The key of the text whose view is `view`, or what `find` says of it.
+    #[inline]
+    fn key(&mut self, view: u128, find: impl FnOnce() -> i32) -> i32 {
+        if self.places.is_empty() {
+            self.places.resize(1 << LATELY_BITS, (0, None));
+        }
+        let mixed = (view as u64 ^ (view >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let place = &mut self.places[(mixed >> (u64::BITS - LATELY_BITS)) as usize];
+        match place {
+            (of, Some(key)) if *of == view => *key,
+            _ => {
+                let key = find();
+                *place = (view, Some(key));
+                key
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array as _, StringViewArray};
+
+    use super::*;
+
+    #[test]
+    fn short_texts_have_the_keys_of_their_words_however_many_they_are() {
+        let texts: Vec<String> = (0..9000_u32).map(|n| (n.wrapping_mul(7919) % 4000).to_string()).collect();
+        let texts = texts.iter().map(String::as_str).chain(["", "\0", "\0\0", "", "twelve bytes", "\0"]);
+        let texts = StringViewArray::from_iter_values(texts);
+        let (mut lately, mut words) = (Lately::default(), Words::new(1 << 20));
+        let keys: Vec<i32> = texts
+            .views()
+            .iter()
+            .zip(&texts)
+            .map(|(view, text)| {
+                assert!(is_inline(*view));
+                lately.key(*view, || words.key(text.unwrap()))
+            })
+            .collect();
+        let words = words.finish();
+        assert_eq!(words.len(), 4004);
+        for (key, text) in keys.into_iter().zip(&texts) {
+            assert_eq!(Some(words.value(key as usize)), text);
         }
     }
 }

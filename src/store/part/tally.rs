@@ -173,6 +173,8 @@ pub(super) struct Attrs<'a> {
     /// The key dictionary.
     pub(super) words: &'a ArrayRef,
     types: &'a [u8],
+    texts: &'a [u128],
+    blobs: &'a [i32],
 }
 
 impl<'a> Attrs<'a> {
@@ -180,7 +182,8 @@ impl<'a> Attrs<'a> {
         let all = lists.values().as_struct();
         let keys: &DictionaryArray<Int32Type> = all.column(0).as_dictionary();
         let types = all.column(1).as_primitive::<UInt8Type>();
-        Self { all, keys: keys.keys().values(), words: keys.values(), types: types.values() }
+        let (texts, blobs) = (all.column(2).as_string_view().views(), all.column(5).as_binary::<i32>().value_offsets());
+        Self { all, keys: keys.keys().values(), words: keys.values(), types: types.values(), texts, blobs }
     }
 
     pub(super) fn word(&self, at: usize) -> usize {
@@ -192,14 +195,15 @@ impl<'a> Attrs<'a> {
         usize::from(self.types[at] & 7)
     }
 
+    #[inline]
     fn value_bytes(&self, at: usize) -> u64 {
         match self.type_at(at) {
             0 => 0,
             // The low half of a view is the length.
-            1 => u64::from(self.all.column(2).as_string_view().views()[at] as u32),
+            1 => u64::from(self.texts[at] as u32),
             2 => 1,
             3 | 4 => 8,
-            _ => self.all.column(5).as_binary::<i32>().value_length(at) as u64,
+            _ => (self.blobs[at + 1] - self.blobs[at]) as u64,
         }
     }
 }

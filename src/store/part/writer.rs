@@ -4,8 +4,9 @@
 //! group; footer and manifest entry say what was written. Left to others: which rows make a group, and what is promoted
 //! (`encode` for rows in memory, `store/compact` for rows of other parts).
 
-use arrow::array::{AsArray as _, RecordBatch};
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
@@ -80,23 +81,37 @@ impl Writer {
 
     /// Adds one row group, which has the columns of [`Writer::schema`]; text may have a dictionary or none.
     pub fn write(&mut self, group: &RecordBatch) -> Result<(), Error> {
+        self.write_columns(group.num_rows(), &mut |at| Ok(group.column(at).clone()))
+    }
+
+    /// The same of `rows` rows, whose columns are asked for by their places, one after the other, some of them twice.
+    pub fn write_columns(
+        &mut self,
+        rows: usize,
+        column: &mut dyn FnMut(usize) -> Result<ArrayRef, ArrowError>,
+    ) -> Result<(), Error> {
         if !self.counted {
-            self.promotion.tally(&mut self.tallies, group, self.facts.groups.len());
+            self.promotion.tally(&mut self.tallies, self.facts.groups.len(), column)?;
         }
-        let ids = group.column_by_name("trace_id").expect("a file has all stored columns");
+        let names = Facts::COLUMNS.into_iter();
+        let facts = names.map(|name| Ok((name, column(self.schema.index_of(name)?)?))).collect::<Result<Vec<_>, _>>();
+        let facts = RecordBatch::try_from_iter(facts.map_err(Error::Arrow)?)?;
+        let ids = facts.column_by_name("trace_id").expect("it is among them");
         let ids = traces(ids.as_fixed_size_binary());
         self.traces.add_distinct(self.facts.groups.len(), &ids.values, &ids.keys);
-        self.facts.add_of(group, &ids.values);
+        self.facts.add_of(&facts, &ids.values);
+        drop(facts);
         // Folding a filter that is much too large costs more than filling it.
-        let rows = group.num_rows().next_power_of_two();
+        let filter_rows = rows.next_power_of_two();
         let leaves = self.parquet.schema_descr().columns().to_vec();
         let mut leaves = leaves.iter();
         let mut row_group = self.parquet.next_row_group()?;
-        for (field, column) in self.schema.fields().iter().zip(group.columns()) {
+        for (at, field) in self.schema.fields().iter().enumerate() {
+            let array = column(at)?;
             let descr = leaves.as_slice().first().expect("there is a leaf for each field");
             let flat = match field.name() == "trace_id" {
-                true => Some(self.chunks.traces(field, descr, &ids, rows)?),
-                false => self.chunks.chunk(field, descr, column, rows)?,
+                true => Some(self.chunks.traces(field, descr, &ids, filter_rows)?),
+                false => self.chunks.chunk(field, descr, &array, filter_rows)?,
             };
             if let Some(chunk) = flat {
                 row_group.append_column(&chunk.bytes, chunk.close)?;
@@ -104,15 +119,17 @@ impl Writer {
                 leaves.next();
                 continue;
             }
-            if let Some(empty) = Chunks::empty_leaves(field, column) {
+            if let Some(empty) = Chunks::empty_leaves(field, &array) {
                 for (leaf, descr) in empty.iter().zip(leaves.by_ref()) {
-                    let chunk = self.chunks.empty(leaf, descr, group.num_rows())?;
+                    let chunk = self.chunks.empty(leaf, descr, rows)?;
                     row_group.append_column(&chunk.bytes, chunk.close)?;
                     self.chunks.reuse(chunk.bytes);
                 }
                 continue;
             }
-            for (leaf, mut writer) in compute_leaves(field, column)?.iter().zip(writers(field, rows, &self.config)?) {
+            for (leaf, mut writer) in
+                compute_leaves(field, &array)?.iter().zip(writers(field, filter_rows, &self.config)?)
+            {
                 writer.write(leaf)?;
                 writer.close()?.append_to_row_group(&mut row_group)?;
                 leaves.next();

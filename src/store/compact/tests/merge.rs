@@ -1,6 +1,14 @@
 //! What comes out of jobs that succeed.
 
+use arrow::array::{
+    ArrayRef, DictionaryArray, Int64Array, ListArray, StringArray, StringViewArray, StructArray, UInt8Array,
+    new_null_array,
+};
+use arrow::buffer::OffsetBuffer;
+
 use super::*;
+use crate::span::pinned::ScalarType;
+use crate::span::schema::{self, attr_type};
 
 /// Rows without their position → the earliest position.
 fn distinct(batches: &[RecordBatch]) -> Vec<String> {
@@ -270,4 +278,86 @@ async fn who_asks_for_an_hour_is_answered_when_readers_see_it_compacted() {
     bed.step().await;
     answered.await.unwrap().unwrap();
     assert_eq!(bed.levels(), [1]);
+}
+
+/// Rows whose names are all different, with an attribute `other` each, and `key` as `value` has it.
+fn named_rows(seed: u64, value: impl Fn(usize) -> Option<(u8, i64)>) -> RecordBatch {
+    let starts = within_hour(seed, HOUR_START_NS, 400);
+    let plain = samples::varied(seed, &starts, NOW_NS / 1000 + seed as i64);
+    let (mut keys, mut types, mut texts, mut numbers, mut lengths) = (vec![], vec![], vec![], vec![], vec![]);
+    for row in 0..starts.len() {
+        let own = value(row);
+        lengths.push(1 + usize::from(own.is_some()));
+        let other = (0, attr_type::STRING, Some(format!("what every row has, {}", row % 9)), None);
+        let own = own.map(|(of, number)| match of {
+            attr_type::STRING => (1, of, Some(format!("text {number}")), None),
+            _ => (1, of, None, Some(number)),
+        });
+        for (key, of, text, number) in std::iter::once(other).chain(own) {
+            keys.push(key);
+            types.push(of);
+            texts.push(text);
+            numbers.push(number);
+        }
+    }
+    let all = keys.len();
+    let words = DictionaryArray::<Int32Type>::try_new(keys.into(), Arc::new(StringArray::from(vec!["other", "key"])));
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(words.unwrap()),
+        Arc::new(UInt8Array::from(types)),
+        Arc::new(StringViewArray::from_iter(texts)),
+        Arc::new(Int64Array::from(numbers)),
+    ];
+    columns.extend(schema::attr_fields().iter().skip(4).map(|field| new_null_array(field.data_type(), all)));
+    let values = Arc::new(StructArray::new(schema::attr_fields(), columns, None));
+    let item = schema::item(values.data_type().clone());
+    let lists = ListArray::new(item, OffsetBuffer::from_lengths(lengths), values, None);
+    let name = |row: usize| format!("{:04} a name that no other row has, of flush {seed}", row * 7919 % 400);
+    let names: Vec<String> = (0..starts.len()).map(name).collect();
+    let names: DictionaryArray<Int32Type> = names.iter().map(|name| Some(name.as_str())).collect();
+    let columns = plain.schema_ref().fields().iter().zip(plain.columns()).map(|(field, column)| -> ArrayRef {
+        match field.name().as_str() {
+            "attributes" => Arc::new(lists.clone()),
+            "name" => Arc::new(names.clone()),
+            _ => column.clone(),
+        }
+    });
+    RecordBatch::try_new(plain.schema(), columns.collect()).unwrap()
+}
+
+#[tokio::test]
+async fn a_key_keeps_its_values_whether_inputs_have_a_column_of_it_or_not_and_of_whichever_type() {
+    // Memory for few words, and for all.
+    for share in [2 << 20, 256 << 20] {
+        let mut bed = Bed::with(share, 4096).await;
+        let mut sent = Vec::new();
+        let text = |row: usize| Some((attr_type::STRING, row as i64 % 50));
+        let flushes: [&dyn Fn(usize) -> Option<(u8, i64)>; 5] = [
+            &|row| (row == 17).then_some((attr_type::STRING, 5)),
+            &text,
+            &|row| Some((attr_type::INT, row as i64)),
+            &|_| None,
+            &|row| if row % 3 == 0 { text(row) } else { Some((attr_type::BOOL, row as i64 % 2)) },
+        ];
+        for (seed, value) in (1..).zip(flushes) {
+            let rows = named_rows(seed, value);
+            sent.push(rows.clone());
+            bed.flush(vec![rows], hour_number(), false).await;
+        }
+        let mut promoted = Vec::new();
+        for entry in bed.parts() {
+            let opened = Opened::open(bed.view().objects.clone(), &entry).await.unwrap();
+            promoted.push(opened.keys.get(part::Level::Attr, "key").and_then(|key| key.promoted));
+        }
+        assert_eq!(promoted, [None, Some(ScalarType::Text), Some(ScalarType::Int), None, Some(ScalarType::Bool)]);
+        bed.hour_ends();
+        bed.step().await;
+        assert!(bed.levels().iter().all(|level| *level == 1), "{:?}", bed.upkeep.compaction.state.reasons());
+        assert_eq!(texts(&bed.view()).await, sorted(samples::texts(&sent, DERIVED)));
+        let mut parts = Vec::new();
+        for entry in bed.parts() {
+            parts.push(rows_of_part(&bed.view(), &entry).await);
+        }
+        check_order(&parts);
+    }
 }

@@ -96,7 +96,15 @@ pub(super) fn dictionary<V: Values>(
         let before = order.len();
         let mut last = (-1, 0, 0);
         let mut text_bytes = 0;
-        for row in at..at + rows {
+        let keys = &column.keys[at..at + rows];
+        // All rows have one value.
+        let is_run = nulls == 0 && keys[1..] == keys[..rows - 1];
+        let looked_at = match nulls {
+            0 if is_run => 1,
+            all if all == rows => 0,
+            _ => rows,
+        };
+        for row in at..at + looked_at {
             if nulls > 0 && column.is_null(row) {
                 continue;
             }
@@ -130,11 +138,17 @@ pub(super) fn dictionary<V: Values>(
             order.truncate(before);
             break;
         }
+        if is_run {
+            text_bytes *= rows;
+        }
         zone.held.text_bytes = values.is_text().then_some(text_bytes);
         let width = hybrid::width(order.len().saturating_sub(1) as u32);
         encoded.clear();
         encoded.push(width as u8);
-        hybrid::put(&zone.ids, width, &mut encoded);
+        match is_run {
+            true => hybrid::put_run(zone.ids[0], rows, width, &mut encoded),
+            false => hybrid::put(&zone.ids, width, &mut encoded),
+        }
         pages.add(&zone.levels, &encoded, Encoding::RLE_DICTIONARY, &zone.held)?;
         at += rows;
     }

@@ -5,7 +5,7 @@
 //! with a short text has a value of its own. Left to others: the pages (`column`).
 
 use arrow::array::{Array as _, ArrayAccessor, FixedSizeBinaryArray, StringArray};
-use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher as _;
 
@@ -50,6 +50,10 @@ fn distinct<T: Copy + PartialEq>(
     let mut table: HashTable<u32> = HashTable::new();
     let mut keys = Vec::with_capacity(rows.size_hint().0);
     let mut last: Option<(T, i32)> = None;
+    if nulls.is_some_and(|nulls| nulls.null_count() == nulls.len()) {
+        keys.resize(rows.count(), 0);
+        return Interned { values, keys };
+    }
     for (row, value) in rows.enumerate() {
         if nulls.is_some_and(|nulls| nulls.is_null(row)) {
             keys.push(0);
@@ -80,7 +84,7 @@ const SHORT_BYTES: usize = 32;
 
 /// Distinct texts of one column.
 #[derive(Debug)]
-pub(in super::super) struct Words {
+pub struct Words {
     bytes: Vec<u8>,
     ends: Vec<i32>,
     table: HashTable<(u32, u32)>,
@@ -92,12 +96,12 @@ pub(in super::super) struct Words {
 impl Words {
     /// None yet. Once they have `limit` bytes, further short texts are taken for new: what is longer than
     /// [`SHORT_BYTES`] is kept once still, or rows that share few long texts would each get a copy.
-    pub(in super::super) fn new(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), ends: Vec::new(), table: HashTable::new(), hasher: Default::default(), limit }
     }
 
     /// The key of `text`.
-    pub(in super::super) fn key(&mut self, text: &str) -> i32 {
+    pub fn key(&mut self, text: &str) -> i32 {
         let text = text.as_bytes();
         if self.bytes.len() >= self.limit && text.len() <= SHORT_BYTES {
             return self.push(text);
@@ -125,12 +129,31 @@ impl Words {
         i32::try_from(key).expect("no more texts than rows")
     }
 
-    /// The texts by their keys.
-    pub(in super::super) fn finish(self) -> StringArray {
-        let offsets: Vec<i32> = std::iter::once(0).chain(self.ends).collect();
-        StringArray::try_new(OffsetBuffer::new(offsets.into()), self.bytes.into(), None)
-            .expect("each text was text when it came")
+    /// Number of texts.
+    pub fn len(&self) -> usize {
+        self.ends.len()
     }
+
+    /// Bytes of all texts.
+    pub fn text_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The texts so far by their keys; more may come.
+    pub fn texts(&self) -> StringArray {
+        let offsets: Vec<i32> = std::iter::once(0).chain(self.ends.iter().copied()).collect();
+        array(offsets, Buffer::from_slice_ref(&self.bytes))
+    }
+
+    /// The texts by their keys.
+    pub fn finish(self) -> StringArray {
+        let offsets: Vec<i32> = std::iter::once(0).chain(self.ends).collect();
+        array(offsets, self.bytes.into())
+    }
+}
+
+fn array(offsets: Vec<i32>, bytes: Buffer) -> StringArray {
+    StringArray::try_new(OffsetBuffer::new(offsets.into()), bytes, None).expect("each text was text when it came")
 }
 
 /// Text.

@@ -30,7 +30,8 @@ use parquet::schema::types::ColumnDescPtr;
 use super::columns::{Leaf, flat_leaf, list_leaves};
 use column::Column;
 use compress::Compressor;
-pub(super) use intern::{Traces, Words, traces};
+pub use intern::Words;
+pub(super) use intern::{Traces, traces};
 
 use pages::Pages;
 use values::{Flags, Ids, Kind, Nothing, Numbers, Values};
