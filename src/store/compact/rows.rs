@@ -94,6 +94,10 @@ impl Block {
         self.rows
     }
 
+    fn span(&self, row: usize) -> &[u8; 8] {
+        &ids_of(&self.spans)[row]
+    }
+
     /// The key of a row.
     pub fn key<'a>(&'a self, row: usize, vocabulary: &'a Vocabulary) -> Key<'a> {
         let text = |named: &'a Named, word: usize| match named {
@@ -128,54 +132,114 @@ pub fn picked(blocks: &[Arc<Block>], rows: &[At], vocabulary: &Vocabulary) -> Re
     vocabulary.shapes().iter().enumerate().map(column).collect()
 }
 
-/// The place of a row in the order: of words the rank among all words of their column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
-    /// Start time div 5 minutes.
-    pub bucket: i64,
-    service: u32,
-    name: u32,
-    start: i64,
-    span: u64,
-    ingest: i64,
-    /// The row: its block and its place there.
-    pub at: At,
+/// Rows in their order.
+#[derive(Debug)]
+pub struct Order {
+    rows: Vec<Placed>,
+    buckets: Vec<i64>,
 }
 
-impl Entry {
-    /// Whether both rows may be the same span; ranks are of one call of [`order`].
-    pub fn is_like(&self, other: &Self) -> bool {
-        (self.span, self.start, self.name, self.service) == (other.span, other.start, other.name, other.service)
+/// A row and its key as one number: places of bucket (32 bits) and words (28 bits each) among those of the rows, and the
+/// start time within the bucket (40 bits).
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    key: u128,
+    at: At,
+}
+
+const WORD_BITS: u32 = 28;
+const TIME_BITS: u32 = 40;
+
+impl Order {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// A row: its block and its place there.
+    pub fn at(&self, row: usize) -> At {
+        self.rows[row].at
+    }
+
+    /// Start time div 5 minutes.
+    pub fn bucket(&self, row: usize) -> i64 {
+        self.buckets[(self.rows[row].key >> (2 * WORD_BITS + TIME_BITS)) as usize]
+    }
+
+    /// Whether row `row` may be the same span as the one before it.
+    pub fn is_like_before(&self, row: usize, blocks: &[Arc<Block>]) -> bool {
+        let span = |at: At| blocks[at.0 as usize].span(at.1 as usize);
+        let [before, this] = [self.rows[row - 1], self.rows[row]];
+        before.key == this.key && span(before.at) == span(this.at)
     }
 }
 
 /// The rows of `blocks`, of each those in the range beside it, sorted; `are_sorted`: those of each block come in order.
 /// The vocabulary is settled.
-pub fn order(blocks: &[(Arc<Block>, Range<usize>)], are_sorted: bool, vocabulary: &Vocabulary) -> Vec<Entry> {
+pub fn order(blocks: &[(Arc<Block>, Range<usize>)], are_sorted: bool, vocabulary: &Vocabulary) -> Order {
     let [service, name] = vocabulary.sorted_by();
     let services = Ranks::new(blocks, |block| &block.services, service, vocabulary);
     let names = Ranks::new(blocks, |block| &block.names, name, vocabulary);
-    let mut entries = Vec::with_capacity(blocks.iter().map(|(_, rows)| rows.len()).sum());
+    let mut buckets: Vec<i64> = Vec::new();
+    for (block, rows) in blocks {
+        let mut last = Bucket::default();
+        let starts = block.starts[rows.clone()].iter();
+        buckets.extend(starts.filter_map(|start| (!last.holds(*start)).then(|| last.enter(*start))));
+    }
+    buckets.sort_unstable();
+    buckets.dedup();
+    let mut placed = Vec::with_capacity(blocks.iter().map(|(_, rows)| rows.len()).sum());
     for ((block, rows), at) in blocks.iter().zip(0..) {
-        let spans: &[[u8; 8]] = ids_of(&block.spans);
+        let (mut last, mut place) = (Bucket::default(), 0);
         for row in rows.clone() {
-            entries.push(Entry {
-                bucket: block.starts[row].div_euclid(BUCKET_NS),
-                service: services.of(&block.services, row),
-                name: names.of(&block.names, row),
-                start: block.starts[row],
-                span: u64::from_be_bytes(spans[row]),
-                ingest: block.ingests[row],
-                at: (at, u32::try_from(row).expect("few rows of a block")),
-            });
+            let start = block.starts[row];
+            if !last.holds(start) {
+                place = buckets.binary_search(&last.enter(start)).expect("all buckets were found above") as u128;
+            }
+            let key = place << WORD_BITS | u128::from(services.of(&block.services, row));
+            let key = key << WORD_BITS | u128::from(names.of(&block.names, row));
+            let key = key << TIME_BITS | u128::from(last.since(start));
+            placed.push(Placed { key, at: (at, u32::try_from(row).expect("few rows of a block")) });
         }
     }
     match are_sorted {
         // This one finds what is in order.
-        true => entries.sort(),
-        false => entries.sort_unstable(),
+        true => placed.sort_by_key(|row| row.key),
+        false => placed.sort_unstable_by_key(|row| row.key),
     }
-    entries
+    for like in placed.chunk_by_mut(|a, b| a.key == b.key).filter(|like| like.len() > 1) {
+        like.sort_unstable_by_key(|row| {
+            let (block, at) = (&blocks[row.at.0 as usize].0, row.at.1 as usize);
+            (*block.span(at), block.ingests[at], row.at)
+        });
+    }
+    Order { rows: placed, buckets }
+}
+
+/// The bucket that was met last.
+#[derive(Default)]
+struct Bucket {
+    /// First ns in it, and how many there are; none at first.
+    first: i64,
+    length: u64,
+}
+
+impl Bucket {
+    fn holds(&self, start: i64) -> bool {
+        start >= self.first && self.since(start) < self.length
+    }
+
+    /// ns since its beginning, of a time that is not before it.
+    fn since(&self, start: i64) -> u64 {
+        start.wrapping_sub(self.first).cast_unsigned()
+    }
+
+    fn enter(&mut self, start: i64) -> i64 {
+        // The first bucket of time begins before it.
+        self.first = start.wrapping_sub(start.rem_euclid(BUCKET_NS));
+        self.length = BUCKET_NS.cast_unsigned();
+        start.div_euclid(BUCKET_NS)
+    }
 }
 
 /// Ranks of the words of a column.
@@ -205,6 +269,7 @@ impl<'a> Ranks<'a> {
         distinct.extend(known.iter().flatten());
         distinct.sort_unstable();
         distinct.dedup();
+        assert!(distinct.len() < 1 << WORD_BITS, "the words of rows in memory fit there as well");
         let ranks: HashMap<&str, u32> = distinct.into_iter().zip(0..).collect();
         let of_numbers = known.iter().flatten().map(|text| ranks[text]).collect();
         Self::Texts(ranks, of_numbers)

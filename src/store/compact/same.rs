@@ -38,12 +38,12 @@ impl Repeats {
     /// Whether row `row` of `stretch` equals one given before; rows come in order, each stretch from its first.
     pub fn is_repeat(&mut self, stretch: &Stretch, row: usize, vocabulary: &Vocabulary) -> bool {
         let place = |row: usize| {
-            let (block, at) = stretch.rows[row].at;
+            let (block, at) = stretch.rows.at(row);
             (&stretch.blocks[block as usize], at as usize)
         };
         let this = place(row);
         if row > 0 {
-            return match stretch.rows[row].is_like(&stretch.rows[row - 1]) {
+            return match stretch.rows.is_like_before(row, &stretch.blocks) {
                 true => self.is_among(place(row - 1), this, vocabulary),
                 false => self.is_new(),
             };

@@ -219,19 +219,20 @@ impl Out<'_> {
     async fn stretch(&mut self, stretch: &Stretch, vocabulary: &Vocabulary) -> Result<(), Error> {
         self.gather.enter(stretch.blocks.len());
         self.repeated.enter(stretch.blocks.len());
-        for (row, entry) in stretch.rows.iter().enumerate() {
-            if self.bucket != Some(entry.bucket) || self.cuts.first() == Some(&self.seen) {
-                self.before(entry.bucket, vocabulary).await?;
+        for row in 0..stretch.rows.len() {
+            let (at, bucket) = (stretch.rows.at(row), stretch.rows.bucket(row));
+            if self.bucket != Some(bucket) || self.cuts.first() == Some(&self.seen) {
+                self.before(bucket, vocabulary).await?;
             }
             self.seen += 1;
             if self.repeats.is_repeat(stretch, row, vocabulary) {
-                self.repeated.push(&stretch.blocks, entry.at);
+                self.repeated.push(&stretch.blocks, at);
                 if self.repeated.len() >= DROPPED_ROWS {
                     self.sum_dropped(vocabulary)?;
                 }
                 continue;
             }
-            self.gather.push(&stretch.blocks, entry.at);
+            self.gather.push(&stretch.blocks, at);
             if self.gather.len() >= self.room.config.row_group_rows || self.gather.bytes() >= self.room.group_bytes() {
                 self.write_group(vocabulary)?;
             }

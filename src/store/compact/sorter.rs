@@ -118,8 +118,8 @@ struct Writing<'a> {
 impl Writing<'_> {
     fn add(&mut self, stretch: &Stretch) -> Result<(), Error> {
         self.gather.enter(stretch.blocks.len());
-        for entry in &stretch.rows {
-            self.gather.push(&stretch.blocks, entry.at);
+        for row in 0..stretch.rows.len() {
+            self.gather.push(&stretch.blocks, stretch.rows.at(row));
             if self.gather.bytes() >= RUN_BLOCK_BYTES {
                 self.write()?;
             }

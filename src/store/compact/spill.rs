@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::pack::{pack, unpack};
 use super::pick::Cells;
-use super::rows::{Block, Entry, order};
+use super::rows::{Block, Order, order};
 use super::vocabulary::Vocabulary;
 use super::work::kernel_error;
 use crate::disk::{Disk, File};
@@ -108,7 +108,7 @@ pub struct Stretch {
     /// Where they are.
     pub blocks: Vec<Arc<Block>>,
     /// The rows.
-    pub rows: Vec<Entry>,
+    pub rows: Order,
 }
 
 impl Stretch {

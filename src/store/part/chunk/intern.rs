@@ -32,22 +32,24 @@ const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 pub(super) fn numbers(bits: impl Iterator<Item = u64>, nulls: Option<&NullBuffer>) -> Interned<Vec<u64>> {
     // Values come from strangers: a hash that they can foretell would let them fill one place of the table.
     let keyed = DefaultHashBuilder::default();
-    distinct(bits, nulls, |bits| keyed.hash_one(bits))
+    distinct(bits, nulls, 0, |bits| keyed.hash_one(bits))
 }
 
 /// Ids; those of traces come from strangers as well.
 pub(super) fn ids<const N: usize>(ids: &[[u8; N]], nulls: Option<&NullBuffer>) -> Interned<Vec<[u8; N]>> {
     let keyed = DefaultHashBuilder::default();
-    distinct(ids.iter().copied(), nulls, |id| keyed.hash_one(id))
+    // A trace has a few spans. A table that grows looks at each of its values again.
+    distinct(ids.iter().copied(), nulls, ids.len() / 4, |id| keyed.hash_one(id))
 }
 
 fn distinct<T: Copy + PartialEq>(
     rows: impl Iterator<Item = T>,
     nulls: Option<&NullBuffer>,
+    expected: usize,
     hash: impl Fn(&T) -> u64,
 ) -> Interned<Vec<T>> {
-    let mut values: Vec<T> = Vec::new();
-    let mut table: HashTable<u32> = HashTable::new();
+    let mut values: Vec<T> = Vec::with_capacity(expected);
+    let mut table: HashTable<u32> = HashTable::with_capacity(expected);
     let mut keys = Vec::with_capacity(rows.size_hint().0);
     let mut last: Option<(T, i32)> = None;
     if nulls.is_some_and(|nulls| nulls.null_count() == nulls.len()) {
