@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray as _, BooleanArray, FixedSizeBinaryArray, ListArray, PrimitiveArray,
-    StructArray, UInt32Array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray as _, BooleanArray, FixedSizeBinaryArray, Int32Array, ListArray,
+    PrimitiveArray, StructArray, UInt32Array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow::compute::{cast, interleave, take};
@@ -47,7 +47,18 @@ impl Cells {
         match self {
             Self::Each(array) => Ok(array.clone()),
             Self::Same(one) if one.null_count() == 1 => Ok(arrow::array::new_null_array(one.data_type(), rows)),
-            Self::Same(one) => take(one, &UInt32Array::from(vec![0; rows]), None),
+            Self::Same(one) => match one.data_type() {
+                DataType::Int32 => {
+                    let number = one.as_primitive::<Int32Type>().value(0);
+                    Ok(Arc::new(Int32Array::from(vec![number; rows])))
+                }
+                // Lists are alike only where they have no elements, and to take them is slow.
+                DataType::List(item) => {
+                    let (offsets, values) = (OffsetBuffer::new_zeroed(rows), one.as_list::<i32>().values().slice(0, 0));
+                    Ok(Arc::new(ListArray::try_new(item.clone(), offsets, values, None)?))
+                }
+                _ => take(one, &UInt32Array::from(vec![0; rows]), None),
+            },
         }
     }
 

@@ -183,8 +183,11 @@ pub fn order(blocks: &[(Arc<Block>, Range<usize>)], are_sorted: bool, vocabulary
     let mut buckets: Vec<i64> = Vec::new();
     for (block, rows) in blocks {
         let mut last = Bucket::default();
-        let starts = block.starts[rows.clone()].iter();
-        buckets.extend(starts.filter_map(|start| (!last.holds(*start)).then(|| last.enter(*start))));
+        for start in &block.starts[rows.clone()] {
+            if !last.holds(*start) {
+                buckets.push(last.enter(*start));
+            }
+        }
     }
     buckets.sort_unstable();
     buckets.dedup();

@@ -154,7 +154,7 @@ impl Vocabulary {
             }
         };
         column.met = Some((texts.clone(), map));
-        let bytes = column.words.text_bytes() + WORD_BYTES * column.words.len();
+        let bytes = column.words.text_bytes() + WORD_BYTES * column.words.count();
         self.bytes += bytes - column.bytes;
         column.bytes = bytes;
         Ok(Arc::new(Int32Array::new(numbers.into(), keys.nulls().cloned())))
@@ -163,7 +163,7 @@ impl Vocabulary {
     /// Makes the words so far known to [`Vocabulary::texts`] and [`Vocabulary::restore`].
     pub fn settle(&mut self) {
         for (at, column) in self.columns.iter_mut().enumerate() {
-            if column.texts.as_ref().is_some_and(|texts| texts.len() == column.words.len()) {
+            if column.texts.as_ref().is_some_and(|texts| texts.len() == column.words.count()) {
                 continue;
             }
             let texts = column.words.texts();

@@ -49,9 +49,9 @@ use super::manifest::{self, PartEntry};
 use crate::error::Class;
 
 pub use check::{Depth, Problem, check};
+pub use chunk::Words;
 pub(in crate::store) use columns::ZONE_ROWS;
 pub use encode::encode;
-pub use chunk::Words;
 pub use group::{joined, worded};
 pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;

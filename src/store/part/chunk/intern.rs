@@ -29,7 +29,13 @@ pub(in super::super) fn traces(array: &FixedSizeBinaryArray) -> Traces {
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Numbers, by their bits.
-pub(super) fn numbers(bits: impl Iterator<Item = u64>, nulls: Option<&NullBuffer>) -> Interned<Vec<u64>> {
+pub(super) fn numbers(bits: impl Iterator<Item = u64> + Clone, nulls: Option<&NullBuffer>) -> Interned<Vec<u64>> {
+    // Many columns have one number: flags, counts, the key of a resource.
+    if let Some(first) = bits.clone().next().filter(|_| nulls.is_none_or(|nulls| nulls.null_count() == 0))
+        && bits.clone().all(|bits| bits == first)
+    {
+        return Interned { values: vec![first], keys: vec![0; bits.count()] };
+    }
     // Values come from strangers: a hash that they can foretell would let them fill one place of the table.
     let keyed = DefaultHashBuilder::default();
     distinct(bits, nulls, 0, |bits| keyed.hash_one(bits))
@@ -132,7 +138,7 @@ impl Words {
     }
 
     /// Number of texts.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.ends.len()
     }
 
