@@ -13,8 +13,8 @@ use hashbrown::HashSet;
 use twox_hash::XxHash3_64;
 
 use super::chunk::traces;
-use super::columns::{ZONE_ROWS, group_schema};
-use super::group::group;
+use super::columns::ZONE_ROWS;
+use super::group::Group;
 use super::keys::{self, Keys, Level};
 use super::promote::{Promotion, choose};
 use super::tally::Tally;
@@ -47,10 +47,10 @@ pub fn encode(batches: &[RecordBatch], spec: &PartSpec, config: &Config) -> Resu
     }
     let tallies = tally(&groups);
     let promotion = Promotion([0, 1, 2].map(|at| choose(Level::ALL[at], &tallies[at], rows as u64, config)));
-    let schema = group_schema(&promotion.0);
-    let mut writer = Writer::counted(promotion.clone(), config, tallies)?;
-    for rows in &groups {
-        writer.write(&group(rows, &promotion.0, &schema)?)?;
+    let mut writer = Writer::counted(promotion.clone(), config, tallies, rows)?;
+    for batches in &groups {
+        let group = Group::new(batches, &promotion.0)?;
+        writer.write_columns(group.rows(), &mut |at| group.column(at))?;
     }
     writer.finish(spec)
 }

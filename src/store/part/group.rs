@@ -1,6 +1,6 @@
 //! Rows of several batches as the columns of one row group.
 //!
-//! Duty: [`group`] of rows in memory, [`joined`] of rows of other parts. Guarantee: rows keep their
+//! Duty: [`Group`] of rows in memory, [`joined`] of rows of other parts. Guarantee: rows keep their
 //! order; dictionaries are united by what few texts they have, not by what many rows have them. Left to others: which
 //! rows make a group (`encode`), writing it ([`super::Writer`]).
 
@@ -10,7 +10,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray as _, DictionaryArray, Int32Array, ListArray, NullBufferBuilder, RecordBatch, StringArray,
 };
 use arrow::compute::concat;
-use arrow::datatypes::{DataType, Int32Type, SchemaRef};
+use arrow::datatypes::{DataType, Int32Type};
 use arrow::error::ArrowError;
 
 use super::Error;
@@ -21,38 +21,53 @@ use super::promote::Choice;
 use super::split::{Splitter, empty_lists};
 use crate::span::schema;
 
-/// The rows of `batches`, which have the columns of [`schema::stored`], with those of `schema`: a row group's.
-pub(super) fn group(
-    batches: &[RecordBatch],
-    choices: &[Vec<Choice>; 3],
-    schema: &SchemaRef,
-) -> Result<RecordBatch, Error> {
-    let stored = schema::stored().fields();
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
-    let mut promoted: Vec<ArrayRef> = Vec::new();
-    for (at, field) in stored.iter().enumerate() {
-        let of_batches = batches.iter().map(|batch| batch.column(at));
-        let level = Level::ALL.into_iter().position(|level| level.column() == field.name());
-        if let Some(level) = level {
-            let mut splitter = Splitter::new(&choices[level]);
-            for lists in of_batches {
-                match lists.as_any_dictionary_opt() {
-                    None => splitter.add(lists.as_list())?,
+/// Rows of batches with the columns of [`schema::stored`] as a row group, whose columns are made when they are asked
+/// for: each takes the memory of the one before.
+pub(super) struct Group<'a> {
+    batches: &'a [RecordBatch],
+    /// By level: what stays in the lists.
+    lists: Vec<ArrayRef>,
+    promoted: Vec<ArrayRef>,
+}
+
+impl<'a> Group<'a> {
+    /// The rows of `batches`, whose attributes become the columns of `choices`.
+    pub(super) fn new(batches: &'a [RecordBatch], choices: &[Vec<Choice>; 3]) -> Result<Self, Error> {
+        let mut group = Self { batches, lists: Vec::new(), promoted: Vec::new() };
+        for (level, choices) in Level::ALL.into_iter().zip(choices) {
+            let mut splitter = Splitter::new(choices);
+            let at = schema::stored().index_of(level.column())?;
+            for batch in batches {
+                match batch.column(at).as_any_dictionary_opt() {
+                    None => splitter.add(batch.column(at).as_list())?,
                     Some(shared) => splitter.add_shared(shared.values().as_list(), &shared.normalized_keys())?,
                 }
             }
             let (residual, added) = splitter.finish();
-            columns.push(lists(&residual.iter().collect::<Vec<_>>())?);
-            promoted.extend(added);
-            continue;
+            group.lists.push(lists(&residual.iter().collect::<Vec<_>>())?);
+            group.promoted.extend(added);
         }
-        columns.push(match field.data_type() {
-            DataType::Utf8View => Arc::new(words(of_batches)),
-            _ => one(&of_batches.collect::<Vec<_>>())?,
-        });
+        Ok(group)
     }
-    columns.extend(promoted);
-    Ok(RecordBatch::try_new(schema.clone(), columns)?)
+
+    /// Number of rows.
+    pub(super) fn rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// Column `at` of the row group.
+    pub(super) fn column(&self, at: usize) -> Result<ArrayRef, ArrowError> {
+        let stored = schema::stored().fields();
+        let Some(field) = stored.get(at) else { return Ok(self.promoted[at - stored.len()].clone()) };
+        if let Some(level) = Level::ALL.into_iter().position(|level| level.column() == field.name()) {
+            return Ok(self.lists[level].clone());
+        }
+        let of_batches = self.batches.iter().map(|batch| batch.column(at));
+        match field.data_type() {
+            DataType::Utf8View => Ok(Arc::new(words(of_batches))),
+            _ => one(&of_batches.collect::<Vec<_>>()),
+        }
+    }
 }
 
 /// The rows of `batches`, which have the columns of a row group, one batch after the other.

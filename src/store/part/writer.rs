@@ -25,6 +25,11 @@ use super::{EncodedPart, Error, PartSpec, sums};
 use crate::store::Config;
 use crate::store::index::TraceFacts;
 
+/// Bytes of a row in a file, about.
+const FILE_ROW_BYTES: usize = 80;
+/// Bytes that a file has room for at first, at most.
+const MOST_FILE_BYTES: usize = 64 << 20;
+
 /// A part under way, in memory.
 #[derive(Debug)]
 pub struct Writer {
@@ -54,20 +59,33 @@ fn writers(field: &FieldRef, rows: usize, config: &Config) -> Result<Vec<ArrowCo
 impl Writer {
     /// A part with the columns of `promotion`.
     pub fn try_new(promotion: Promotion, config: &Config) -> Result<Self, Error> {
-        Self::start(promotion, config, Default::default(), false)
+        Self::start(promotion, config, Default::default(), None)
     }
 
-    /// The same for rows whose attributes were counted already.
-    pub(super) fn counted(promotion: Promotion, config: &Config, tallies: [Tally; 3]) -> Result<Self, Error> {
-        Self::start(promotion, config, tallies, true)
+    /// The same for `rows` rows whose attributes were counted already.
+    pub(super) fn counted(
+        promotion: Promotion,
+        config: &Config,
+        tallies: [Tally; 3],
+        rows: usize,
+    ) -> Result<Self, Error> {
+        Self::start(promotion, config, tallies, Some(rows))
     }
 
-    fn start(promotion: Promotion, config: &Config, tallies: [Tally; 3], counted: bool) -> Result<Self, Error> {
+    fn start(
+        promotion: Promotion,
+        config: &Config,
+        tallies: [Tally; 3],
+        counted: Option<usize>,
+    ) -> Result<Self, Error> {
         let schema = file_schema(&promotion.0);
         let mut properties = properties(&Schema::empty(), 1, config)?;
         let root = ArrowSchemaConverter::new().convert(&schema)?.root_schema_ptr();
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
-        let parquet = SerializedFileWriter::new(Vec::new(), root, properties.into())?;
+        // A file that grows is copied time and again; what is not written of it takes no memory.
+        let file = Vec::with_capacity(counted.map_or(0, |rows| (rows * FILE_ROW_BYTES).min(MOST_FILE_BYTES)));
+        let parquet = SerializedFileWriter::new(file, root, properties.into())?;
+        let counted = counted.is_some();
         let (facts, traces) = (Facts::default(), TraceFacts::default());
         let chunks = Chunks::new(ZstdLevel::try_new(config.zstd_level)?, config.bloom_fpp)?;
         let config = config.clone();
