@@ -3,9 +3,9 @@
 //! Duty: [`pack`] and [`unpack`] of columns as a `Vocabulary` carries them. Guarantee: the same rows come back, alike
 //! columns as one row; bytes that are not those that were written are an error. Left to others: the file (`spill`).
 //!
-//! A block is the number of its rows (4 bytes), its columns, and the XXH3-64 of all before. A column is a byte that says
-//! whether it is one row for all; then an array. An array is a byte that says whether there are nulls, their bits, then
-//! by type: numbers and ids as they are, numbers of words in as few bytes as the largest takes, text and bytes as
+//! A block is the number of its rows (4 bytes), its columns, and the XXH3-64 of all before. A column is a byte that
+//! tells whether it is one row for all; then an array. An array is a byte that says whether there are nulls, their bits,
+//! then by type: numbers and ids as they are, numbers of words in as few bytes as the largest takes, text and bytes as
 //! lengths and one piece, lists as lengths and the array of their elements, structs as the arrays of their children.
 //! Little-endian throughout. Nothing of it outlives the process.
 

@@ -139,8 +139,8 @@ pub struct Order {
     buckets: Vec<i64>,
 }
 
-/// A row and its key as one number: places of bucket (32 bits) and words (28 bits each) among those of the rows, and the
-/// start time within the bucket (40 bits).
+/// A row and its key as one number: places of bucket (32 bits) and words (28 bits each) among those of the rows, and
+/// the start time within the bucket (40 bits).
 #[derive(Clone, Copy, Debug)]
 struct Placed {
     key: u128,

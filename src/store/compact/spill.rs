@@ -1,8 +1,8 @@
 //! Sorted runs on the local disk, for a bucket that is larger than the memory allowed.
 //!
-//! Duty: [`Spill`], a scratch file of blocks, and [`Merged`], the rows of several runs in one order. Guarantee: of every
-//! run one block is in memory; the file goes when the spill is dropped. Left to others: the bytes of a block (`pack`),
-//! sorting a run (`rows`), what is left behind by a crash (`tmp/` is emptied at start).
+//! Duty: [`Spill`], a scratch file of blocks, and [`Merged`], the rows of several runs in one order. Guarantee: of
+//! every run one block is in memory; the file goes when the spill is dropped. Left to others: the bytes of a block
+//! (`pack`), sorting a run (`rows`), what is left behind by a crash (`tmp/` is emptied at start).
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
