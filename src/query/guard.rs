@@ -22,12 +22,13 @@ use super::error::{Code, Error, Position};
 use super::nearest::nearest;
 use super::params::Params;
 use super::sources::Sources;
+use super::table_functions::calls;
 use super::translate::{place_of, translate};
 
 /// Longest text of a statement, in bytes.
 pub const MAX_TEXT: usize = 64 << 10;
-const MAX_DEPTH: usize = 50;
-const MAX_NODES: usize = 5000;
+pub(super) const MAX_DEPTH: usize = 50;
+pub(super) const MAX_NODES: usize = 5000;
 const MAX_JOINS: usize = 16;
 const MAX_BRANCHES: usize = 32;
 const MAX_CTES: usize = 16;
@@ -46,6 +47,8 @@ pub struct Checked {
     pub must_exist: Option<String>,
     /// Whether a LIMIT may be put above it: not above EXPLAIN, which must stay the root.
     pub limitable: bool,
+    /// Functions in arguments of table functions that read the clock: planning folds them away.
+    pub clock: Vec<&'static str>,
 }
 
 /// Checks `sql` and sets `params` into it.
@@ -53,6 +56,7 @@ pub fn check(sql: &str, params: &Params) -> Result<Checked, Error> {
     let tokens = tokens(sql)?;
     first_word(&tokens, sql)?;
     let mut statement = parse(sql, tokens)?;
+    let mut clock = Vec::new();
     let (must_exist, limitable) = match &mut statement {
         Parsed::Explain(explain) => {
             let inner = match explain.statement.as_mut() {
@@ -64,12 +68,14 @@ pub fn check(sql: &str, params: &Params) -> Result<Checked, Error> {
             };
             read_only(inner, sql)?;
             params.bind(inner, sql)?;
+            clock = calls::settle(inner, sql)?;
             (None, false)
         }
         Parsed::Statement(inner) => match inner.as_mut() {
             ast::Statement::Query(_) => {
                 read_only(inner, sql)?;
                 params.bind(inner, sql)?;
+                clock = calls::settle(inner, sql)?;
                 (None, true)
             }
             listing => {
@@ -81,7 +87,7 @@ pub fn check(sql: &str, params: &Params) -> Result<Checked, Error> {
         },
         other => return Err(not_allowed(&kind_of(other))),
     };
-    Ok(Checked { statement, must_exist, limitable })
+    Ok(Checked { statement, must_exist, limitable, clock })
 }
 
 /// Checks that nothing in `plan` writes or changes settings, also within EXPLAIN, that it reads `sources` alone, and its
@@ -113,7 +119,7 @@ pub fn is_listing(sql: &str) -> bool {
     })
 }
 
-fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
+pub(super) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
     if sql.len() > MAX_TEXT {
         return Err(Error::new(Code::TooComplex, format!("the statement has {} bytes; at most 64 KiB", sql.len()))
             .hint("pass long values as parameters"));
@@ -427,7 +433,7 @@ fn not_allowed(what: &str) -> Error {
     Error::new(Code::NotAllowed, format!("`{what}` cannot be run: SQL here only reads")).hint(ALLOWED)
 }
 
-fn too_complex(what: &str, cap: usize) -> Error {
+pub(super) fn too_complex(what: &str, cap: usize) -> Error {
     Error::new(Code::TooComplex, format!("the statement has more than {cap} {what}"))
         .hint("split it, or select from fewer tables and columns at a time")
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
+use datafusion::catalog::{MemTable, SchemaProvider, TableFunction, TableProvider};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, TableType};
 
+use super::docs::{self, Doc, Kind};
 use super::session::{CATALOG, SCHEMA};
 use super::sources::Own;
 use super::sql_type::sql_type;
@@ -22,6 +23,7 @@ pub struct InformationSchema {
     schemas: Vec<(&'static str, Arc<dyn SchemaProvider>)>,
     scalars: BTreeSet<String>,
     aggregates: BTreeSet<String>,
+    tables: BTreeSet<String>,
 }
 
 /// A table and its names.
@@ -39,8 +41,10 @@ impl InformationSchema {
         schemas: Vec<(&'static str, Arc<dyn SchemaProvider>)>,
         scalars: &HashMap<String, Arc<ScalarUDF>>,
         aggregates: &HashMap<String, Arc<AggregateUDF>>,
+        tables: &HashMap<String, Arc<TableFunction>>,
     ) -> Self {
-        Self { schemas, scalars: scalars.keys().cloned().collect(), aggregates: aggregates.keys().cloned().collect() }
+        let (scalars, aggregates) = (scalars.keys().cloned().collect(), aggregates.keys().cloned().collect());
+        Self { schemas, scalars, aggregates, tables: tables.keys().cloned().collect() }
     }
 
     async fn named(&self) -> Result<Vec<Named>> {
@@ -74,14 +78,16 @@ impl InformationSchema {
         Ok(Some(batch))
     }
 
-    fn functions(&self) -> impl Iterator<Item = (&str, &'static str)> {
-        let scalars = self.scalars.iter().map(|name| (name.as_str(), "SCALAR"));
-        scalars.chain(self.aggregates.iter().map(|name| (name.as_str(), "AGGREGATE")))
+    fn functions(&self) -> impl Iterator<Item = (&str, Kind)> {
+        let all = [(&self.scalars, Kind::Scalar), (&self.aggregates, Kind::Aggregate), (&self.tables, Kind::Table)];
+        all.into_iter().flat_map(|(names, kind)| names.iter().map(move |name| (name.as_str(), kind)))
     }
 
     fn routines(&self) -> Result<RecordBatch> {
         let of = |value: &str| self.functions().map(|_| Some(value.to_owned())).collect::<Vec<_>>();
-        let nothing = || self.functions().map(|_| None).collect::<Vec<Option<String>>>();
+        let told = |of: fn(&Doc) -> String| {
+            self.functions().map(|(name, kind)| docs::of(kind, name).map(of)).collect::<Vec<Option<String>>>()
+        };
         let names = || self.functions().map(|(name, _)| Some(name.to_owned())).collect::<Vec<_>>();
         texts(&[
             ("specific_catalog", of(CATALOG)),
@@ -91,10 +97,10 @@ impl InformationSchema {
             ("routine_schema", of(SCHEMA)),
             ("routine_name", names()),
             ("routine_type", of("FUNCTION")),
-            ("data_type", nothing()),
-            ("function_type", self.functions().map(|(_, kind)| Some(kind.to_owned())).collect()),
-            ("description", nothing()),
-            ("syntax_example", nothing()),
+            ("data_type", told(|doc| doc.form.split_once(" → ").map_or("", |(_, of)| of).to_owned())),
+            ("function_type", self.functions().map(|(_, kind)| Some(word(kind).to_owned())).collect()),
+            ("description", told(|doc| format!("{}. {}", doc.form, doc.about))),
+            ("syntax_example", told(|doc| doc.example.clone())),
         ])
     }
 
@@ -130,6 +136,15 @@ impl SchemaProvider for InformationSchema {
 
     fn table_exist(&self, name: &str) -> bool {
         TABLES.contains(&name)
+    }
+}
+
+/// A kind of function as clients know it.
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Scalar => "SCALAR",
+        Kind::Aggregate => "AGGREGATE",
+        Kind::Table | Kind::Relation => "TABLE",
     }
 }
 

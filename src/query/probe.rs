@@ -40,7 +40,7 @@ pub struct Probe {
 /// One scan of `spans` or of a relation over it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// `spans`, `traces`, `span_events` or `span_links`.
+    /// `spans`, `traces`, `span_events`, `span_links` or `red_1m`.
     pub table: String,
     /// What its filters leave of `start_time`; of `time` for `span_events`.
     pub start: TimeRange,
@@ -87,7 +87,7 @@ pub async fn probe(ground: &Ground, sql: &str, params: &Params, within: &Within)
     let state = context.state();
     let plan = Box::pin(state.statement_to_plan(checked.statement)).await.map_err(failed)?;
     guard::check_plan(&plan, Sources::with(&ground.extra))?;
-    let mut unsteady = Vec::new();
+    let mut unsteady: Vec<String> = checked.clock.iter().map(|name| (*name).to_owned()).collect();
     find_unsteady(&plan, &mut unsteady).map_err(failed)?;
     let optimized = state.optimize(&plan).map_err(failed)?;
     // What the optimizer leaves is not always what can be run.
@@ -103,6 +103,12 @@ fn find_unsteady(plan: &LogicalPlan, found: &mut Vec<String>) -> EngineResult<()
             && let Some(schema) = scan.table_name.schema().filter(|schema| *schema != session::SCHEMA)
         {
             found.push(format!("{schema}.{}", scan.table_name.table()));
+        }
+        // The last hour, as the clock has it.
+        if let LogicalPlan::TableScan(scan) = node
+            && scan.table_name.table() == "service_graph"
+        {
+            found.push("service_graph".to_owned());
         }
         node.apply_expressions(|expr| {
             expr.apply(|inner| {
@@ -131,11 +137,11 @@ fn find_scans(plan: &LogicalPlan, found: &mut Vec<Scan>) -> EngineResult<()> {
 
 fn bounded(scan: &TableScan) -> EngineResult<Option<Scan>> {
     let table = scan.table_name.table();
-    if !matches!(table, "spans" | "traces" | "span_events" | "span_links") {
+    if !matches!(table, "spans" | "traces" | "span_events" | "span_links" | "red_1m") {
         return Ok(None);
     }
     let as_start = |name: &str| match (table, name) {
-        ("span_events", "time") => "start_time".to_owned(),
+        ("span_events", "time") | ("red_1m", "minute") => "start_time".to_owned(),
         _ => name.to_owned(),
     };
     let filters = scan.filters.iter().map(|filter| renamed(filter, as_start)).collect::<EngineResult<Vec<_>>>()?;

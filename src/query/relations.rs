@@ -53,6 +53,7 @@ pub fn functions(context: &SessionContext) -> Vec<String> {
     let mut names: Vec<String> = state.scalar_functions().keys().cloned().collect();
     names.extend(state.aggregate_functions().keys().cloned());
     names.extend(state.window_functions().keys().cloned());
+    names.extend(state.table_functions().keys().cloned());
     names.sort();
     names.dedup();
     names

@@ -36,9 +36,11 @@ use super::functions::numeric::{Numeric, is_numeric};
 use super::information_schema::InformationSchema;
 use super::lenient;
 use super::memory::{self, Account};
+use super::red::RedTable;
 use super::scan;
 use super::system;
 use super::table::SpanTable;
+use super::table_functions;
 use super::traces::TracesTable;
 use crate::store::View;
 
@@ -101,6 +103,7 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
         .with_scalar_functions(scalar_functions(now_ns))
         .with_aggregate_functions(aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())
+        .with_table_function_list(table_functions::all(config.trace_window))
         .build();
     let context = SessionContext::new_with_state(state);
 
@@ -123,19 +126,27 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
     catalog.register_schema(SYSTEM, operators.clone())?;
     let functions = context.state();
     let schemas = vec![(SCHEMA, tables), (SYSTEM, operators)];
-    let names = InformationSchema::new(schemas, functions.scalar_functions(), functions.aggregate_functions());
+    let names = InformationSchema::new(
+        schemas,
+        functions.scalar_functions(),
+        functions.aggregate_functions(),
+        functions.table_functions(),
+    );
     catalog.register_schema("information_schema", Arc::new(names))?;
     context.register_catalog(CATALOG, Arc::new(catalog));
     Ok(context)
 }
 
 /// `spans` and the relations computed from it.
-pub fn relations_over(spans: Arc<dyn TableProvider>, config: &Config) -> [(&'static str, Arc<dyn TableProvider>); 4] {
+pub fn relations_over(spans: Arc<dyn TableProvider>, config: &Config) -> [(&'static str, Arc<dyn TableProvider>); 6] {
     let window = config.trace_window;
     [
         ("traces", Arc::new(TracesTable::new(spans.clone(), window))),
         ("span_events", Arc::new(NestedTable::events(spans.clone(), window))),
         ("span_links", Arc::new(NestedTable::links(spans.clone(), window))),
+        ("red_1m", Arc::new(RedTable::new(spans.clone()))),
+        // It reads what `spans` is in the session.
+        ("service_graph", table_functions::service_graph_of_the_last_hour(window)),
         ("spans", spans),
     ]
 }

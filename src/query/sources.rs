@@ -21,7 +21,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use super::error::{Code, Error};
 use super::events::NestedTable;
 use super::lazy::Lazy;
+use super::red::RedTable;
 use super::table::SpanTable;
+use super::table_functions::Computed;
 use super::traces::TracesTable;
 
 /// A table that was made here, of a type that others make as well: over any other one of that type nothing is known.
@@ -105,6 +107,9 @@ impl<'a> Sources<'a> {
         let is_ours = of.is::<SpanTable>()
             || of.is::<TracesTable>()
             || of.is::<NestedTable>()
+            || of.is::<RedTable>()
+            // What it reads is checked when it is planned.
+            || of.is::<Computed>()
             || of.is::<Own<Lazy>>()
             || of.is::<Own<MemTable>>()
             || of.is::<Own<StreamingTable>>()

@@ -12,6 +12,7 @@ use super::error::{Code, Error, Position};
 use super::functions::ArgumentError;
 use super::nearest::nearest;
 use super::relations::{self, DAEMON_ONLY};
+use super::table_functions;
 use crate::span::pinned;
 use crate::store::part;
 
@@ -208,6 +209,9 @@ pub fn unknown_table(name: &str, sql: &str, context: Option<&SessionContext>) ->
 fn unknown_function(name: &str, sql: &str, context: Option<&SessionContext>) -> Error {
     let error = Error::new(Code::UnknownFunction, format!("there is no function `{}`", clean(name)));
     let error = error.at(place_of(name, sql));
+    if table_functions::NAMES.contains(&name) {
+        return error.hint(format!("it gives rows: `SELECT * FROM {name}(…)`"));
+    }
     let names = context.map(relations::functions).unwrap_or_default();
     let near = nearest(name, names.iter().map(String::as_str));
     match near.is_empty() {

@@ -148,7 +148,9 @@ fn aggregate_need(name: &str) -> Option<Need> {
         | "p90"
         | "p95"
         | "p99"
-        | "quantile" => Need::Number { exact: false },
+        | "quantile"
+        | "exphist"
+        | "exemplar" => Need::Number { exact: false },
         name if name.starts_with("regr_") => Need::Number { exact: false },
         "bool_and" | "bool_or" => Need::Bool,
         "string_agg" => Need::Text,

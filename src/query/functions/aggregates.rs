@@ -1,7 +1,8 @@
-//! Aggregates of our own: quantiles, error rate.
+//! Aggregates of our own: quantiles, histograms, error rate.
 //!
-//! Duty: `p50` … `p99`, `quantile`, `error_rate`. Guarantee: quantiles take bounded memory a group; their error is that
-//! of [`super::exphist`]. Left to others: `percentile_cont`, which is exact and keeps all values.
+//! Duty: `p50` … `p99`, `quantile`, `exphist`, `exphist_merge`, `error_rate`. Guarantee: quantiles and histograms take
+//! bounded memory a group; their error is that of [`super::exphist`]. Left to others: `percentile_cont`, which is exact
+//! and keeps all values.
 
 use std::sync::Arc;
 
@@ -13,16 +14,27 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Signature, Volatility};
 
-use super::argument;
-use super::exphist::{DEFAULT_MAX_BUCKETS, ExpHist};
+use super::exphist::{DEFAULT_MAX_BUCKETS, ExpHist, MOST_BUCKETS};
+use super::exphist_value::Reader;
+use super::{argument, exphist_value};
 
 /// All of them.
 pub fn all() -> Vec<AggregateUDF> {
     let fixed = [("p50", 50), ("p90", 90), ("p95", 95), ("p99", 99)];
     let mut all: Vec<AggregateUDF> = fixed.map(|(name, percent)| Quantile::new(name, Some(percent)).into()).into();
     all.push(Quantile::new("quantile", None).into());
+    all.extend([exphist(), histogram(true)]);
     all.push(ErrorRate { signature: Signature::user_defined(Volatility::Immutable) }.into());
     all
+}
+
+/// `exphist` by itself.
+pub fn exphist() -> AggregateUDF {
+    histogram(false)
+}
+
+fn histogram(merges: bool) -> AggregateUDF {
+    Histogram { merges, signature: Signature::user_defined(Volatility::Immutable) }.into()
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -41,16 +53,19 @@ impl Quantile {
         if let Some(percent) = self.percent {
             return Ok(f64::from(percent) / 100.0);
         }
-        // The share is a constant: it has a value without any row.
-        let empty = RecordBatch::new_empty(Arc::new(Schema::empty()));
-        let share = match args.exprs.get(1).map(|expr| expr.evaluate(&empty)) {
-            Some(Ok(ColumnarValue::Scalar(value))) => value.cast_to(&DataType::Float64).ok(),
-            _ => None,
-        };
-        match share {
+        match constant(args, 1).and_then(|value| value.cast_to(&DataType::Float64).ok()) {
             Some(ScalarValue::Float64(Some(share))) if (0.0..=1.0).contains(&share) => Ok(share),
             _ => Err(argument("the share of quantile is a number from 0 to 1: quantile(duration_ns, 0.95)")),
         }
+    }
+}
+
+/// The argument at `place`, if it is a constant: it then has a value without any row.
+pub(super) fn constant(args: &AccumulatorArgs<'_>, place: usize) -> Option<ScalarValue> {
+    let empty = RecordBatch::new_empty(Arc::new(Schema::empty()));
+    match args.exprs.get(place)?.evaluate(&empty) {
+        Ok(ColumnarValue::Scalar(value)) => Some(value),
+        _ => None,
     }
 }
 
@@ -121,13 +136,117 @@ impl Accumulator for QuantileAccumulator {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for state in states[0].as_binary::<i32>().iter().flatten() {
-            match ExpHist::from_bytes(state) {
-                Some(hist) => self.hist.merge(&hist),
-                None => return exec_err!("a partial quantile is not a histogram"),
+        merge_states(&mut self.hist, states)
+    }
+}
+
+fn merge_states(hist: &mut ExpHist, states: &[ArrayRef]) -> Result<()> {
+    for state in states[0].as_binary::<i32>().iter().flatten() {
+        match ExpHist::from_bytes(state) {
+            Some(other) => hist.merge(&other),
+            None => return exec_err!("a partial state is not a histogram"),
+        }
+    }
+    Ok(())
+}
+
+/// `exphist(x [, max_buckets])`, or `exphist_merge(histogram)`; NULL where there is no value.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Histogram {
+    merges: bool,
+    signature: Signature,
+}
+
+impl AggregateUDFImpl for Histogram {
+    fn name(&self) -> &'static str {
+        if self.merges { "exphist_merge" } else { "exphist" }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, args: &[DataType]) -> Result<Vec<DataType>> {
+        let number = |of: &DataType| of.is_numeric() || of.is_null();
+        match (self.merges, args) {
+            (true, [of]) if exphist_value::is(of) || of.is_null() => Ok(vec![exphist_value::data_type()]),
+            (true, _) => plan_err!("exphist_merge takes histograms: exphist_merge(duration)"),
+            (false, [of]) if number(of) => Ok(vec![DataType::Float64]),
+            (false, [of, room]) if number(of) && (room.is_integer() || room.is_null()) => {
+                Ok(vec![DataType::Float64, DataType::Int64])
+            }
+            (false, _) => plan_err!("exphist takes numbers, and may take most buckets: exphist(duration_ns, 1024)"),
+        }
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(exphist_value::data_type())
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if args.is_distinct {
+            return Err(argument(format!("{} has no DISTINCT form", self.name())));
+        }
+        let room = match (args.exprs.get(1), constant(&args, 1)) {
+            // What is merged brings its own.
+            _ if self.merges => MOST_BUCKETS,
+            (None, _) => DEFAULT_MAX_BUCKETS,
+            (Some(_), Some(ScalarValue::Int64(Some(room)))) if (2..=i64::from(MOST_BUCKETS)).contains(&room) => {
+                u32::try_from(room).expect("it is between 2 and the most")
+            }
+            _ => {
+                return Err(argument(format!(
+                    "the buckets of exphist are a number from 2 to {MOST_BUCKETS}: exphist(duration_ns, 1024)"
+                )));
+            }
+        };
+        Ok(Box::new(HistogramAccumulator { merges: self.merges, hist: ExpHist::new(room) }))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        Ok(vec![Arc::new(Field::new(format!("{}[exphist]", args.name), DataType::Binary, true))])
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+}
+
+#[derive(Debug)]
+struct HistogramAccumulator {
+    merges: bool,
+    hist: ExpHist,
+}
+
+impl Accumulator for HistogramAccumulator {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        if !self.merges {
+            values[0].as_primitive::<Float64Type>().iter().flatten().for_each(|value| self.hist.add(value));
+            return Ok(());
+        }
+        let histograms = Reader::try_new(&values[0])?;
+        for row in 0..values[0].len() {
+            if let Some(other) = histograms.at(row)? {
+                self.hist.merge(&other);
             }
         }
         Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        exphist_value::scalar((self.hist.count() > 0).then_some(&self.hist))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.hist.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![ScalarValue::Binary(Some(self.hist.to_bytes()))])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        merge_states(&mut self.hist, states)
     }
 }
 

@@ -1,11 +1,13 @@
 //! Functions of our own (sql.md 5). ★ add one here and to [`scalars`] or [`aggregates`].
 //!
-//! Duty: ids, time, sampling and quantiles. Guarantee: a wrong argument is an [`ArgumentError`] that shows the right
+//! Duty: ids, time, sampling, quantiles and histograms. Guarantee: a wrong argument is an [`ArgumentError`] that shows the right
 //! form. Left to others: the engine's functions (`session` lists those that may be named).
 
 pub mod aggregates;
 pub mod capped;
+pub mod exemplar;
 pub mod exphist;
+pub mod exphist_value;
 pub mod ids;
 pub mod newest;
 pub mod numeric;
@@ -45,6 +47,7 @@ pub fn scalars(now_ns: i64) -> Vec<Arc<ScalarUDF>> {
     let mut all = ids::all();
     all.extend(time::all(now_ns));
     all.push(sample::InSample::default().into());
+    all.extend(exphist_value::all());
     all.extend(super::attributes::containers::all());
     all.push(super::attributes::pairs::AttrPairs::default().into());
     all.into_iter().map(Arc::new).collect()
@@ -54,5 +57,6 @@ pub fn scalars(now_ns: i64) -> Vec<Arc<ScalarUDF>> {
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let mut all = aggregates::all();
     all.extend([newest::NewestTraces::default().into(), tally::Tally::default().into()]);
+    all.push(exemplar::Exemplar::default().into());
     all.into_iter().map(Arc::new).collect()
 }

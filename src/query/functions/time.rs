@@ -36,6 +36,12 @@ pub fn all(now_ns: i64) -> Vec<ScalarUDF> {
         .into()
 }
 
+/// `time_bucket` by itself.
+pub fn time_bucket() -> ScalarUDF {
+    let signature = Signature::user_defined(Volatility::Immutable);
+    TimeFunction { which: Which::TimeBucket, now_ns: 0, signature, aliases: Vec::new() }.into()
+}
+
 /// `1h2m`, `1.5s`, `250ms`, `10us`, `5ns` in nanoseconds.
 pub fn parse_duration(text: &str) -> Option<i64> {
     let mut rest = text;

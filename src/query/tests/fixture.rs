@@ -63,7 +63,10 @@ pub struct Span {
     pub duration: i64,
     pub service: &'static str,
     pub name: &'static str,
+    pub kind: &'static str,
     pub status: &'static str,
+    /// As compaction fills it.
+    pub parent_service: Option<&'static str>,
     pub attributes: Attrs,
     pub resource: Attrs,
     pub events: Vec<(i64, &'static str, Attrs)>,
@@ -81,7 +84,9 @@ impl Span {
             duration: 1_000,
             service: "shop",
             name: "op",
+            kind: "server",
             status: "unset",
+            parent_service: None,
             attributes: vec![],
             resource: vec![],
             events: vec![],
@@ -162,7 +167,10 @@ pub fn batch(spans: &[Span]) -> SpanBatch {
             "duration_ns" => Arc::new(Int64Array::from_iter_values(spans.iter().map(|s| s.duration))),
             "service_name" => words(spans.iter().map(|s| s.service)),
             "name" => words(spans.iter().map(|s| s.name)),
-            "kind" => words(spans.iter().map(|_| "server")),
+            "kind" => words(spans.iter().map(|s| s.kind)),
+            "parent_service" => {
+                Arc::new(spans.iter().map(|s| s.parent_service).collect::<DictionaryArray<Int32Type>>())
+            }
             "status_code" => words(spans.iter().map(|s| s.status)),
             "attributes" => Arc::new(attr_array(spans.iter().map(|s| &s.attributes))),
             "resource" => {

@@ -76,6 +76,68 @@ async fn quantiles_and_rates_aggregate() {
 }
 
 #[tokio::test]
+async fn histograms_are_values_that_merge_and_answer() {
+    let spans: Vec<Span> = (1..=200).map(|i| Span { duration: i * 1_000_000, ..Span::new(1, 1) }.with("n", i)).collect();
+    let view = Fill::new().memory(&spans[..70]).part(&spans[70..], &Promotions::new(), 20).await.view();
+    let sql = "WITH h AS (SELECT duration_ns % 7 AS k, exphist(duration_ns) AS h FROM spans GROUP BY 1) \
+               SELECT exphist_count(exphist_merge(h)), exphist_sum(exphist_merge(h)), exphist_min(exphist_merge(h)), \
+               exphist_max(exphist_merge(h)) FROM h";
+    assert_eq!(ask(&view, sql).await, [["200", "20100000000.0", "1000000.0", "200000000.0"]]);
+    let sql = "SELECT exphist_quantile(exphist(duration_ms), q) FROM spans, (VALUES (0.5), (0.9)) AS s(q) GROUP BY q ORDER BY q";
+    let found = ask(&view, sql).await;
+    for (row, exact) in found.iter().zip([100.5, 180.1]) {
+        let value: f64 = row[0].parse().unwrap();
+        assert!((value - exact).abs() <= 0.0055 * exact, "{value} for {exact}");
+    }
+    // A bracket is read as a number; of no values there is no histogram, and of NULL no answer.
+    assert_eq!(one(&view, "SELECT exphist_max(exphist(attributes['n'])) FROM spans").await, "200.0");
+    assert_eq!(one(&view, "SELECT exphist(duration_ns) IS NULL FROM spans WHERE false").await, "true");
+    assert_eq!(one(&view, "SELECT exphist_quantile(NULL, 0.5) IS NULL").await, "true");
+    assert_eq!(one(&view, "SELECT exphist_quantile(exphist(duration_ns), NULL) IS NULL FROM spans").await, "true");
+    let room = "SELECT (exphist(duration_ns, 16))['scale'] < 6, cardinality((exphist(duration_ns, 16))['positive']) <= 16 FROM spans";
+    assert_eq!(ask(&view, room).await, [["true", "true"]]);
+    let columns = "SELECT data_type FROM information_schema.columns WHERE table_name = 'red_1m' AND column_name = 'duration'";
+    assert_eq!(one(&view, columns).await, "EXPHIST");
+    for (sql, told) in [
+        ("SELECT exphist(name) FROM spans", "exphist takes numbers"),
+        ("SELECT exphist(duration_ns, 1) FROM spans", "a number from 2 to 16384"),
+        ("SELECT exphist(duration_ns, NULL) FROM spans", "a number from 2 to 16384"),
+        ("SELECT exphist(duration_ns, duration_ns) FROM spans", "a number from 2 to 16384"),
+        ("SELECT exphist_quantile(exphist(duration_ns), 1.5) FROM spans", "a share from 0 to 1, not 1.5"),
+        ("SELECT exphist_quantile(duration_ns, 0.5) FROM spans", "takes a histogram and a share"),
+        ("SELECT exphist_merge(duration_ns) FROM spans", "exphist_merge takes histograms"),
+        ("SELECT exphist_count(named_struct('scale', 3)) FROM spans", "exphist_count takes a histogram"),
+        ("SELECT exphist(DISTINCT duration_ns) FROM spans", "has no DISTINCT form"),
+    ] {
+        let error = try_ask(&view, sql).await.unwrap_err();
+        assert!(error.contains(told), "{sql}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn exemplars_are_the_heaviest_distinct_traces() {
+    let spans: Vec<Span> =
+        (0..60_u64).map(|i| Span { duration: i64::try_from(i).unwrap(), ..Span::new(u128::from(i % 20), i + 1) }).collect();
+    let view = Fill::new().memory(&spans[..30]).part(&spans[30..], &Promotions::new(), 7).await.view();
+    let sql = |n: &str| {
+        format!(
+            "SELECT right(hex(x.e['trace_id']), 2), x.e['weight'] FROM \
+             (SELECT unnest(exemplar(trace_id, duration_ns{n})) AS e FROM spans) AS x"
+        )
+    };
+    assert_eq!(ask(&view, &sql("")).await, [["13", "59.0"], ["12", "58.0"], ["11", "57.0"]]);
+    assert_eq!(ask(&view, &sql(", 1")).await, [["13", "59.0"]]);
+    assert_eq!(ask(&view, &sql(", 100000")).await.len(), 20);
+    assert_eq!(one(&view, "SELECT cardinality(exemplar(trace_id, NULL)) FROM spans").await, "0");
+    for n in [", 0", ", 100001", ", NULL", ", duration_ns"] {
+        let error = try_ask(&view, &sql(n)).await.unwrap_err();
+        assert!(error.contains("from 1 to 100000 traces, by a constant"), "{n}: {error}");
+    }
+    let error = try_ask(&view, "SELECT exemplar(span_id, duration_ns) FROM spans").await.unwrap_err();
+    assert!(error.contains("exemplar takes a trace id and a number"), "{error}");
+}
+
+#[tokio::test]
 async fn what_is_not_listed_cannot_be_named() {
     let view = Fill::new().view();
     for sql in [
@@ -98,6 +160,8 @@ async fn tables_columns_and_functions_are_listed() {
     assert_eq!(
         tables,
         [
+            "public.red_1m",
+            "public.service_graph",
             "public.span_events",
             "public.span_links",
             "public.spans",

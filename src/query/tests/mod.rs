@@ -3,6 +3,7 @@
 mod as_of;
 mod attributes;
 mod catalog;
+mod docs;
 pub(crate) mod fixture;
 mod functions;
 mod levels;
@@ -10,3 +11,4 @@ mod lookups;
 mod plans;
 mod relations;
 mod skip;
+mod table_functions;
