@@ -29,7 +29,7 @@ use crate::store::{PartSet, View};
 type Types = Arc<BTreeMap<String, ScalarType>>;
 
 /// Relations over spans that a plan of ours may read; `spans` first.
-const RELATIONS: [&str; 4] = ["spans", "traces", "span_events", "span_links"];
+const RELATIONS: [&str; 5] = ["spans", "traces", "span_events", "span_links", "red_1m"];
 
 /// Where the plan of one statement is kept between its runs; cheap to clone, empty at first.
 ///

@@ -117,11 +117,6 @@ impl Forest {
         &self.places[span]
     }
 
-    /// The spans below `span`, one level down, in their order.
-    pub fn children(&self, span: usize) -> &[usize] {
-        self.children.of(span)
-    }
-
     /// The span that stands for the trace: the first that names no parent, else the first root. `None` without spans.
     pub fn root(&self) -> Option<usize> {
         let roots = || self.roots.iter().copied().filter(|at| !self.places[*at].is_duplicate);

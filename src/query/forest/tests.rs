@@ -41,7 +41,8 @@ impl Naive<'_> {
 
     /// The parent, without the link of the earliest span of a cycle.
     fn parent(&self, at: usize) -> Option<usize> {
-        let above: Vec<usize> = std::iter::successors(self.named(at), |at| self.named(*at)).take(self.0.len()).collect();
+        let above: Vec<usize> =
+            std::iter::successors(self.named(at), |at| self.named(*at)).take(self.0.len()).collect();
         let in_cycle = above.contains(&at);
         let earliest = above.iter().copied().min_by_key(|at| self.rank(*at));
         // All that is above a span of a cycle is the cycle.
@@ -156,7 +157,7 @@ proptest! {
             labels
         };
         let mut paths = Vec::new();
-        let (mut seen_a, mut seen_b) = (Vec::new(), Vec::new());
+        let (mut seen_a, mut seen_b): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
         for (no, row) in rows.iter().enumerate() {
             let mut labels: Vec<usize> =
                 std::iter::successors(Some(no), |no| rows[*no].above).map(|no| rows[no].label).collect();
@@ -196,11 +197,7 @@ fn what_a_root_waited_for_is_the_child_that_ended_last_and_what_came_before_it()
     let forest = Forest::new(spans.to_vec());
     let sections = critical::path(&forest, 0);
     let told: Vec<(usize, i64, i64)> = sections.iter().map(|s| (s.span, s.start_ns, s.end_ns)).collect();
-    assert_eq!(
-        told,
-        [(0, 0, 10), (2, 10, 20), (3, 20, 30), (2, 30, 60), (0, 60, 80), (4, 80, 100)],
-        "span, from, to"
-    );
+    assert_eq!(told, [(0, 0, 10), (2, 10, 20), (3, 20, 30), (2, 30, 60), (0, 60, 80), (4, 80, 100)], "span, from, to");
 }
 
 #[test]

@@ -69,7 +69,9 @@ impl AggregateUDFImpl for Exemplar {
             [trace, weight, n] if *trace == id && number(weight) && (n.is_integer() || n.is_null()) => {
                 Ok(vec![id, DataType::Float64, DataType::Int64])
             }
-            _ => plan_err!("exemplar takes a trace id and a number, and may take how many: exemplar(trace_id, duration_ns, 3)"),
+            _ => plan_err!(
+                "exemplar takes a trace id and a number, and may take how many: exemplar(trace_id, duration_ns, 3)"
+            ),
         }
     }
 
@@ -168,7 +170,7 @@ impl Heaviest {
 
     fn list(&self) -> Result<ScalarValue> {
         let traces: ArrayRef = match self.ranked.is_empty() {
-            true => Arc::new(FixedSizeBinaryArray::new(TRACE_BYTES, arrow::buffer::Buffer::from([0_u8; 0]), None)),
+            true => Arc::new(FixedSizeBinaryArray::new(TRACE_BYTES, Vec::<u8>::new().into(), None)),
             false => Arc::new(FixedSizeBinaryArray::try_from_iter(self.ranked.iter().map(|(_, trace)| *trace))?),
         };
         let weights = Float64Array::from_iter_values(self.ranked.iter().map(|(Reverse(weight), _)| weight.0));

@@ -100,7 +100,9 @@ fn plain(name: &mut ObjectName) {
 
 /// Without an alias its columns go by the name of the function, as in PostgreSQL.
 fn alias_as(alias: &mut Option<TableAlias>, function: Option<&'static str>) {
-    if let (None, Some(function)) = (alias.as_ref(), function) {
+    if alias.is_none()
+        && let Some(function) = function
+    {
         let name = Ident::new(function);
         *alias = Some(TableAlias { explicit: true, name, columns: Vec::new(), at: None });
     }
@@ -159,8 +161,10 @@ impl Calls<'_> {
 
     fn function(&mut self, function: &'static str, expr: &Expr, call: &Function) -> Result<(), Error> {
         let name = call.name.to_string().to_lowercase();
-        let is_plain =
-            call.over.is_none() && call.filter.is_none() && call.within_group.is_empty() && call.null_treatment.is_none();
+        let is_plain = call.over.is_none()
+            && call.filter.is_none()
+            && call.within_group.is_empty()
+            && call.null_treatment.is_none();
         if !is_plain || !CONSTANT.contains(&name.as_str()) {
             return Err(self.varies(function, expr));
         }
@@ -187,13 +191,20 @@ impl Calls<'_> {
         Error::new(Code::Argument, format!("an argument of `{function}` is no constant: `{shown}`"))
             .hint(format!(
                 "literals, parameters, arithmetic and {} of them; to use rows, join or filter what the function gives",
-                CONSTANT.iter().filter(|name| ["ago", "now", "trace_id", "to_timestamp"].contains(name)).copied()
-                    .collect::<Vec<_>>().join(", ")
+                CONSTANT
+                    .iter()
+                    .filter(|name| ["ago", "now", "trace_id", "to_timestamp"].contains(name))
+                    .copied()
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ))
             .at(Position::at(self.sql, start.line, start.column))
     }
 }
 
 fn usage(function: &str) -> String {
-    super::FUNCTIONS.iter().find(|known| known.name == function).map_or_else(String::new, |known| known.usage.to_owned())
+    super::FUNCTIONS
+        .iter()
+        .find(|known| known.name == function)
+        .map_or_else(String::new, |known| known.usage.to_owned())
 }

@@ -90,10 +90,7 @@ impl Rows {
 }
 
 /// `count` rows, batch by batch; `make` makes those of a range.
-pub fn batches(
-    count: usize,
-    make: impl Fn(std::ops::Range<usize>) -> Result<RecordBatch> + Send + 'static,
-) -> Batches {
+pub fn batches(count: usize, make: impl Fn(std::ops::Range<usize>) -> Result<RecordBatch> + Send + 'static) -> Batches {
     let ranges = (0..count).step_by(BATCH).map(move |from| from..count.min(from + BATCH));
     Box::new(ranges.map(make))
 }

@@ -58,13 +58,11 @@ pub fn compare(call: &Call<'_>, _: Duration) -> Result<Arc<dyn TableProvider>> {
         format!("SELECT '{level}' AS level, unnest({list}) AS pair, in_selection, in_baseline FROM picked")
     };
     let sets = "in_selection, in_baseline";
-    let apart = |level: &str| {
-        format!("SELECT level, pair['key'] AS key, pair['value'] AS value, {sets} FROM of_{level}")
-    };
+    let apart =
+        |level: &str| format!("SELECT level, pair['key'] AS key, pair['value'] AS value, {sets} FROM of_{level}");
     // Each span has one service: its pairs count the spans of a set.
-    let spans = |of: &str| {
-        format!("sum(CASE WHEN level = 'span' AND key = 'service_name' THEN {of} ELSE 0 END) OVER ()")
-    };
+    let spans =
+        |of: &str| format!("sum(CASE WHEN level = 'span' AND key = 'service_name' THEN {of} ELSE 0 END) OVER ()");
     let sql = format!(
         "WITH marked AS (SELECT attributes, resource, service_name, name, kind, status_code, \
            coalesce($selection, false) AS in_selection, coalesce($baseline, false) AS in_baseline \

@@ -121,9 +121,10 @@ impl TableProvider for Computed {
         guard::check_plan(&plan, Sources::with(&[])).map_err(|error| DataFusionError::External(Box::new(error)))?;
         let Some(step) = &self.step else {
             let columns = plan.schema().columns();
-            let typed = columns.into_iter().zip(self.schema.fields()).map(|(column, field)| {
-                cast(Expr::Column(column), field.data_type().clone()).alias(field.name())
-            });
+            let typed = columns
+                .into_iter()
+                .zip(self.schema.fields())
+                .map(|(column, field)| cast(Expr::Column(column), field.data_type().clone()).alias(field.name()));
             let plan = LogicalPlanBuilder::from(plan.clone()).project(typed.collect::<Vec<_>>())?;
             return derived::physical(session, plan, projection).await;
         };

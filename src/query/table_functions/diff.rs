@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StringViewArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, StringViewArray};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::Result;
@@ -16,8 +16,8 @@ use super::arguments::Call;
 use super::columns::{self, Rows, number, text};
 use super::computed::Computed;
 use super::gather::{Batches, Step};
-use crate::query::forest::diff::{self, Row, Side};
 use crate::query::forest::Forest;
+use crate::query::forest::diff::{self, Row, Side};
 use crate::span::TraceId;
 
 /// Labels of a path that are shown, the last ones, and the bytes of each.
@@ -109,8 +109,7 @@ impl Half {
 }
 
 fn rows(rows: &Rows, a: TraceId, b: TraceId) -> Result<Batches> {
-    let words =
-        Words { service: rows.words(3)?, name: rows.words(4)?, kind: rows.words(5)?, status: rows.words(6)? };
+    let words = Words { service: rows.words(3)?, name: rows.words(4)?, kind: rows.words(5)?, status: rows.words(6)? };
     let (mut known, mut labels) = (HashMap::new(), Vec::new());
     let a = Half::of(a, rows, &words, &mut known, &mut labels);
     let b = Half::of(b, rows, &words, &mut known, &mut labels);
@@ -122,9 +121,8 @@ fn rows(rows: &Rows, a: TraceId, b: TraceId) -> Result<Batches> {
         let texts = |of: &dyn Fn(&Row) -> Option<String>| -> ArrayRef {
             Arc::new(StringArray::from_iter(shown.iter().map(of)))
         };
-        let numbers = |of: &dyn Fn(&Row) -> Option<i64>| -> ArrayRef {
-            Arc::new(Int64Array::from_iter(shown.iter().map(of)))
-        };
+        let numbers =
+            |of: &dyn Fn(&Row) -> Option<i64>| -> ArrayRef { Arc::new(Int64Array::from_iter(shown.iter().map(of))) };
         let count = |spans: &[usize]| Some(i64::try_from(spans.len()).unwrap_or(i64::MAX));
         let sum = |half: &Half, spans: &[usize]| (!spans.is_empty()).then(|| half.duration_ns(spans));
         let paths = range.map(|at| path(&lines, at, |line| named(&words, label(line))));

@@ -151,7 +151,7 @@ impl ExecutionPlan for GatherExec {
             }
             let all = concat_batches(&schema, &batches)?;
             drop(batches);
-            let made = (step.0)(all)?.map(move |batch| {
+            let made = (step.0)(all)?.map(move |batch| -> Result<RecordBatch> {
                 // What the function holds counts until its last row is out.
                 let _held = &reservation;
                 Ok(batch?.project(&projection)?)
@@ -165,7 +165,8 @@ impl ExecutionPlan for GatherExec {
 
 fn too_many(function: &str) -> DataFusionError {
     let message = format!("`{function}` would have to read more than {MAX_SPANS} spans");
-    let error = Error::new(Code::LimitRows, message).hint("ask for fewer spans: another trace, fewer traces, less time");
+    let error =
+        Error::new(Code::LimitRows, message).hint("ask for fewer spans: another trace, fewer traces, less time");
     DataFusionError::External(Box::new(error))
 }
 

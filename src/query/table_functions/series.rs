@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::types::{ArrowPrimitiveType, IntervalMonthDayNanoType};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray};
-use arrow::datatypes::{DataType, IntervalUnit, Schema, SchemaRef, TimestampNanosecondType};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, IntervalMonthDayNanoType, IntervalUnit, Schema, SchemaRef, TimestampNanosecondType,
+};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -68,7 +69,8 @@ pub fn generate_series(call: &Call<'_>, _: Duration) -> Result<Arc<dyn TableProv
             )))
         }
         Some(_) => {
-            let table = StreamingTable::try_new(series.schema(), vec![Arc::new(Rows { series, schema: series.schema() })])?;
+            let table =
+                StreamingTable::try_new(series.schema(), vec![Arc::new(Rows { series, schema: series.schema() })])?;
             Ok(Arc::new(Own(table)))
         }
     }

@@ -128,9 +128,7 @@ fn picked(forest: &Forest, which: Which) -> Vec<usize> {
     let Some(of) = forest.find(of.0).map(|at| *forest.place(at)) else { return Vec::new() };
     let fits = |place: &Place| match which {
         Which::All => true,
-        Which::Below(_, levels) => {
-            place.left > of.left && place.right < of.right && place.depth - of.depth <= levels
-        }
+        Which::Below(_, levels) => place.left > of.left && place.right < of.right && place.depth - of.depth <= levels,
         Which::Above(_) => place.left < of.left && place.right > of.right,
     };
     forest.order().iter().copied().filter(|at| fits(forest.place(*at))).collect()

@@ -16,7 +16,14 @@ fn spans() -> Vec<Span> {
     let timeout = vec![("exception.type".to_owned(), "TimeoutError".into())];
     vec![
         Span { name: "GET /cart", parent: None, start: first, duration: 100 * MS, ..web(1, 1) },
-        Span { name: "call cart", kind: "client", parent: Some(1), start: first + 10 * MS, duration: 80 * MS, ..web(1, 2) },
+        Span {
+            name: "call cart",
+            kind: "client",
+            parent: Some(1),
+            start: first + 10 * MS,
+            duration: 80 * MS,
+            ..web(1, 2)
+        },
         Span {
             name: "GetCart",
             parent: Some(2),
@@ -28,10 +35,24 @@ fn spans() -> Vec<Span> {
         }
         .with("app.plan", "pro")
         .with("app.items", 12),
-        Span { name: "SELECT", kind: "client", parent: Some(3), start: first + 20 * MS, duration: 40 * MS, ..cart(1, 4) }
-            .with("db.system.name", "postgresql"),
+        Span {
+            name: "SELECT",
+            kind: "client",
+            parent: Some(3),
+            start: first + 20 * MS,
+            duration: 40 * MS,
+            ..cart(1, 4)
+        }
+        .with("db.system.name", "postgresql"),
         Span { name: "GET /cart", parent: None, start: second, duration: 50 * MS, ..web(2, 5) },
-        Span { name: "call cart", kind: "client", parent: Some(5), start: second + 10 * MS, duration: 30 * MS, ..web(2, 6) },
+        Span {
+            name: "call cart",
+            kind: "client",
+            parent: Some(5),
+            start: second + 10 * MS,
+            duration: 30 * MS,
+            ..web(2, 6)
+        },
         Span {
             name: "GetCart",
             parent: Some(6),
@@ -43,7 +64,14 @@ fn spans() -> Vec<Span> {
         }
         .with("app.plan", "free")
         .with("app.items", 3),
-        Span { name: "cache", kind: "client", parent: Some(7), start: second + 20 * MS, duration: 10 * MS, ..cart(2, 8) },
+        Span {
+            name: "cache",
+            kind: "client",
+            parent: Some(7),
+            start: second + 20 * MS,
+            duration: 10 * MS,
+            ..cart(2, 8)
+        },
     ]
 }
 
@@ -90,8 +118,11 @@ async fn each_function_and_relation_of_ours_has_a_doc() {
     named.extend(tables.into_iter().map(|name| (Kind::Relation, name)));
     let missing: Vec<_> = named.iter().filter(|(kind, name)| docs::of(*kind, name).is_none()).collect();
     assert!(missing.is_empty(), "{missing:?}");
-    let unknown: Vec<_> =
-        docs::all().iter().filter(|doc| !named.contains(&(doc.kind, doc.name.to_owned()))).map(|doc| doc.name).collect();
+    let unknown: Vec<_> = docs::all()
+        .iter()
+        .filter(|doc| !named.contains(&(doc.kind, doc.name.to_owned())))
+        .map(|doc| doc.name)
+        .collect();
     assert!(unknown.is_empty(), "{unknown:?}");
     let mut seen: Vec<_> = docs::all().iter().map(|doc| (format!("{:?}", doc.kind), doc.name)).collect();
     seen.sort_unstable();

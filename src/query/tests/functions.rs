@@ -77,7 +77,8 @@ async fn quantiles_and_rates_aggregate() {
 
 #[tokio::test]
 async fn histograms_are_values_that_merge_and_answer() {
-    let spans: Vec<Span> = (1..=200).map(|i| Span { duration: i * 1_000_000, ..Span::new(1, 1) }.with("n", i)).collect();
+    let spans: Vec<Span> =
+        (1..=200).map(|i| Span { duration: i * 1_000_000, ..Span::new(1, 1) }.with("n", i)).collect();
     let view = Fill::new().memory(&spans[..70]).part(&spans[70..], &Promotions::new(), 20).await.view();
     let sql = "WITH h AS (SELECT duration_ns % 7 AS k, exphist(duration_ns) AS h FROM spans GROUP BY 1) \
                SELECT exphist_count(exphist_merge(h)), exphist_sum(exphist_merge(h)), exphist_min(exphist_merge(h)), \
@@ -96,7 +97,8 @@ async fn histograms_are_values_that_merge_and_answer() {
     assert_eq!(one(&view, "SELECT exphist_quantile(exphist(duration_ns), NULL) IS NULL FROM spans").await, "true");
     let room = "SELECT (exphist(duration_ns, 16))['scale'] < 6, cardinality((exphist(duration_ns, 16))['positive']) <= 16 FROM spans";
     assert_eq!(ask(&view, room).await, [["true", "true"]]);
-    let columns = "SELECT data_type FROM information_schema.columns WHERE table_name = 'red_1m' AND column_name = 'duration'";
+    let columns =
+        "SELECT data_type FROM information_schema.columns WHERE table_name = 'red_1m' AND column_name = 'duration'";
     assert_eq!(one(&view, columns).await, "EXPHIST");
     for (sql, told) in [
         ("SELECT exphist(name) FROM spans", "exphist takes numbers"),
@@ -116,8 +118,9 @@ async fn histograms_are_values_that_merge_and_answer() {
 
 #[tokio::test]
 async fn exemplars_are_the_heaviest_distinct_traces() {
-    let spans: Vec<Span> =
-        (0..60_u64).map(|i| Span { duration: i64::try_from(i).unwrap(), ..Span::new(u128::from(i % 20), i + 1) }).collect();
+    let spans: Vec<Span> = (0..60_u64)
+        .map(|i| Span { duration: i64::try_from(i).unwrap(), ..Span::new(u128::from(i % 20), i + 1) })
+        .collect();
     let view = Fill::new().memory(&spans[..30]).part(&spans[30..], &Promotions::new(), 7).await.view();
     let sql = |n: &str| {
         format!(

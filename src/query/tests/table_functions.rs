@@ -84,7 +84,9 @@ async fn bounds_of_the_nested_set_give_descendants_and_ancestors() {
     let ids = ask(&view, &format!("SELECT DISTINCT hex(span_id) FROM {tree}")).await;
     assert!(ids.len() > 3, "{ids:?}");
     for id in ids.iter().map(|row| &row[0]) {
-        let one = format!("(SELECT nested_left AS l, nested_right AS r, depth AS d FROM {tree} WHERE span_id = '{id}' AND NOT is_duplicate)");
+        let one = format!(
+            "(SELECT nested_left AS l, nested_right AS r, depth AS d FROM {tree} WHERE span_id = '{id}' AND NOT is_duplicate)"
+        );
         let trace = format!("'{:032x}', '{id}'", 1);
         for (function, condition) in [
             (format!("descendants({trace})"), "nested_left > o.l AND nested_right < o.r"),
@@ -92,7 +94,11 @@ async fn bounds_of_the_nested_set_give_descendants_and_ancestors() {
             (format!("ancestors({trace})"), "nested_left < o.l AND nested_right > o.r"),
         ] {
             let expected = format!("SELECT t.* FROM {tree} t, {one} o WHERE {condition} ORDER BY nested_left");
-            assert_eq!(ask(&view, &format!("SELECT * FROM {function}")).await, ask(&view, &expected).await, "{function}");
+            assert_eq!(
+                ask(&view, &format!("SELECT * FROM {function}")).await,
+                ask(&view, &expected).await,
+                "{function}"
+            );
         }
     }
     let unknown = format!("SELECT * FROM descendants('{:032x}', '00000000000000aa')", 1);
@@ -148,12 +154,9 @@ async fn counts_of_compare_are_those_of_a_naive_count() {
     for span in &spans {
         let sets = [is_selected(span), is_baseline(span)];
         let mut pairs: BTreeSet<(&str, String, String)> = BTreeSet::new();
-        for (key, value) in [
-            ("service_name", span.service),
-            ("name", span.name),
-            ("kind", span.kind),
-            ("status_code", span.status),
-        ] {
+        for (key, value) in
+            [("service_name", span.service), ("name", span.name), ("kind", span.kind), ("status_code", span.status)]
+        {
             pairs.insert(("span", key.to_owned(), value.to_owned()));
         }
         for (key, value) in &span.attributes {
@@ -281,7 +284,9 @@ async fn they_stand_wherever_a_table_may() {
     let count = one(&view, &format!("SELECT count(*) FROM spans WHERE trace_id = '{id}'")).await;
     for sql in [
         format!("WITH t AS (SELECT * FROM trace_tree('{id}')) SELECT count(*) FROM t"),
-        format!("SELECT count(*) FROM spans WHERE trace_id = '{id}' AND span_id IN (SELECT span_id FROM trace_tree('{id}'))"),
+        format!(
+            "SELECT count(*) FROM spans WHERE trace_id = '{id}' AND span_id IN (SELECT span_id FROM trace_tree('{id}'))"
+        ),
         format!("SELECT count(*) FROM trace_tree('{id}') a JOIN trace_tree('{id}') b ON a.nested_left = b.nested_left"),
         format!("SELECT (SELECT count(*) FROM trace_tree('{id}')) FROM generate_series(1, 1)"),
         format!("SELECT count(*) FROM (SELECT name FROM trace_tree('{id}') UNION ALL SELECT 'x' WHERE false) AS u"),
@@ -362,10 +367,11 @@ async fn a_clock_in_an_argument_is_told_to_those_who_must_not_have_one() {
 
 #[tokio::test]
 async fn a_million_rows_of_a_series_are_made_as_they_are_read() {
-    let gateway = gateway(&[], Config { threads: 2, ..Config::default() });
+    let gateway = gateway(&[Span::new(1, 1)], Config { threads: 2, ..Config::default() });
     let sum = "SELECT count(*), sum(value), min(value) FROM generate_series(-499999, 500000)";
     assert_eq!(run(&gateway, Statement::new(sum)).await.unwrap(), [["1000000", "500000", "-499999"]]);
-    let times = "SELECT value FROM generate_series('2024-01-31'::timestamp, '2024-04-30'::timestamp, INTERVAL '1 month')";
+    let times =
+        "SELECT value FROM generate_series('2024-01-31'::timestamp, '2024-04-30'::timestamp, INTERVAL '1 month')";
     let found: Vec<String> =
         run(&gateway, Statement::new(times)).await.unwrap().iter().map(|row| row[0][..10].to_owned()).collect();
     // As in PostgreSQL each step begins at the last value.
