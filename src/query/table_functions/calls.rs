@@ -8,10 +8,11 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
-    Spanned as _, Statement, TableAlias, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
+    Spanned as _, Statement, TableAlias, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut, visit_expressions,
 };
 
 use super::NAMES;
+use crate::query::condition::condition;
 use crate::query::error::{Code, Error, Position};
 
 /// Functions that give a constant of a constant and make it no longer.
@@ -43,12 +44,15 @@ const CONSTANT: &[&str] = &[
     "trace_id",
 ];
 
-/// Of them, those that read the clock.
+/// Functions of ours that take conditions, as text.
+const CONDITIONAL: [&str; 2] = ["compare", "critical_path_by"];
+
+/// Of the constant ones, those that read the clock.
 const CLOCK: &[&str] = &["ago", "current_date", "current_timestamp", "now", "today"];
 
 /// Checks the calls of `statement`, which is `sql`, and gives them plain names and aliases.
 ///
-/// Gives the functions in their arguments that read the clock: planning folds them away. Errors: `sql.argument` for an
+/// Gives the functions in their arguments, and in the conditions there, that read the clock: the plan does not show them. Errors: `sql.argument` for an
 /// argument that is no constant.
 pub fn settle(statement: &mut Statement, sql: &str) -> Result<Vec<&'static str>, Error> {
     let mut calls = Calls { sql, clock: Vec::new() };
@@ -120,7 +124,10 @@ impl Calls<'_> {
         }
         for arg in args {
             match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => self.constant(function, expr)?,
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
+                    self.constant(function, expr)?;
+                    self.within_condition(function, expr);
+                }
                 other => {
                     let message = format!("`{function}` takes its arguments by their place, not `{other}`");
                     return Err(Error::new(Code::Argument, message).hint(usage(function)));
@@ -128,6 +135,28 @@ impl Calls<'_> {
             }
         }
         Ok(Some(function))
+    }
+
+    /// Notes the functions in the text of a condition that read the clock.
+    fn within_condition(&mut self, function: &str, expr: &Expr) {
+        let Expr::Value(value) = expr else { return };
+        // What is no condition is told when the call is planned.
+        let text = if CONDITIONAL.contains(&function) { value.value.clone().into_string() } else { None };
+        let Some(Ok(condition)) = text.map(|text| condition(&text)) else { return };
+        let _: ControlFlow<()> = visit_expressions(&condition, |inner: &Expr| {
+            if let Expr::Function(call) = inner {
+                self.note_clock(&call.name.to_string().to_lowercase());
+            }
+            ControlFlow::Continue(())
+        });
+    }
+
+    fn note_clock(&mut self, name: &str) {
+        if let Some(clock) = CLOCK.iter().find(|clock| **clock == name)
+            && !self.clock.contains(clock)
+        {
+            self.clock.push(clock);
+        }
     }
 
     fn constant(&mut self, function: &'static str, expr: &Expr) -> Result<(), Error> {
@@ -168,11 +197,7 @@ impl Calls<'_> {
         if !is_plain || !CONSTANT.contains(&name.as_str()) {
             return Err(self.varies(function, expr));
         }
-        if let Some(clock) = CLOCK.iter().find(|clock| **clock == name)
-            && !self.clock.contains(clock)
-        {
-            self.clock.push(clock);
-        }
+        self.note_clock(&name);
         match &call.args {
             FunctionArguments::None => Ok(()),
             FunctionArguments::List(list) if list.clauses.is_empty() && list.duplicate_treatment.is_none() => {

@@ -29,7 +29,7 @@ use crate::query::error::{Code, Error};
 /// Rows of the input, as the tree functions may take them.
 pub const MAX_SPANS: usize = 1_000_000;
 /// Memory that the functions need for a row beside its columns, about.
-const ROW_BYTES: usize = 200;
+const ROW_BYTES: usize = 250;
 
 /// What comes out, batch by batch.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;

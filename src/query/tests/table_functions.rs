@@ -357,6 +357,8 @@ async fn a_clock_in_an_argument_is_told_to_those_who_must_not_have_one() {
     for (sql, expected) in [
         ("SELECT calls FROM service_graph(ago('1h'), now())", vec!["ago", "now"]),
         ("SELECT calls FROM service_graph", vec!["service_graph"]),
+        ("SELECT key FROM compare('start_time > now() - INTERVAL ''1 hour''', 'true')", vec!["now"]),
+        ("SELECT key FROM compare('name = ''now()''', 'true')", vec![]),
         ("SELECT calls FROM service_graph('2024-01-01T00:00:00Z', '2024-01-02T00:00:00Z')", vec![]),
         ("SELECT depth FROM trace_tree('00000000000000ff')", vec![]),
     ] {
