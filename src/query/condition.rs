@@ -1,12 +1,12 @@
 //! A condition that stands in an argument (sql.md 5.3).
 //!
-//! Duty: from text to one parsed expression over `spans`. Guarantee: it passed the caps of statements, has no subquery and
-//! no placeholder, and nothing stands behind it. Left to others: its names and types, by which it is planned.
+//! Duty: from text to one parsed expression over `spans`. Guarantee: it passed the caps of statements, is about one row,
+//! has no subquery and no placeholder, and nothing stands behind it. Left to others: its names and types, by which it is planned.
 
 use std::ops::ControlFlow;
 
 use datafusion::common::DataFusionError;
-use datafusion::sql::sqlparser::ast::{Expr, Query, Value, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr, Function, Query, Value, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::error::{Code, Error};
 use super::guard::{MAX_DEPTH, MAX_NODES, tokens, too_complex};
 use super::translate::translate;
+use super::{allow, functions};
 
 /// The condition `text`, which stands for rows of `spans`: one expression, without subqueries and within the caps.
 pub fn condition(text: &str) -> Result<Expr, Error> {
@@ -51,6 +52,11 @@ impl Visitor for Condition {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
         self.nodes += 1;
         match expr {
+            Expr::Function(call) if !of_one_row(call) => {
+                let message = format!("`{}` is about more than one row", call.name);
+                let hint = "a condition holds for a span or not: name its columns, attributes and literals";
+                ControlFlow::Break(Box::new(Error::new(Code::NotAllowed, message).hint(hint)))
+            }
             Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => {
                 let error = Error::new(Code::Argument, format!("`{expr}` has no value within a condition"));
                 ControlFlow::Break(Box::new(error.hint("give the whole condition as a parameter")))
@@ -58,4 +64,11 @@ impl Visitor for Condition {
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+/// Whether a function takes values of one row and gives one.
+fn of_one_row(call: &Function) -> bool {
+    let name = call.name.to_string().to_lowercase();
+    let gathers = allow::aggregate(&name) || functions::aggregates().iter().any(|function| function.name() == name);
+    call.over.is_none() && !gathers && name != "unnest"
 }

@@ -126,6 +126,8 @@ impl Call<'_> {
     pub fn predicate(&self, place: usize) -> Result<ast::Expr> {
         let text = self.text(place, "a condition over `spans`")?;
         condition(text).map_err(|mut error| {
+            // It would be a place in the condition.
+            error.position = None;
             error.message = format!("argument {} of `{}`: {}", place + 1, self.name, error.message);
             DataFusionError::External(Box::new(error))
         })

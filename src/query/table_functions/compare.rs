@@ -65,7 +65,7 @@ pub fn compare(call: &Call<'_>, _: Duration) -> Result<Arc<dyn TableProvider>> {
         |of: &str| format!("sum(CASE WHEN level = 'span' AND key = 'service_name' THEN {of} ELSE 0 END) OVER ()");
     let sql = format!(
         "WITH marked AS (SELECT attributes, resource, service_name, name, kind, status_code, \
-           coalesce($selection, false) AS in_selection, coalesce($baseline, false) AS in_baseline \
+           $selection IS TRUE AS in_selection, $baseline IS TRUE AS in_baseline \
            FROM spans WHERE {time}), \
          picked AS (SELECT * FROM marked WHERE in_selection OR in_baseline), \
          of_span AS ({}), of_attributes AS ({}), of_resource AS ({}), \

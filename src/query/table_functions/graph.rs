@@ -60,16 +60,16 @@ fn statement([(from, to), (lo, hi)]: [(String, String); 2]) -> String {
         "WITH calls AS (SELECT trace_id, parent_span_id, parent_service, {of_call} FROM spans \
            WHERE start_time >= {from} AND start_time < {to} AND kind IN ('server', 'consumer') \
            AND parent_span_id IS NOT NULL), \
-         open AS (SELECT trace_id, parent_span_id, {of_call} FROM calls WHERE parent_service IS NULL), \
+         unresolved AS (SELECT trace_id, parent_span_id, {of_call} FROM calls WHERE parent_service IS NULL), \
          parents AS (SELECT p.trace_id, p.span_id, \
            first_value(p.service_name ORDER BY p.ingest_time, p.service_name) AS client FROM spans p \
-           WHERE p.start_time >= {lo} AND p.start_time < {hi} AND EXISTS (SELECT 1 FROM open o \
+           WHERE p.start_time >= {lo} AND p.start_time < {hi} AND EXISTS (SELECT 1 FROM unresolved o \
              WHERE o.trace_id = p.trace_id AND o.parent_span_id = p.span_id) \
            GROUP BY p.trace_id, p.span_id), \
          found AS (SELECT CAST(parent_service AS TEXT) AS client, {of_call} FROM calls \
              WHERE parent_service IS NOT NULL \
            UNION ALL SELECT CAST(p.client AS TEXT) AS client, o.service_name, o.status_code, o.duration_ns \
-             FROM open o JOIN parents p ON p.trace_id = o.trace_id AND p.span_id = o.parent_span_id) \
+             FROM unresolved o JOIN parents p ON p.trace_id = o.trace_id AND p.span_id = o.parent_span_id) \
          SELECT client, service_name AS server, count(*) AS calls, \
            count(*) FILTER (WHERE status_code = 'error') AS errors, p50(duration_ns) / 1e6 AS p50_ms, \
            p95(duration_ns) / 1e6 AS p95_ms \

@@ -109,7 +109,6 @@ async fn histograms_are_values_that_merge_and_answer() {
         ("SELECT exphist_quantile(duration_ns, 0.5) FROM spans", "takes a histogram and a share"),
         ("SELECT exphist_merge(duration_ns) FROM spans", "exphist_merge takes histograms"),
         ("SELECT exphist_count(named_struct('scale', 3)) FROM spans", "exphist_count takes a histogram"),
-        ("SELECT exphist(DISTINCT duration_ns) FROM spans", "has no DISTINCT form"),
     ] {
         let error = try_ask(&view, sql).await.unwrap_err();
         assert!(error.contains(told), "{sql}: {error}");
