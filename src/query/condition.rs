@@ -1,7 +1,8 @@
 //! A condition that stands in an argument (sql.md 5.3).
 //!
-//! Duty: from text to one parsed expression over `spans`. Guarantee: it passed the caps of statements, is about one row,
-//! has no subquery and no placeholder, and nothing stands behind it. Left to others: its names and types, by which it is planned.
+//! Duty: from text to one parsed expression over `spans`. Guarantee: it passed the caps of statements, is about one
+//! row, has no subquery and no placeholder, and nothing stands behind it. Left to others: its names and types, by which
+//! it is planned.
 
 use std::ops::ControlFlow;
 

@@ -1,7 +1,7 @@
 //! The relation `red_1m`: rate, errors and durations of each operation, minute by minute.
 //!
-//! Duty: sql.md 4. Guarantee: nothing is stored, so a late span is simply there; a filter on `minute` reads the spans of
-//! these minutes only. Left to others: the exact filter (above), quantiles of other groups (`exphist_merge`).
+//! Duty: sql.md 4. Guarantee: nothing is stored, so a late span is simply there; a filter on `minute` reads the spans
+//! of these minutes only. Left to others: the exact filter (above), quantiles of other groups (`exphist_merge`).
 
 use std::sync::{Arc, OnceLock};
 

@@ -8,7 +8,8 @@ use arrow::datatypes::{DataType, TimeUnit};
 use super::attributes::is_container;
 use super::functions::exphist_value;
 
-/// `TEXT`, `BIGINT`, `BINARY(16)`, `TIMESTAMP(9)`, `ATTRIBUTES`, `EXPHIST`, `LIST<…>`, `STRUCT<name type, …>` and the like.
+/// `TEXT`, `BIGINT`, `BINARY(16)`, `TIMESTAMP(9)`, `ATTRIBUTES`, `EXPHIST`, `LIST<…>`, `STRUCT<name type, …>` and the
+/// like.
 pub fn sql_type(of: &DataType) -> String {
     if is_container(of) {
         return "ATTRIBUTES".to_owned();

@@ -1,12 +1,12 @@
 //! The critical path of a trace: what its root waited for (sql.md 5.3).
 //!
 //! Duty: cut the time of a span into sections, each of which belongs to the one span that everything else waited for.
-//! Guarantee: the sections follow each other without a gap and add up to the duration of the span. Left to others: which
-//! span stands for a trace ([`Forest::root`]).
+//! Guarantee: the sections follow each other without a gap and add up to the duration of the span. Left to others:
+//! which span stands for a trace ([`Forest::root`]).
 //!
 //! It is walked backwards from the end: of the children that ended by then the last to end is what the span waited for;
-//! before that child began, again. A child that overruns its parent is clipped to it, one that begins after its parent's
-//! end is left out: nothing waited for it.
+//! before that child began, again. A child that overruns its parent is clipped to it, one that begins after its
+//! parent's end is left out: nothing waited for it.
 
 use super::{Forest, Span};
 

@@ -1,7 +1,7 @@
 //! Two traces beside each other (sql.md 5.3).
 //!
-//! Duty: align the spans of two traces by their path: the labels of a span and of all above it. Guarantee: every span of
-//! both counts in exactly one row. Left to others: what the labels are, and durations and statuses of the rows.
+//! Duty: align the spans of two traces by their path: the labels of a span and of all above it. Guarantee: every span
+//! of both counts in exactly one row. Left to others: what the labels are, and durations and statuses of the rows.
 
 use std::collections::HashMap;
 

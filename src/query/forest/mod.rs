@@ -1,9 +1,9 @@
 //! The spans of one trace as trees (sql.md 5.3).
 //!
-//! Duty: who stands below whom, in which order, and how long each span was busy itself. Guarantee: every span has exactly
-//! one place, whatever its parent says: a link to a span that is not there, and one that closes a cycle, makes a root. No
-//! input recurses on the stack, and none takes more than sorting. Left to others: reading spans and writing rows
-//! (`table_functions`).
+//! Duty: who stands below whom, in which order, and how long each span was busy itself. Guarantee: every span has
+//! exactly one place, whatever its parent says: a link to a span that is not there, and one that closes a cycle, makes
+//! a root. No input recurses on the stack, and none takes more than sorting. Left to others: reading spans and writing
+//! rows (`table_functions`).
 
 pub mod critical;
 pub mod diff;

@@ -1,7 +1,7 @@
 //! `exemplar`: the traces of greatest weight (sql.md 5.2).
 //!
-//! Duty: of a group keep the n distinct traces whose greatest weight is greatest. Guarantee: a group takes the memory of
-//! n; the same rows in any order and any split give the same result. Left to others: what the weight means.
+//! Duty: of a group keep the n distinct traces whose greatest weight is greatest. Guarantee: a group takes the memory
+//! of n; the same rows in any order and any split give the same result. Left to others: what the weight means.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};

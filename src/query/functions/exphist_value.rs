@@ -1,8 +1,8 @@
 //! Histograms as values: the type EXPHIST, and what can be asked of one.
 //!
-//! Duty: the columns of a histogram, and `exphist_quantile`, `exphist_count`, `exphist_sum`, `exphist_min`, `exphist_max`.
-//! Guarantee: what is read was checked: a value that is no histogram is an error, never a wrong number. Left to others:
-//! making histograms (`aggregates`).
+//! Duty: the columns of a histogram, and `exphist_quantile`, `exphist_count`, `exphist_sum`, `exphist_min`,
+//! `exphist_max`. Guarantee: what is read was checked: a value that is no histogram is an error, never a wrong number.
+//! Left to others: making histograms (`aggregates`).
 //!
 //! The type is STRUCT{scale, max_buckets, count, zeros, sum, min, max, positive, negative}, the last two of
 //! LIST<STRUCT{index, count}>: every wire carries structures, and text formats write an object. Bucket i of `positive`

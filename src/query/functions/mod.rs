@@ -1,7 +1,7 @@
 //! Functions of our own (sql.md 5). ★ add one here and to [`scalars`] or [`aggregates`].
 //!
-//! Duty: ids, time, sampling, quantiles and histograms. Guarantee: a wrong argument is an [`ArgumentError`] that shows the right
-//! form. Left to others: the engine's functions (`session` lists those that may be named).
+//! Duty: ids, time, sampling, quantiles and histograms. Guarantee: a wrong argument is an [`ArgumentError`] that shows
+//! the right form. Left to others: the engine's functions (`session` lists those that may be named).
 
 pub mod aggregates;
 pub mod capped;

@@ -1,8 +1,8 @@
 //! The arguments of a table function, once they are constants.
 //!
-//! Duty: ids, instants, numbers and words from what planning folded. Guarantee: a wrong count, NULL, a value of another type
-//! and one out of range are each told, with the form that is right. Left to others: what may stand in an argument at all
-//! (`calls`), conditions (`condition`).
+//! Duty: ids, instants, numbers and words from what planning folded. Guarantee: a wrong count, NULL, a value of another
+//! type and one out of range are each told, with the form that is right. Left to others: what may stand in an argument
+//! at all (`calls`), conditions (`condition`).
 
 use std::ops::RangeInclusive;
 

@@ -1,8 +1,8 @@
 //! Calls of table functions in a parsed statement.
 //!
-//! Duty: what may stand in their arguments, and names as people write them. Guarantee: an argument is made of literals and
-//! of functions that cannot grow, so that folding it while planning costs nothing that its text does not; anything else
-//! is refused where it stands. Left to others: the types of the arguments (`arguments`).
+//! Duty: what may stand in their arguments, and names as people write them. Guarantee: an argument is made of literals
+//! and of functions that cannot grow, so that folding it while planning costs nothing that its text does not; anything
+//! else is refused where it stands. Left to others: the types of the arguments (`arguments`).
 
 use std::ops::ControlFlow;
 
@@ -52,8 +52,8 @@ const CLOCK: &[&str] = &["ago", "current_date", "current_timestamp", "now", "tod
 
 /// Checks the calls of `statement`, which is `sql`, and gives them plain names and aliases.
 ///
-/// Gives the functions in their arguments, and in the conditions there, that read the clock: the plan does not show them. Errors: `sql.argument` for an
-/// argument that is no constant.
+/// Gives the functions in their arguments, and in the conditions there, that read the clock: the plan does not show
+/// them. Errors: `sql.argument` for an argument that is no constant.
 pub fn settle(statement: &mut Statement, sql: &str) -> Result<Vec<&'static str>, Error> {
     let mut calls = Calls { sql, clock: Vec::new() };
     match statement.visit(&mut calls) {

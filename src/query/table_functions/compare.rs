@@ -1,7 +1,7 @@
 //! `compare`: what tells some spans from others.
 //!
-//! Duty: the statement that counts each value of each attribute in both sets. Guarantee: a share is that of all spans of
-//! its set; a span that fits both conditions counts in both. Left to others: which attributes make pairs
+//! Duty: the statement that counts each value of each attribute in both sets. Guarantee: a share is that of all spans
+//! of its set; a span that fits both conditions counts in both. Left to others: which attributes make pairs
 //! (`attributes::pairs`: scalars up to 128 bytes, 64 a span).
 
 use std::sync::{Arc, LazyLock};

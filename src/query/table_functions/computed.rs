@@ -1,8 +1,8 @@
 //! A table that is computed from `spans` by a statement of ours.
 //!
-//! Duty: plan the statement in the session that asks, and put what comes after it on top. Guarantee: it reads what `spans`
-//! is to the statement that asks, so a gate sees its window and no name reaches a row outside; texts of callers stand in
-//! it as parsed expressions, never as text. Left to others: the statements, and the functions on their rows.
+//! Duty: plan the statement in the session that asks, and put what comes after it on top. Guarantee: it reads what
+//! `spans` is to the statement that asks, so a gate sees its window and no name reaches a row outside; texts of callers
+//! stand in it as parsed expressions, never as text. Left to others: the statements, and the functions on their rows.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The node that needs all rows of its input before it gives the first of its own.
 //!
-//! Duty: [`GatherExec`] collects what is below it and hands it to a pure function. Guarantee: what it holds is counted in
-//! the pool of the statement; more rows than it may take are `sql.limit.rows`; its rows come batch by batch. Left to
+//! Duty: [`GatherExec`] collects what is below it and hands it to a pure function. Guarantee: what it holds is counted
+//! in the pool of the statement; more rows than it may take are `sql.limit.rows`; its rows come batch by batch. Left to
 //! others: the function (`forest`), and which rows there are (the plan below).
 
 use std::fmt;

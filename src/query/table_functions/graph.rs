@@ -1,11 +1,12 @@
 //! `service_graph`: which service calls which.
 //!
-//! Duty: the statement, as a function of two times and as the relation over the last hour. Guarantee: a call is a server or
-//! consumer span whose parent lies in another service; each counts once, whether compaction already knew the service of
-//! its parent or not. Left to others: calls whose parent was never sent: there is no caller.
+//! Duty: the statement, as a function of two times and as the relation over the last hour. Guarantee: a call is a
+//! server or consumer span whose parent lies in another service; each counts once, whether compaction already knew the
+//! service of its parent or not. Left to others: calls whose parent was never sent: there is no caller.
 //!
-//! Only spans whose `parent_service` is not known are joined with their parents, which are looked for in the time widened
-//! by `query.trace_window`. Of several spans with the id of the parent the one stored first counts, as in compaction.
+//! Only spans whose `parent_service` is not known are joined with their parents, which are looked for in the time
+//! widened by `query.trace_window`. Of several spans with the id of the parent the one stored first counts, as in
+//! compaction.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! `critical_path` of one trace, `critical_path_by` of many.
 //!
-//! Duty: columns, rows, and which traces. Guarantee: the sections of a trace add up to the duration of its root. Left to
-//! others: the sections (`forest::critical`).
+//! Duty: columns, rows, and which traces. Guarantee: the sections of a trace add up to the duration of its root. Left
+//! to others: the sections (`forest::critical`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
@@ -93,8 +93,8 @@ impl By {
     }
 }
 
-/// `critical_path_by(predicate, from, to, by [, max_traces])`: of the newest traces of which a span begins in the time and
-/// fits. Spans further from the time than `window` are not read.
+/// `critical_path_by(predicate, from, to, by [, max_traces])`: of the newest traces of which a span begins in the time
+/// and fits. Spans further from the time than `window` are not read.
 pub fn critical_path_by(call: &Call<'_>, window: Duration) -> Result<Arc<dyn TableProvider>> {
     call.takes(4..=5, "a condition, two times, 'service' or 'operation' and perhaps how many traces")?;
     let predicate = call.predicate(0)?;

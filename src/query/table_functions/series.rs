@@ -1,7 +1,7 @@
 //! `generate_series`: numbers or times, one after the other.
 //!
-//! Duty: whole numbers, and times by an interval. Guarantee: at most a million rows, told before the first is made, which
-//! come batch by batch. Left to others: the scalar function of this name, which gives one array.
+//! Duty: whole numbers, and times by an interval. Guarantee: at most a million rows, told before the first is made,
+//! which come batch by batch. Left to others: the scalar function of this name, which gives one array.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -133,7 +133,8 @@ async fn each_function_and_relation_of_ours_has_a_doc() {
 #[tokio::test]
 async fn routines_show_text_and_example() {
     let view = Fill::new().view();
-    let sql = "SELECT function_type, data_type, description IS NOT NULL, syntax_example FROM information_schema.routines \
+    let sql = "SELECT function_type, data_type, description IS NOT NULL, syntax_example \
+               FROM information_schema.routines \
                WHERE routine_name = 'trace_tree' OR routine_name = 'error_rate' ORDER BY routine_name";
     let rows = ask(&view, sql).await;
     assert_eq!(rows.len(), 2, "{rows:?}");

@@ -84,7 +84,8 @@ async fn histograms_are_values_that_merge_and_answer() {
                SELECT exphist_count(exphist_merge(h)), exphist_sum(exphist_merge(h)), exphist_min(exphist_merge(h)), \
                exphist_max(exphist_merge(h)) FROM h";
     assert_eq!(ask(&view, sql).await, [["200", "20100000000.0", "1000000.0", "200000000.0"]]);
-    let sql = "SELECT exphist_quantile(exphist(duration_ms), q) FROM spans, (VALUES (0.5), (0.9)) AS s(q) GROUP BY q ORDER BY q";
+    let sql = "SELECT exphist_quantile(exphist(duration_ms), q) FROM spans, (VALUES (0.5), (0.9)) AS s(q) \
+               GROUP BY q ORDER BY q";
     let found = ask(&view, sql).await;
     for (row, exact) in found.iter().zip([100.5, 180.1]) {
         let value: f64 = row[0].parse().unwrap();
@@ -95,7 +96,8 @@ async fn histograms_are_values_that_merge_and_answer() {
     assert_eq!(one(&view, "SELECT exphist(duration_ns) IS NULL FROM spans WHERE false").await, "true");
     assert_eq!(one(&view, "SELECT exphist_quantile(NULL, 0.5) IS NULL").await, "true");
     assert_eq!(one(&view, "SELECT exphist_quantile(exphist(duration_ns), NULL) IS NULL FROM spans").await, "true");
-    let room = "SELECT (exphist(duration_ns, 16))['scale'] < 6, cardinality((exphist(duration_ns, 16))['positive']) <= 16 FROM spans";
+    let room = "SELECT (exphist(duration_ns, 16))['scale'] < 6, \
+                cardinality((exphist(duration_ns, 16))['positive']) <= 16 FROM spans";
     assert_eq!(ask(&view, room).await, [["true", "true"]]);
     let columns =
         "SELECT data_type FROM information_schema.columns WHERE table_name = 'red_1m' AND column_name = 'duration'";

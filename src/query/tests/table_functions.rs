@@ -85,7 +85,8 @@ async fn bounds_of_the_nested_set_give_descendants_and_ancestors() {
     assert!(ids.len() > 3, "{ids:?}");
     for id in ids.iter().map(|row| &row[0]) {
         let one = format!(
-            "(SELECT nested_left AS l, nested_right AS r, depth AS d FROM {tree} WHERE span_id = '{id}' AND NOT is_duplicate)"
+            "(SELECT nested_left AS l, nested_right AS r, depth AS d FROM {tree} \
+             WHERE span_id = '{id}' AND NOT is_duplicate)"
         );
         let trace = format!("'{:032x}', '{id}'", 1);
         for (function, condition) in [
