@@ -16,7 +16,7 @@ use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
-use futures::stream;
+use futures::{StreamExt as _, stream};
 
 use super::arguments::Call;
 use super::columns::{number, time};
@@ -177,6 +177,11 @@ impl PartitionStream for Rows {
             }
             (!values.is_empty()).then(|| series.batch(values))
         });
-        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream::iter(batches)))
+        // A million rows are fewer batches than the engine takes from a leaf before it yields.
+        let yielding = stream::iter(batches).then(|batch| async {
+            tokio::task::yield_now().await;
+            batch
+        });
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), yielding))
     }
 }
