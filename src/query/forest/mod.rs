@@ -96,8 +96,8 @@ impl Forest {
         cut_cycles(&mut places, &ranks);
         let (children, roots) = families(&mut places, &ranks);
         let order = number(&mut places, &children, &roots);
-        for at in 0..spans.len() {
-            places[at].self_ns = self_ns(&spans, at, children.of(at));
+        for (at, place) in places.iter_mut().enumerate() {
+            place.self_ns = self_ns(&spans, at, children.of(at));
         }
         Self { spans, places, children, roots, order }
     }
@@ -133,8 +133,8 @@ impl Forest {
 fn first_stored(spans: &[Span], places: &mut [Place]) -> HashMap<[u8; 8], usize> {
     let key = |at: usize| (spans[at].stored_us, spans[at].start_ns, spans[at].duration_ns, at);
     let mut first: HashMap<[u8; 8], usize> = HashMap::with_capacity(spans.len());
-    for at in 0..spans.len() {
-        let known = first.entry(spans[at].id).or_insert(at);
+    for (at, span) in spans.iter().enumerate() {
+        let known = first.entry(span.id).or_insert(at);
         if *known != at {
             let (early, late) = if key(at) < key(*known) { (at, *known) } else { (*known, at) };
             *known = early;

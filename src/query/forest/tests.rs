@@ -125,11 +125,11 @@ proptest! {
     #[test]
     fn sections_are_those_of_the_rules_and_add_up_to_the_duration_of_the_root(spans in traces()) {
         let forest = Forest::new(spans.clone());
-        for root in 0..spans.len() {
-            let (from, to) = (spans[root].start_ns, spans[root].end_ns());
+        for (root, span) in spans.iter().enumerate() {
+            let (from, to) = (span.start_ns, span.end_ns());
             let sections = critical::path(&forest, root);
             prop_assert_eq!(&sections, &Naive(&spans).path(root, from, to));
-            prop_assert_eq!(sections.iter().map(Section::ns).sum::<i64>(), spans[root].duration_ns);
+            prop_assert_eq!(sections.iter().map(Section::ns).sum::<i64>(), span.duration_ns);
             let mut at = from;
             for section in &sections {
                 prop_assert_eq!(section.start_ns, at);
