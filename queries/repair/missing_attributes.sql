@@ -1,8 +1,8 @@
 -- about: required attributes that spans of one service lack, most often missing first
 -- param: service TEXT whose spans
--- param: from TIMESTAMP only spans that ended at or after it
--- param: to TIMESTAMP only spans that ended before it
--- example: weavergen sql --named repair/missing_attributes -p service=checkout
+-- param: from TIMESTAMP = now-1h only spans that ended at or after it
+-- param: to TIMESTAMP = now only spans that ended before it
+-- example: -p service=checkout
 WITH lack AS (
   SELECT semconv_type, trace_id, unnest(semconv_findings) AS finding
   FROM spans

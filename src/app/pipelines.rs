@@ -25,16 +25,12 @@ use crate::engine::{self, Engine, Jobs, Metrics, export};
 use crate::gate::Starts;
 use crate::generate::{self, Templates};
 use crate::query::Gateway;
+use crate::query::library::Library as Queries;
 use crate::semconv;
 use crate::span::Next;
 
 /// Events read at a time.
 const PAGE: usize = 4_096;
-/// Statements that ship beside those of gates.
-const QUERIES: [(&str, &str); 2] = [
-    ("learn/choose_variant.sql", include_str!("../../queries/learn/choose_variant.sql")),
-    ("repair/missing_attributes.sql", include_str!("../../queries/repair/missing_attributes.sql")),
-];
 
 /// Pipelines that run.
 pub(super) struct Pipelines {
@@ -170,8 +166,7 @@ fn jobs(config: &Config, rim: Rim, clock: &Clock) -> anyhow::Result<Jobs> {
         otlp_endpoint: rim.otlp_endpoint,
     };
     let command = job::command::Command::new(settings).context("cannot start the thread of commands")?;
-    let builtin = QUERIES.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
-    let sql = job::sql::Sql::new(rim.gateway, job::sql::Queries::new(builtin, config.queries_dir.clone()));
+    let sql = job::sql::Sql::new(rim.gateway, Queries::shipped(config.queries_dir.clone()));
     let roots = config.engine.jobs.roots.clone();
     let codegen = job::codegen::Codegen::new(roots, templates(config), registries(config));
     let span_gate = span_gate::SpanGate::new(rim.evaluator, clock.clone());

@@ -37,18 +37,12 @@ pub fn query(path: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::params::names;
+    use crate::query::library::Query;
 
     #[test]
     fn every_query_says_what_it_is_about_and_declares_its_parameters() {
         for file in QUERIES {
-            let head: Vec<&str> = file.text.lines().take_while(|line| line.starts_with("-- ")).collect();
-            assert!(head.first().is_some_and(|line| line.starts_with("-- about: ")), "{}", file.path);
-            for (name, _) in names(file.text) {
-                let declared = head.iter().any(|line| line.starts_with(&format!("-- param: {name} ")));
-                let implicit = ["window_start", "window_end", "gate"].contains(&name.as_str());
-                assert!(declared || implicit, "{}: ${name}", file.path);
-            }
+            Query::read(file.path, file.path, file.text.to_owned()).unwrap_or_else(|problems| panic!("{problems}"));
         }
     }
 }

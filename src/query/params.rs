@@ -15,6 +15,9 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::error::{Code, Error, Position};
 
+/// The only key of a JSON object that stands for an instant: `{"timestamp": "2026-01-31T12:00:00Z"}`.
+pub const TIMESTAMP: &str = "timestamp";
+
 /// One value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Param {
@@ -47,7 +50,7 @@ pub enum Params {
 }
 
 impl Params {
-    /// From an array or an object of JSON scalars.
+    /// From an array or an object of JSON scalars, and of objects of one [`TIMESTAMP`].
     ///
     /// Errors: `sql.argument` for any other shape.
     pub fn from_json(value: &serde_json::Value) -> Result<Self, Error> {
@@ -141,6 +144,18 @@ fn param(name: &str, value: &serde_json::Value) -> Result<Param, Error> {
             None => Param::Double(number.as_f64().unwrap_or(f64::NAN)),
         },
         serde_json::Value::String(text) => Param::Text(text.clone()),
+        serde_json::Value::Object(members) if members.len() == 1 && members.contains_key(TIMESTAMP) => {
+            let text = members[TIMESTAMP].as_str().unwrap_or_default();
+            let at: Option<jiff::Timestamp> = text.parse().ok();
+            match at.and_then(|at| i64::try_from(at.as_nanosecond()).ok()) {
+                Some(ns) => Param::Instant(ns),
+                None => {
+                    let message = format!("the value of `{name}` is no instant: {}", members[TIMESTAMP]);
+                    return Err(Error::new(Code::Argument, message)
+                        .hint(r#"write {"timestamp": "2026-01-31T12:00:00Z"}, from 1677 to 2262"#));
+                }
+            }
+        }
         serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
             return Err(Error::new(Code::Argument, format!("the value of `{name}` is an array or object"))
                 .hint("a parameter is text, a number, true, false or null"));
@@ -203,5 +218,26 @@ fn literal(param: &Param, placeholder: &str, span: datafusion::sql::sqlparser::t
         Param::Text(text) => value(ast::Value::SingleQuotedString(text.clone())),
         Param::Instant(ns) => instant(value(ast::Value::SingleQuotedString(instant_text(*ns)))),
         Param::Later => instant(value(ast::Value::Placeholder(placeholder.to_owned()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_comes_as_an_object_of_one_timestamp() {
+        let of = |json: &str| Params::from_json(&serde_json::from_str(json).unwrap());
+        let at = Params::List(vec![Param::Instant(1_700_000_000_000_000_001)]);
+        assert_eq!(of(r#"[{"timestamp": "2023-11-14T22:13:20.000000001Z"}]"#), Ok(at));
+        for wrong in [
+            r#"[{"timestamp": "soon"}]"#,
+            r#"[{"timestamp": 5}]"#,
+            r#"[{"timestamp": "3000-01-01T00:00:00Z"}]"#,
+            r#"[{"timestamp": "2023-11-14T22:13:20Z", "x": 1}]"#,
+            r#"[{"x": 1}]"#,
+        ] {
+            assert_eq!(of(wrong).unwrap_err().code, Code::Argument, "{wrong}");
+        }
     }
 }

@@ -4,65 +4,25 @@
 //! taken from below `queries/` and from nowhere else; rows and time are limited by the gateway. Left to others: the
 //! statement (`query`).
 
-use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
-
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::schema::Headers;
 use super::{Job, Outcome};
+use crate::query::library::Library;
 use crate::query::render::value::write_json;
 use crate::query::{Answer, Error, Gateway, Limits, Params, Statement};
-
-/// The files of `queries/`: compiled in, with those of a folder over them.
-#[derive(Clone, Debug, Default)]
-pub struct Queries {
-    builtin: Arc<BTreeMap<String, String>>,
-    dir: Option<PathBuf>,
-}
-
-impl Queries {
-    /// `builtin` by path below `queries/`; a file of the same path in `dir` replaces.
-    pub fn new(builtin: BTreeMap<String, String>, dir: Option<PathBuf>) -> Self {
-        Self { builtin: Arc::new(builtin), dir }
-    }
-
-    /// The text of `path`.
-    ///
-    /// Errors: one sentence: it leaves `queries/`, is not there, or cannot be read.
-    pub fn text(&self, path: &str) -> Result<String, String> {
-        let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-        if path.is_empty() || !inside {
-            return Err(format!("`{path}` is no path below `queries/`"));
-        }
-        if let Some(dir) = &self.dir {
-            let real = |path: PathBuf| path.canonicalize().ok();
-            let found = real(dir.join(path)).zip(real(dir.clone()));
-            match found {
-                Some((file, dir)) if file.starts_with(&dir) => {
-                    return std::fs::read_to_string(&file)
-                        .map_err(|error| format!("cannot read {}: {error}", file.display()));
-                }
-                Some((file, _)) => return Err(format!("`{path}` leads out of `queries/`, to {}", file.display())),
-                None => {}
-            }
-        }
-        self.builtin.get(path).cloned().ok_or_else(|| format!("there is no `{path}` below `queries/`"))
-    }
-}
 
 /// The handler; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sql {
     gateway: Gateway,
-    queries: Queries,
+    queries: Library,
 }
 
 impl Sql {
     /// A handler that runs statements by `gateway`.
-    pub fn new(gateway: Gateway, queries: Queries) -> Self {
+    pub fn new(gateway: Gateway, queries: Library) -> Self {
         Self { gateway, queries }
     }
 
@@ -199,6 +159,8 @@ fn sentence(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
     use std::time::Duration;
 
     use super::*;
@@ -216,7 +178,7 @@ mod tests {
             ("learn/a.sql".to_owned(), "SELECT count(*) AS n FROM spans WHERE name = $name".to_owned()),
             ("learn/b.sql".to_owned(), "SELECT 'builtin' AS b".to_owned()),
         ]);
-        Sql::new(gateway, Queries::new(builtin, dir))
+        Sql::new(gateway, Library::new(builtin, dir))
     }
 
     async fn run(sql: &Sql, headers: Value) -> Result<Value, (String, bool)> {

@@ -1,13 +1,15 @@
 //! The comments at the head of a pattern file (learn.md 3.1).
 //!
-//! Duty: text to keys with units and ranges. Guarantee: every problem of the head is told, each at its place; nothing in a
-//! file panics. Left to others: the statement below (`plan`), what the configuration says over it (`load`).
+//! Duty: keys with units and ranges. Guarantee: every problem of the head is told, each at its place; nothing in a
+//! file panics. Left to others: lines and parameters (`query::library`), the statement below (`plan`), what the configuration
+//! says over it (`load`).
 
 use std::time::Duration;
 
 use super::problem::{At, Code, Teller};
 use crate::gate::scalar::{duration, duration_text};
 use crate::learn::config::{EVERY, WINDOW};
+use crate::query::library::head::{Line, lines, parameter};
 use crate::yaml::nearest;
 
 const KEYS: [&str; 11] = [
@@ -67,14 +69,6 @@ impl Default for Header {
             include_pipeline_spans: false,
         }
     }
-}
-
-/// One `-- key: value` line.
-struct Line<'a> {
-    key: &'a str,
-    key_at: At,
-    value: &'a str,
-    value_at: At,
 }
 
 /// Reads the comments above the statement of `text`.
@@ -147,11 +141,8 @@ fn take(header: &mut Header, line: &Line<'_>, teller: Teller<'_>) {
             }
         },
         PARAM => {
-            let mut words = line.value.split_whitespace();
-            let is_name = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-            if !(words.next().is_some_and(is_name) && words.next().is_some()) {
-                let what = format!("`param` is `{}`", line.value);
-                teller.tell(Code::Header, line.value_at, what, "write `name TYPE one sentence`");
+            if let Err((what, next)) = parameter(line.value) {
+                teller.tell(Code::Header, line.value_at, what, next);
             }
         }
         _ => {}
@@ -215,30 +206,4 @@ fn number(line: &Line<'_>, least: u64, most: u64, teller: Teller<'_>) -> Option<
 
 fn count(text: &str) -> u32 {
     u32::try_from(text.chars().count()).unwrap_or(u32::MAX)
-}
-
-/// The `-- key: value` lines above the statement. Other comments there are comments.
-fn lines(text: &str) -> Vec<Line<'_>> {
-    let mut found = Vec::new();
-    for (line, at) in text.lines().zip(1_u32..) {
-        let body = line.trim_start();
-        if body.is_empty() {
-            continue;
-        }
-        let Some(comment) = body.strip_prefix("--") else { break };
-        let Some((key, value)) = comment.split_once(':') else { continue };
-        let name = key.trim();
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
-            continue;
-        }
-        let column = |rest: &str| count(&line[..line.len() - rest.len()]) + 1;
-        let (key_rest, value_rest) = (comment.trim_start(), value.trim_start());
-        found.push(Line {
-            key: name,
-            key_at: (at, column(key_rest)),
-            value: value.trim(),
-            value_at: (at, column(value_rest)),
-        });
-    }
-    found
 }
