@@ -133,16 +133,16 @@ async fn ask(
     let Daemon { url, data, token_file } = asked.daemon;
     let args = sql::Args {
         sql: Some(statement.to_owned()),
-        command: None,
         output: asked.output,
         // The daemon of a folder is found by its `run.json`.
         source: sql::ask::Source { url, data: None, token_file },
         params,
-        limit: None,
-        timeout: None,
-        offline: sources::Offline::default(),
+        ..sql::Args::default()
     };
-    Ok(sql::run(args, data.unwrap_or(data_folder), clock).await?)
+    let data_folder = data.unwrap_or(data_folder);
+    // Only a shell has one.
+    let history = PathBuf::new();
+    Ok(sql::run(args, sql::Surroundings { data_folder, history, clock }).await?)
 }
 
 fn checked(check: &Check) -> anyhow::Result<Exit> {

@@ -47,7 +47,7 @@ pub enum Command {
     Run(sources::Args),
     /// Check a configuration; opens no port and writes nothing
     Validate(validate::Args),
-    /// Run one SQL statement, by the daemon or over a data folder
+    /// Run SQL, by the daemon or over a data folder: a statement, a named query, or a shell
     Sql(sql::Args),
     /// List, sum up, check, repair or flush the stored spans
     Store(store::Args),
@@ -87,8 +87,13 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Validate(args)) => validate::run(&args),
         Some(Command::Sql(args)) => {
-            let data = crate::config::Environment::of_process().data_folder();
-            let ran = runtime()?.block_on(sql::run(args, data, Clock::os()));
+            let environment = crate::config::Environment::of_process();
+            let (data_folder, history) = (environment.data_folder(), environment.state_folder().join("sql_history"));
+            let surroundings = sql::Surroundings { data_folder, history, clock: Clock::os() };
+            let runtime = runtime()?;
+            let ran = runtime.block_on(sql::run(args, surroundings));
+            // A prompt that nobody answers any more must not hold up the end.
+            runtime.shutdown_background();
             ran.map(|()| Exit::Good).map_err(|failure| exit::Failure::from(failure).into())
         }
         Some(Command::Store(args)) => {

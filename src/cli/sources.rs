@@ -50,14 +50,14 @@ impl Args {
     }
 }
 
-/// How a data folder is read without its daemon.
+/// How a data folder is read without its daemon, and where files of ours are.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct Offline {
     /// Configuration of the daemon, where it keeps the parts of the data folder in a bucket
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     pub config: Vec<String>,
-    /// Set one key of that configuration, e.g. storage.object_store.url=s3://spans
+    /// Set one key of that configuration, e.g. storage.object_store.url=s3://spans or queries.dir=sql
     #[arg(long, value_name = "KEY=VALUE", conflicts_with = "url")]
     pub set: Vec<Assignment>,
 }
@@ -71,5 +71,15 @@ impl Offline {
         let (config, set) = (self.config.clone(), self.set.clone());
         let args = Args { config, set, data: Some(folder.to_owned()), unsupported: OnUnsupported::Skip };
         args.load().map(|loaded| loaded.config.store)
+    }
+
+    /// `queries.dir`: that of the configuration, else `./queries` where it exists.
+    pub fn queries_dir(&self) -> Result<Option<PathBuf>, Error> {
+        if self.config.is_empty() && self.set.is_empty() {
+            return Ok(crate::config::queries_dir_by_default());
+        }
+        let (config, set) = (self.config.clone(), self.set.clone());
+        let args = Args { config, set, data: None, unsupported: OnUnsupported::Skip };
+        args.load().map(|loaded| loaded.config.queries_dir)
     }
 }

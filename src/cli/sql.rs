@@ -1,49 +1,75 @@
-//! `weavergen sql`: one statement, to the daemon or over a data folder (sql.md 9.1).
+//! `weavergen sql`: statements to the daemon or over a data folder (sql.md 9.1).
 //!
-//! Duty: statement, parameters and limits from the command line; rows to stdout, everything else to stderr. Guarantee:
-//! an answer that breaks off ends with a code other than 0. Left to others: formats (`query::render`, `output`).
+//! Duty: what to run and how to show it, from the command line: one statement, a file, a named query, standard input, or a
+//! shell. Guarantee: rows to stdout or `--out`, everything else to stderr; an answer that breaks off ends with a code other
+//! than 0. Left to others: who answers (`session`), one statement after another (`shell`), formats (`output`).
 
 pub mod ask;
+mod call;
 mod failure;
+mod list;
 mod offline;
+mod progress;
+mod repl;
+mod rows;
+mod session;
+mod shell;
+mod target;
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal as _, Read as _, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 pub use failure::Failure;
+pub use rows::Rows;
 
-use super::output::{Output, boxes};
+use super::output::Output;
 use super::sources::Offline;
 use crate::clock::Clock;
 use crate::query::functions::time::parse_duration;
-use crate::query::render::{Head, Lacks, Renderer, value};
-use crate::query::{Answer, Limits, Params, Stats};
+use crate::query::library::Library;
+use crate::query::{Limits, Params};
+use call::Call;
+use session::Session;
+use shell::Shell;
 
 /// Rows of text formats and boxes without `--limit`, as over HTTP.
 const DEFAULT_ROWS: u64 = 10_000;
 /// Bytes of text formats: a shell can take more than a page.
 pub(super) const MAX_TEXT_BYTES: u64 = 4 << 30;
 
-/// Run one SQL statement
-#[derive(Debug, clap::Args)]
+/// Run SQL: one statement, a file, a named query, or a shell
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(group(clap::ArgGroup::new("what").args(["sql", "command", "file", "named", "list"])))]
 pub struct Args {
-    /// The statement
-    #[arg(value_name = "SQL", required_unless_present = "command", conflicts_with = "command")]
+    /// The statement; without one, a shell, or the statements of standard input
+    #[arg(value_name = "SQL")]
     pub sql: Option<String>,
     /// The statement, as an option
-    #[arg(short = 'c', long = "command", value_name = "SQL")]
+    #[arg(short = 'c', long = "command", value_name = "SQL", allow_hyphen_values = true)]
     pub command: Option<String>,
-    /// Format of the rows: box on a terminal, else ndjson
+    /// Run the statements of this file; `-` is standard input
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Run this query of the library
+    #[arg(long, value_name = "QUERY")]
+    pub named: Option<String>,
+    /// List the queries of the library
+    #[arg(long)]
+    pub list: bool,
+    /// Format of the rows: box on a terminal, else ndjson; with --out, by the ending of its name
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
     pub output: Option<Output>,
+    /// Write the rows to this file, which is replaced once all are there
+    #[arg(long, value_name = "PATH")]
+    pub out: Option<PathBuf>,
     /// Who answers.
     #[command(flatten)]
     pub source: ask::Source,
-    /// How `--data` is read.
+    /// How `--data` is read, and where named queries are.
     #[command(flatten)]
     pub offline: Offline,
     /// A value for `$name`; may be given more than once
@@ -55,6 +81,12 @@ pub struct Args {
     /// Longest time to wait, e.g. 10s
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
+    /// Show the plan instead of the rows
+    #[arg(long)]
+    pub explain: bool,
+    /// Tell how long each statement took
+    #[arg(long)]
+    pub timing: bool,
 }
 
 /// What to ask, whoever answers.
@@ -67,60 +99,144 @@ struct Ask {
     time: Option<Duration>,
 }
 
-/// Where rows come from.
-#[derive(Debug)]
-pub enum Rows {
-    /// The daemon's Arrow stream.
-    Daemon(Box<ask::Rows>),
-    /// A statement that runs here.
-    Offline(Box<Answer>),
+/// Where the command runs.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Where a local daemon keeps its `run.json` if nothing else is said.
+    pub data_folder: PathBuf,
+    /// Where the shell keeps what was typed.
+    pub history: PathBuf,
+    /// The time.
+    pub clock: Clock,
 }
 
-/// Runs the command; `data_folder` is where a local daemon keeps its `run.json` if nothing else is said.
+/// Runs the command.
 ///
-/// Errors: with the exit code of sql.md 9.1: 1 query, 2 usage, 3 limit or timeout, 69 daemon, 74 data folder.
-pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<(), Failure> {
-    let output = Output::chosen(args.output);
-    let mut out = io::BufWriter::new(io::stdout());
-    match to(&mut out, output, args, data_folder, clock).await {
-        // The reader of a pipe had enough.
+/// Errors: with the exit code of sql.md 9.1: 1 query, 2 usage, 3 limit or timeout, 69 daemon, 74 data folder or file.
+pub async fn run(args: Args, surroundings: Surroundings) -> Result<(), Failure> {
+    let given = [args.sql.is_some(), args.command.is_some(), args.file.is_some(), args.named.is_some(), args.list];
+    if given.contains(&true) {
+        return quietly(to(&mut io::BufWriter::new(io::stdout()), args, surroundings, String::new()).await);
+    }
+    if !io::stdin().is_terminal() {
+        return quietly(to(&mut io::BufWriter::new(io::stdout()), args, surroundings, read_stdin()?).await);
+    }
+    if !io::stdout().is_terminal() || args.out.is_some() {
+        let text = "nothing to run: give a statement, -f FILE or --named QUERY; `--list` lists the named ones";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let history = surroundings.history.clone();
+    repl::run(shell(args, surroundings)?, &history).await
+}
+
+/// The reader of a pipe may have had enough.
+fn quietly(ran: Result<(), Failure>) -> Result<(), Failure> {
+    match ran {
         Err(Failure::Pipe) => Ok(()),
-        outcome => outcome,
+        ran => ran,
     }
 }
 
-/// As [`run`], to `out`.
+/// Runs what `args` name, or the statements of `script` if they name nothing, with rows to `out` or `--out`.
 async fn to(
     out: &mut (dyn Write + Send),
-    output: Output,
     args: Args,
-    data_folder: PathBuf,
-    clock: Clock,
+    surroundings: Surroundings,
+    script: String,
 ) -> Result<(), Failure> {
-    let ask = Ask {
-        params: params(&args.params)?,
-        time: args.timeout.as_deref().map(time).transpose()?,
-        rows: args.limit.or((output != Output::Arrow).then_some(DEFAULT_ROWS)),
-        sql: args.sql.or(args.command).unwrap_or_default(),
-    };
-    let sql = ask.sql.clone();
-    let ask::Source { url, data, token_file } = args.source;
-    let mut rows = match data {
-        Some(dir) => Rows::Offline(Box::new(offline::run(&dir, &args.offline, &ask, clock).await?)),
-        None => {
-            let target = ask::Target::of(url, token_file, &data_folder)?;
-            Rows::Daemon(Box::new(ask::run(&target, &ask).await?))
-        }
-    };
-    let most = ask.rows.unwrap_or(u64::MAX);
-    let outcome = match output.format() {
-        None => boxes::write(&mut rows, most, out).await,
-        Some(format) => text(&mut rows, format, most, out).await,
-    };
-    for notice in rows.notices() {
-        eprintln!("notice: {notice}");
+    if args.list {
+        let (path, chosen) = (args.out.clone(), Output::chosen(args.output));
+        let library = library(&args.offline)?;
+        let Some(path) = path else { return list::write(&library, chosen, &surroundings.clock, out) };
+        let output = Output::of_file(args.output, &path);
+        let mut file = target::Replacing::new(&path)?;
+        list::write(&library, output, &surroundings.clock, &mut file)?;
+        return file.keep();
     }
-    outcome.and_then(|()| Ok(out.flush()?)).map_err(|failure| failure.of(&sql))
+    if let (Some(output), None, true) = (args.output, &args.out, io::stdout().is_terminal())
+        && output.is_binary()
+    {
+        let text = "these rows are not for a terminal: add --out FILE, or `> FILE`";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let calls = calls(&args, &surroundings, script)?;
+    let (path, output) = (args.out.clone(), args.output);
+    let mut shell = shell(args, surroundings)?;
+    let Some(path) = path else { return shell.script(&calls, out).await };
+    if let [Call::Statement { .. }] = calls.as_slice() {
+        shell.output = Output::of_file(output, &path);
+        let mut file = target::Replacing::new(&path)?;
+        shell.script(&calls, &mut file).await?;
+        return file.keep();
+    }
+    Err(Failure::Usage(format!("--out takes the rows of one statement, and there are {}", calls.len())))
+}
+
+/// What there is to do.
+fn calls(args: &Args, surroundings: &Surroundings, script: String) -> Result<Vec<Call>, Failure> {
+    let pairs = call::pairs(&args.params)?;
+    let now_ns = surroundings.clock.now_ns();
+    let explain = |calls: Vec<Call>| match args.explain {
+        true => calls.into_iter().map(Call::explained).collect(),
+        false => calls,
+    };
+    if let Some(name) = &args.named {
+        let query = library(&args.offline)?.query(name)?;
+        return Ok(explain(vec![Call::query(&query, &pairs, now_ns)?]));
+    }
+    if let Some(sql) = args.sql.as_ref().or(args.command.as_ref()) {
+        return Ok(explain(vec![Call::plain(sql.clone(), call::typed(&pairs)?)]));
+    }
+    let (shown, text) = match &args.file {
+        None => ("standard input".to_owned(), script),
+        Some(path) if path.as_os_str() == "-" => ("standard input".to_owned(), read_stdin()?),
+        Some(path) => (path.display().to_string(), read(path)?),
+    };
+    call::script(&shown, text, &pairs, now_ns).map(explain)
+}
+
+fn shell(args: Args, surroundings: Surroundings) -> Result<Shell, Failure> {
+    let ask::Source { url, data, token_file } = args.source;
+    let library = library(&args.offline)?;
+    let clock = surroundings.clock;
+    let session = match data {
+        Some(dir) => Session::folder(dir, args.offline, clock.clone()),
+        None => Session::daemon(ask::Target::of(url, token_file, &surroundings.data_folder)?),
+    };
+    Ok(Shell {
+        session: std::sync::Arc::new(session),
+        library,
+        clock,
+        output: Output::chosen(args.output),
+        expanded: false,
+        timing: args.timing,
+        limit: args.limit,
+        time: args.timeout.as_deref().map(time).transpose()?,
+        target: None,
+        progress: false,
+    })
+}
+
+/// The compiled-in queries, with those of `queries.dir` over them.
+fn library(offline: &Offline) -> Result<Library, Failure> {
+    Ok(Library::shipped(offline.queries_dir()?))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let why = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => format!("there is no file {}; correct its path", path.display()),
+        io::ErrorKind::InvalidData => format!("{} is not UTF-8 text; save it as UTF-8", path.display()),
+        _ => format!("cannot read {}: {error}", path.display()),
+    };
+    std::fs::read_to_string(path).map_err(|error| Failure::Data(why(error)))
+}
+
+fn read_stdin() -> Result<String, Failure> {
+    let mut text = String::new();
+    match io::stdin().read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Failure::Data(format!("cannot read standard input: {error}"))),
+    }
 }
 
 /// All rows of `sql`, as the daemon at `target` answers it.
@@ -143,107 +259,6 @@ pub(super) async fn rows_of_daemon(
     Ok((rows.schema.clone(), batches))
 }
 
-async fn text(
-    rows: &mut Rows,
-    format: crate::query::render::Format,
-    most: u64,
-    out: &mut (dyn Write + Send),
-) -> Result<(), Failure> {
-    let (schema, query_id, snapshot) = (rows.schema(), rows.query_id(), rows.snapshot());
-    let head = Head { query_id: &query_id, snapshot: &snapshot, schema: &schema, max_bytes: MAX_TEXT_BYTES };
-    let (mut renderer, bytes) = Renderer::begin(format, false, head)?;
-    out.write_all(&bytes)?;
-    let (mut left, mut truncated) = (most, false);
-    while let Some(batch) = rows.next().await? {
-        let batch = rows.shown(&batch);
-        let take = usize::try_from(left).unwrap_or(usize::MAX).min(batch.num_rows());
-        truncated = take < batch.num_rows();
-        left -= take as u64;
-        out.write_all(&renderer.rows(&batch.slice(0, take))?)?;
-        if truncated || renderer.is_full() {
-            break;
-        }
-    }
-    let lacks = Lacks { truncated: truncated || rows.truncated(), incomplete: rows.incomplete() };
-    let bytes = renderer.end(rows.stats(), lacks, rows.notices())?;
-    out.write_all(&bytes)?;
-    if truncated && format == crate::query::render::Format::Csv {
-        eprintln!("notice: cut after {most} rows; `--limit` raises it");
-    }
-    Ok(())
-}
-
-impl Rows {
-    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>, Failure> {
-        match self {
-            Self::Daemon(rows) => rows.next().await,
-            Self::Offline(answer) => Ok(answer.next().await?),
-        }
-    }
-
-    pub(super) fn schema(&self) -> SchemaRef {
-        match self {
-            Self::Daemon(rows) => rows.schema.clone(),
-            Self::Offline(answer) => answer.schema.clone(),
-        }
-    }
-
-    /// Rows of the wire have attributes in plain types; formats know them as containers.
-    pub(super) fn shown(&self, batch: &RecordBatch) -> RecordBatch {
-        use arrow::datatypes::{Field, Schema};
-        let columns: Vec<_> = batch.columns().iter().map(value::with_containers).collect();
-        let schema = batch.schema();
-        let fields = schema.fields().iter().zip(&columns).map(|(field, column)| {
-            Field::new(field.name(), column.data_type().clone(), true).with_metadata(field.metadata().clone())
-        });
-        let schema = Schema::new(fields.collect::<Vec<_>>());
-        RecordBatch::try_new(std::sync::Arc::new(schema), columns).unwrap_or_else(|_| batch.clone())
-    }
-
-    fn query_id(&self) -> String {
-        match self {
-            Self::Daemon(rows) => rows.query_id.clone(),
-            Self::Offline(answer) => answer.query_id.clone(),
-        }
-    }
-
-    fn snapshot(&self) -> String {
-        match self {
-            Self::Daemon(rows) => rows.snapshot.clone(),
-            Self::Offline(answer) => value::snapshot(answer.snapshot_us),
-        }
-    }
-
-    fn notices(&self) -> &[String] {
-        match self {
-            Self::Daemon(_) => &[],
-            Self::Offline(answer) => &answer.notices,
-        }
-    }
-
-    /// The daemon's own figures stay with it: an Arrow stream has no place for them.
-    fn stats(&self) -> Stats {
-        match self {
-            Self::Daemon(rows) => Stats { elapsed_ms: rows.elapsed_ms(), ..Stats::default() },
-            Self::Offline(answer) => answer.stats(),
-        }
-    }
-
-    pub(super) fn truncated(&self) -> bool {
-        match self {
-            Self::Daemon(_) => false,
-            Self::Offline(answer) => answer.truncated,
-        }
-    }
-
-    fn incomplete(&self) -> bool {
-        match self {
-            Self::Daemon(_) => false,
-            Self::Offline(answer) => answer.incomplete,
-        }
-    }
-}
-
 impl Ask {
     fn limits(&self) -> Limits {
         Limits { rows: self.rows.map(|rows| rows.saturating_add(1)), bytes: None, time: self.time }
@@ -255,30 +270,6 @@ impl Ask {
             false => Ok(Params::from_json(&serde_json::Value::Object(self.params.clone()))?),
         }
     }
-}
-
-/// `name=value`: a JSON scalar is of its type, all else is text.
-fn params(given: &[String]) -> Result<serde_json::Map<String, serde_json::Value>, Failure> {
-    let mut params = serde_json::Map::new();
-    for pair in given {
-        let usage = |why: &str| Failure::Usage(format!("-p {pair}: {why}; write -p name=value"));
-        let (name, value) = pair.split_once('=').ok_or_else(|| usage("there is no `=`"))?;
-        let name = name.strip_prefix('$').unwrap_or(name);
-        if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
-            return Err(usage("its name is not letters, digits and `_`"));
-        }
-        let value = match serde_json::from_str(value) {
-            Ok(scalar @ (serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::String(_))) => {
-                scalar
-            }
-            Ok(number @ serde_json::Value::Number(_)) => number,
-            _ => serde_json::Value::String(value.to_owned()),
-        };
-        if params.insert(name.to_owned(), value).is_some() {
-            return Err(usage("it is given twice"));
-        }
-    }
-    Ok(params)
 }
 
 fn time(text: &str) -> Result<Duration, Failure> {

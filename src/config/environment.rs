@@ -13,6 +13,8 @@ use std::path::PathBuf;
 pub struct Environment {
     /// `XDG_DATA_HOME`
     pub xdg_data_home: Option<OsString>,
+    /// `XDG_STATE_HOME`
+    pub xdg_state_home: Option<OsString>,
     /// `HOME`
     pub home: Option<OsString>,
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`
@@ -38,6 +40,7 @@ impl Environment {
     pub fn of_process() -> Self {
         Self {
             xdg_data_home: std::env::var_os("XDG_DATA_HOME"),
+            xdg_state_home: std::env::var_os("XDG_STATE_HOME"),
             home: std::env::var_os("HOME"),
             otlp_endpoint: std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok().filter(|value| !value.is_empty()),
             aws: Aws(std::env::vars_os().filter_map(aws_variable).collect()),
@@ -46,16 +49,28 @@ impl Environment {
 
     /// `$XDG_DATA_HOME/weavergen`, else `~/.local/share/weavergen`, else `/var/lib/weavergen`.
     pub fn data_folder(&self) -> PathBuf {
-        // The XDG rules: a value that is not absolute is ignored.
-        let absolute = |value: &Option<OsString>| value.as_ref().map(PathBuf::from).filter(|path| path.is_absolute());
-        if let Some(xdg) = absolute(&self.xdg_data_home) {
+        if let Some(xdg) = absolute(self.xdg_data_home.as_ref()) {
             return xdg.join("weavergen");
         }
-        match absolute(&self.home) {
+        match absolute(self.home.as_ref()) {
             Some(home) => home.join(".local/share/weavergen"),
             None => PathBuf::from("/var/lib/weavergen"),
         }
     }
+
+    /// Where the shell keeps what was typed: `$XDG_STATE_HOME/weavergen`, else `~/.local/state/weavergen`, else the data
+    /// folder.
+    pub fn state_folder(&self) -> PathBuf {
+        if let Some(xdg) = absolute(self.xdg_state_home.as_ref()) {
+            return xdg.join("weavergen");
+        }
+        absolute(self.home.as_ref()).map_or_else(|| self.data_folder(), |home| home.join(".local/state/weavergen"))
+    }
+}
+
+/// The XDG rules: a value that is not absolute is ignored.
+fn absolute(value: Option<&OsString>) -> Option<PathBuf> {
+    value.map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 /// What is not text belongs to others.
@@ -79,5 +94,17 @@ mod tests {
         assert_eq!(of(Some("x"), Some("/home/a")), "/home/a/.local/share/weavergen");
         assert_eq!(of(Some(""), None), "/var/lib/weavergen");
         assert_eq!(of(None, Some("")), "/var/lib/weavergen");
+    }
+
+    #[test]
+    fn the_state_folder_is_beside_the_data_of_the_user() {
+        let of = |xdg: Option<&str>, home: Option<&str>| {
+            let (xdg_state_home, home) = (xdg.map(Into::into), home.map(Into::into));
+            let environment = Environment { xdg_state_home, home, ..Environment::default() };
+            environment.state_folder().display().to_string()
+        };
+        assert_eq!(of(Some("/x"), Some("/home/a")), "/x/weavergen");
+        assert_eq!(of(Some("x"), Some("/home/a")), "/home/a/.local/state/weavergen");
+        assert_eq!(of(None, None), "/var/lib/weavergen");
     }
 }

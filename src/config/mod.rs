@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use environment::Environment;
-pub use ours::pipelines_dir;
+pub use ours::{pipelines_dir, queries_dir_by_default};
 pub use report::{Format, render};
 pub use service::Unsupported;
 pub use source::{Assignment, InvalidAssignment};

@@ -38,8 +38,12 @@ pub(super) fn memory_limit(section: &Section<'_>) -> u64 {
 
 /// `queries::dir`; by default `./queries` where it exists.
 pub(super) fn queries_dir(section: &Section<'_>) -> Option<PathBuf> {
-    let default = || Some(PathBuf::from("./queries")).filter(|dir| dir.is_dir());
-    section.text("dir").map(PathBuf::from).or_else(default)
+    section.text("dir").map(PathBuf::from).or_else(self::queries_dir_by_default)
+}
+
+/// `./queries` where it exists: what `queries::dir` is if nothing is said.
+pub fn queries_dir_by_default() -> Option<PathBuf> {
+    Some(PathBuf::from("./queries")).filter(|dir| dir.is_dir())
 }
 
 /// `./pipelines` where it exists: what `engine::dir` is if nothing is said.

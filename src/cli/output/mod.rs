@@ -4,11 +4,18 @@
 //! the wire (`query::render`).
 
 pub mod boxes;
+mod cell;
+mod expanded;
+mod markdown;
+mod stream;
 
 use std::io::{IsTerminal as _, Write};
+use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
+
+pub use stream::write as write_rows;
 
 use super::sql::{Failure, MAX_TEXT_BYTES};
 use crate::clock::Clock;
@@ -28,6 +35,19 @@ pub enum Output {
     Csv,
     /// An Arrow IPC stream
     Arrow,
+    /// A Parquet file
+    Parquet,
+    /// A Markdown table
+    Markdown,
+}
+
+/// How rows are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The format.
+    pub output: Output,
+    /// In place of a box, each row as lines of column and value.
+    pub expanded: bool,
 }
 
 impl Output {
@@ -36,10 +56,30 @@ impl Output {
         output.unwrap_or(if std::io::stdout().is_terminal() { Self::Box } else { Self::Ndjson })
     }
 
+    /// `-o`, or what the name of the file says, or a row a line.
+    pub fn of_file(output: Option<Self>, path: &Path) -> Self {
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let of_ending = match ending.as_str() {
+            "json" => Self::Json,
+            "csv" => Self::Csv,
+            "arrow" | "arrows" => Self::Arrow,
+            "parquet" => Self::Parquet,
+            "md" => Self::Markdown,
+            "txt" => Self::Box,
+            _ => Self::Ndjson,
+        };
+        output.unwrap_or(of_ending)
+    }
+
+    /// Whether it is no text.
+    pub fn is_binary(self) -> bool {
+        matches!(self, Self::Arrow | Self::Parquet)
+    }
+
     /// The format of the wire, if it is one.
-    pub fn format(self) -> Option<Format> {
+    fn format(self) -> Option<Format> {
         match self {
-            Self::Box => None,
+            Self::Box | Self::Parquet | Self::Markdown => None,
             Self::Json => Some(Format::Json),
             Self::Ndjson => Some(Format::Ndjson),
             Self::Csv => Some(Format::Csv),
@@ -54,11 +94,20 @@ pub fn write(
     schema: &Schema,
     batches: &[RecordBatch],
     clock: &Clock,
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
 ) -> Result<(), Failure> {
     let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
     let Some(format) = output.format() else {
-        out.write_all(boxes::render(schema, batches, rows, false)?.as_bytes())?;
+        match output {
+            Output::Parquet => stream::parquet_of(schema, batches, out)?,
+            Output::Markdown => {
+                out.write_all(markdown::head(schema).as_bytes())?;
+                for batch in batches {
+                    out.write_all(markdown::rows(batch)?.as_bytes())?;
+                }
+            }
+            _ => out.write_all(boxes::render(schema, batches, rows, false)?.as_bytes())?,
+        }
         return Ok(out.flush()?);
     };
     let (query_id, snapshot) = (clock.ulid().to_string(), value::snapshot(clock.now_us()));

@@ -105,6 +105,11 @@ impl Target {
 }
 
 impl Target {
+    /// Its address.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     fn post(&self, path: &str, patience: Duration) -> Result<reqwest::RequestBuilder, Failure> {
         let client = reqwest::Client::builder()
             .no_proxy()

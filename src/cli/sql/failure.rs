@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::cli::exit::{self, Exit};
 use crate::config;
 use crate::error::Class;
+use crate::query::library;
 use crate::query::{self, Code, Position};
 use crate::store;
 
@@ -25,6 +26,8 @@ pub enum Failure {
         /// Its text.
         sql: String,
     },
+    /// A file of queries does not hold.
+    Query(String),
     /// The daemon cannot be reached, or does not let us in.
     Daemon(String),
     /// The data folder cannot be read.
@@ -53,7 +56,7 @@ impl Failure {
             Self::Daemon(_) => Exit::Unavailable,
             Self::Data(_) | Self::Write(_) => Exit::Io,
             Self::Config(_) => Exit::Config,
-            Self::Broken(_) => Exit::Bad,
+            Self::Query(_) | Self::Broken(_) => Exit::Bad,
             Self::Pipe => Exit::Good,
         }
     }
@@ -93,6 +96,17 @@ impl From<config::Error> for Failure {
     }
 }
 
+impl From<library::Error> for Failure {
+    fn from(error: library::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            library::Error::Unknown { .. } | library::Error::Call(_) => Self::Usage(text),
+            library::Error::Unreadable(_) => Self::Data(text),
+            library::Error::Invalid(_) => Self::Query(text),
+        }
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -114,6 +128,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text)
+            | Self::Query(text)
             | Self::Daemon(text)
             | Self::Data(text)
             | Self::Config(text)

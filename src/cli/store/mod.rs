@@ -73,15 +73,15 @@ impl Source {
     async fn run(self, sql: &str, data_folder: PathBuf, clock: Clock) -> Result<(), Failure> {
         let args = sql::Args {
             sql: Some(sql.to_owned()),
-            command: None,
             output: self.output,
             source: self.source,
-            params: Vec::new(),
             limit: self.limit,
-            timeout: None,
             offline: self.offline,
+            ..sql::Args::default()
         };
-        sql::run(args, data_folder, clock).await
+        // Only a shell has one.
+        let history = PathBuf::new();
+        sql::run(args, sql::Surroundings { data_folder, history, clock }).await
     }
 }
 
