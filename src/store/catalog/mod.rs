@@ -77,7 +77,7 @@ struct Counted {
 struct State {
     counted: Counted,
     gap: Option<Gap>,
-    /// Parts with rows of the gap.
+    /// Parts with rows of the gap, not those of a snapshot.
     behind: VecDeque<Arc<Part>>,
     /// How often the count began again.
     life: u64,
@@ -95,7 +95,9 @@ impl State {
     /// Rows of `shown` above `from`'s position are to be counted from its parts.
     fn after(from: Counted, shown: &Shown) -> Self {
         let gap = Gap { above_us: from.position_us, to_us: shown.max_ingest_us };
-        let behind: VecDeque<_> = shown.parts.parts.iter().filter(|part| gap.touches(&part.entry)).cloned().collect();
+        let behind = shown.parts.parts.iter().filter(|part| gap.touches(&part.entry));
+        // By name alone: who waits for its count must not keep the file of a part that has left.
+        let behind: VecDeque<_> = behind.map(|part| Arc::new(Part::new(part.entry.clone()))).collect();
         Self {
             counted: Counted { position_us: from.position_us.max(shown.max_ingest_us), ..from },
             gap: (!behind.is_empty()).then_some(gap),
