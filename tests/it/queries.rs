@@ -249,7 +249,7 @@ fn right(found: &BTreeMap<String, Vec<Map<String, Value>>>) {
     let offsets: Vec<f64> = found["trace_spans"].iter().map(|row| row["offset_ms"].as_f64().unwrap()).collect();
     assert!(offsets.is_sorted() && offsets[0] == 0.0 && offsets[15] == 315.0, "{offsets:?}");
     assert_eq!(found["trace"][0]["span_count"], 4);
-    assert_eq!(found["slow_traces"][0]["trace_id"], trace(2));
+    assert_eq!(found["slowest_traces"][0]["trace_id"], trace(2));
     assert_eq!(found["big_traces"][0]["span_count"], 16);
     let of = |row: &Map<String, Value>| (row["from_ms"].as_f64().unwrap(), row["spans"].as_i64().unwrap());
     let steps: Vec<(f64, i64)> = found["latency_histogram"].iter().map(of).collect();

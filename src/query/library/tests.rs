@@ -141,13 +141,13 @@ fn a_folder_adds_queries_and_replaces_those_of_the_same_path() {
     let library = Library::shipped(Some(dir.path().to_owned()));
     assert_eq!(library.query("red").unwrap().head.about, "mine");
     assert_eq!(library.query("team/deep/own.sql").unwrap().head.about, "own");
-    assert!(library.query("slow_traces").is_ok());
+    assert!(library.query("slowest_traces").is_ok());
     let error = library.query("team/bad").unwrap_err();
     assert_eq!(error.class(), Class::Invalid);
     assert!(error.to_string().contains(&format!("{}:1:8: `$x`", dir.path().join("team/bad.sql").display())), "{error}");
-    let error = library.query("slow_trace").unwrap_err();
+    let error = library.query("slowest_trace").unwrap_err();
     assert_eq!(error.class(), Class::NotFound);
-    assert!(error.to_string().contains("did you mean `slow_traces`"), "{error}");
+    assert!(error.to_string().contains("did you mean `slowest_traces`"), "{error}");
     assert!(library.query("../red").is_err() && library.query("").is_err());
     let names = library.names();
     assert!(names.contains(&"team/deep/own".to_owned()) && !names.iter().any(|name| name.contains("notes")));
