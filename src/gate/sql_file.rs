@@ -6,8 +6,8 @@
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use super::builtin;
 use super::files::Home;
+use crate::query::library;
 
 /// Longest query, in bytes.
 const MAX_BYTES: u64 = 256 << 10;
@@ -52,7 +52,7 @@ pub(super) fn read(
 }
 
 fn compiled(inner: &Path) -> Option<(String, PathBuf)> {
-    let text = builtin::query(inner.to_str()?)?;
+    let text = library::compiled(inner.to_str()?)?;
     Some((text.to_owned(), PathBuf::from(format!("builtin:{}", inner.display()))))
 }
 

@@ -71,7 +71,7 @@ enum Source {
 pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
     let problems = Problems::default();
     let mut files: Vec<(String, Source)> =
-        builtin::FILES.iter().map(|(name, text)| ((*name).to_owned(), Source::Builtin(text))).collect();
+        builtin::files().map(|(name, text)| (name.to_owned(), Source::Builtin(text))).collect();
     for (name, path) in on_disk(request.queries_dir, &problems) {
         match files.iter_mut().find(|(known, _)| *known == name) {
             Some((_, source)) => *source = Source::Disk(path),

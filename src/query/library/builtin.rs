@@ -44,3 +44,8 @@ pub const FILES: &[(&str, &str)] = &[
     ("trace_spans.sql", include_str!("../../../queries/trace_spans.sql")),
     ("versions.sql", include_str!("../../../queries/versions.sql")),
 ];
+
+/// The text of the file `path` below `queries/`.
+pub fn compiled(path: &str) -> Option<&'static str> {
+    FILES.iter().find(|(known, _)| *known == path).map(|(_, text)| *text)
+}

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-pub use builtin::FILES;
+pub use builtin::{FILES, compiled};
 pub use head::{Head, Parameter};
 pub use value::Kind;
 
