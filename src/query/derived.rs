@@ -17,6 +17,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::prelude::col;
 
+use super::scan::bounds::Bounds;
+
 /// A plan that reads `spans`.
 pub fn spans(table: &Arc<dyn TableProvider>) -> Result<LogicalPlanBuilder> {
     LogicalPlanBuilder::scan("spans", provider_as_source(table.clone()), None)
@@ -66,6 +68,14 @@ pub fn renamed(expr: &Expr, name: impl Fn(&str) -> String) -> Result<Expr> {
         other => Ok(Transformed::no(other)),
     })?;
     Ok(renamed.data)
+}
+
+/// What `filters` say of the column `column`, as if they said it of the spans' column `of_spans`.
+pub fn bounds_as(filters: &[Expr], column: &str, of_spans: &str) -> Result<Bounds> {
+    // Other columns must not be taken for the spans' of the same name.
+    let name = |name: &str| if name == column { of_spans.to_owned() } else { format!("no_{name}") };
+    let renamed = filters.iter().map(|filter| renamed(filter, name)).collect::<Result<Vec<_>>>()?;
+    Ok(Bounds::of(&renamed))
 }
 
 /// A literal of `ns` since 1970.

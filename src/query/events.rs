@@ -19,7 +19,6 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::col;
 
 use super::derived;
-use super::scan::bounds::Bounds;
 
 /// `span_events` or `span_links` over one view.
 #[derive(Debug)]
@@ -131,9 +130,8 @@ impl TableProvider for NestedTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut ended_after_ns = i64::MIN;
         if self.list == List::Events {
-            let as_end = |name: &str| if name == "time" { "end_time".to_owned() } else { format!("no_{name}") };
-            let renamed = filters.iter().map(|filter| derived::renamed(filter, as_end)).collect::<Result<Vec<_>>>()?;
-            ended_after_ns = derived::moved(Bounds::of(&renamed).end.min_ns, -self.window_ns);
+            let times = derived::bounds_as(filters, "time", "end_time")?.end;
+            ended_after_ns = derived::moved(times.min_ns, -self.window_ns);
         }
         derived::physical(session, plan(&self.spans, self.list, filters, ended_after_ns)?, projection).await
     }

@@ -17,7 +17,6 @@ use datafusion::prelude::col;
 
 use super::derived;
 use super::functions::{aggregates, time};
-use super::scan::bounds::Bounds;
 
 const MINUTE_NS: i64 = 60_000_000_000;
 /// Columns that are those of the spans.
@@ -89,9 +88,7 @@ impl TableProvider for RedTable {
         filters: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let as_start = |name: &str| if name == "minute" { "start_time".to_owned() } else { format!("no_{name}") };
-        let renamed = filters.iter().map(|filter| derived::renamed(filter, as_start)).collect::<Result<Vec<_>>>()?;
-        let minutes = Bounds::of(&renamed).start;
+        let minutes = derived::bounds_as(filters, "minute", "start_time")?.start;
         // A minute begins no later than its spans, and less than its length before them.
         let hi_ns = derived::moved(minutes.max_ns, MINUTE_NS);
         derived::physical(session, plan(&self.spans, filters, minutes.min_ns, hi_ns)?, projection).await
