@@ -97,57 +97,17 @@ impl AggregateUDFImpl for Quantile {
             return Err(argument(format!("{} has no DISTINCT form", self.name)));
         }
         let share = self.share(&args)?;
-        Ok(Box::new(QuantileAccumulator { share, hist: ExpHist::new(DEFAULT_MAX_BUCKETS) }))
+        let (hist, gives) = (ExpHist::new(DEFAULT_MAX_BUCKETS), Gives::Quantile(share));
+        Ok(Box::new(Gathered { hist, merges: false, gives }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        Ok(vec![Arc::new(Field::new(format!("{}[exphist]", args.name), DataType::Binary, true))])
+        Ok(state_of(&args))
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
         AggregateOrderSensitivity::Insensitive
     }
-}
-
-#[derive(Debug)]
-struct QuantileAccumulator {
-    share: f64,
-    hist: ExpHist,
-}
-
-impl Accumulator for QuantileAccumulator {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in values[0].as_primitive::<Float64Type>().iter().flatten() {
-            self.hist.add(value);
-        }
-        Ok(())
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(ScalarValue::Float64(self.hist.quantile(self.share)))
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.hist.size()
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![ScalarValue::Binary(Some(self.hist.to_bytes()))])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        merge_states(&mut self.hist, states)
-    }
-}
-
-fn merge_states(hist: &mut ExpHist, states: &[ArrayRef]) -> Result<()> {
-    for state in states[0].as_binary::<i32>().iter().flatten() {
-        match ExpHist::from_bytes(state) {
-            Some(other) => hist.merge(&other),
-            None => return exec_err!("a partial state is not a histogram"),
-        }
-    }
-    Ok(())
 }
 
 /// `exphist(x [, max_buckets])`, or `exphist_merge(histogram)`; NULL where there is no value.
@@ -200,11 +160,11 @@ impl AggregateUDFImpl for Histogram {
                 )));
             }
         };
-        Ok(Box::new(HistogramAccumulator { merges: self.merges, hist: ExpHist::new(room) }))
+        Ok(Box::new(Gathered { hist: ExpHist::new(room), merges: self.merges, gives: Gives::Histogram }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        Ok(vec![Arc::new(Field::new(format!("{}[exphist]", args.name), DataType::Binary, true))])
+        Ok(state_of(&args))
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -212,13 +172,25 @@ impl AggregateUDFImpl for Histogram {
     }
 }
 
-#[derive(Debug)]
-struct HistogramAccumulator {
-    merges: bool,
-    hist: ExpHist,
+/// What comes of a histogram at the end.
+#[derive(Clone, Copy, Debug)]
+enum Gives {
+    /// The value at this share, 0 to 1.
+    Quantile(f64),
+    /// Itself.
+    Histogram,
 }
 
-impl Accumulator for HistogramAccumulator {
+/// The values of a group as a histogram.
+#[derive(Debug)]
+struct Gathered {
+    hist: ExpHist,
+    /// The column holds histograms, not numbers.
+    merges: bool,
+    gives: Gives,
+}
+
+impl Accumulator for Gathered {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         if !self.merges {
             values[0].as_primitive::<Float64Type>().iter().flatten().for_each(|value| self.hist.add(value));
@@ -234,7 +206,10 @@ impl Accumulator for HistogramAccumulator {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        exphist_value::scalar((self.hist.count() > 0).then_some(&self.hist))
+        match self.gives {
+            Gives::Quantile(share) => Ok(ScalarValue::Float64(self.hist.quantile(share))),
+            Gives::Histogram => exphist_value::scalar((self.hist.count() > 0).then_some(&self.hist)),
+        }
     }
 
     fn size(&self) -> usize {
@@ -246,8 +221,19 @@ impl Accumulator for HistogramAccumulator {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        merge_states(&mut self.hist, states)
+        for state in states[0].as_binary::<i32>().iter().flatten() {
+            match ExpHist::from_bytes(state) {
+                Some(other) => self.hist.merge(&other),
+                None => return exec_err!("a partial state is not a histogram"),
+            }
+        }
+        Ok(())
     }
+}
+
+/// The partial state of [`Gathered`].
+fn state_of(args: &StateFieldsArgs<'_>) -> Vec<FieldRef> {
+    vec![Arc::new(Field::new(format!("{}[exphist]", args.name), DataType::Binary, true))]
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
