@@ -31,17 +31,21 @@ impl AlertId {
     }
 
     fn of_parts<'a>(parts: impl Iterator<Item = &'a str>, key: &'a BTreeMap<String, String>) -> Self {
-        let mut hash = Sha256::new();
-        for part in parts.chain(key.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()])) {
-            // A part above 4 GiB cannot come out of a result of limited size.
-            hash.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
-            hash.update(part.as_bytes());
-        }
-        let digest = hash.finalize();
+        let parts = parts.chain(key.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]));
+        let digest = hash_of(parts).finalize();
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         Self(id)
     }
+}
+
+/// Each part with its length before it: parts do not run into each other.
+fn hash_of<'a>(parts: impl Iterator<Item = &'a str>) -> Sha256 {
+    parts.fold(Sha256::new(), |hash, part| {
+        // A part above 4 GiB cannot come out of a result of limited size.
+        let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        hash.chain_update(length.to_le_bytes()).chain_update(part.as_bytes())
+    })
 }
 
 impl fmt::Display for AlertId {
@@ -87,13 +91,8 @@ pub fn transition_id(alert: AlertId, episode: u64, number: u32) -> String {
 /// Trace id and span id, in hex, of the span of the evaluation of `gate` at tick `t_ns`: known before it is exported, so
 /// that what it starts can link to it (bpmn.md 15).
 pub fn evaluation_span(tenant: &str, gate: &str, t_ns: i64) -> (String, String) {
-    let mut hash = Sha256::new();
-    for part in ["weavergen.evaluation.v1", tenant, gate] {
-        hash.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    hash.update(t_ns.to_le_bytes());
-    let digest = hash.finalize();
+    let digest =
+        hash_of(["weavergen.evaluation.v1", tenant, gate].into_iter()).chain_update(t_ns.to_le_bytes()).finalize();
     (hex(&digest[..16]), hex(&digest[16..24]))
 }
 
