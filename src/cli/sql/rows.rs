@@ -1,6 +1,7 @@
 //! The rows of an answer, whoever gives them.
 //!
-//! Duty: the daemon's stream and a statement that runs here as one. Guarantee: none. Left to others: their form (`output`).
+//! Duty: the daemon's stream and a statement that runs here as one. Guarantee: batches come as they arrive, none is kept.
+//! Left to others: their form (`output`).
 
 use std::sync::Arc;
 
