@@ -3,6 +3,11 @@
 //! Duty: the tables, functions and typing rules of sql.md on DataFusion, behind one guarded [`Gateway`]. Guarantee:
 //! a statement reads one [`crate::store::View`] and nothing else, cannot write, and ends within its limits. Left to
 //! others: wires and formats for people (`web`, `cli`), who may ask (`access`).
+//!
+//! A statement passes `guard` (text, kinds, caps) and `gateway` (limits, cancel), is planned in a `session` of names
+//! that `allow` lists, typed by `attributes`, read by `scan`, and leaves through `render`. Relations: `table`,
+//! `traces`, `events`, `red`, `catalog`, `system`; computed ones share `derived`. ★ functions: values in `functions`,
+//! rows in `table_functions` over the pure `forest`; their texts in `docs`. ★ named queries: `library`.
 
 mod allow;
 pub mod attributes;
