@@ -7,6 +7,18 @@ use std::time::Duration;
 use crate::span::pinned::ScalarType;
 use crate::yaml::Section;
 
+/// Whether decoders of Parquet files filter (sql.md 6.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pushdown {
+    /// Where it is expected to pay.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
 /// Settings of the query module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -24,7 +36,11 @@ pub struct Config {
     pub attribute_types: Arc<BTreeMap<String, ScalarType>>,
     /// By how much `traces` widens a time filter for the spans it reads.
     pub trace_window: Duration,
+    /// Whether decoders of Parquet files filter.
+    pub pushdown: Pushdown,
 }
+
+const PUSHDOWN: [(&str, Pushdown); 3] = [("auto", Pushdown::Auto), ("on", Pushdown::On), ("off", Pushdown::Off)];
 
 impl Default for Config {
     fn default() -> Self {
@@ -37,6 +53,7 @@ impl Default for Config {
             max_bytes: 64 << 20,
             attribute_types: Arc::default(),
             trace_window: Duration::from_secs(3600),
+            pushdown: Pushdown::default(),
         }
     }
 }
@@ -59,7 +76,6 @@ impl Config {
             "max_waiting",
             "wait",
             "max_scan_bytes",
-            "pushdown",
             "pg",
             "flight",
         ]);
@@ -71,6 +87,7 @@ impl Config {
             max_bytes: section.size("max_bytes").unwrap_or(default.max_bytes),
             attribute_types: Arc::new(attribute_types(section)),
             trace_window: section.duration("trace_window").unwrap_or(default.trace_window),
+            pushdown: section.choice("pushdown", &PUSHDOWN).unwrap_or_default(),
         }
     }
 }

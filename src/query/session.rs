@@ -20,6 +20,8 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::optimizer::{Analyzer, AnalyzerRule, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
 use super::allow;
@@ -38,6 +40,7 @@ use super::lenient;
 use super::memory::{self, Account};
 use super::red::RedTable;
 use super::scan;
+use super::scan::decoding::Decoding;
 use super::system;
 use super::table::SpanTable;
 use super::table_functions;
@@ -100,6 +103,7 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
         .with_expr_planners(planners)
         .with_analyzer_rules(analyzer_rules(Account::of(&runtime.memory_pool)))
         .with_optimizer_rules(optimizer_rules())
+        .with_physical_optimizer_rules(physical_rules(config))
         .with_scalar_functions(scalar_functions(now_ns))
         .with_aggregate_functions(aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())
@@ -182,6 +186,14 @@ fn analyzer_rules(account: Account) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> 
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = lenient::optimizer_rules();
     rules.push(Arc::new(Constants));
+    rules
+}
+
+/// The engine's rules, with ours where scans know the statement's filters and not yet those that change as it runs.
+fn physical_rules(config: &Config) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let after = rules.iter().position(|rule| rule.name() == "PushdownSort").map_or(rules.len(), |at| at + 1);
+    rules.insert(after, Arc::new(Decoding(config.pushdown)));
     rules
 }
 

@@ -90,7 +90,7 @@ impl Shell {
         let count = self.answer(&ask, units, look, most, out).await.map_err(|failure| failure.of(sql))?;
         if self.timing {
             let rows = if count == 1 { "row" } else { "rows" };
-            eprintln!("{:.1} ms, {count} {rows}", began.elapsed().as_secs_f64() * 1e3);
+            eprintln!("{:.3} ms, {count} {rows}", began.elapsed().as_secs_f64() * 1e3);
         }
         if let Some((path, _)) = self.target.take_if(|_| look.output.is_binary()) {
             // A second answer in the same file would be unreadable.

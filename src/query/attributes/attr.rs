@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
 };
 
 use super::convert;
-use super::list::Attrs;
+use super::list::{Attrs, Value};
 use crate::span::pinned::ScalarType;
 
 /// How a bracket got its type.
@@ -88,19 +88,23 @@ impl Attr {
     pub fn values(&self, container: &ArrayRef) -> Result<ArrayRef> {
         let attrs = Attrs::try_new(container)?;
         let finder = attrs.finder(&self.key);
-        let found = (0..attrs.rows()).map(|row| finder.value(row));
-        Ok(match self.of {
-            ScalarType::Text => {
-                let mut builder = StringViewBuilder::with_capacity(attrs.rows());
-                for value in found {
-                    builder.append_option(value.and_then(convert::to_text));
-                }
-                Arc::new(builder.finish())
+        Ok(converted(self.of, (0..attrs.rows()).map(|row| finder.value(row))))
+    }
+}
+
+/// The values `found`, one a row, as `of`; NULL where a value is absent or not representable.
+pub fn converted<'v>(of: ScalarType, found: impl ExactSizeIterator<Item = Option<Value<'v>>>) -> ArrayRef {
+    match of {
+        ScalarType::Text => {
+            let mut builder = StringViewBuilder::with_capacity(found.len());
+            for value in found {
+                builder.append_option(value.and_then(convert::to_text));
             }
-            ScalarType::Int => Arc::new(found.map(|v| v.and_then(convert::to_int)).collect::<Int64Array>()),
-            ScalarType::Double => Arc::new(found.map(|v| v.and_then(convert::to_double)).collect::<Float64Array>()),
-            ScalarType::Bool => Arc::new(found.map(|v| v.and_then(convert::to_bool)).collect::<BooleanArray>()),
-        })
+            Arc::new(builder.finish())
+        }
+        ScalarType::Int => Arc::new(found.map(|v| v.and_then(convert::to_int)).collect::<Int64Array>()),
+        ScalarType::Double => Arc::new(found.map(|v| v.and_then(convert::to_double)).collect::<Float64Array>()),
+        ScalarType::Bool => Arc::new(found.map(|v| v.and_then(convert::to_bool)).collect::<BooleanArray>()),
     }
 }
 

@@ -19,10 +19,10 @@ pub struct Attrs<'a> {
     key_ids: &'a Int32Array,
     keys: &'a StringArray,
     types: &'a UInt8Array,
-    s: &'a StringViewArray,
-    i: &'a Int64Array,
-    d: &'a Float64Array,
-    x: &'a BinaryArray,
+    s: Option<&'a StringViewArray>,
+    i: Option<&'a Int64Array>,
+    d: Option<&'a Float64Array>,
+    x: Option<&'a BinaryArray>,
 }
 
 /// The value of one attribute.
@@ -47,23 +47,34 @@ pub enum Value<'a> {
 impl<'a> Attrs<'a> {
     /// The columns of `array`, which must be a container.
     pub fn try_new(array: &'a ArrayRef) -> Result<Self> {
-        let Some(list) = array.as_list_opt::<i32>() else {
-            return internal_err!("an attribute container is a list, got {}", array.data_type());
-        };
         if !super::is_container(array.data_type()) {
             return internal_err!("an attribute container has the fields of Attr, got {}", array.data_type());
         }
-        let entries = list.values().as_struct();
-        let keys = entries.column(0).as_dictionary::<Int32Type>();
+        Self::narrow(array)
+    }
+
+    /// The columns of `array`, a container with key, type and some of the leaves of values; a value whose leaf is not
+    /// there counts as empty.
+    pub fn narrow(array: &'a ArrayRef) -> Result<Self> {
+        let Some(list) = array.as_list_opt::<i32>() else {
+            return internal_err!("an attribute container is a list, got {}", array.data_type());
+        };
+        let Some(entries) = list.values().as_struct_opt() else {
+            return internal_err!("an attribute container is a list of attributes, got {}", array.data_type());
+        };
+        let (Some(key), Some(kind)) = (entries.column_by_name("key"), entries.column_by_name("type")) else {
+            return internal_err!("an attribute has key and type, got {}", array.data_type());
+        };
+        let keys = key.as_dictionary::<Int32Type>();
         Ok(Self {
             list,
             key_ids: keys.keys(),
             keys: keys.values().as_string::<i32>(),
-            types: entries.column(1).as_primitive::<UInt8Type>(),
-            s: entries.column(2).as_string_view(),
-            i: entries.column(3).as_primitive::<Int64Type>(),
-            d: entries.column(4).as_primitive::<Float64Type>(),
-            x: entries.column(5).as_binary::<i32>(),
+            types: kind.as_primitive::<UInt8Type>(),
+            s: entries.column_by_name("s").map(|leaf| leaf.as_string_view()),
+            i: entries.column_by_name("i").map(|leaf| leaf.as_primitive::<Int64Type>()),
+            d: entries.column_by_name("d").map(|leaf| leaf.as_primitive::<Float64Type>()),
+            x: entries.column_by_name("x").map(|leaf| leaf.as_binary::<i32>()),
         })
     }
 
@@ -122,15 +133,16 @@ impl<'a> Attrs<'a> {
 
     /// The value at a place.
     pub fn value(&self, entry: usize) -> Value<'a> {
-        match self.types.value(entry) {
-            attr_type::STRING => Value::Text(self.s.value(entry)),
-            attr_type::BOOL => Value::Bool(self.i.value(entry) != 0),
-            attr_type::INT => Value::Int(self.i.value(entry)),
-            attr_type::DOUBLE => Value::Double(self.d.value(entry)),
-            attr_type::BYTES => Value::Bytes(self.x.value(entry)),
-            attr_type::ARRAY | attr_type::KVLIST => Value::Nested(self.x.value(entry)),
-            _ => Value::Empty,
-        }
+        let found = match self.types.value(entry) {
+            attr_type::STRING => self.s.map(|leaf| Value::Text(leaf.value(entry))),
+            attr_type::BOOL => self.i.map(|leaf| Value::Bool(leaf.value(entry) != 0)),
+            attr_type::INT => self.i.map(|leaf| Value::Int(leaf.value(entry))),
+            attr_type::DOUBLE => self.d.map(|leaf| Value::Double(leaf.value(entry))),
+            attr_type::BYTES => self.x.map(|leaf| Value::Bytes(leaf.value(entry))),
+            attr_type::ARRAY | attr_type::KVLIST => self.x.map(|leaf| Value::Nested(leaf.value(entry))),
+            _ => None,
+        };
+        found.unwrap_or(Value::Empty)
     }
 
     /// A finder of `key` over all rows: the key is compared once per dictionary entry, not once per attribute.

@@ -7,18 +7,18 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, DictionaryArray, Int64Array, ListArray, StringArray, StructArray, UInt8Array,
-    new_null_array,
+    Array, ArrayRef, AsArray, DictionaryArray, ListArray, StringArray, StructArray, UInt8Array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::{cast, interleave};
-use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
+use arrow::compute::interleave;
+use arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
 use super::list::Attrs;
+use super::promoted::Promoted;
 use super::visible;
-use crate::span::schema::{self, attr_type};
+use crate::span::schema;
 
 /// The function (list, promoted…) → list, for promoted columns of the given keys.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -64,73 +64,6 @@ impl ScalarUDFImpl for Merge {
             return Ok(ColumnarValue::Array(list));
         }
         merge(&list, &promoted).map(ColumnarValue::Array)
-    }
-}
-
-/// A promoted column.
-enum Promoted {
-    Text(arrow::array::StringViewArray),
-    Int(arrow::array::Int64Array),
-    Double(arrow::array::Float64Array),
-    Bool(arrow::array::BooleanArray),
-}
-
-impl Promoted {
-    fn try_new(array: &ArrayRef) -> Result<Self> {
-        Ok(match array.data_type() {
-            DataType::Int64 => Self::Int(array.as_primitive::<Int64Type>().clone()),
-            DataType::Float64 => Self::Double(array.as_primitive::<Float64Type>().clone()),
-            DataType::Boolean => Self::Bool(array.as_boolean().clone()),
-            DataType::Utf8View => Self::Text(array.as_string_view().clone()),
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Dictionary(_, _) => {
-                Self::Text(cast(array, &DataType::Utf8View)?.as_string_view().clone())
-            }
-            other => {
-                return exec_err!("a promoted column has type {other}; text, integer, double or boolean is expected");
-            }
-        })
-    }
-
-    fn is_valid(&self, row: usize) -> bool {
-        match self {
-            Self::Text(array) => array.is_valid(row),
-            Self::Int(array) => array.is_valid(row),
-            Self::Double(array) => array.is_valid(row),
-            Self::Bool(array) => array.is_valid(row),
-        }
-    }
-
-    /// The stored type of its values.
-    fn kind(&self) -> u8 {
-        match self {
-            Self::Text(_) => attr_type::STRING,
-            Self::Int(_) => attr_type::INT,
-            Self::Double(_) => attr_type::DOUBLE,
-            Self::Bool(_) => attr_type::BOOL,
-        }
-    }
-
-    fn text(&self) -> Option<ArrayRef> {
-        match self {
-            Self::Text(array) => Some(Arc::new(array.clone())),
-            _ => None,
-        }
-    }
-
-    /// The values that stand in `i`.
-    fn whole(&self) -> Option<ArrayRef> {
-        match self {
-            Self::Int(array) => Some(Arc::new(array.clone())),
-            Self::Bool(array) => Some(Arc::new(array.iter().map(|flag| flag.map(i64::from)).collect::<Int64Array>())),
-            _ => None,
-        }
-    }
-
-    fn double(&self) -> Option<ArrayRef> {
-        match self {
-            Self::Double(array) => Some(Arc::new(array.clone())),
-            _ => None,
-        }
     }
 }
 

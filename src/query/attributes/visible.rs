@@ -22,6 +22,14 @@ pub fn shown(stored: &str) -> Option<&str> {
     Some(if is_escaped(stored) { &stored[1..] } else { stored })
 }
 
+/// The key as it is stored when a sender wrote `key`: what [`shown`] takes back.
+pub fn stored(key: &str) -> Cow<'_, str> {
+    if key.trim_start_matches('_').starts_with(reserved::PREFIX) {
+        return Cow::Owned(format!("_{key}"));
+    }
+    Cow::Borrowed(key)
+}
+
 /// Whether `stored` is a sender's `_*wg.` key with one more `_`.
 fn is_escaped(stored: &str) -> bool {
     stored.starts_with('_') && stored.trim_start_matches('_').starts_with(reserved::PREFIX)
@@ -97,5 +105,8 @@ mod tests {
         assert_eq!(shown("__wg.x"), Some("_wg.x"));
         assert_eq!(shown("_other"), Some("_other"));
         assert_eq!(shown("awg.x"), Some("awg.x"));
+        for key in ["wg.x", "_wg.x", "__wg.x", "_other", "awg.x", "", "_"] {
+            assert_eq!(shown(&stored(key)), Some(key));
+        }
     }
 }

@@ -10,6 +10,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("big_traces.sql", include_str!("../../../queries/big_traces.sql")),
     ("clock_skew.sql", include_str!("../../../queries/clock_skew.sql")),
     ("cold_starts.sql", include_str!("../../../queries/cold_starts.sql")),
+    ("critical_path_share.sql", include_str!("../../../queries/critical_path_share.sql")),
     ("dropped.sql", include_str!("../../../queries/dropped.sql")),
     ("error_hotspots.sql", include_str!("../../../queries/error_hotspots.sql")),
     ("error_messages.sql", include_str!("../../../queries/error_messages.sql")),

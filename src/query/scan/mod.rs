@@ -6,7 +6,9 @@
 
 pub mod adapter;
 pub mod bounds;
+mod brackets;
 pub mod columns;
+pub mod decoding;
 mod lookup;
 mod memory;
 mod offsets;
@@ -26,10 +28,13 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 
 use self::bounds::Bounds;
+use self::brackets::Brackets;
+use self::parts::Wanted;
 use self::traces::Pinned;
 use crate::span::schema;
 use crate::store::View;
 
+use self::lookup::TraceLookupExec;
 pub use self::memory::MemoryExec;
 pub use self::parts::store_url;
 
@@ -101,7 +106,8 @@ async fn inputs(
         inputs.extend(parts::lookup(view, session, projection, bounds, pinned, located)?);
     }
     let located = lookup.map(|(located, _)| located).unwrap_or_default();
-    inputs.extend(parts::plan(view, session, projection, bounds, &located, limit)?);
+    let wanted = Wanted { bounds, brackets: &Brackets::of(filters)? };
+    inputs.extend(parts::plan(view, session, projection, wanted, &located, limit).await?);
     let memory: Vec<_> = view.memory.iter().filter(|rows| memory_may_hold(rows, bounds)).cloned().collect();
     if !memory.is_empty() {
         inputs.push(Arc::new(MemoryExec::try_new(memory, projection.to_vec(), partitions)?));

@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, DFSchema, Result, ScalarValue, Statistics};
@@ -16,11 +17,15 @@ use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFact
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_plan::ExecutionPlan;
+use futures::StreamExt as _;
+use object_store::ObjectStore;
 use parquet::arrow::arrow_reader::RowSelection;
 
 use super::adapter::SpanAdapterFactory;
 use super::bounds::Bounds;
+use super::brackets::Brackets;
 use super::lookup::{Left, TraceLookupExec};
 use super::offsets::WithOffsets;
 use super::skip::SkipExec;
@@ -29,29 +34,61 @@ use super::{columns, table_schema};
 use crate::store::View;
 use crate::store::index::Found;
 use crate::store::manifest::PartEntry;
+use crate::store::part::Part;
+
+/// Footers that are asked for at once.
+const FOOTERS_AT_ONCE: usize = 32;
 
 /// The URL under which a session knows the view's parts. Nothing else is registered.
 pub fn store_url() -> ObjectStoreUrl {
     ObjectStoreUrl::parse("spans://parts").expect("a constant URL with scheme and host")
 }
 
-/// The scan of the parts of `view` within `bounds` that are not `located`; `None` if none is left.
-pub(super) fn plan(
+/// What filters say of a part's rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) bounds: &'a Bounds,
+    pub(super) brackets: &'a Brackets,
+}
+
+/// The scan of the parts of `view` with `wanted` rows that are not `located`; `None` if none is left.
+///
+/// The conjuncts with brackets go with it for pruning only: rows that do not pass may come (sql.md 3.5).
+pub(super) async fn plan(
     view: &View,
     session: &dyn Session,
     projection: &[usize],
-    bounds: &Bounds,
+    wanted: Wanted<'_>,
     located: &Located,
     limit: Option<usize>,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let mut files = Files::default();
+    let Wanted { bounds, brackets } = wanted;
+    let schema = brackets.schema();
+    let mut files = Files::new(schema.clone());
     // Newest first: what people ask for is mostly recent, and a limit then stops early.
-    for part in view.parts.parts.iter().rev().filter(|part| bounds.may_hold_part(&part.entry)) {
-        if located.of(&part.entry.path).is_none() {
-            files.add(file(&part.entry, bounds));
+    let parts = view.parts.parts.iter().rev().filter(|part| bounds.may_hold_part(&part.entry));
+    let parts: Vec<_> = parts.filter(|part| located.of(&part.entry.path).is_none()).collect();
+    if brackets.require_any() {
+        let mut open = Vec::new();
+        for part in &parts {
+            open.push(read_keys((*part).clone(), view.objects.clone()));
+        }
+        futures::stream::iter(open).buffer_unordered(FOOTERS_AT_ONCE).collect::<Vec<()>>().await;
+    }
+    for part in parts {
+        let keys = if brackets.require_any() { part.known_keys() } else { None };
+        if keys.is_none_or(|keys| brackets.may_hold_part(keys)) {
+            files.add(file(&part.entry, &schema, |at| {
+                bounds.may_hold_group(&part.entry.row_groups[at])
+                    && keys.is_none_or(|keys| brackets.may_hold_group(keys, at))
+            }));
         }
     }
-    let source = source(session).with_parquet_file_reader_factory(Arc::new(readers(view, session)));
+    let mut source = source(session, schema.clone()).with_parquet_file_reader_factory(Arc::new(readers(view, session)));
+    if let Some(filter) = conjunction(brackets.filters().iter().cloned()) {
+        let columns = DFSchema::try_from(schema.as_ref().clone())?;
+        source = source.with_predicate(session.create_physical_expr(filter, &columns)?);
+    }
     files.scan(view, session, source, projection, limit)
 }
 
@@ -67,14 +104,15 @@ pub(super) fn lookup(
     pinned: &Pinned,
     located: &Located,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let (mut files, mut left) = (Files::default(), Left { traces: pinned.len(), ..Left::default() });
+    let mut files = Files::new(table_schema().clone());
+    let mut left = Left { traces: pinned.len(), ..Left::default() };
     for part in view.parts.parts.iter().rev() {
         let Some(found) = located.of(&part.entry.path) else { continue };
         left.asked += 1;
         files.add(file_of(&part.entry, bounds, found, &mut left));
     }
     let schema = DFSchema::try_from(table_schema().as_ref().clone())?;
-    let source = source(session)
+    let source = source(session, table_schema().clone())
         .with_parquet_file_reader_factory(Arc::new(WithOffsets(readers(view, session))))
         .with_predicate(session.create_physical_expr(pinned.filter(), &schema)?)
         .with_pushdown_filters(true)
@@ -84,9 +122,14 @@ pub(super) fn lookup(
     Ok(scan.map(|scan| Arc::new(TraceLookupExec::new(scan, left)) as Arc<dyn ExecutionPlan>))
 }
 
-fn source(session: &dyn Session) -> ParquetSource {
+/// A footer that cannot be read fails the scan, which says so.
+async fn read_keys(part: Arc<Part>, objects: Arc<dyn ObjectStore>) {
+    drop(part.keys(objects.as_ref()).await);
+}
+
+fn source(session: &dyn Session, schema: SchemaRef) -> ParquetSource {
     let options = session.table_options().parquet.clone();
-    ParquetSource::new(table_schema().clone()).with_table_parquet_options(options)
+    ParquetSource::new(schema).with_table_parquet_options(options)
 }
 
 fn readers(view: &View, session: &dyn Session) -> CachedParquetFileReaderFactory {
@@ -96,17 +139,17 @@ fn readers(view: &View, session: &dyn Session) -> CachedParquetFileReaderFactory
 
 /// The files of a scan and how many rows they hand out.
 struct Files {
+    schema: SchemaRef,
     files: Vec<PartitionedFile>,
     rows: Precision<usize>,
 }
 
-impl Default for Files {
-    fn default() -> Self {
-        Self { files: Vec::new(), rows: Precision::Exact(0) }
-    }
-}
-
 impl Files {
+    /// None yet; they are read as `schema`.
+    fn new(schema: SchemaRef) -> Self {
+        Self { schema, files: Vec::new(), rows: Precision::Exact(0) }
+    }
+
     fn add(&mut self, file: Option<(PartitionedFile, Precision<usize>)>) {
         let Some((file, rows)) = file else { return };
         self.rows = self.rows.add(&rows);
@@ -125,7 +168,7 @@ impl Files {
         if self.files.is_empty() {
             return Ok(None);
         }
-        let mut total = Statistics::new_unknown(table_schema());
+        let mut total = Statistics::new_unknown(&self.schema);
         total.num_rows = self.rows;
         let partitions = session.config().target_partitions();
         let parts = self.files.len();
@@ -150,12 +193,17 @@ impl Files {
     }
 }
 
-/// The file with its access plan and statistics, and how many rows it hands out; `None` if no row group is left.
-fn file(part: &PartEntry, bounds: &Bounds) -> Option<(PartitionedFile, Precision<usize>)> {
+/// The file with the row groups that `may_hold` wanted rows and its statistics, and how many rows it hands out; `None` if
+/// no row group is left.
+fn file(
+    part: &PartEntry,
+    schema: &Schema,
+    may_hold: impl Fn(usize) -> bool,
+) -> Option<(PartitionedFile, Precision<usize>)> {
     let mut access = ParquetAccessPlan::new_all(part.row_groups.len());
     let mut kept = 0;
-    for (at, group) in part.row_groups.iter().enumerate() {
-        if bounds.may_hold_group(group) {
+    for at in 0..part.row_groups.len() {
+        if may_hold(at) {
             kept += 1;
         } else {
             access.skip(at);
@@ -167,7 +215,7 @@ fn file(part: &PartEntry, bounds: &Bounds) -> Option<(PartitionedFile, Precision
     let whole = kept == part.row_groups.len();
     let rows = usize::try_from(part.rows).ok()?;
     let rows = if whole { Precision::Exact(rows) } else { Precision::Inexact(rows) };
-    Some(opened(part, rows, (!whole).then_some(access)))
+    Some(opened(part, schema, rows, (!whole).then_some(access)))
 }
 
 /// As [`file`], with the zones that may hold the traces sought; what they are is added to `left`.
@@ -196,19 +244,20 @@ fn file_of(
     }
     left.parts += 1;
     left.rows += rows;
-    Some(opened(part, Precision::Inexact(rows), Some(access)))
+    Some(opened(part, table_schema(), Precision::Inexact(rows), Some(access)))
 }
 
 /// The file, of which `rows` are read: all, or those of `access`.
 fn opened(
     part: &PartEntry,
+    schema: &Schema,
     rows: Precision<usize>,
     access: Option<ParquetAccessPlan>,
 ) -> (PartitionedFile, Precision<usize>) {
     let footer = usize::try_from(part.footer_bytes).unwrap_or(0).saturating_add(8);
     let mut file = PartitionedFile::new(part.path.clone(), part.bytes)
         .with_metadata_size_hint(footer)
-        .with_statistics(Arc::new(statistics(part, rows, access.is_none())));
+        .with_statistics(Arc::new(statistics(part, schema, rows, access.is_none())));
     if let Some(access) = access {
         file = file.with_extension(access);
     }
@@ -216,15 +265,15 @@ fn opened(
 }
 
 /// What the manifest knows of a part's columns; bounds stay right, but not exact, when row groups are left out.
-fn statistics(part: &PartEntry, rows: Precision<usize>, whole: bool) -> Statistics {
-    let mut statistics = Statistics::new_unknown(table_schema());
+fn statistics(part: &PartEntry, schema: &Schema, rows: Precision<usize>, whole: bool) -> Statistics {
+    let mut statistics = Statistics::new_unknown(schema);
     statistics.num_rows = rows;
     statistics.total_byte_size = Precision::Inexact(usize::try_from(part.bytes).unwrap_or(usize::MAX));
     let utc = || Some("UTC".into());
     let ns = |at| ScalarValue::TimestampNanosecond(Some(at), utc());
     let us = |at| ScalarValue::TimestampMicrosecond(Some(at), utc());
     let mut set = |name: &str, min: ScalarValue, max: ScalarValue| {
-        let at = table_schema().index_of(name).expect("a column of the table");
+        let at = schema.index_of(name).expect("a column of the table");
         let precise = |value| if whole { Precision::Exact(value) } else { Precision::Inexact(value) };
         statistics.column_statistics[at] = ColumnStatistics {
             null_count: Precision::Exact(0),

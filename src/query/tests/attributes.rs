@@ -5,6 +5,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::fixture::*;
+use crate::query::Config;
+use crate::query::config::Pushdown;
 
 #[tokio::test]
 async fn the_use_of_a_bracket_decides_its_type() {
@@ -204,6 +206,11 @@ async fn where_a_value_lies_does_not_change_the_answer() {
         "SELECT count(*) FROM spans a JOIN spans b ON a.attributes['k0'] = b.attributes['k1']",
         "WITH s AS (SELECT * FROM spans WHERE duration_ns > 100) SELECT s.attributes['k1'] AS r, count(*) FROM s GROUP BY 1 ORDER BY 1, 2",
         "SELECT hex(span_id) FROM spans WHERE attributes['k1'] IS NOT NULL ORDER BY duration_ns DESC, span_id LIMIT 7",
+        "SELECT hex(span_id), attributes['k2'] FROM spans WHERE attributes['k0'] > 0 OR attributes['k1'] = '7' ORDER BY span_id DESC LIMIT 5",
+        "SELECT hex(span_id), attributes['k1'], resource['k0'] FROM spans WHERE attributes['k0'] = 3 AND resource['k0'] IS NOT NULL ORDER BY start_time, span_id LIMIT 9",
+        "SELECT count(*) FROM spans WHERE attributes['k1'] BETWEEN 0 AND 3 AND attributes['k2'] ~ '.'",
+        "SELECT count(*) FROM spans WHERE attributes['nowhere'] IS NULL AND attributes['k2'] NOT LIKE 'x%'",
+        "SELECT count(*) FROM spans WHERE attributes['nowhere'] = 'x' OR attributes['k0'] NOT IN ('7', 'true')",
         "SELECT span_count, error_count FROM traces ORDER BY trace_id",
         "SELECT hex(span_id), end_time, duration_ms FROM spans ORDER BY 1",
         "SELECT count(*) FROM (SELECT attributes FROM spans UNION ALL SELECT resource FROM spans) u WHERE u.attributes['k0'] = '7'",
@@ -215,7 +222,8 @@ async fn where_a_value_lies_does_not_change_the_answer() {
         let mut parts = Fill::new();
         for chunk in spans.chunks(25) {
             let promotions = random_promotions(&mut rng);
-            parts = parts.part(chunk, &promotions, 9).await;
+            let footer = [Footer::Silent, Footer::Whole, Footer::Whole, Footer::Cut][rng.next_u32() as usize % 4];
+            parts = parts.footer(footer).part(chunk, &promotions, 9).await;
         }
         let parts = parts.view();
         let promotions = random_promotions(&mut rng);
@@ -224,6 +232,11 @@ async fn where_a_value_lies_does_not_change_the_answer() {
             let expected = ask(&memory, sql).await;
             assert_eq!(ask(&parts, sql).await, expected, "parts, seed {seed}: {sql}");
             assert_eq!(ask(&mixed, sql).await, expected, "mixed, seed {seed}: {sql}");
+            for pushdown in [Pushdown::On, Pushdown::Off] {
+                let session = session_with(&parts, &Config { threads: 2, pushdown, ..Config::default() });
+                let answer = try_ask_in(&session, sql).await.unwrap_or_else(|error| panic!("{sql}\n{error}"));
+                assert_eq!(answer, expected, "parts, {pushdown:?}, seed {seed}: {sql}");
+            }
         }
         for of in ["text", "int", "float", "bool"] {
             let select: Vec<_> = ["k0", "k1", "k2"].map(|key| format!("attr_{of}(attributes, '{key}')")).into();

@@ -13,14 +13,17 @@ use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
-use parquet::file::properties::WriterProperties;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use prometheus::IntGauge;
 
 use crate::query::{Config, session};
+use crate::span::pinned::ScalarType;
+use crate::span::schema::attr_type;
 use crate::span::{SpanBatch, schema};
 use crate::store::index::{self, Indexes, TraceFacts};
 use crate::store::manifest::{PartEntry, RowGroupEntry};
-use crate::store::part::Part;
+use crate::store::part::{KeyEntry, Keys, Part};
 use crate::store::{PartSet, Rows, View};
 
 /// When statements of these tests begin.
@@ -213,8 +216,20 @@ fn events(spans: &[Span]) -> ArrayRef {
 /// Physical names of promoted columns and their types.
 pub type Promotions = BTreeMap<String, DataType>;
 
+/// What the footers of parts say of their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Footer {
+    /// Nothing: they are no parts of ours.
+    Silent,
+    /// All keys.
+    Whole,
+    /// Promoted keys only.
+    Cut,
+}
+
 /// A view that is being filled.
 pub struct Fill {
+    footer: Footer,
     objects: Arc<InMemory>,
     parts: Vec<Arc<Part>>,
     memory: Vec<Arc<Rows>>,
@@ -223,7 +238,13 @@ pub struct Fill {
 
 impl Fill {
     pub fn new() -> Self {
-        Self { objects: Arc::new(InMemory::new()), parts: vec![], memory: vec![], ingest_us: NOW / 1_000 }
+        let objects = Arc::new(InMemory::new());
+        Self { footer: Footer::Whole, objects, parts: vec![], memory: vec![], ingest_us: NOW / 1_000 }
+    }
+
+    /// From here on parts have such footers.
+    pub fn footer(self, footer: Footer) -> Self {
+        Self { footer, ..self }
     }
 
     pub fn memory(mut self, spans: &[Span]) -> Self {
@@ -284,7 +305,13 @@ impl Fill {
         }
         let schema = Arc::new(Schema::new(fields));
         let rows = RecordBatch::try_new(schema.clone(), columns).unwrap();
-        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group_rows)).build();
+        let keys = serde_json::to_string(&keys_of(spans, &residual, promotions, group_rows, self.footer)).unwrap();
+        let said = (self.footer != Footer::Silent).then(|| vec![KeyValue::new("wg.keys".to_owned(), keys)]);
+        let properties = WriterProperties::builder()
+            .set_max_row_group_row_count(Some(group_rows))
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_key_value_metadata(said)
+            .build();
         let mut bytes = vec![];
         let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties)).unwrap();
         writer.write(&rows).unwrap();
@@ -310,7 +337,7 @@ impl Fill {
             hour: "2023-11-14T22".into(),
             rows: spans.len() as u64,
             bytes: size,
-            footer_bytes: u64::from(footer),
+            footer_bytes: u64::from(footer) + 8,
             start: range(&start, spans),
             end: range(&end, spans),
             ingest: [self.ingest_us; 2],
@@ -345,6 +372,61 @@ impl Fill {
             files: None,
             catalog: None,
         }
+    }
+}
+
+/// What the store would say of the keys of `spans`, of which `residual` is left in lists.
+fn keys_of(spans: &[Span], residual: &[Span], promotions: &Promotions, group_rows: usize, footer: Footer) -> Keys {
+    let level = |prefix: &str, of: fn(&Span) -> &[(String, Val)]| {
+        let mut names: Vec<&str> = spans.iter().flat_map(|span| of(span)).map(|(key, _)| key.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let entry = |key: &str| {
+            let has = |span: &Span| of(span).iter().any(|(k, _)| k == key);
+            let promoted = promotions.get(&format!("{prefix}.{key}")).map(|of| match of {
+                DataType::Int64 => ScalarType::Int,
+                DataType::Float64 => ScalarType::Double,
+                DataType::Boolean => ScalarType::Bool,
+                _ => ScalarType::Text,
+            });
+            // What was taken out of a list makes it shorter.
+            let count = |span: &Span| of(span).iter().filter(|(k, _)| k == key).count();
+            let pairs = spans.iter().zip(residual);
+            let lies_in_list = pairs.map(|(all, rest)| has(all) && count(all) == count(rest)).collect::<Vec<_>>();
+            let mut groups = vec![0_u8; spans.len().div_ceil(group_rows).div_ceil(8)];
+            for row in (0..spans.len()).filter(|row| lies_in_list[*row]) {
+                groups[row / group_rows / 8] |= 1 << (row / group_rows % 8);
+            }
+            let kind = |value: &Val| match value {
+                Val::Empty => attr_type::EMPTY,
+                Val::Str(_) => attr_type::STRING,
+                Val::Bool(_) => attr_type::BOOL,
+                Val::Int(_) => attr_type::INT,
+                Val::Double(_) => attr_type::DOUBLE,
+                Val::Bytes(_) => attr_type::BYTES,
+                Val::Array => attr_type::ARRAY,
+            };
+            let first = |span: &Span| of(span).iter().find(|(k, _)| k == key).map(|(_, value)| kind(value));
+            KeyEntry {
+                key: key.to_owned(),
+                promoted,
+                present: spans.iter().filter(|span| has(span)).count() as u64,
+                residual: lies_in_list.iter().filter(|lies| **lies).count() as u64,
+                mask: (0..spans.len())
+                    .filter(|row| lies_in_list[*row])
+                    .filter_map(|row| first(&spans[row]))
+                    .fold(0, |mask, of| mask | 1 << of),
+                groups: groups.iter().map(|byte| format!("{byte:02x}")).collect(),
+            }
+        };
+        let entries = names.into_iter().map(entry);
+        entries.filter(|entry| footer == Footer::Whole || entry.promoted.is_some()).collect::<Vec<_>>()
+    };
+    Keys {
+        complete: footer == Footer::Whole,
+        attr: level("attr", |span| &span.attributes),
+        res: level("res", |span| &span.resource),
+        scope: vec![],
     }
 }
 
@@ -385,8 +467,13 @@ fn promoted_column(of: &DataType, values: &[Option<Val>]) -> ArrayRef {
 
 /// A session over `view`.
 pub fn session(view: &View) -> SessionContext {
+    session_with(view, &Config { threads: 2, ..Config::default() })
+}
+
+/// A session over `view` by `config`.
+pub fn session_with(view: &View, config: &Config) -> SessionContext {
     let runtime = session::runtime(64 << 20, None).unwrap();
-    session::open(view, &Config { threads: 2, ..Config::default() }, NOW, &runtime).unwrap()
+    session::open(view, config, NOW, &runtime).unwrap()
 }
 
 /// The answer as rows of text, NULL as `∅`.
@@ -396,8 +483,13 @@ pub async fn ask(view: &View, sql: &str) -> Vec<Vec<String>> {
 
 /// The answer, or the error's text.
 pub async fn try_ask(view: &View, sql: &str) -> Result<Vec<Vec<String>>, String> {
+    try_ask_in(&session(view), sql).await
+}
+
+/// The answer of a session, or the error's text.
+pub async fn try_ask_in(session: &SessionContext, sql: &str) -> Result<Vec<Vec<String>>, String> {
     let text = |error: datafusion::error::DataFusionError| error.to_string();
-    let frame = session(view).sql(sql).await.map_err(text)?;
+    let frame = session.sql(sql).await.map_err(text)?;
     let schema = Arc::new(frame.schema().as_arrow().clone());
     let batches = frame.collect().await.map_err(text)?;
     let schema = batches.first().map_or(schema, RecordBatch::schema);

@@ -1,7 +1,7 @@
 //! Claims about what is read.
 
 use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Int64Type};
 
 use super::fixture::*;
 
@@ -66,7 +66,7 @@ async fn end_time_prunes_by_the_ranges_of_ends() {
 async fn a_bracket_reads_its_own_promoted_column_only() {
     let spans: Vec<Span> =
         (0..20).map(|i| Span::new(1, 1).with("a", "x").with("b", "y").with("c", i64::from(i))).collect();
-    let promotions = ["attr.a", "attr.b"].map(|name| (name.to_owned(), arrow::datatypes::DataType::Utf8View)).into();
+    let promotions = ["attr.a", "attr.b"].map(|name| (name.to_owned(), DataType::Utf8View)).into();
     let view = Fill::new().part(&spans, &promotions, 100).await.view();
     let plan = explain(&view, "SELECT attributes['a'] FROM spans WHERE attributes['c'] > 3").await;
     let scan = plan.lines().find(|line| line.contains("DataSourceExec")).unwrap();
@@ -75,6 +75,95 @@ async fn a_bracket_reads_its_own_promoted_column_only() {
         one(&view, "SELECT count(*) FROM spans WHERE attributes['b'] = 'y' AND attributes['c'] > 3").await,
         "16"
     );
+}
+
+/// Three parts of 40 spans, in groups of 10, sorted by `route`; the last has no `coupon`, which no part promotes.
+async fn routes() -> crate::store::View {
+    let promotions = [("attr.route", DataType::Utf8View), ("attr.size", DataType::Int64)];
+    let promotions: Promotions = promotions.map(|(name, of)| (name.to_owned(), of)).into();
+    let mut fill = Fill::new();
+    for part in 0..3_i64 {
+        let span = |i: i64| {
+            let span = Span { start: NOW + (part * 40 + i) * 1_000_000, ..Span::new(1, 1) };
+            let span = span
+                .with("route", format!("/r{}{i:02}", part).as_str())
+                .with("size", i)
+                .with("long", "x".repeat(500).as_str());
+            if part < 2 && i >= 30 { span.with("coupon", "SPRING").with("other", Val::Double(1.5)) } else { span }
+        };
+        fill = fill.part(&(0..40).map(span).collect::<Vec<_>>(), &promotions, 10).await;
+    }
+    fill.view()
+}
+
+#[tokio::test]
+async fn a_bracket_is_the_promoted_column_where_a_part_has_one_and_prunes_as_it_does() {
+    let view = routes().await;
+    let sql = "SELECT count(*) FROM spans WHERE attributes['route'] = '/r107'";
+    assert_eq!(one(&view, sql).await, "1");
+    let plan = explain(&view, sql).await;
+    // Row groups: 12; the statistics of 11 say no.
+    assert!(plan.contains("row_groups_pruned_statistics=12 total → 1 matched"), "{plan}");
+    assert!(plan.contains("output_rows=10"), "{plan}");
+    let sql = "SELECT count(*) FROM spans WHERE attributes['size'] > 35 AND attributes['size'] < 38.5";
+    assert_eq!(one(&view, sql).await, "9");
+    let plan = explain(&view, sql).await;
+    assert!(plan.contains("row_groups_pruned_statistics=12 total → 3 matched"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_key_that_a_part_does_not_have_keeps_it_closed_and_row_groups_without_it_too() {
+    let view = routes().await;
+    let sql = "SELECT hex(trace_id), attributes['coupon'] AS c FROM spans WHERE attributes['coupon'] = 'SPRING'";
+    assert_eq!(ask(&view, sql).await.len(), 20);
+    let plan = explain(&view, sql).await;
+    assert!(plan.contains("files_opened=2"), "{plan}");
+    let scan = plan.lines().find(|line| line.contains("DataSourceExec")).unwrap();
+    assert!(scan.contains("output_rows=20"), "{scan}");
+    assert_eq!(one(&view, "SELECT count(*) FROM spans WHERE attributes['nowhere'] > 3").await, "0");
+    let plan = explain(&view, "SELECT count(*) FROM spans WHERE attributes['nowhere'] > 3").await;
+    assert!(!plan.contains(".parquet"), "{plan}");
+    assert_eq!(one(&view, "SELECT count(*) FROM spans WHERE attributes['nowhere'] IS NULL").await, "120");
+    assert_eq!(one(&view, "SELECT count(attributes['coupon']) FROM spans").await, "20");
+}
+
+/// Bytes that the scans of a statement fetched.
+async fn scanned(view: &crate::store::View, sql: &str) -> f64 {
+    let plan = explain(view, sql).await;
+    let text = plan.split("bytes_scanned=").nth(1).unwrap_or_else(|| panic!("{plan}"));
+    let mut words = text.split([' ', ',', ']']);
+    let number: f64 = words.next().unwrap().parse().unwrap();
+    number
+        * match words.next().unwrap_or_default() {
+            "K" | "KB" => 1e3,
+            "M" | "MB" => 1e6,
+            _ => 1.0,
+        }
+}
+
+#[tokio::test]
+async fn a_bracket_on_a_list_fetches_no_leaves_that_its_key_does_not_need() {
+    let view = routes().await;
+    let double = scanned(&view, "SELECT sum(attributes['other']) FROM spans").await;
+    let text = scanned(&view, "SELECT max(attributes['long']) FROM spans").await;
+    let whole = scanned(&view, "SELECT max(attrs_json(attributes)) FROM spans").await;
+    assert!(double < text && text < whole, "{double} {text} {whole}");
+}
+
+#[tokio::test]
+async fn below_a_limit_the_decoder_filters_and_row_groups_come_in_order() {
+    let view = routes().await;
+    let newest = "SELECT * FROM spans WHERE attributes['size'] >= 5 ORDER BY start_time DESC LIMIT 3";
+    let rows = ask(&view, &newest.replace('*', "attributes['route']")).await;
+    assert_eq!(rows, [["/r239"], ["/r238"], ["/r237"]]);
+    let plan = explain(&view, newest).await;
+    assert!(plan.contains("FilterExec"), "the filter stays: {plan}");
+    assert!(plan.contains("predicate_evaluation_errors=0") || plan.contains("pushdown_rows_pruned"), "{plan}");
+    let pruned = plan.lines().find(|line| line.contains("DataSourceExec")).unwrap();
+    assert!(!pruned.contains("output_rows=120"), "{pruned}");
+    let without = explain(&view, "SELECT * FROM spans WHERE attributes['size'] >= 5").await;
+    assert!(!without.contains("reverse_row_groups"), "{without}");
+    assert!(plan.contains("reverse_row_groups=true"), "{plan}");
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 //! Duty: the JSON and its size bound. Guarantee: promoted keys are always listed; when others do not fit, `complete` is
 //! false. Left to others: counting (`tally`), choosing (`promote`).
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::promote::Choice;
@@ -65,6 +67,15 @@ pub struct KeyEntry {
     pub groups: String,
 }
 
+impl KeyEntry {
+    /// Whether row group `number` has residual values; where it is not said, it may.
+    pub fn may_be_residual_in(&self, number: usize) -> bool {
+        let byte = self.groups.get(number / 8 * 2..number / 8 * 2 + 2);
+        let byte = byte.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        byte.is_none_or(|bits| bits & (1 << (number % 8)) != 0)
+    }
+}
+
 /// The keys of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
@@ -91,6 +102,11 @@ impl Keys {
     /// What is known of `key`.
     pub fn get(&self, level: Level, key: &str) -> Option<&KeyEntry> {
         self.level(level).iter().find(|entry| entry.key == key)
+    }
+
+    /// What a part's footer says, by its key-values; `None` where they are not a part's.
+    pub fn of_footer(key_values: &HashMap<String, String>) -> Option<Self> {
+        serde_json::from_str(key_values.get(METADATA_KEY)?).ok()
     }
 
     pub(super) fn of(tallies: &[Tally; 3], choices: &[Vec<Choice>; 3]) -> Self {

@@ -339,6 +339,11 @@ impl Part {
         self.keys.get_or_try_init(|| self.read_keys(objects)).await
     }
 
+    /// The attribute keys of the part, if they have been read.
+    pub fn known_keys(&self) -> Option<&Keys> {
+        self.keys.get()
+    }
+
     async fn read_keys(&self, objects: &dyn ObjectStore) -> Result<Keys, Error> {
         let path = &self.entry.path;
         let metadata = footer(objects, &self.entry).await?;
