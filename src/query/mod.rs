@@ -29,6 +29,7 @@ mod lenient;
 mod levels;
 pub mod library;
 mod memory;
+mod names;
 mod nearest;
 pub mod params;
 pub mod plain;

@@ -532,7 +532,12 @@ pub fn reader(view: &View) -> crate::store::Reader {
 
 /// A gateway over `spans` in memory, whose statements begin at [`NOW`].
 pub fn gateway(spans: &[Span], config: Config) -> crate::query::Gateway {
-    let reader = reader(&Fill::new().memory(spans).view());
+    gateway_over(&Fill::new().memory(spans).view(), config)
+}
+
+/// A gateway over what `view` holds, whose statements begin at [`NOW`].
+pub fn gateway_over(view: &View, config: Config) -> crate::query::Gateway {
+    let reader = reader(view);
     let clock = crate::clock::Clock::manual(NOW, 7);
     crate::query::Gateway::new(reader, config, clock, &prometheus::Registry::new()).unwrap()
 }

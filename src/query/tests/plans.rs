@@ -4,6 +4,9 @@ use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::fixture::*;
+use crate::query::library::Library;
+use crate::query::params::Params;
+use crate::query::{Config, Statement};
 
 /// Spans of four hours, one row group of 10 a quarter.
 async fn hours() -> crate::store::View {
@@ -187,21 +190,17 @@ async fn in_memory_a_bracket_on_what_is_interned_expands_its_values_only() {
 
 #[tokio::test]
 async fn canonical_queries_are_planned_and_answered() {
-    let view = hours().await;
-    let queries = [
-        "SELECT * FROM spans WHERE trace_id = trace_id('4bf92f3577b34da6a3ce929d0e0e4736') ORDER BY start_time",
-        "SELECT * FROM spans WHERE service_name = 'shop' AND status_code = 'unset' ORDER BY start_time DESC LIMIT 100",
-        "SELECT trace_id, span_id, name, start_time, duration_ms FROM spans WHERE service_name = 'shop' AND kind = 'server' AND start_time >= ago('1h') ORDER BY duration_ns DESC LIMIT 20",
-        "SELECT count(*) FROM spans WHERE attributes['http.route'] = '/api/cart'",
-        "SELECT trace_id, start_time, attributes['app.coupon'] AS c FROM spans WHERE attributes['app.coupon'] = 'SPRING'",
-        "SELECT time_bucket('1m', start_time) AS t, service_name, count(*) AS calls, count(*) FILTER (WHERE status_code = 'error') AS errors, p95(duration_ns) / 1e6 AS p95_ms FROM spans WHERE is_entry AND start_time >= ago('1h') GROUP BY 1, 2 ORDER BY 1, 2",
-        "WITH s AS (SELECT * FROM spans WHERE service_name = 'shop') SELECT s.attributes['http.route'] AS route, count(*) AS calls, p99(s.duration_ns) AS p99_ns FROM s GROUP BY 1 ORDER BY 3 DESC LIMIT 20",
-        "SELECT trace_id, root_service, root_name, trace_duration_ns, span_count FROM traces WHERE start_time >= ago('15m') AND error_count > 0 ORDER BY trace_duration_ns DESC LIMIT 20",
-        "SELECT p.name AS caller, c.name AS callee, count(*) AS n, avg(c.duration_ms) AS ms FROM spans p JOIN spans c ON c.trace_id = p.trace_id AND c.parent_span_id = p.span_id WHERE p.service_name = 'shop' AND c.attributes['db.system.name'] = 'postgresql' AND c.duration_ns > dur('50ms') AND p.start_time >= ago('1h') GROUP BY 1, 2",
-        "SELECT service_name, e.attributes['exception.type'] AS type, count(*) AS n FROM span_events e WHERE e.name = 'exception' AND e.time >= ago('1h') GROUP BY 1, 2 ORDER BY 3 DESC",
-    ];
-    for sql in queries {
-        ask(&view, sql).await;
+    let gateway = gateway_over(&hours().await, Config { threads: 2, ..Config::default() });
+    let library = Library::shipped(Some(concat!(env!("CARGO_MANIFEST_DIR"), "/queries").into()));
+    let names: Vec<String> = library.names().into_iter().filter(|name| name.starts_with("bench/")).collect();
+    assert_eq!(names.len(), 12);
+    for name in names {
+        let query = library.query(&name).unwrap();
+        let example = query.head.examples.first().cloned().unwrap_or_default();
+        let params = query.bind(&example, NOW).unwrap().into();
+        let statement = Statement { params: Params::from_json(&params).unwrap(), ..Statement::new(&query.sql) };
+        let answer = gateway.run(statement).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        answer.collect().await.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 
