@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::hints::Hints;
 use crate::span::pinned::ScalarType;
 use crate::yaml::Section;
 
@@ -24,6 +25,10 @@ pub struct Config {
     pub attribute_types: Arc<BTreeMap<String, ScalarType>>,
     /// By how much `traces` widens a time filter for the spans it reads.
     pub trace_window: Duration,
+    /// `flight.enabled`: whether Flight SQL is spoken on the API's port.
+    pub flight_enabled: bool,
+    /// What the statement at hand says; nothing configures it.
+    pub hints: Hints,
 }
 
 impl Default for Config {
@@ -37,6 +42,8 @@ impl Default for Config {
             max_bytes: 64 << 20,
             attribute_types: Arc::default(),
             trace_window: Duration::from_secs(3600),
+            flight_enabled: true,
+            hints: Hints::default(),
         }
     }
 }
@@ -61,7 +68,6 @@ impl Config {
             "max_scan_bytes",
             "pushdown",
             "pg",
-            "flight",
         ]);
         Self {
             threads: threads.unwrap_or(default.threads),
@@ -71,6 +77,8 @@ impl Config {
             max_bytes: section.size("max_bytes").unwrap_or(default.max_bytes),
             attribute_types: Arc::new(attribute_types(section)),
             trace_window: section.duration("trace_window").unwrap_or(default.trace_window),
+            flight_enabled: section.block("flight").boolean("enabled").unwrap_or(default.flight_enabled),
+            hints: default.hints,
         }
     }
 }

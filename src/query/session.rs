@@ -94,7 +94,9 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
     planners.extend(SessionStateDefaults::default_expr_planners());
     let offline = view.files.as_ref().is_some_and(|files| files.is_offline());
     let state = SessionStateBuilder::new()
-        .with_config(session_config(config)?.with_extension(Arc::new(Place { offline })))
+        .with_config(
+            session_config(config)?.with_extension(Arc::new(Place { offline })).with_extension(Arc::new(config.hints)),
+        )
         .with_runtime_env(runtime.clone())
         .with_catalog_list(Arc::new(datafusion::catalog::MemoryCatalogProviderList::new()))
         .with_expr_planners(planners)
