@@ -495,6 +495,13 @@ impl Answer {
         Ok(batch)
     }
 
+    /// Says that the caller has what it wants, though rows may be left.
+    pub fn enough(&mut self) {
+        if let Some(entered) = &mut self.entered {
+            entered.ended(Ok(()));
+        }
+    }
+
     /// What it took so far; complete once [`Answer::next`] gave `None`.
     pub fn stats(&self) -> Stats {
         let elapsed = if self.ended { self.stats.elapsed_ms } else { self.elapsed_ms() };

@@ -182,10 +182,13 @@ async fn piece(mut answer: Box<Answer>, mut renderer: Renderer) -> (Result<Bytes
         renderer.end(answer.stats(), lacks, &answer.notices).map(Bytes::from)
     };
     match written {
-        Ok(Some(bytes)) if renderer.is_full() => match end(&answer, renderer) {
-            Ok(tail) => (Ok([bytes.as_slice(), &tail].concat().into()), Step::Done),
-            Err(error) => (Err(error), Step::Done),
-        },
+        Ok(Some(bytes)) if renderer.is_full() => {
+            answer.enough();
+            match end(&answer, renderer) {
+                Ok(tail) => (Ok([bytes.as_slice(), &tail].concat().into()), Step::Done),
+                Err(error) => (Err(error), Step::Done),
+            }
+        }
         Ok(Some(bytes)) => (Ok(bytes.into()), Step::Rows(answer, renderer)),
         Ok(None) => (end(&answer, renderer), Step::Done),
         Err(error) => {

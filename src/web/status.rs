@@ -110,7 +110,7 @@ pub(super) fn grpc(error: &Error) -> tonic::Status {
     if let Error::Query(error) = error
         && let Some(id) = error.query_id.as_deref().and_then(|id| id.parse().ok())
     {
-        status.metadata_mut().insert(QUERY_ID.as_str(), id);
+        status.metadata_mut().insert("x-weavergen-query-id", id);
     }
     status
 }

@@ -260,3 +260,44 @@ fn batch(lines: &[Line]) -> Result<RecordBatch> {
     ];
     Ok(RecordBatch::try_new(SCHEMA.clone(), columns)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who(id: usize) -> Who {
+        Who { query_id: id.to_string(), identity: "me".to_owned(), sql: "ü".repeat(5000), ..Who::default() }
+    }
+
+    #[tokio::test]
+    async fn the_last_thousand_that_ended_are_kept_the_newest_first_and_long_texts_cut() {
+        let log = Log::default();
+        for id in 0..1005 {
+            log.enter(who(id)).ended(Ok(()));
+        }
+        let running = log.enter(who(2000));
+        let lines = log.lines();
+        let ids: Vec<&str> = [&lines[0], &lines[1], &lines[1000]].map(|line| line.who.query_id.as_str()).to_vec();
+        assert_eq!((lines.len(), ids), (1001, vec!["2000", "1004", "5"]));
+        assert_eq!((lines[0].state, lines[1].state), ("waiting", "ok"));
+        assert_eq!(lines[1].who.sql.chars().count(), MAX_TEXT + 1);
+        drop(running);
+        assert_eq!((log.lines().len(), log.lines()[0].state), (1000, "left"));
+        assert_eq!(batch(&log.lines()).unwrap().num_rows(), 1000);
+    }
+
+    #[tokio::test]
+    async fn only_what_runs_is_stopped_and_only_by_who_may() {
+        let log = Log::default();
+        let mut entered = log.enter(who(1));
+        assert_eq!(log.cancel("1", |identity| identity == "you"), Some(false));
+        assert!(!entered.entry.stop.is_cancelled());
+        assert_eq!(log.cancel("1", |identity| identity == "me"), Some(true));
+        assert!(entered.entry.stop.is_cancelled());
+        entered.ended(Err(Code::Cancelled));
+        entered.ended(Ok(()));
+        drop(entered);
+        assert_eq!(log.cancel("1", |_| true), None);
+        assert_eq!((log.lines()[0].state, log.lines()[0].error), ("cancelled", Some("sql.cancelled")));
+    }
+}

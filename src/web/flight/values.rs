@@ -162,7 +162,7 @@ mod tests {
             ("f", Arc::new(NullArray::new(1))),
             ("g", Arc::new(TimestampMicrosecondArray::from(vec![1_000_001]))),
             ("h", Arc::new(Date32Array::from(vec![1]))),
-            ("i", Arc::new(FixedSizeBinaryArray::from(vec![&[1_u8, 0xff]]))),
+            ("i", Arc::new(FixedSizeBinaryArray::try_from_iter([[1_u8, 0xff]].into_iter()).unwrap())),
             ("j", Arc::new(Decimal128Array::from(vec![125]).with_precision_and_scale(5, 2).unwrap())),
             ("k", Arc::new(StringArray::from(vec![None::<&str>]))),
         ];
