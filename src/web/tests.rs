@@ -1,5 +1,6 @@
 //! Claims about the API, over real connections.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -295,8 +296,6 @@ async fn a_check_plans_and_runs_nothing() {
     let estimates = json!({"rows": 3, "rows_exact": true, "parts": 0, "bytes": 0});
     assert_eq!((&told["estimates"], &told["parameters"]), (&estimates, &json!([])), "{told}");
     assert_eq!(told["notices"], json!(["`limits.rows` was cut from 99999999 to 10000"]));
-    let members: Vec<&String> = told.as_object().unwrap().keys().collect();
-    assert_eq!(members, ["columns", "estimates", "notices", "parameters", "query_id", "snapshot"]);
     for (body, code) in [("SELECT nme FROM spans", "sql.unknown_column"), ("DROP TABLE spans", "sql.not_allowed")] {
         let error = server.error(server.post("/api/v1/sql/check").body(body)).await.1;
         assert_eq!(error["code"], code, "{error}");
@@ -389,11 +388,11 @@ async fn every_path_of_the_document_is_served_and_a_shape_is_what_is_answered() 
             assert!(status != 405 && status < 500, "{method} {path}: {status}");
         }
     }
-    let shape = |name: &str| -> Vec<String> {
+    let shape = |name: &str| -> BTreeSet<String> {
         let members = document["components"]["schemas"][name]["properties"].as_object().unwrap();
         members.keys().cloned().collect()
     };
-    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<String>>();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
     let answer: Value = server.post("/api/v1/sql").body("SELECT 1").send().await.unwrap().json().await.unwrap();
     let checked: Value = server.post("/api/v1/sql/check").body("SELECT 1").send().await.unwrap().json().await.unwrap();
     let wrong: Value = server.post("/api/v1/sql").body("SELECT").send().await.unwrap().json().await.unwrap();

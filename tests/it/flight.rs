@@ -70,8 +70,9 @@ fn an_adbc_client_reads_prepares_lists_cancels_and_is_told_what_it_may_not() {
     refused(&said["two_rows"], "ProgrammingError", &["2 rows of values were sent; a query takes one"]);
     assert!(said["transaction"].is_array(), "{}", said["transaction"]);
     assert!(said["leaving"].as_array().unwrap().iter().all(|of| of == true), "{}", said["leaving"]);
-    assert_eq!(said["cancelled"][1..], [json!(true), json!(true)], "{}", said["cancelled"]);
-    assert!(said["cancelled"][0].is_string(), "{}", said["cancelled"]);
+    let cancelled = said["cancelled"].as_array().unwrap();
+    assert!(cancelled[0].is_string(), "{cancelled:?}");
+    assert_eq!(cancelled[1..], [json!(true), json!(true)], "{cancelled:?}");
     assert_eq!(said["logged"], true);
 }
 

@@ -43,7 +43,7 @@ use crate::web::status::grpc;
 
 /// The service behind the calls.
 #[derive(Clone, Debug)]
-pub(super) struct Sql(Arc<Inner>);
+pub struct Sql(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {

@@ -330,13 +330,13 @@ async fn a_client_that_leaves_in_the_middle_frees_its_slot() {
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_loses_its_slot_at_the_deadline() {
-    let config = Config { threads: 2, timeout: Duration::from_secs(1), ..Config::default() };
+    let config = Config { threads: 2, timeout: Duration::from_secs(3), ..Config::default() };
     let server = server(access::Config::default(), config).await;
     let mut client = client(&server).await;
     let info = client.execute(MANY.to_owned(), None).await.unwrap();
     let mut stream = client.do_get(ticket(&info)).await.unwrap();
     assert!(stream.try_next().await.unwrap().is_some());
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(3_600)).await;
     let busy = server.gateway.slots_taken();
     assert_eq!(busy, 0, "the statement's threads are free though its stream is open");
     let ended = stream.try_collect::<Vec<_>>().await.map_err(status).unwrap_err();

@@ -7,6 +7,7 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
+use arrow::ipc::root_as_message;
 use arrow_flight::FlightData;
 use arrow_flight::utils::flight_data_to_batches;
 use futures::StreamExt as _;
@@ -33,6 +34,7 @@ pub(super) async fn read(
         }
         // Some clients send the descriptor in a message of its own.
         if !message.data_header.is_empty() {
+            plain(&message.data_header)?;
             messages.push(message);
         }
     }
@@ -44,6 +46,19 @@ pub(super) async fn read(
         Err(_) => return Err(argument("the values cannot be read: they are no Arrow data".to_owned())),
     };
     of_batches(&batches, names)
+}
+
+/// Checks that a message says what it is, and does not have to be unpacked: a few bytes can say that they unpack to any
+/// size, and as much memory would be asked for.
+fn plain(header: &[u8]) -> Result<(), Error> {
+    let message = root_as_message(header);
+    let message = message.map_err(|_| argument("the values cannot be read: they are no Arrow data".to_owned()))?;
+    let of_rows = message.header_as_record_batch();
+    let batch = of_rows.or_else(|| message.header_as_dictionary_batch().and_then(|of| of.data()));
+    match batch.and_then(|batch| batch.compression()) {
+        Some(_) => Err(argument("the values are compressed".to_owned())),
+        None => Ok(()),
+    }
 }
 
 fn of_batches(batches: &[RecordBatch], names: &[String]) -> Result<Params, Error> {
@@ -139,6 +154,9 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::*;
+    use arrow::ipc::CompressionType;
+    use arrow::ipc::writer::IpcWriteOptions;
+    use arrow_flight::encode::FlightDataEncoderBuilder;
     use arrow_flight::utils::batches_to_flight_data;
 
     use super::*;
@@ -243,6 +261,10 @@ mod tests {
                 assert_eq!(error.code, Code::Argument);
             }
         }
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
+        let packed = FlightDataEncoderBuilder::new().with_options(options).build(futures::stream::iter([Ok(whole)]));
+        let packed: Vec<FlightData> = packed.map(Result::unwrap).collect().await;
+        assert!(send(packed).await.unwrap_err().message.contains("compressed"));
         let large = vec![FlightData { data_header: vec![0; 2 << 20].into(), ..FlightData::default() }];
         assert!(send(large).await.unwrap_err().message.contains("more than 1 MiB"));
     }
