@@ -119,7 +119,8 @@ for name, sql in {
     "write": "DELETE FROM spans",
 }.items():
     said[name] = refused(lambda sql=sql: connection.cursor().execute(sql))
-said["two_rows"] = refused(lambda: cursor.executemany("SELECT $1", [(1,), (2,)]))
+two = pyarrow.record_batch([[1, 2]], names=["0"])
+said["two_rows"] = refused(lambda: cursor.execute("SELECT $1", two))
 said["transaction"] = refused(lambda: connection.adbc_connection.set_autocommit(False))
 
 many = "SELECT value, repeat(CAST(value AS TEXT), 200) AS x FROM generate_series(1, 1000000)"
