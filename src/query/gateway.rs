@@ -6,6 +6,7 @@
 
 mod cut;
 mod describe;
+mod granted;
 mod log;
 mod recursion;
 mod run;
@@ -42,6 +43,7 @@ use super::within::Within;
 use crate::clock::Clock;
 use crate::span::pinned::ScalarType;
 use crate::store::{Reader, View};
+use granted::Granted;
 use log::{Entered, Log, Who};
 use run::{Event, Job};
 
@@ -608,36 +610,6 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-/// Limits after the configuration had its say.
-struct Granted {
-    rows: u64,
-    bytes: u64,
-    time: Duration,
-}
-
-impl Granted {
-    fn of(statement: &Statement, config: &Config, notices: &mut Vec<String>) -> Self {
-        let (rows, bytes) = match statement.shape {
-            Shape::Text => (config.max_rows, config.max_bytes),
-            Shape::Arrow => (ARROW_ROWS, ARROW_BYTES),
-        };
-        let mut cut = |name: &str, asked: Option<u64>, ceiling: u64| match asked {
-            Some(asked) if asked > ceiling => {
-                notices.push(format!("`limits.{name}` was cut from {asked} to {ceiling}"));
-                ceiling
-            }
-            Some(asked) => asked,
-            None => ceiling,
-        };
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            rows: cut("rows", statement.limits.rows, rows),
-            bytes: cut("bytes", statement.limits.bytes, bytes),
-            time: Duration::from_millis(cut("time_ms", statement.limits.time.map(millis), millis(config.timeout))),
-        }
     }
 }
 
