@@ -7,6 +7,7 @@
 mod cut;
 mod describe;
 mod granted;
+mod held;
 mod log;
 mod recursion;
 mod run;
@@ -24,7 +25,6 @@ use datafusion::catalog::TableProvider;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -44,6 +44,7 @@ use crate::clock::Clock;
 use crate::span::pinned::ScalarType;
 use crate::store::{Reader, View};
 use granted::Granted;
+use held::{Abort, Running};
 use log::{Entered, Log, Who};
 use run::{Event, Job};
 
@@ -586,31 +587,6 @@ fn internal() -> Error {
 
 fn timeout(limit: Duration, what: &str) -> Error {
     Error::new(Code::Timeout, format!("{what} {} s", limit.as_secs_f64()))
-}
-
-/// Stops a task when dropped.
-#[derive(Debug)]
-struct Abort(AbortHandle);
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-struct Running(IntGauge);
-
-impl Running {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 #[cfg(test)]
