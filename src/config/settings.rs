@@ -119,7 +119,7 @@ mod tests {
             lines,
             [
                 "exporters.otlp/x.endpoint = collector:4317 (x.yaml:3:15)",
-                "exporters.otlp/x.headers.authorization = (hidden) (x.yaml:4:31)",
+                "exporters.otlp/x.headers.authorization = (hidden) (x.yaml:4:30)",
                 "access.tokens_file = /etc/tokens (x.yaml:6:16)",
                 "lists.0.a = 1 (x.yaml:8:9)",
                 "lists.1 = [true, 2.5] (x.yaml:9:5)",

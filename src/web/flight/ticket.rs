@@ -126,7 +126,7 @@ impl Tickets {
     /// Whether it was not used before.
     fn mark(&self, body: &Body) -> Result<bool, Error> {
         let mut used = self.used.lock().expect("no holder of this lock panics");
-        let later = used.split_off(&(self.clock.now_us(), 0));
+        let later = used.split_off(&(self.clock.now_us().saturating_add(1), 0));
         *used = later;
         if used.len() >= MOST_USED && !used.contains(&(body.expires_us, body.id)) {
             return Err(
