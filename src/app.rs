@@ -11,6 +11,7 @@ mod own_spans;
 mod pipelines;
 mod run_file;
 mod semconv;
+mod settings;
 mod span_gate;
 mod step_spans;
 
@@ -81,6 +82,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let (learn, of_learn) =
         learn::open(&config, of_gates, &engine_store, (readable, types), of_store, &registry, &clock).await?;
     tables.extend(learn.tables());
+    tables.push(settings::table(&config.settings));
     let gateway = Gateway::with(store.reader(), config.query.clone(), resources, tables, clock.clone(), &registry)
         .context("cannot start the query threads")?;
     let rim = pipelines::Rim {
@@ -264,6 +266,8 @@ impl Side {
                 engine: Some(engine.clone()),
                 access: Arc::new(access),
                 hosts: Arc::new(Hosts::new(&config.web.allowed_hosts)),
+                flight: config.query.flight_enabled,
+                clock: clock.clone(),
                 links: Arc::new(web::Links {
                     metrics: link(metrics.first(), "/metrics"),
                     health: link(health.first(), "/"),

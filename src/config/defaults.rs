@@ -3,6 +3,8 @@
 //! Duty: one line for each thing that a start chose without being told, with the way to change it. Guarantee: a thing
 //! that was set has no line. Left to others: printing them.
 
+use std::time::Duration;
+
 use super::{Config, Request};
 use crate::yaml::{Node, Value};
 
@@ -57,6 +59,30 @@ pub(super) fn lines(config: &Config, tree: &Node, request: &Request, built_in_gr
         }
     }
     lines
+}
+
+/// Values in force of settings that people ask for, under the names of the file.
+pub(super) fn values(config: &Config) -> Vec<(&'static str, String)> {
+    let time = |time: Duration| match time.as_millis() {
+        ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        ms => format!("{ms}ms"),
+    };
+    let query = &config.query;
+    vec![
+        ("memory.limit", config.memory_limit_bytes.to_string()),
+        ("query.flight.enabled", query.flight_enabled.to_string()),
+        ("query.max_bytes", query.max_bytes.to_string()),
+        ("query.max_rows", query.max_rows.to_string()),
+        ("query.planning_timeout", time(query.planning_timeout)),
+        ("query.threads", query.threads.to_string()),
+        ("query.timeout", time(query.timeout)),
+        ("query.trace_window", time(query.trace_window)),
+        ("service.weavergen.shutdown_timeout", time(config.shutdown_timeout)),
+        ("storage.durability", config.store.durability.as_str().to_owned()),
+        ("storage.path", config.store.path.display().to_string()),
+        ("web.enabled", config.web.enabled.to_string()),
+        ("web.endpoint", config.web.endpoint.clone()),
+    ]
 }
 
 fn flag(path: &[&str]) -> String {

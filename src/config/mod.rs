@@ -13,6 +13,7 @@ mod ours;
 mod registry;
 mod report;
 mod service;
+mod settings;
 mod source;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use environment::Environment;
 pub use ours::{pipelines_dir, queries_dir_by_default};
 pub use report::{Format, render};
 pub use service::Unsupported;
+pub use settings::Setting;
 pub use source::{Assignment, InvalidAssignment};
 
 use crate::error::Class;
@@ -67,6 +69,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// `service::weavergen::queue_dir`, or `queues` in the data folder.
     pub queue_dir: PathBuf,
+    /// What is in force, for people; without secrets.
+    pub settings: Vec<Setting>,
 }
 
 /// What a start is asked for.
@@ -131,13 +135,14 @@ pub fn load(request: &Request, environment: &Environment) -> Result<Loaded, Erro
     expand::refuse_references(&mut tree, &problems);
 
     let root = Section::root(&tree, &problems);
-    let config = read(&root, request, environment, &problems);
+    let mut config = read(&root, request, environment, &problems);
     drop(root);
     let has_errors = problems.has_errors();
     let found = problems.into_sorted();
     if has_errors {
         return Err(Error::Invalid(found));
     }
+    config.settings = settings::all(&config, &tree);
     let defaults_taken = defaults::lines(&config, &tree, request, built_in_graph);
     Ok(Loaded { config, warnings: found, defaults_taken })
 }
@@ -177,6 +182,7 @@ fn read(root: &Section<'_>, request: &Request, environment: &Environment, proble
         health: graph.health,
         shutdown_timeout: ours.shutdown_timeout,
         queue_dir: ours.queue_dir,
+        settings: Vec::new(),
         telemetry,
         store,
         access,

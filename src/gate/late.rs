@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use super::rows;
-use crate::query::gateway::{Limits, Shape, Statement};
+use crate::query::gateway::{Shape, Statement};
 use crate::query::params::{Param, Params};
 use crate::query::quiet::Region;
 use crate::query::within::{Spans, Within};
@@ -75,13 +75,8 @@ async fn count(gateway: &Gateway, prepared: &Prepared, late: Between) -> Result<
     let instants =
         [("after", after_us.saturating_mul(1_000)), ("until", until_us.saturating_mul(1_000)), ("before", before_ns)];
     let params = instants.into_iter().map(|(name, ns)| (name.to_owned(), Param::Instant(ns))).collect();
-    let statement = Statement {
-        sql: SQL.to_owned(),
-        params: Params::Map(params),
-        limits: Limits::default(),
-        as_of_us: None,
-        shape: Shape::Arrow,
-    };
+    let statement =
+        Statement { sql: SQL.to_owned(), params: Params::Map(params), shape: Shape::Arrow, ..Statement::default() };
     let within = Within { cut_us: None, spans: Spans::NotOf(vec!["pipeline", "self"]), window: None };
     let mut answer = gateway.run_prepared(statement, within, prepared).await.map_err(|error| error.message)?;
     let batches = answer.collect().await.map_err(|error| error.message)?;

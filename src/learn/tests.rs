@@ -40,7 +40,7 @@ fn gateway(tables: Vec<(String, Arc<dyn TableProvider>)>) -> Gateway {
 
 async fn ask(gateway: &Gateway, sql: &str, params: Params) -> Result<Vec<Vec<String>>, query::Error> {
     let limits = Limits::default();
-    let statement = Statement { sql: sql.to_owned(), params, limits, as_of_us: None, shape: Shape::Arrow };
+    let statement = Statement { sql: sql.to_owned(), params, limits, shape: Shape::Arrow, ..Statement::default() };
     let mut rows = Vec::new();
     for batch in gateway.run(statement).await?.collect().await? {
         for row in 0..batch.num_rows() {

@@ -4,20 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::hints::{Hints, Pushdown};
 use crate::span::pinned::ScalarType;
 use crate::yaml::Section;
-
-/// Whether decoders of Parquet files filter (sql.md 6.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pushdown {
-    /// Where it is expected to pay.
-    #[default]
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
-}
 
 /// Settings of the query module.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +27,10 @@ pub struct Config {
     pub trace_window: Duration,
     /// Whether decoders of Parquet files filter.
     pub pushdown: Pushdown,
+    /// `flight.enabled`: whether Flight SQL is spoken on the API's port.
+    pub flight_enabled: bool,
+    /// What the statement at hand says, over what is configured.
+    pub hints: Hints,
 }
 
 const PUSHDOWN: [(&str, Pushdown); 3] = [("auto", Pushdown::Auto), ("on", Pushdown::On), ("off", Pushdown::Off)];
@@ -54,6 +47,8 @@ impl Default for Config {
             attribute_types: Arc::default(),
             trace_window: Duration::from_secs(3600),
             pushdown: Pushdown::default(),
+            flight_enabled: true,
+            hints: Hints::default(),
         }
     }
 }
@@ -77,7 +72,6 @@ impl Config {
             "wait",
             "max_scan_bytes",
             "pg",
-            "flight",
         ]);
         Self {
             threads: threads.unwrap_or(default.threads),
@@ -88,6 +82,8 @@ impl Config {
             attribute_types: Arc::new(attribute_types(section)),
             trace_window: section.duration("trace_window").unwrap_or(default.trace_window),
             pushdown: section.choice("pushdown", &PUSHDOWN).unwrap_or_default(),
+            flight_enabled: section.block("flight").boolean("enabled").unwrap_or(default.flight_enabled),
+            hints: default.hints,
         }
     }
 }

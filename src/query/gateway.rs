@@ -5,6 +5,10 @@
 //! work. Left to others: bytes of a format (`render`), identities (`access`), who may raise a limit.
 
 mod cut;
+mod describe;
+mod granted;
+mod held;
+mod log;
 mod recursion;
 mod run;
 mod stats;
@@ -21,15 +25,17 @@ use datafusion::catalog::TableProvider;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use tracing::field::Empty;
 
+pub use describe::{Described, Estimates, Parameter, Table, columns_of};
 pub use stats::Stats;
 
 use super::config::Config;
 use super::error::{Code, Error};
+use super::hints::Hints;
 use super::params::Params;
 use super::prepared::{Bare, Prepared};
 use super::session;
@@ -37,6 +43,9 @@ use super::within::Within;
 use crate::clock::Clock;
 use crate::span::pinned::ScalarType;
 use crate::store::{Reader, View};
+use granted::Granted;
+use held::{Abort, Running};
+use log::{Entered, Log, Who};
 use run::{Event, Job};
 
 /// Statements that may wait for a slot, and how long.
@@ -97,6 +106,16 @@ pub struct Statement {
     pub as_of_us: Option<i64>,
     /// What the answer will be written as.
     pub shape: Shape,
+    /// How to run it; the rows are the same.
+    pub hints: Hints,
+    /// Who asks: the name of an identity; empty = the daemon itself.
+    pub identity: String,
+    /// By which way it came, a word: `http`, `flight`, …
+    pub surface: &'static str,
+    /// What the caller calls it, for `system.queries`.
+    pub tag: Option<String>,
+    /// Its id, a ULID, where the caller was told one before it runs.
+    pub query_id: Option<String>,
 }
 
 impl Statement {
@@ -125,6 +144,7 @@ struct Inner {
     waiting: Semaphore,
     extra: Vec<(String, Arc<dyn TableProvider>)>,
     bare: Bare,
+    log: Log,
     statements: IntCounterVec,
     running: IntGauge,
 }
@@ -193,6 +213,7 @@ impl Gateway {
                 waiting: Semaphore::new(MAX_WAITING),
                 extra,
                 bare: Bare::default(),
+                log: Log::default(),
                 statements,
                 running,
             }),
@@ -246,24 +267,63 @@ impl Gateway {
         within: Option<Within>,
         prepared: Option<Prepared>,
     ) -> Result<Answer, Error> {
-        let query_id = self.inner.clock.ulid().to_string();
+        let query_id = self.id_of(&statement);
         let span = tracing::info_span!(
             target: "weavergen::own", "query/statement", query_id = query_id.as_str(), rows = Empty, error = Empty,
         );
-        let outcome = self.start(&query_id, statement, within, prepared).await.map_err(|error| error.of(&query_id));
+        let mut entered = self.inner.log.enter(Who {
+            query_id: query_id.clone(),
+            identity: statement.identity.clone(),
+            surface: statement.surface,
+            tag: statement.tag.clone(),
+            sql: statement.sql.clone(),
+            started_us: self.inner.clock.now_us(),
+        });
+        let outcome = self.start(&mut entered, statement, within, prepared).await.map_err(|error| error.of(&query_id));
         match outcome {
-            Ok(answer) => Ok(Answer { span, ..answer }),
+            Ok(answer) => Ok(Answer { span, entered: Some(entered), ..answer }),
             Err(error) => {
                 span.record("error", error.code.as_str());
                 self.count(error.code.as_str());
+                entered.ended(Err(error.code));
                 Err(error)
             }
         }
     }
 
+    fn id_of(&self, statement: &Statement) -> String {
+        statement.query_id.clone().unwrap_or_else(|| self.inner.clock.ulid().to_string())
+    }
+
+    /// What `statement` needs to run within `limits`.
+    fn job(&self, statement: Statement, limits: &Granted) -> Job {
+        let inner = &self.inner;
+        let (attribute_types, hints) = (inner.attribute_types.load_full(), statement.hints);
+        Job {
+            sql: statement.sql,
+            params: statement.params,
+            as_of_us: statement.as_of_us,
+            within: None,
+            prepared: None,
+            rows: limits.rows,
+            bytes: match statement.shape {
+                Shape::Arrow => limits.bytes,
+                // Text is cut where it is written: its size is not known before.
+                Shape::Text => u64::MAX,
+            },
+            view: inner.reader.view(),
+            config: Config { attribute_types, hints, ..inner.config.clone() },
+            engine: inner.engine.clone(),
+            extra: inner.extra.clone(),
+            log: inner.log.clone(),
+            entry: None,
+            now_ns: inner.clock.now_ns(),
+        }
+    }
+
     async fn start(
         &self,
-        query_id: &str,
+        entered: &mut Entered,
         statement: Statement,
         within: Option<Within>,
         prepared: Option<Prepared>,
@@ -273,37 +333,33 @@ impl Gateway {
         let limits = Granted::of(&statement, &inner.config, &mut notices);
         let started = Instant::now();
         let deadline = started + limits.time;
-        let slot = self.slot(deadline).await?;
+        let entry = entered.entry.clone();
+        let stop = entry.stop.clone();
+        let slot = match stop.run_until_cancelled(self.slot(deadline)).await {
+            Some(slot) => slot?,
+            None => return Err(cancelled()),
+        };
+        entry.has_slot();
         let planned_by = deadline.min(Instant::now() + inner.config.planning_timeout);
 
         // The guard runs on the query threads too: their stack is deep enough for what it lets through.
         let (events, received) = mpsc::channel(2);
         let job = Job {
-            sql: statement.sql,
-            params: statement.params,
-            as_of_us: statement.as_of_us,
             within,
             prepared: prepared.map(|prepared| (prepared, inner.bare.clone())),
-            rows: limits.rows,
-            bytes: match statement.shape {
-                Shape::Arrow => limits.bytes,
-                // Text is cut where it is written: its size is not known before.
-                Shape::Text => u64::MAX,
-            },
-            view: inner.reader.view(),
-            config: Config { attribute_types: inner.attribute_types.load_full(), ..inner.config.clone() },
-            engine: inner.engine.clone(),
-            extra: inner.extra.clone(),
-            now_ns: inner.clock.now_ns(),
+            entry: Some(entry),
+            ..self.job(statement, &limits)
         };
         let running = Running::new(&inner.running);
         let runtime = inner.threads.0.as_ref().expect("it is taken only by drop");
+        let stopped = stop.clone();
         let task = runtime.spawn(async move {
             let _held = (slot, running);
-            run::run(job, events).await;
+            // A caller that takes no more rows does not hold the slot beyond the deadline.
+            stopped.run_until_cancelled(tokio::time::timeout_at(deadline, run::run(job, events))).await;
         });
         let mut answer = Answer {
-            query_id: query_id.to_owned(),
+            query_id: entered.entry.query_id().to_owned(),
             snapshot_us: 0,
             schema: Arc::new(arrow::datatypes::Schema::empty()),
             notices,
@@ -314,20 +370,18 @@ impl Gateway {
             pending: None,
             events: received,
             task: Abort(task.abort_handle()),
+            stop,
             deadline,
             time: limits.time,
             started,
             ended: false,
             span: Span::none(),
+            entered: None,
             gateway: self.clone(),
         };
         let head = match tokio::time::timeout_at(planned_by, answer.events.recv()).await {
             Ok(event) => event,
-            Err(_) if planned_by < deadline => {
-                let limit = inner.config.planning_timeout;
-                return Err(timeout(limit, "planning the statement took longer than")
-                    .hint("simplify it: fewer joins, nested queries or constant expressions"));
-            }
+            Err(_) if planned_by < deadline => return Err(self.planned_late()),
             Err(_) => return Err(answer.late()),
         };
         match head {
@@ -337,11 +391,17 @@ impl Gateway {
                 answer.snapshot_us = snapshot_us;
             }
             Some(Event::Failed(error)) => return Err(*error),
-            _ => return Err(Error::new(Code::Internal, "internal error").hint("report it with the query id")),
+            Some(_) => return Err(internal()),
+            None => return Err(answer.broken_off()),
         }
         // An error before the first row still gets a status of its own.
         answer.pending = answer.receive().await?;
         Ok(answer)
+    }
+
+    fn planned_late(&self) -> Error {
+        timeout(self.inner.config.planning_timeout, "planning the statement took longer than")
+            .hint("simplify it: fewer joins, nested queries or constant expressions")
     }
 
     async fn slot(&self, deadline: Instant) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
@@ -358,6 +418,12 @@ impl Gateway {
             Ok(Ok(slot)) => Ok(slot),
             _ => Err(busy()),
         }
+    }
+
+    /// Slots that statements hold.
+    #[cfg(test)]
+    pub(crate) fn slots_taken(&self) -> usize {
+        usize::try_from(self.inner.running.get()).unwrap_or_default()
     }
 
     /// Statements that ended well.
@@ -393,12 +459,14 @@ pub struct Answer {
     pending: Option<RecordBatch>,
     events: mpsc::Receiver<Event>,
     task: Abort,
+    stop: CancellationToken,
     deadline: Instant,
     time: Duration,
     started: Instant,
     ended: bool,
     /// Ends with the answer: an own span covers what the caller takes.
     span: Span,
+    entered: Option<Entered>,
     gateway: Gateway,
 }
 
@@ -412,13 +480,29 @@ impl Answer {
             None => self.receive().await.map_err(|error| {
                 self.gateway.count(error.code.as_str());
                 self.span.record("error", error.code.as_str());
+                if let Some(entered) = &mut self.entered {
+                    entered.ended(Err(error.code));
+                }
                 error.of(&self.query_id)
             })?,
         };
         if let Some(batch) = &batch {
             self.stats.rows += batch.num_rows() as u64;
         }
+        if let Some(entered) = &mut self.entered {
+            entered.entry.took(self.stats.rows);
+            if batch.is_none() {
+                entered.ended(Ok(()));
+            }
+        }
         Ok(batch)
+    }
+
+    /// Says that the caller has what it wants, though rows may be left.
+    pub fn enough(&mut self) {
+        if let Some(entered) = &mut self.entered {
+            entered.ended(Ok(()));
+        }
     }
 
     /// What it took so far; complete once [`Answer::next`] gave `None`.
@@ -456,9 +540,13 @@ impl Answer {
                 self.ended = true;
                 Err(*error)
             }
-            Ok(Some(Event::Planned { .. }) | None) => {
+            Ok(Some(Event::Planned { .. })) => {
                 self.ended = true;
-                Err(Error::new(Code::Internal, "internal error").hint("report it with the query id"))
+                Err(internal())
+            }
+            Ok(None) => {
+                self.ended = true;
+                Err(self.broken_off())
             }
             Err(_) => {
                 self.ended = true;
@@ -472,6 +560,15 @@ impl Answer {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Why nothing comes any more, though no end was told.
+    fn broken_off(&self) -> Error {
+        match self.stop.is_cancelled() {
+            true => cancelled(),
+            false if Instant::now() >= self.deadline => self.late(),
+            false => internal(),
+        }
+    }
+
     fn late(&self) -> Error {
         let rows = self.stats.rows;
         let error = timeout(self.time, "the statement took longer than");
@@ -480,63 +577,16 @@ impl Answer {
     }
 }
 
+fn cancelled() -> Error {
+    Error::new(Code::Cancelled, "the statement was cancelled").hint("send it again to run it anew")
+}
+
+fn internal() -> Error {
+    Error::new(Code::Internal, "internal error").hint("report it with the query id")
+}
+
 fn timeout(limit: Duration, what: &str) -> Error {
     Error::new(Code::Timeout, format!("{what} {} s", limit.as_secs_f64()))
-}
-
-/// Stops a task when dropped.
-#[derive(Debug)]
-struct Abort(AbortHandle);
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-struct Running(IntGauge);
-
-impl Running {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-/// Limits after the configuration had its say.
-struct Granted {
-    rows: u64,
-    bytes: u64,
-    time: Duration,
-}
-
-impl Granted {
-    fn of(statement: &Statement, config: &Config, notices: &mut Vec<String>) -> Self {
-        let (rows, bytes) = match statement.shape {
-            Shape::Text => (config.max_rows, config.max_bytes),
-            Shape::Arrow => (ARROW_ROWS, ARROW_BYTES),
-        };
-        let mut cut = |name: &str, asked: Option<u64>, ceiling: u64| match asked {
-            Some(asked) if asked > ceiling => {
-                notices.push(format!("`limits.{name}` was cut from {asked} to {ceiling}"));
-                ceiling
-            }
-            Some(asked) => asked,
-            None => ceiling,
-        };
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            rows: cut("rows", statement.limits.rows, rows),
-            bytes: cut("bytes", statement.limits.bytes, bytes),
-            time: Duration::from_millis(cut("time_ms", statement.limits.time.map(millis), millis(config.timeout))),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! is given back when the last array over it is dropped. Left to others: caps of one value and one call
 //! (`functions::capped`), spilling (the engine).
 
+use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +33,7 @@ pub struct StatementPool {
     shared: Arc<dyn MemoryPool>,
     share: usize,
     held: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 impl StatementPool {
@@ -40,8 +42,19 @@ impl StatementPool {
             MemoryLimit::Finite(bytes) => SMALLEST_SHARE.max(bytes / 4).min(bytes),
             MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
         };
-        Self { shared, share, held: AtomicUsize::new(0) }
+        Self { shared, share, held: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
     }
+
+    fn note_peak(&self) {
+        self.peak.fetch_max(self.held.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// The most bytes that the statement of `pool` held at once, as far as they are counted; `None` for any other pool.
+pub fn peak(pool: &Arc<dyn MemoryPool>) -> Option<u64> {
+    let pool: &dyn Any = pool.as_ref();
+    let pool: &StatementPool = pool.downcast_ref()?;
+    Some(pool.peak.load(Ordering::Relaxed) as u64)
 }
 
 /// `engine` with a pool of its own for one statement; all else is shared.
@@ -75,6 +88,7 @@ impl MemoryPool for StatementPool {
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         self.held.fetch_add(additional, Ordering::Relaxed);
+        self.note_peak();
         self.shared.grow(reservation, additional);
     }
 
@@ -90,7 +104,9 @@ impl MemoryPool for StatementPool {
         })?;
         self.shared.try_grow(reservation, additional).inspect_err(|_| {
             self.held.fetch_sub(additional, Ordering::Relaxed);
-        })
+        })?;
+        self.note_peak();
+        Ok(())
     }
 
     fn reserved(&self) -> usize {

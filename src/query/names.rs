@@ -98,9 +98,13 @@ mod tests {
     #[test]
     fn what_is_computed_is_called_as_it_was_written() {
         let sql = "SELECT name, s.kind, round(duration_ms, 2), (1 + 1), 'x', COUNT(*), a AS b FROM spans s";
-        let engine = ["name", "kind", "round(s.duration_ms,Int64(2))", "Int64(1) + Int64(1)", "Utf8(\"x\")", "count(*)", "b"];
+        let engine =
+            ["name", "kind", "round(s.duration_ms,Int64(2))", "Int64(1) + Int64(1)", "Utf8(\"x\")", "count(*)", "b"];
         assert_eq!(named(sql, &engine), ["name", "kind", "round(duration_ms, 2)", "1 + 1", "'x'", "count(*)", "b"]);
-        assert_eq!(named("WITH c AS (SELECT 1) SELECT a + 1 FROM c UNION ALL SELECT 2", &["c.a + Int64(1)"]), ["a + 1"]);
+        assert_eq!(
+            named("WITH c AS (SELECT 1) SELECT a + 1 FROM c UNION ALL SELECT 2", &["c.a + Int64(1)"]),
+            ["a + 1"]
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::error::{Code, Error, Position};
 pub const TIMESTAMP: &str = "timestamp";
 
 /// One value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Param {
     /// NULL.
     Null,
@@ -38,11 +38,13 @@ pub enum Param {
 }
 
 /// Values for the placeholders of a statement.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Params {
     /// None given.
     #[default]
     None,
+    /// Not given yet: placeholders stay, and the plan says of which types they are.
+    Open,
     /// For `$1`, `$2` …
     List(Vec<Param>),
     /// For `$name`.
@@ -76,13 +78,16 @@ impl Params {
     ///
     /// Errors: `sql.argument` for a placeholder without a value, or a value without its placeholder.
     pub(super) fn bind(&self, node: &mut ast::Statement, sql: &str) -> Result<(), Error> {
+        if *self == Self::Open {
+            return Ok(());
+        }
         let mut binder = Binder { params: self, used: Vec::new(), sql };
         if let ControlFlow::Break(error) = node.visit(&mut binder) {
             return Err(*error);
         }
         let used = binder.used;
         let unused = match self {
-            Self::None => None,
+            Self::None | Self::Open => None,
             Self::List(values) => (1..=values.len()).map(|at| at.to_string()).find(|name| !used.contains(name)),
             Self::Map(values) => values.keys().find(|name| !used.contains(name)).cloned(),
         };
@@ -95,7 +100,7 @@ impl Params {
 
     fn value(&self, name: &str) -> Option<&Param> {
         match self {
-            Self::None => None,
+            Self::None | Self::Open => None,
             Self::List(values) => name.parse::<usize>().ok()?.checked_sub(1).and_then(|at| values.get(at)),
             Self::Map(values) => values.get(name),
         }
@@ -103,7 +108,7 @@ impl Params {
 
     fn given(&self) -> String {
         match self {
-            Self::None => "no `params` were given".to_owned(),
+            Self::None | Self::Open => "no `params` were given".to_owned(),
             Self::List(values) => format!("`params` has {} values, for `$1` …", values.len()),
             Self::Map(values) => {
                 let names: Vec<_> = values.keys().take(10).map(|name| format!("`${name}`")).collect();

@@ -35,6 +35,7 @@ use super::events::NestedTable;
 use super::functions;
 use super::functions::capped::aggregates::capped;
 use super::functions::numeric::{Numeric, is_numeric};
+use super::hints::Pushdown;
 use super::information_schema::InformationSchema;
 use super::lenient;
 use super::memory::{self, Account};
@@ -193,7 +194,11 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 fn physical_rules(config: &Config) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let after = rules.iter().position(|rule| rule.name() == "PushdownSort").map_or(rules.len(), |at| at + 1);
-    rules.insert(after, Arc::new(Decoding(config.pushdown)));
+    let pushdown = match config.hints.pushdown {
+        Pushdown::Auto => config.pushdown,
+        said => said,
+    };
+    rules.insert(after, Arc::new(Decoding(pushdown)));
     rules
 }
 

@@ -1,18 +1,23 @@
 //! `/api/v1/sql`.
 //!
-//! Duty: run the statement of a request and send its rows as they come. Guarantee: an error before the first byte has
+//! Duty: run, check or stop a statement, and send its rows as they come. Guarantee: an error before the first byte has
 //! its status; one behind it ends the body without its end, so a client sees that it is cut. Left to others: formats
 //! (`query::render`).
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query as Url, Request, State};
+use axum::extract::{Path, Query as Url, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
+use axum::{Extension, Json};
 use futures::Stream;
 
 use super::request::{self, MAX_BODY, Query};
+use super::status::ascii;
 use super::{AppState, Error};
-use crate::query::render::{Format, Lacks, Renderer, value};
+use crate::access::{self, Identity, Role};
+use crate::query::gateway::Parameter;
+use crate::query::render::{Format, Lacks, Renderer, columns, value};
+use crate::query::sql_type::sql_type;
 use crate::query::{self, Answer, Statement};
 
 pub(super) const QUERY_ID: HeaderName = HeaderName::from_static("x-weavergen-query-id");
@@ -23,7 +28,11 @@ const NOTICES: HeaderName = HeaderName::from_static("x-weavergen-notices");
 const MAX_NOTICES: usize = 4096;
 
 /// `GET /api/v1/sql?q=`.
-pub(super) async fn get(State(state): State<AppState>, request: Request) -> Result<Response, Error> {
+pub(super) async fn get(
+    State(state): State<AppState>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Response, Error> {
     let query = url(&request)?;
     let Some(sql) = query.q.clone() else {
         return Err(Error::Request {
@@ -32,13 +41,66 @@ pub(super) async fn get(State(state): State<AppState>, request: Request) -> Resu
         });
     };
     let format = request::format(&query, request.headers())?;
-    respond(&state, Statement::new(sql), format, &query).await
+    respond(&state, of(&identity, Statement::new(sql)), format, &query).await
 }
 
 /// `POST /api/v1/sql`.
-pub(super) async fn post(State(state): State<AppState>, request: Request) -> Result<Response, Error> {
+pub(super) async fn post(
+    State(state): State<AppState>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Response, Error> {
     let query = url(&request)?;
     let format = request::format(&query, request.headers())?;
+    let statement = of(&identity, read(request).await?);
+    respond(&state, statement, format, &query).await
+}
+
+/// `POST /api/v1/sql/check`: plans the statement of the body and runs nothing.
+///
+/// `{"query_id", "snapshot", "columns", "parameters": [{"name", "type"}], "notices", "estimates": {"rows", "rows_exact",
+/// "parts", "bytes"}}`; `columns` and `estimates` are null where they hang on parameters that the body does not give.
+pub(super) async fn check(
+    State(state): State<AppState>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Json<serde_json::Value>, Error> {
+    let described = state.gateway.describe(of(&identity, read(request).await?)).await?;
+    let parameter = |parameter: &Parameter| serde_json::json!({"name": parameter.name, "type": parameter.of.as_ref().map(sql_type)});
+    let estimates = described.estimates.map(|of| {
+        serde_json::json!({
+            "rows": of.rows, "rows_exact": of.rows_exact, "parts": of.parts, "bytes": of.bytes,
+        })
+    });
+    Ok(Json(serde_json::json!({
+        "query_id": described.query_id,
+        "snapshot": value::snapshot(described.snapshot_us),
+        "columns": described.schema.map(|schema| columns(&schema)),
+        "parameters": described.parameters.iter().map(parameter).collect::<Vec<_>>(),
+        "notices": described.notices,
+        "estimates": estimates,
+    })))
+}
+
+/// `DELETE /api/v1/sql/{id}`: stops the statement of this id, one's own or, for an admin, any.
+pub(super) async fn cancel(
+    State(state): State<AppState>,
+    Extension(identity): Extension<Identity>,
+    Path(id): Path<String>,
+) -> Result<Json<serde_json::Value>, Error> {
+    let may = |of: &str| of == identity.name || identity.role == Role::Admin;
+    match state.gateway.cancel(&id, may) {
+        Some(true) => Ok(Json(serde_json::json!({"query_id": id, "state": "cancelled"}))),
+        Some(false) => Err(access::Error::Denied.into()),
+        None => Err(Error::NoStatement { id: id.chars().take(60).collect() }),
+    }
+}
+
+fn of(identity: &Identity, statement: Statement) -> Statement {
+    Statement { identity: identity.name.clone(), surface: "http", ..statement }
+}
+
+async fn read(request: Request) -> Result<Statement, Error> {
     let (parts, body) = request.into_parts();
     let too_large = || Error::TooLarge { limit: MAX_BODY };
     let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
@@ -46,8 +108,7 @@ pub(super) async fn post(State(state): State<AppState>, request: Request) -> Res
         return Err(too_large());
     }
     let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| too_large())?;
-    let statement = request::statement(&parts.headers, &body)?;
-    respond(&state, statement, format, &query).await
+    request::statement(&parts.headers, &body)
 }
 
 fn url(request: &Request) -> Result<Query, Error> {
@@ -82,19 +143,7 @@ async fn respond(state: &AppState, statement: Statement, format: Format, query: 
 fn in_header(notices: &[String]) -> Option<HeaderValue> {
     let mut fitting = notices.len();
     while fitting > 0 {
-        let text = serde_json::Value::from(&notices[..fitting]).to_string();
-        let mut ascii = String::with_capacity(text.len());
-        for c in text.chars() {
-            match c {
-                // serde_json leaves DEL as it is; a header may not have it.
-                ' '..='~' => ascii.push(c),
-                other => {
-                    for unit in other.encode_utf16(&mut [0; 2]) {
-                        ascii.push_str(&format!("\\u{unit:04x}"));
-                    }
-                }
-            }
-        }
+        let ascii = ascii(&serde_json::Value::from(&notices[..fitting]));
         if ascii.len() <= MAX_NOTICES {
             return HeaderValue::from_str(&ascii).ok();
         }
@@ -133,10 +182,13 @@ async fn piece(mut answer: Box<Answer>, mut renderer: Renderer) -> (Result<Bytes
         renderer.end(answer.stats(), lacks, &answer.notices).map(Bytes::from)
     };
     match written {
-        Ok(Some(bytes)) if renderer.is_full() => match end(&answer, renderer) {
-            Ok(tail) => (Ok([bytes.as_slice(), &tail].concat().into()), Step::Done),
-            Err(error) => (Err(error), Step::Done),
-        },
+        Ok(Some(bytes)) if renderer.is_full() => {
+            answer.enough();
+            match end(&answer, renderer) {
+                Ok(tail) => (Ok([bytes.as_slice(), &tail].concat().into()), Step::Done),
+                Err(error) => (Err(error), Step::Done),
+            }
+        }
         Ok(Some(bytes)) => (Ok(bytes.into()), Step::Rows(answer, renderer)),
         Ok(None) => (end(&answer, renderer), Step::Done),
         Err(error) => {

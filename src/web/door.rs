@@ -8,16 +8,26 @@ use std::net::SocketAddr;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
-use super::{AppState, Error};
+use super::status::grpc;
+use super::{AppState, Error, flight};
 use crate::access::is_cross_site;
 
 /// The address of ours that the connection of a request came to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Local(pub SocketAddr);
 
-pub(super) async fn check(State(state): State<AppState>, mut request: Request, next: Next) -> Result<Response, Error> {
+pub(super) async fn check(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let is_grpc = flight::is_grpc(request.headers());
+    match checked(&state, request, next, is_grpc).await {
+        Ok(response) => response,
+        Err(error) if is_grpc => grpc(&error).into_http(),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn checked(state: &AppState, mut request: Request, next: Next, is_grpc: bool) -> Result<Response, Error> {
     let local = request.extensions().get::<Local>().copied();
     let Some(Local(local)) = local else {
         return Err(Error::Host { host: "unknown".to_owned() });
@@ -42,7 +52,8 @@ pub(super) async fn check(State(state): State<AppState>, mut request: Request, n
         Some(value) => Some(value.to_str().unwrap_or("unreadable")),
         None => None,
     };
-    let identity = state.access.identify(authorization, loopback)?;
+    let of_password = authorization.filter(|_| is_grpc).and_then(flight::bearer);
+    let identity = state.access.identify(of_password.as_deref().or(authorization), loopback)?;
     request.extensions_mut().insert(identity);
     let mut response = next.run(request).await;
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

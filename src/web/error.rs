@@ -49,6 +49,18 @@ pub enum Error {
         /// The next move.
         hint: String,
     },
+    /// No statement of this id runs.
+    #[error("no statement with the id `{id}` runs")]
+    NoStatement {
+        /// As it was given.
+        id: String,
+    },
+    /// A client asks for what is not built.
+    #[error("{what} is not supported")]
+    NotBuilt {
+        /// What, as a noun, with a reason where there is one.
+        what: String,
+    },
     /// No such path.
     #[error("there is nothing at this path")]
     NotFound,
@@ -89,8 +101,8 @@ impl Error {
             Self::Engine(error) => error.class(),
             Self::Host { .. } | Self::CrossSite => Class::Denied,
             Self::TooLarge { .. } => Class::TooLarge,
-            Self::Request { .. } | Self::Method | Self::Resolve { .. } => Class::Invalid,
-            Self::NotFound => Class::NotFound,
+            Self::Request { .. } | Self::Method | Self::NotBuilt { .. } | Self::Resolve { .. } => Class::Invalid,
+            Self::NotFound | Self::NoStatement { .. } => Class::NotFound,
             Self::Bind { .. } => Class::Unavailable,
         }
     }
@@ -110,7 +122,8 @@ impl Error {
             Self::CrossSite => "web.cross_site",
             Self::TooLarge { .. } => "web.too_large",
             Self::Request { .. } => query::Code::Argument.as_str(),
-            Self::NotFound => "web.not_found",
+            Self::NotFound | Self::NoStatement { .. } => "web.not_found",
+            Self::NotBuilt { .. } => "web.not_built",
             Self::Method => "web.method",
             Self::Resolve { .. } | Self::Bind { .. } => "web.listen",
         }
@@ -125,6 +138,8 @@ impl Error {
             Self::TooLarge { limit } if *limit > super::request::MAX_BODY => "send fewer files at a time",
             Self::TooLarge { .. } => "a statement has at most 64 KiB; send fewer parameters",
             Self::NotFound => "`/` lists what there is",
+            Self::NoStatement { .. } => "`SELECT * FROM system.queries` lists those that run and the last that ended",
+            Self::NotBuilt { .. } => "send statements and prepared statements; ListActions lists the actions",
             Self::Method => {
                 "`POST /api/v1/sql` runs a statement, `GET /api/v1/sql?q=` too; what changes something takes POST only"
             }

@@ -1,6 +1,6 @@
 //! The API on port 8080.
 //!
-//! Duty: `POST /api/v1/sql` and its kin, what changes store and pipelines, and the plain page at `/`. Guarantee: every
+//! Duty: `POST /api/v1/sql` and its kin, Flight SQL, what changes store and pipelines, and the plain page at `/`. Guarantee: every
 //! error has the JSON shape of sql.md 10, those of pipelines that of bpmn.md 17, and its status is decided in one place.
 //! Left to others: running statements (`query`), who may call (`access`).
 
@@ -9,9 +9,12 @@ mod bind;
 pub mod config;
 mod door;
 mod error;
+mod flight;
+mod openapi;
 mod page;
 mod pipelines;
 mod request;
+mod routes;
 mod schema;
 mod serve;
 mod status;
@@ -21,7 +24,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
 
 pub use bind::bind;
 pub use config::Config;
@@ -30,6 +32,7 @@ pub use page::Links;
 pub use serve::serve;
 
 use crate::access::{Access, Hosts};
+use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::query::Gateway;
 use crate::store::Store;
@@ -49,18 +52,22 @@ pub struct AppState {
     pub hosts: Arc<Hosts>,
     /// What the page at `/` links to.
     pub links: Arc<Links>,
+    /// Whether Flight SQL is spoken.
+    pub flight: bool,
+    /// Time and chance of tickets.
+    pub clock: Clock,
 }
 
 /// All routes. A request must carry [`door::Local`], the address it came to, as an extension; [`serve`] adds it.
 fn router(state: AppState) -> Router {
-    Router::new()
-        .route("/", get(page::page))
-        .route("/api/v1/sql", get(answer::get).post(answer::post))
-        .route("/api/v1/schema", get(schema::schema))
-        .route("/api/v1/store/flush", post(store::flush))
-        .route("/api/v1/store/compact", post(store::compact))
-        .route("/api/v1/pipelines/deployments", post(pipelines::deploy))
-        .route("/api/v1/pipelines/instances", post(pipelines::start))
+    let mut router = Router::new();
+    for route in routes::ALL {
+        router = router.route(route.path, (route.handler)());
+    }
+    if state.flight {
+        router = router.route_service(flight::PATH, flight::Server::new(state.gateway.clone(), &state.clock));
+    }
+    router
         .fallback(|| async { Error::NotFound })
         .method_not_allowed_fallback(|| async { Error::Method })
         .layer(from_fn_with_state(state.clone(), door::check))

@@ -9,11 +9,14 @@ use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 
 use super::Error;
+pub(super) use crate::query::hints::KNOWN as KNOWN_HINTS;
 use crate::query::render::Format;
-use crate::query::{Limits, Params, Statement};
+use crate::query::{Hints, Limits, Params, Statement};
 
 /// Bytes that a body may have: a statement of 64 KiB, and parameters.
 pub(super) const MAX_BODY: usize = 1 << 20;
+/// Characters of a tag that are kept.
+const MAX_TAG: usize = 200;
 
 /// `?format=&dictionaries=`, and `q=` for GET.
 #[derive(Debug, Default, Deserialize)]
@@ -33,7 +36,7 @@ struct Body {
     #[serde(default)]
     limits: Option<BodyLimits>,
     #[serde(default)]
-    hints: Option<Hints>,
+    hints: serde_json::Value,
     #[serde(default)]
     as_of: Option<String>,
     #[serde(default)]
@@ -46,12 +49,6 @@ struct BodyLimits {
     rows: Option<u64>,
     bytes: Option<u64>,
     time_ms: Option<u64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Hints {
-    pushdown: Option<String>,
 }
 
 /// The statement in `body`: JSON, or the text itself.
@@ -68,27 +65,17 @@ pub(super) fn statement(headers: &HeaderMap, body: &[u8]) -> Result<Statement, E
     }
     let body: Body = serde_json::from_str(text).map_err(|error| Error::Request {
         message: format!("the body is not what is expected: {error}"),
-        hint: r#"{"sql": "…", "params": [], "limits": {"rows", "bytes", "time_ms"}, "as_of", "tag"}, or the statement itself"#
+        hint: r#"{"sql": "…", "params": [], "limits": {"rows", "bytes", "time_ms"}, "hints", "as_of", "tag"}, or the statement itself"#
             .to_owned(),
     })?;
-    if let Some(pushdown) = body.hints.unwrap_or_default().pushdown {
-        if !matches!(pushdown.as_str(), "auto" | "on" | "off") {
-            return Err(Error::Request {
-                message: format!("`hints.pushdown` is `{pushdown}`"),
-                hint: "it is `auto`, `on` or `off`".to_owned(),
-            });
-        }
-        tracing::debug!(pushdown, "a hint on pushdown; every choice gives the same rows");
-    }
-    if let Some(tag) = &body.tag {
-        tracing::debug!(tag, "a tagged statement");
-    }
     let limits = body.limits.unwrap_or_default();
     Ok(Statement {
         sql: body.sql,
         params: Params::from_json(&body.params)?,
         limits: Limits { rows: limits.rows, bytes: limits.bytes, time: limits.time_ms.map(Duration::from_millis) },
         as_of_us: body.as_of.as_deref().map(position).transpose()?,
+        hints: Hints::from_json(&body.hints)?,
+        tag: body.tag.map(|tag| tag.chars().take(MAX_TAG).collect()),
         ..Statement::default()
     })
 }
@@ -124,6 +111,7 @@ pub(super) fn format(query: &Query, headers: &HeaderMap) -> Result<Format, Error
             "*/*" | "application/*" | "application/json" => Format::Json,
             "application/x-ndjson" | "application/jsonl" | "application/ndjson" => Format::Ndjson,
             "application/vnd.apache.arrow.stream" => Format::Arrow,
+            "application/vnd.apache.parquet" => Format::Parquet,
             "text/csv" | "text/*" => Format::Csv,
             _ => continue,
         };

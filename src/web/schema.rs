@@ -1,7 +1,7 @@
 //! `/api/v1/schema`.
 //!
-//! Duty: tables with their columns, types and units, functions, and the attribute keys that most spans have, as one JSON
-//! object. Guarantee: it names what a statement can name, since it asks `information_schema` and the catalogue. Left to
+//! Duty: tables with their columns, types and units, functions with their results, what both are for where it is written
+//! down, and the attribute keys that most spans have, as one JSON object. Guarantee: it names what a statement can name, since it asks `information_schema` and the catalogue. Left to
 //! others: running the statements (`query`).
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use axum::Json;
 use axum::extract::State;
 
 use super::{AppState, Error};
+use crate::query::docs;
 use crate::query::render::value::text;
 use crate::query::units::unit;
 use crate::query::{Code, Statement};
@@ -18,7 +19,8 @@ use crate::query::{Code, Statement};
 const COLUMNS: &str = "SELECT CASE WHEN table_schema = 'public' THEN table_name \
                        ELSE concat(table_schema, '.', table_name) END, column_name, data_type \
                        FROM information_schema.columns ORDER BY table_schema, table_name, ordinal_position";
-const FUNCTIONS: &str = "SELECT DISTINCT routine_name, function_type FROM information_schema.routines ORDER BY 1";
+const FUNCTIONS: &str = "SELECT DISTINCT routine_name, function_type, data_type, description, syntax_example \
+                         FROM information_schema.routines ORDER BY 1, 2";
 
 /// A client completes names with them: not all of thirty thousand.
 const KEYS: &str = "SELECT level, key, sql_type FROM attribute_keys WHERE key IS NOT NULL \
@@ -40,12 +42,23 @@ pub(super) async fn schema(State(state): State<AppState>) -> Result<Json<serde_j
     };
     let key = |row: &Vec<String>| serde_json::json!({"level": row.first(), "key": row.get(1), "type": row.get(2)});
     let keys: Vec<_> = keys.iter().map(key).collect();
-    let tables: Vec<_> =
-        tables.iter().map(|(name, columns)| serde_json::json!({"name": name, "columns": columns})).collect();
-    let functions = rows(&state, FUNCTIONS)
-        .await?
-        .into_iter()
-        .map(|row| serde_json::json!({"name": row.first(), "kind": row.get(1).map(|kind| kind.to_lowercase())}));
+    let table = |(name, columns): (&String, &Vec<serde_json::Value>)| {
+        let doc = docs::of(docs::Kind::Relation, name);
+        let (about, example) = (doc.map(|doc| doc.about.as_str()), doc.map(|doc| doc.example.as_str()));
+        serde_json::json!({"name": name, "about": about, "example": example, "columns": columns})
+    };
+    let tables: Vec<_> = tables.iter().map(table).collect();
+    // Functions of the engine have no text of ours.
+    let told = |row: &[String], at: usize| row.get(at).filter(|text| !text.is_empty()).cloned();
+    let functions = rows(&state, FUNCTIONS).await?.into_iter().map(|row| {
+        serde_json::json!({
+            "name": row.first(),
+            "kind": row.get(1).map(|kind| kind.to_lowercase()),
+            "returns": told(&row, 2),
+            "about": told(&row, 3),
+            "example": told(&row, 4),
+        })
+    });
     Ok(Json(serde_json::json!({"tables": tables, "functions": functions.collect::<Vec<_>>(), "attribute_keys": keys})))
 }
 

@@ -1,7 +1,7 @@
 //! Errors as statuses.
 //!
 //! Duty: the one place where an error of the API becomes an HTTP status (sql.md 10): its class decides, a few codes
-//! decide otherwise. Guarantee: nothing else in `web` names the status of an error. Left to others: texts (`error`).
+//! decide otherwise; and the code of gRPC for Flight. Guarantee: nothing else in `web` names the status of an error. Left to others: texts (`error`).
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,6 +9,10 @@ use axum::response::{IntoResponse, Response};
 use super::answer::QUERY_ID;
 use super::error::Error;
 use crate::error::Class;
+use crate::query;
+
+/// Bytes of a text of gRPC: clients bound the headers that it is one of.
+const MAX_GRPC_TEXT: usize = 3000;
 
 fn status(class: Class, code: &str) -> StatusCode {
     match code {
@@ -20,6 +24,7 @@ fn status(class: Class, code: &str) -> StatusCode {
         "sql.unauthenticated" => return StatusCode::UNAUTHORIZED,
         "web.host" => return StatusCode::MISDIRECTED_REQUEST,
         "web.method" => return StatusCode::METHOD_NOT_ALLOWED,
+        "web.not_built" => return StatusCode::NOT_IMPLEMENTED,
         _ => {}
     }
     match class {
@@ -58,6 +63,74 @@ impl IntoResponse for Error {
         }
         response
     }
+}
+
+fn grpc_code(class: Class, code: &str) -> tonic::Code {
+    match code {
+        "sql.cancelled" => return tonic::Code::Cancelled,
+        "sql.unauthenticated" => return tonic::Code::Unauthenticated,
+        "sql.part_corrupt" => return tonic::Code::DataLoss,
+        "web.not_built" => return tonic::Code::Unimplemented,
+        _ => {}
+    }
+    match class {
+        Class::Invalid => tonic::Code::InvalidArgument,
+        Class::NotFound => tonic::Code::NotFound,
+        Class::Conflict => tonic::Code::Aborted,
+        Class::TooLarge => tonic::Code::ResourceExhausted,
+        Class::Busy | Class::Unavailable => tonic::Code::Unavailable,
+        Class::Timeout => tonic::Code::DeadlineExceeded,
+        Class::Denied => tonic::Code::PermissionDenied,
+        Class::Internal => tonic::Code::Internal,
+    }
+}
+
+/// An error for gRPC: code, place and hint stand in the text, which is all that most clients show; the JSON of HTTP is in
+/// the metadata `x-weavergen-error`.
+pub(super) fn grpc(error: &Error) -> tonic::Status {
+    let mut text = format!("{}: {error}", error.code());
+    if let Error::Query(query::Error { position: Some(at), .. }) = error {
+        text.push_str(&format!(" (line {}, column {})", at.line, at.column));
+    }
+    if let Some(hint) = error.hint() {
+        text.push_str(&format!("; hint: {hint}"));
+    }
+    if text.len() > MAX_GRPC_TEXT {
+        let cut = text.floor_char_boundary(MAX_GRPC_TEXT);
+        text.truncate(cut);
+        text.push('…');
+    }
+    let mut status = tonic::Status::new(grpc_code(error.class(), error.code()), text);
+    let json = ascii(&error.to_json()["error"]);
+    if json.len() <= MAX_GRPC_TEXT
+        && let Ok(json) = json.parse()
+    {
+        status.metadata_mut().insert("x-weavergen-error", json);
+    }
+    if let Error::Query(error) = error
+        && let Some(id) = error.query_id.as_deref().and_then(|id| id.parse().ok())
+    {
+        status.metadata_mut().insert("x-weavergen-query-id", id);
+    }
+    status
+}
+
+/// `value` as JSON that a header may hold.
+pub(super) fn ascii(value: &serde_json::Value) -> String {
+    let text = value.to_string();
+    let mut ascii = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            // serde_json leaves DEL as it is; a header may not have it.
+            ' '..='~' => ascii.push(c),
+            other => {
+                for unit in other.encode_utf16(&mut [0; 2]) {
+                    ascii.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    ascii
 }
 
 /// An error of `/api/v1/pipelines`: `application/problem+json` (RFC 9457) with `code`, and what lint says.
@@ -132,6 +205,42 @@ mod tests {
             (Code::Internal, 500),
         ];
         assert_eq!(Code::ALL.map(|code| (code, of(code))), expected);
+    }
+
+    #[test]
+    fn an_error_of_grpc_says_all_in_its_text_and_as_json_in_its_metadata() {
+        let position = query::Position { line: 2, column: 3, offset: 9 };
+        let error = query::Error::new(Code::UnknownColumn, "no column `größe`").hint("did you mean `grade`?");
+        let status = grpc(&error.at(Some(position)).of("01ABC").into());
+        let text = "sql.unknown_column: no column `größe` (line 2, column 3); hint: did you mean `grade`?";
+        assert_eq!((status.code(), status.message()), (tonic::Code::NotFound, text));
+        assert_eq!(status.metadata().get("x-weavergen-query-id").unwrap(), "01ABC");
+        let json = status.metadata().get("x-weavergen-error").unwrap().to_str().unwrap();
+        let json: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!((&json["message"], &json["position"]["offset"]), (&"no column `größe`".into(), &9.into()));
+        let long = grpc(&query::Error::new(Code::Syntax, "ü".repeat(5000)).into());
+        assert!(long.message().len() < 3010 && long.metadata().get("x-weavergen-error").is_none());
+    }
+
+    #[test]
+    fn every_code_has_a_code_of_grpc() {
+        let of = |code: Code| grpc(&query::Error::new(code, "").into()).code();
+        for (code, expected) in [
+            (Code::Syntax, tonic::Code::InvalidArgument),
+            (Code::UnknownTable, tonic::Code::NotFound),
+            (Code::NotAllowed, tonic::Code::PermissionDenied),
+            (Code::LimitMemory, tonic::Code::ResourceExhausted),
+            (Code::Timeout, tonic::Code::DeadlineExceeded),
+            (Code::Cancelled, tonic::Code::Cancelled),
+            (Code::Busy, tonic::Code::Unavailable),
+            (Code::PartCorrupt, tonic::Code::DataLoss),
+            (Code::Unauthenticated, tonic::Code::Unauthenticated),
+            (Code::Denied, tonic::Code::PermissionDenied),
+            (Code::Internal, tonic::Code::Internal),
+        ] {
+            assert_eq!(of(code), expected, "{code:?}");
+        }
+        assert_eq!(grpc(&Error::NotBuilt { what: "x".to_owned() }).code(), tonic::Code::Unimplemented);
     }
 
     #[test]

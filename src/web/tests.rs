@@ -1,5 +1,6 @@
 //! Claims about the API, over real connections.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,12 +13,14 @@ use crate::clock::Clock;
 use crate::query::tests::fixture::{self, Span};
 
 pub(super) struct Server {
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
+    /// Of what is served.
+    pub(super) gateway: crate::query::Gateway,
     stop: CancellationToken,
     done: tokio::task::JoinHandle<()>,
 }
 
-async fn server(config: access::Config, query: crate::query::Config) -> Server {
+pub(super) async fn server(config: access::Config, query: crate::query::Config) -> Server {
     serving(config, query, None).await
 }
 
@@ -34,16 +37,18 @@ async fn serving(config: access::Config, query: crate::query::Config, engine: Op
         engine,
         access: Arc::new(Access::open(config, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::new(&["spans.example".to_owned()])),
+        flight: true,
+        clock: crate::clock::Clock::os(),
         links: Arc::new(Links { health: Some("http://localhost:13133/".to_owned()), metrics: None }),
     };
-    let listeners = bind("127.0.0.1:0").await.unwrap();
+    let (listeners, gateway) = (bind("127.0.0.1:0").await.unwrap(), state.gateway.clone());
     let address = listeners[0].local_addr().unwrap();
     let stop = CancellationToken::new();
     let done = tokio::spawn(serve(listeners, state, stop.clone()));
-    Server { address, stop, done }
+    Server { address, gateway, stop, done }
 }
 
-async fn plain() -> Server {
+pub(super) async fn plain() -> Server {
     server(access::Config::default(), crate::query::Config { threads: 2, ..Default::default() }).await
 }
 
@@ -52,7 +57,7 @@ impl Server {
         reqwest::Client::builder().no_proxy().build().unwrap().post(format!("http://{}{path}", self.address))
     }
 
-    fn get(&self, path: &str) -> reqwest::RequestBuilder {
+    pub(super) fn get(&self, path: &str) -> reqwest::RequestBuilder {
         reqwest::Client::builder().no_proxy().build().unwrap().get(format!("http://{}{path}", self.address))
     }
 
@@ -102,6 +107,7 @@ async fn the_format_follows_accept_and_the_query() {
         ("application/vnd.apache.arrow.stream", "", "application/vnd.apache.arrow.stream"),
         ("application/json;q=0.1, text/csv;q=0.9", "", "text/csv; charset=utf-8"),
         ("application/json", "?format=arrow", "application/vnd.apache.arrow.stream"),
+        ("application/vnd.apache.parquet", "", "application/vnd.apache.parquet"),
         ("*/*", "", "application/json"),
     ] {
         let request = server.post(&format!("/api/v1/sql{query}")).header("accept", accept).body("SELECT 1 AS one");
@@ -131,6 +137,7 @@ async fn errors_have_their_shape_and_status() {
         (r#"{"sql": "SELECT 1", "limit": 5}"#, 400, "sql.argument"),
         (r#"{"sql": "SELECT 1", "as_of": "yesterday"}"#, 400, "sql.argument"),
         (r#"{"sql": "SELECT 1", "hints": {"pushdown": "x"}}"#, 400, "sql.argument"),
+        (r#"{"sql": "SELECT 1", "hints": {"pushdwn": "on"}}"#, 400, "sql.argument"),
         ("{", 400, "sql.argument"),
     ] {
         let (got, error) = server.error(server.post("/api/v1/sql").body(body)).await;
@@ -247,4 +254,168 @@ async fn only_an_admin_flushes_and_compacts_the_store() {
     assert_eq!((status, &error["code"]), (403, &json!("sql.denied")));
     assert_eq!(server.error(server.get("/api/v1/store/compact")).await.0, 405);
     assert_eq!(server.error(server.post("/api/v1/store/compact")).await.0, 404, "this one has no store");
+}
+
+#[tokio::test]
+async fn a_parquet_answer_is_a_file_with_the_rows_of_json() {
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    let server = plain().await;
+    let sql = "SELECT name, duration_ns, span_id, attributes FROM spans ORDER BY span_id";
+    let rows = |format: &str| server.post(&format!("/api/v1/sql?format={format}")).body(sql).send();
+    let file = rows("parquet").await.unwrap().bytes().await.unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let of_duration = reader.schema().field_with_name("duration_ns").unwrap().metadata()["wg.type"].clone();
+    let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+    let stream = rows("arrow").await.unwrap().bytes().await.unwrap();
+    let stream = arrow::ipc::reader::StreamReader::try_new(stream.as_ref(), None).unwrap();
+    let of_stream: Vec<_> = stream.map(Result::unwrap).collect();
+    assert_eq!((batches[0].num_rows(), of_duration.as_str()), (3, "BIGINT"));
+    for (column, of_stream) in batches[0].columns().iter().zip(of_stream[0].columns()) {
+        assert_eq!(column, of_stream);
+    }
+    // Without its footer it is no file.
+    let whole = rows("parquet").await.unwrap().bytes().await.unwrap();
+    assert!(ParquetRecordBatchReaderBuilder::try_new(whole.slice(..whole.len() - 8)).is_err());
+}
+
+#[tokio::test]
+async fn a_check_plans_and_runs_nothing() {
+    let server = plain().await;
+    let check = |body: Value| server.post("/api/v1/sql/check").json(&body).send();
+    let sql = "SELECT name, sum(duration_ns) AS total_ns FROM spans WHERE start_time > $1 AND kind = $2 GROUP BY 1";
+    let told: Value = check(json!({"sql": sql})).await.unwrap().json().await.unwrap();
+    let columns = json!([
+        {"name": "name", "type": "TEXT", "unit": null},
+        {"name": "total_ns", "type": "BIGINT", "unit": "ns"},
+    ]);
+    assert_eq!(told["columns"], columns, "{told}");
+    let parameters = json!([{"name": "1", "type": "TIMESTAMP(9)"}, {"name": "2", "type": "TEXT"}]);
+    assert_eq!((&told["parameters"], &told["estimates"]), (&parameters, &Value::Null));
+    let given = json!({"sql": "SELECT name FROM spans", "limits": {"rows": 99_999_999}});
+    let told: Value = check(given).await.unwrap().json().await.unwrap();
+    let estimates = json!({"rows": 3, "rows_exact": true, "parts": 0, "bytes": 0});
+    assert_eq!((&told["estimates"], &told["parameters"]), (&estimates, &json!([])), "{told}");
+    assert_eq!(told["notices"], json!(["`limits.rows` was cut from 99999999 to 10000"]));
+    for (body, code) in [("SELECT nme FROM spans", "sql.unknown_column"), ("DROP TABLE spans", "sql.not_allowed")] {
+        let error = server.error(server.post("/api/v1/sql/check").body(body)).await.1;
+        assert_eq!(error["code"], code, "{error}");
+    }
+    // What runs for ever is planned at once, and is not in the list of those that ran.
+    let began = std::time::Instant::now();
+    let endless = "SELECT sum(a.value * b.value) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+    assert_eq!(check(json!({"sql": endless})).await.unwrap().status(), 200);
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let listed = server.post("/api/v1/sql").body("SELECT count(*) FROM system.queries WHERE text LIKE '%value%'");
+    let listed: Value = listed.send().await.unwrap().json().await.unwrap();
+    assert_eq!(listed["rows"], json!([[1]]), "itself alone");
+}
+
+const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b \
+                       WHERE a.value + b.value <> 7";
+
+#[tokio::test]
+async fn a_statement_is_stopped_by_its_id_and_stays_in_the_list() {
+    let server = plain().await;
+    let body = json!({"sql": ENDLESS, "tag": "dashboard 7"});
+    let endless = tokio::spawn(server.post("/api/v1/sql").json(&body).send());
+    let list = "SELECT query_id, state, identity, surface, error, rows, files_opened, cpu_ms, peak_memory_bytes \
+                FROM system.queries WHERE tag = 'dashboard 7'";
+    let listed = || async {
+        let answer: Value = server.post("/api/v1/sql").body(list).send().await.unwrap().json().await.unwrap();
+        answer["rows"][0].clone()
+    };
+    let row = loop {
+        match listed().await {
+            row if row[1] == "running" && !row[7].is_null() => break row,
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    assert_eq!((&row[2], &row[3], &row[4], &row[5]), (&json!("anonymous"), &json!("http"), &Value::Null, &json!(0)));
+    let id = row[0].as_str().unwrap().to_owned();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let stop = |id: &str| client.delete(format!("http://{}/api/v1/sql/{id}", server.address));
+    let began = std::time::Instant::now();
+    let stopped: Value = stop(&id).send().await.unwrap().json().await.unwrap();
+    assert_eq!(stopped, json!({"query_id": id, "state": "cancelled"}));
+    let answer = endless.await.unwrap().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(answer.status().as_u16(), 499);
+    let error: Value = answer.json().await.unwrap();
+    assert_eq!((&error["error"]["code"], &error["error"]["query_id"]), (&json!("sql.cancelled"), &json!(id)));
+    let row = listed().await;
+    assert_eq!((&row[0], &row[1], &row[4]), (&json!(id), &json!("cancelled"), &json!("sql.cancelled")));
+    let (status, error) = server.error(stop(&id)).await;
+    assert_eq!((status, &error["code"]), (404, &json!("web.not_found")), "it has ended");
+    assert_eq!(server.error(stop("nonsense")).await.0, 404);
+}
+
+#[tokio::test]
+async fn nobody_stops_the_statement_of_another_but_an_admin() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokens");
+    let (one, two, admin) = ("1".repeat(16), "2".repeat(16), "3".repeat(16));
+    std::fs::write(&path, format!("{one} viewer\n{two} viewer\n{admin} admin\n")).unwrap();
+    let config = access::Config { anonymous: Some(None), tokens_file: Some(path) };
+    let server = server(config, crate::query::Config { threads: 2, ..Default::default() }).await;
+    let endless = tokio::spawn(server.post("/api/v1/sql").bearer_auth(&one).body(ENDLESS).send());
+    let id = loop {
+        let list = "SELECT query_id FROM system.queries WHERE state = 'running' AND text LIKE '%<> 7'";
+        let list = server.post("/api/v1/sql").bearer_auth(&two).body(list);
+        let answer: Value = list.send().await.unwrap().json().await.unwrap();
+        match answer["rows"][0][0].as_str() {
+            Some(id) => break id.to_owned(),
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let stop = |token: &str| client.delete(format!("http://{}/api/v1/sql/{id}", server.address)).bearer_auth(token);
+    assert_eq!(server.error(stop(&two)).await.0, 403);
+    assert_eq!(stop(&admin).send().await.unwrap().status(), 200);
+    assert_eq!(endless.await.unwrap().unwrap().status().as_u16(), 499);
+}
+
+#[tokio::test]
+async fn every_path_of_the_document_is_served_and_a_shape_is_what_is_answered() {
+    let server = plain().await;
+    let document: Value = server.get("/api/v1/openapi.json").send().await.unwrap().json().await.unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let method = reqwest::Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
+            let response = client.request(method.clone(), format!("http://{}{path}", server.address)).send().await;
+            let status = response.unwrap().status().as_u16();
+            // 404 = there is no store or engine behind it here, or no statement of that id.
+            assert!(status != 405 && status < 500, "{method} {path}: {status}");
+        }
+    }
+    let shape = |name: &str| -> BTreeSet<String> {
+        let members = document["components"]["schemas"][name]["properties"].as_object().unwrap();
+        members.keys().cloned().collect()
+    };
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
+    let answer: Value = server.post("/api/v1/sql").body("SELECT 1").send().await.unwrap().json().await.unwrap();
+    let checked: Value = server.post("/api/v1/sql/check").body("SELECT 1").send().await.unwrap().json().await.unwrap();
+    let wrong: Value = server.post("/api/v1/sql").body("SELECT").send().await.unwrap().json().await.unwrap();
+    let schema: Value = server.get("/api/v1/schema").send().await.unwrap().json().await.unwrap();
+    for (name, value) in [("Answer", &answer), ("Checked", &checked), ("Error", &wrong), ("Schema", &schema)] {
+        assert_eq!(shape(name), keys(value), "{name}");
+    }
+    let stats = document["components"]["schemas"]["Answer"]["properties"]["stats"]["properties"].clone();
+    assert_eq!(keys(&stats), keys(&answer["stats"]));
+}
+
+#[tokio::test]
+async fn the_schema_says_what_functions_and_relations_are_for() {
+    let server = plain().await;
+    let schema: Value = server.get("/api/v1/schema").send().await.unwrap().json().await.unwrap();
+    let find = |list: &str, name: &str| {
+        schema[list].as_array().unwrap().iter().find(|of| of["name"] == name).cloned().unwrap_or_default()
+    };
+    let spans = find("tables", "spans");
+    assert!(spans["about"].is_string() && spans["example"].as_str().unwrap().contains("FROM spans"), "{spans}");
+    let dur = find("functions", "dur");
+    assert_eq!((&dur["kind"], &dur["returns"]), (&json!("scalar"), &json!("BIGINT")), "{dur}");
+    assert!(dur["about"].is_string() && dur["example"].as_str().unwrap().contains("dur("), "{dur}");
+    assert_eq!(find("functions", "sqrt")["about"], Value::Null);
+    assert!(find("tables", "system.queries")["columns"].as_array().unwrap().len() > 10);
 }

@@ -14,6 +14,7 @@ mod demo;
 mod demo_service;
 mod docker;
 mod engine_kills;
+mod flight;
 mod gates;
 mod generate;
 mod given;

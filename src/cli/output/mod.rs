@@ -79,11 +79,12 @@ impl Output {
     /// The format of the wire, if it is one.
     fn format(self) -> Option<Format> {
         match self {
-            Self::Box | Self::Parquet | Self::Markdown => None,
+            Self::Box | Self::Markdown => None,
             Self::Json => Some(Format::Json),
             Self::Ndjson => Some(Format::Ndjson),
             Self::Csv => Some(Format::Csv),
             Self::Arrow => Some(Format::Arrow),
+            Self::Parquet => Some(Format::Parquet),
         }
     }
 }
@@ -99,7 +100,6 @@ pub fn write(
     let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
     let Some(format) = output.format() else {
         match output {
-            Output::Parquet => stream::parquet_of(schema, batches, out)?,
             Output::Markdown => {
                 out.write_all(markdown::head(schema).as_bytes())?;
                 for batch in batches {

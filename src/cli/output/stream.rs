@@ -4,20 +4,12 @@
 //! for it and on stderr where it has none. Left to others: the rows (`sql`), their bytes (`query::render`).
 
 use std::io::Write;
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::cast;
-use arrow::datatypes::{Schema, SchemaRef};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 
 use super::super::sql::{Failure, MAX_TEXT_BYTES, Rows};
 use super::{Look, Output, boxes, expanded, markdown};
-use crate::query::render::arrow::plain_schema;
 use crate::query::render::{Format, Head, Lacks, Renderer};
-use crate::query::{Code, Error};
 
 /// Writes `rows`, of which at most `most` count, and gives how many there were.
 ///
@@ -26,7 +18,7 @@ pub async fn write(rows: &mut Rows, look: Look, most: u64, out: &mut (dyn Write 
     let written = match look.output {
         Output::Box => return people(rows, look.expanded, most, out).await,
         Output::Markdown => markdown(rows, most, out).await?,
-        Output::Parquet => parquet(rows, most, out).await?,
+        Output::Parquet => text(rows, Format::Parquet, most, out).await?,
         Output::Json => text(rows, Format::Json, most, out).await?,
         Output::Ndjson => text(rows, Format::Ndjson, most, out).await?,
         Output::Csv => text(rows, Format::Csv, most, out).await?,
@@ -117,69 +109,4 @@ async fn markdown(rows: &mut Rows, most: u64, out: &mut (dyn Write + Send)) -> R
         }
     }
     Ok(Written { rows: taken.rows, truncated: taken.truncated || rows.truncated() })
-}
-
-async fn parquet(rows: &mut Rows, most: u64, out: &mut (dyn Write + Send)) -> Result<Written, Failure> {
-    let mut file = Parquet::begin(&rows.schema(), out)?;
-    let mut taken = Taken::of(most);
-    while let Some(batch) = rows.next().await? {
-        file.write(&taken.take(&batch))?;
-        if taken.truncated {
-            break;
-        }
-    }
-    file.end()?;
-    Ok(Written { rows: taken.rows, truncated: taken.truncated || rows.truncated() })
-}
-
-/// Writes `batches`, which are at hand, as a Parquet file.
-pub(super) fn parquet_of(
-    schema: &Schema,
-    batches: &[RecordBatch],
-    out: &mut (dyn Write + Send),
-) -> Result<(), Failure> {
-    let mut file = Parquet::begin(schema, out)?;
-    batches.iter().try_for_each(|batch| file.write(batch))?;
-    file.end()
-}
-
-/// A Parquet file of the plain types of the Arrow stream, with units and SQL types in the metadata of its fields.
-struct Parquet<'a> {
-    writer: ArrowWriter<&'a mut (dyn Write + Send)>,
-    schema: SchemaRef,
-}
-
-impl<'a> Parquet<'a> {
-    fn begin(schema: &Schema, out: &'a mut (dyn Write + Send)) -> Result<Self, Failure> {
-        let schema = Arc::new(plain_schema(schema, false));
-        let compression = Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a level of zstd"));
-        let properties = WriterProperties::builder().set_compression(compression).build();
-        let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(unwritable)?;
-        Ok(Self { writer, schema })
-    }
-
-    fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
-        let fields = self.schema.fields();
-        let columns = batch.columns().iter().zip(fields).map(|(column, field)| cast(column, field.data_type()));
-        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|error| unwritable(error.into()))?;
-        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| unwritable(error.into()))?;
-        self.writer.write(&batch).map_err(unwritable)
-    }
-
-    fn end(self) -> Result<(), Failure> {
-        self.writer.close().map(drop).map_err(unwritable)
-    }
-}
-
-fn unwritable(error: parquet::errors::ParquetError) -> Failure {
-    use parquet::errors::ParquetError;
-    match error {
-        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
-            Ok(error) => Failure::from(*error),
-            Err(error) => Failure::Write(format!("cannot write the rows: {error}")),
-        },
-        error => Error::new(Code::Type, format!("the rows cannot be written as Parquet: {error}"))
-            .hint("choose another format, or cast the column, e.g. `x::text`")
-            .into(),
-    }
 }

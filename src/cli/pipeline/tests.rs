@@ -71,6 +71,8 @@ impl World {
             engine: Some(engine.clone()),
             access: Arc::new(Access::open(crate::access::Config::default(), &clock).unwrap()),
             hosts: Arc::new(Hosts::default()),
+            flight: true,
+            clock: crate::clock::Clock::os(),
             links: Arc::new(Links::default()),
         };
         let listeners = bind("127.0.0.1:0").await.unwrap();

@@ -28,6 +28,8 @@ async fn daemon(access: crate::access::Config) -> (tempfile::TempDir, Cancellati
         engine: None,
         access: Arc::new(Access::open(access, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::default()),
+        flight: true,
+        clock: crate::clock::Clock::os(),
         links: Arc::new(Links::default()),
     };
     let listeners = bind("127.0.0.1:0").await.unwrap();

@@ -61,8 +61,8 @@ async fn run(gateway: &Gateway, ask: Ask) -> Result<Vec<arrow::array::RecordBatc
         params: params(&ask.sql, start_ns, end_ns),
         sql: ask.sql,
         limits: Limits { rows: Some(MAX_ROWS as u64), bytes: None, time: Some(TIMEOUT) },
-        as_of_us: None,
         shape: Shape::Arrow,
+        ..Statement::default()
     };
     let left_out = if ask.include_pipeline_spans { vec!["self"] } else { vec!["pipeline", "self"] };
     let within = Within {

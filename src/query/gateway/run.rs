@@ -18,6 +18,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use super::cut::Cut;
+use super::log::{Entry, Log};
 use super::recursion::bounded as bounded_recursion;
 use super::stats::Stats;
 use super::yielding::yielding;
@@ -30,6 +31,9 @@ use crate::query::translate::{translate, unknown_table};
 use crate::query::within::{Instants, Within};
 use crate::query::{guard, lazy, memory, session};
 use crate::store::View;
+
+/// The statements of the gateway, as a table.
+const QUERIES: &str = "system.queries";
 
 /// What a statement needs to run.
 pub(super) struct Job {
@@ -45,6 +49,9 @@ pub(super) struct Job {
     pub config: Config,
     pub engine: Arc<RuntimeEnv>,
     pub extra: Vec<(String, Arc<dyn TableProvider>)>,
+    pub log: Log,
+    /// Its own place in `log`, where it runs and is not planned alone.
+    pub entry: Option<Arc<Entry>>,
     pub now_ns: i64,
 }
 
@@ -92,6 +99,9 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
         None => once(&job, &view).await?,
     };
     drop(view);
+    if let Some(entry) = &job.entry {
+        entry.planned(&physical, task.memory_pool());
+    }
     let mut stream = execute_stream(physical.clone(), task).map_err(|e| translate(&e, &job.sql, Some(&context)))?;
     let schema = if stream.schema().fields().len() == schema.fields().len() { stream.schema() } else { schema };
     if events.send(Event::Planned { schema, snapshot_us, notices }).await.is_err() {
@@ -125,6 +135,33 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
 
 /// Plans the statement for this run.
 async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
+    let Logical { context, plan, limitable, notices } = logical(job, view).await?;
+    let failed = |e| translate(&e, &job.sql, Some(&context));
+    let plan = match limitable {
+        true => limited(plan, job.rows).map_err(failed)?,
+        false => plan,
+    };
+    let physical: Arc<dyn ExecutionPlan> = Box::pin(context.state().create_physical_plan(&plan))
+        .await
+        .and_then(yielding)
+        .and_then(bounded_recursion)
+        .map_err(failed)?;
+    let schema = Arc::new(plan.schema().as_arrow().clone());
+    Ok(Ready { task: context.task_ctx(), context, physical, schema, notices })
+}
+
+/// A plan that was checked and says what it is, in its session.
+pub(super) struct Logical {
+    pub context: SessionContext,
+    pub plan: LogicalPlan,
+    /// Whether a LIMIT may be put above it.
+    pub limitable: bool,
+    /// Of the tables that it reads.
+    pub notices: Vec<String>,
+}
+
+/// The guard's steps up to the checked plan.
+pub(super) async fn logical(job: &Job, view: &View) -> Result<Logical, Error> {
     let checked = guard::check(&job.sql, &job.params)?;
     let (context, _) = opened(job, view, Instants::Given).await?;
     if let Some(table) = checked.must_exist.filter(|table| !context.table_exist(table.as_str()).unwrap_or(false)) {
@@ -136,22 +173,12 @@ async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
     let plan = planned.map_err(failed)?;
     guard::check_plan(&plan, Sources::with(&job.extra))?;
     let notices = lazy::notices(&plan).map_err(failed)?;
-    let plan = match checked.limitable {
-        true => limited(plan, job.rows).map_err(failed)?,
-        false => plan,
-    };
-    let physical: Arc<dyn ExecutionPlan> = Box::pin(state.create_physical_plan(&plan))
-        .await
-        .and_then(yielding)
-        .and_then(bounded_recursion)
-        .map_err(failed)?;
-    let schema = Arc::new(plan.schema().as_arrow().clone());
-    Ok(Ready { task: context.task_ctx(), context, physical, schema, notices })
+    Ok(Logical { context, plan, limitable: checked.limitable, notices })
 }
 
 /// A session over `view`, with the tables of other modules and what `within` leaves; also the view that stands for
 /// `spans`, if there is one.
-async fn opened(
+pub(super) async fn opened(
     job: &Job,
     view: &View,
     instants: Instants,
@@ -161,6 +188,7 @@ async fn opened(
     for (name, table) in &job.extra {
         context.register_table(name.as_str(), table.clone()).map_err(failed)?;
     }
+    context.register_table(QUERIES, job.log.table()).map_err(failed)?;
     let spans = match &job.within {
         Some(within) => Some(Box::pin(within.narrow(&context, &job.config, instants)).await.map_err(failed)?),
         None => None,

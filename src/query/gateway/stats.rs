@@ -23,6 +23,8 @@ pub struct Stats {
     pub parts: u64,
     /// Row groups read.
     pub row_groups: u64,
+    /// Parts opened.
+    pub files_opened: u64,
 }
 
 impl Stats {
@@ -49,6 +51,9 @@ impl Stats {
                     MetricValue::ElapsedCompute(time) => cpu_ns += time.value() as u64,
                     MetricValue::Count { name, count } if name == "bytes_scanned" => {
                         stats.bytes_scanned += count.value() as u64;
+                    }
+                    MetricValue::Count { name, count } if name == "files_opened" => {
+                        stats.files_opened += count.value() as u64;
                     }
                     MetricValue::PruningMetrics { name, pruning_metrics }
                         if name == "row_groups_pruned_bloom_filter" =>

@@ -41,10 +41,7 @@ impl Arrow {
     }
 
     pub(super) fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), Error> {
-        let columns = batch.columns().iter().zip(self.schema.fields());
-        let columns = columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<Vec<_>, _>>();
-        let batch = RecordBatch::try_new(self.schema.clone(), columns.map_err(unwritable)?).map_err(unwritable)?;
-        self.writer.write(&batch).map_err(unwritable)?;
+        self.writer.write(&plain_batch(batch, &self.schema)?).map_err(unwritable)?;
         out.append(self.writer.get_mut());
         Ok(())
     }
@@ -81,6 +78,15 @@ pub fn plain_schema(schema: &Schema, keep_dictionaries: bool) -> Schema {
         Field::new(field.name(), of, true).with_metadata(metadata)
     });
     Schema::new(fields.collect::<Vec<_>>())
+}
+
+/// `batch` in the types of `schema`, which [`plain_schema`] made of its own.
+///
+/// Errors: `sql.internal` where a column has no plain form.
+pub fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Error> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<Vec<_>, _>>();
+    RecordBatch::try_new(schema.clone(), columns.map_err(unwritable)?).map_err(unwritable)
 }
 
 /// SQL type of a column, also of one that came here in plain types.

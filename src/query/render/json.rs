@@ -3,7 +3,7 @@
 //! Duty: the shape of sql.md 9.2. Guarantee: without its end it is not valid JSON. Left to others: values (`value`).
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{FieldRef, Schema};
 
 use super::arrow::type_name;
 use super::value::{quote, write_json};
@@ -24,7 +24,7 @@ impl Json {
         out.extend_from_slice(b",\"snapshot\":");
         quote(answer.snapshot, out);
         out.extend_from_slice(b",\"columns\":");
-        columns(answer.schema, out);
+        out.extend_from_slice(columns(answer.schema).to_string().as_bytes());
         out.extend_from_slice(b",\"rows\":[");
         Self { first: true }
     }
@@ -55,22 +55,9 @@ pub(super) fn end(notices: &[String], stats: Stats, lacks: Lacks, out: &mut Vec<
     out.extend_from_slice(tail.as_bytes());
 }
 
-fn columns(schema: &Schema, out: &mut Vec<u8>) {
-    out.push(b'[');
-    for (at, field) in schema.fields().iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(b"{\"name\":");
-        quote(field.name(), out);
-        out.extend_from_slice(b",\"type\":");
-        quote(&type_name(field), out);
-        out.extend_from_slice(b",\"unit\":");
-        match unit(field) {
-            Some(unit) => quote(unit, out),
-            None => out.extend_from_slice(b"null"),
-        }
-        out.push(b'}');
-    }
-    out.push(b']');
+/// `[{"name","type","unit"}]`.
+pub fn columns(schema: &Schema) -> serde_json::Value {
+    let column =
+        |field: &FieldRef| serde_json::json!({"name": field.name(), "type": type_name(field), "unit": unit(field)});
+    schema.fields().iter().map(column).collect()
 }

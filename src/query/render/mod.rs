@@ -1,6 +1,6 @@
 //! Answers as bytes (sql.md 9.2).
 //!
-//! Duty: JSON, NDJSON, CSV and Arrow, written piece by piece as rows come. Guarantee: what was begun and not ended is
+//! Duty: JSON, NDJSON, CSV, Arrow and Parquet, written piece by piece as rows come. Guarantee: what was begun and not ended is
 //! not valid in its format, so a cut body cannot be taken for a whole one. Left to others: sending the pieces (`web`),
 //! boxes for people (`cli`).
 
@@ -8,10 +8,13 @@ pub mod arrow;
 mod csv;
 mod json;
 mod ndjson;
+mod parquet;
 pub mod value;
 
 use ::arrow::array::RecordBatch;
 use ::arrow::datatypes::SchemaRef;
+
+pub use json::columns;
 
 use super::error::{Code, Error};
 use super::gateway::{Answer, Shape, Stats};
@@ -40,11 +43,13 @@ pub enum Format {
     Csv,
     /// An Arrow IPC stream.
     Arrow,
+    /// A Parquet file.
+    Parquet,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 4] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow];
+    pub const ALL: [Self; 5] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow, Self::Parquet];
 
     /// Name in `?format=` and `-o`.
     pub const fn name(self) -> &'static str {
@@ -53,6 +58,7 @@ impl Format {
             Self::Ndjson => "ndjson",
             Self::Csv => "csv",
             Self::Arrow => "arrow",
+            Self::Parquet => "parquet",
         }
     }
 
@@ -63,6 +69,7 @@ impl Format {
             Self::Ndjson => "application/x-ndjson",
             Self::Csv => "text/csv; charset=utf-8",
             Self::Arrow => "application/vnd.apache.arrow.stream",
+            Self::Parquet => "application/vnd.apache.parquet",
         }
     }
 
@@ -75,7 +82,7 @@ impl Format {
     pub const fn shape(self) -> Shape {
         match self {
             Self::Json | Self::Ndjson | Self::Csv => Shape::Text,
-            Self::Arrow => Shape::Arrow,
+            Self::Arrow | Self::Parquet => Shape::Arrow,
         }
     }
 }
@@ -95,6 +102,7 @@ enum Form {
     Ndjson(ndjson::Ndjson),
     Csv(csv::Csv),
     Arrow(Box<arrow::Arrow>),
+    Parquet(Box<parquet::Parquet>),
 }
 
 /// What an answer does not have.
@@ -109,7 +117,7 @@ pub struct Lacks {
 impl Renderer {
     /// A writer of an answer, and the bytes before its first row.
     ///
-    /// Errors: `sql.internal` where a column has no form in Arrow.
+    /// Errors: `sql.internal` where a column has no form in Arrow, `sql.type` where it has none in Parquet.
     pub fn begin(format: Format, keep_dictionaries: bool, answer: Head<'_>) -> Result<(Self, Vec<u8>), Error> {
         let mut head = Vec::new();
         let form = match format {
@@ -117,6 +125,7 @@ impl Renderer {
             Format::Ndjson => Form::Ndjson(ndjson::Ndjson::begin(answer.schema)),
             Format::Csv => Form::Csv(csv::Csv::begin(answer.schema, &mut head)),
             Format::Arrow => Form::Arrow(Box::new(arrow::Arrow::begin(answer.schema, keep_dictionaries, &mut head)?)),
+            Format::Parquet => Form::Parquet(Box::new(parquet::Parquet::begin(answer.schema)?)),
         };
         Ok((Self { format: form, left: answer.max_bytes, rows: 0, truncated: false }, head))
     }
@@ -126,10 +135,14 @@ impl Renderer {
     /// Errors: `sql.internal` where a value cannot be written.
     pub fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
-        if let Form::Arrow(form) = &mut self.format {
-            form.rows(batch, &mut out)?;
+        let columns = match &mut self.format {
+            Form::Arrow(form) => Some(form.rows(batch, &mut out)),
+            Form::Parquet(form) => Some(form.rows(batch, &mut out)),
+            Form::Json(_) | Form::Ndjson(_) | Form::Csv(_) => None,
+        };
+        if let Some(written) = columns {
             self.rows += batch.num_rows() as u64;
-            return Ok(out);
+            return written.map(|()| out);
         }
         for row in 0..batch.num_rows() {
             let before = out.len();
@@ -137,7 +150,7 @@ impl Renderer {
                 Form::Json(form) => form.row(batch, row, &mut out)?,
                 Form::Ndjson(form) => form.row(batch, row, &mut out)?,
                 Form::Csv(form) => form.row(batch, row, &mut out)?,
-                Form::Arrow(_) => {}
+                Form::Arrow(_) | Form::Parquet(_) => {}
             }
             let bytes = (out.len() - before) as u64;
             if bytes > self.left {
@@ -168,6 +181,7 @@ impl Renderer {
             Form::Ndjson(_) => ndjson::end(stats, lacks, &mut out),
             Form::Csv(_) => {}
             Form::Arrow(form) => form.end(&mut out)?,
+            Form::Parquet(form) => form.end(&mut out)?,
         }
         Ok(out)
     }

@@ -32,7 +32,7 @@ use datafusion::physical_plan::{
 };
 
 use super::TraceLookupExec;
-use crate::query::config::Pushdown;
+use crate::query::hints::Pushdown;
 
 /// Columns by which row groups are visited in order: there the page index is left aside, since a selection of pages
 /// would keep the engine from visiting and dropping row groups while it runs.

@@ -6,7 +6,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::fixture::*;
 use crate::query::Config;
-use crate::query::config::Pushdown;
+use crate::query::hints::Pushdown;
 
 #[tokio::test]
 async fn the_use_of_a_bracket_decides_its_type() {

@@ -12,3 +12,9 @@ mod plans;
 mod relations;
 mod skip;
 mod table_functions;
+
+/// Statements that must be refused on every surface.
+pub(crate) fn hostile() -> Vec<String> {
+    let lines = include_str!("../gateway/hostile.txt").lines();
+    lines.filter(|line| !line.is_empty() && !line.starts_with("## ")).map(|line| line.replace("\\n", "\n")).collect()
+}
