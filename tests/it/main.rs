@@ -15,6 +15,8 @@ mod demo_service;
 mod docker;
 mod engine_kills;
 mod gates;
+mod gates_run;
+mod gates_test;
 mod generate;
 mod given;
 mod jobs;
