@@ -241,6 +241,10 @@ impl Reading<'_> {
         let keys = Keys::of(node, "an event", who.clone(), self.problems)?;
         let at_ns = self.at(&keys, "at");
         let kinds = ["kill", "reload", "fail_query", "close"];
+        // Known, so that a slip of one is told with it.
+        for key in kinds {
+            let _ = keys.entry(key);
+        }
         let given: Vec<&str> = kinds.into_iter().filter(|key| keys.is_given(key)).collect();
         if given.len() > 1 || (given.is_empty() && !keys.is_given("receiver")) {
             let what = "an event is one of `kill`, `reload`, `fail_query`, `close`";
