@@ -4,7 +4,7 @@
 //! `run.json` exists exactly while it is; a stop drains receivers before the store closes. Left to others: everything
 //! else.
 
-mod decode;
+pub(crate) mod decode;
 mod gates;
 mod learn;
 mod own_spans;

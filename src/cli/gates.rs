@@ -1,7 +1,22 @@
 //! `weavergen gates` (gates.md 12).
 //!
 //! Duty: check gate files offline; list and show gates by the daemon's tables. Guarantee: `check` opens no port and
-//! writes nothing; it tells every problem of every file. Left to others: the checks (`gate`), asking the daemon (`sql`).
+//! writes nothing; it tells every problem of every file. Left to others: the checks (`gate`), asking the daemon (`sql`), judging
+//! without a daemon (`run`).
+
+mod arrivals;
+mod columns;
+mod compare;
+mod frames;
+mod house;
+mod input;
+mod listen;
+mod replay;
+mod report;
+mod run;
+mod stage;
+mod test;
+mod worth;
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +27,11 @@ use super::output::Output;
 use super::sql::ask::Daemon;
 use super::{exit, sources, sql};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::engine::library::message_starts;
+use crate::gate::load::LoadError;
 use crate::gate::scalar::duration_text;
-use crate::gate::{Code, Known, Loaded, Planner, Request, load, schema};
+use crate::gate::{Code, Group, Known, Loaded, Planner, Request, load, schema};
 use crate::semconv;
 
 /// Check and look at quality gates
@@ -30,11 +47,22 @@ pub struct Args {
 pub enum Command {
     /// Check gate files and plan their queries; opens no port and writes nothing
     Check(Check),
+    /// Judge spans and exit: the command for CI
+    #[command(after_help = RUN_HELP)]
+    Run(Box<run::Args>),
+    /// Play gates over stored spans again: their transitions as lines of JSON
+    Replay(replay::Args),
+    /// Run unit tests of gates: spans by a virtual clock against expected verdicts, transitions and messages
+    Test(test::Args),
     /// List the gates of the daemon and their state
     List(List),
     /// Show one gate of the daemon: state and latest results of each key
     Show(Show),
 }
+
+const RUN_HELP: &str = "Exit codes, 1 before 3 before 4: 0 judged and good; 1 a gate failed; 2 usage; 3 something was not \
+                        judged (always, if no span was received); 4 a warning with --fail-on warn; 69 address unavailable; \
+                        74 input unreadable; 78 gate file or configuration invalid; 130 interrupted.";
 
 /// Flags of `gates check`.
 #[derive(Debug, clap::Args)]
@@ -93,6 +121,9 @@ const RESULTS: &str = "SELECT key, outcome, first_tick, last_tick, evaluations, 
 pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Result<Exit> {
     match args.command {
         Command::Check(check) => checked(&check),
+        Command::Run(args) => run::run(*args, &clock).await,
+        Command::Replay(args) => replay::run(args, &clock).await,
+        Command::Test(args) => test::run(args).await,
         Command::List(list) => {
             ask(LIST, Vec::new(), list.asked, data_folder, clock).await?;
             Ok(Exit::Good)
@@ -145,31 +176,64 @@ async fn ask(
     Ok(sql::run(args, sql::Surroundings { data_folder, history, clock }).await?)
 }
 
-fn checked(check: &Check) -> anyhow::Result<Exit> {
-    for pattern in &check.files {
-        // A glob that matches nothing would be a check of nothing that ends well.
+/// A glob that matches nothing would be a check of nothing that ends well.
+fn must_match(patterns: &[String]) -> Result<(), exit::Failure> {
+    for pattern in patterns {
         if pattern.contains(['*', '?', '[']) && !Path::new(pattern).exists() {
             let mut found = glob::glob(pattern)
                 .map_err(|error| exit::Failure::new(Exit::Usage, format!("`{pattern}` is no pattern: {error}")))?;
             if found.next().is_none() {
                 let text = format!("no file matches `{pattern}`; correct the pattern, or name files");
-                return Err(exit::Failure::new(Exit::Io, text).into());
+                return Err(exit::Failure::new(Exit::Io, text));
             }
         }
     }
-    let config = check.sources.load()?.config;
-    let mut gates = config.gates;
-    if !check.files.is_empty() {
-        gates.files = Some(check.files.clone());
+    Ok(())
+}
+
+/// Loads and plans `files`, else those of the configuration, offline.
+fn loaded(config: &Config, files: &[String]) -> anyhow::Result<Loaded> {
+    must_match(files)?;
+    let mut gates = config.gates.clone();
+    if !files.is_empty() {
+        gates.files = Some(files.to_vec());
     }
     let types = semconv::attribute_types(&config.semconv, config.pipelines_dir.as_deref())?;
-    let planner = Planner::new(config.query.with_registry_types(types), schema::empty_tables());
+    let planner = Planner::new(config.query.clone().with_registry_types(types), schema::empty_tables());
     let known = Known {
         receivers: Some(config.notify.receivers.keys().cloned().collect()),
         pipelines: Some(message_starts(config.pipelines_dir.as_deref())),
     };
     let queries_dir: Option<&Path> = config.queries_dir.as_deref();
-    let loaded = load(&Request { config: &gates, queries_dir, known: &known }, &planner);
+    Ok(load(&Request { config: &gates, queries_dir, known: &known }, &planner))
+}
+
+/// The groups that somebody named, for commands that judge: a built-in file that nobody named is left out.
+///
+/// Errors: every problem (78; 74 if a file is unreadable); nobody named a gate file (78).
+fn load_gates(config: &Config, files: &[String]) -> anyhow::Result<Vec<Group>> {
+    let mut loaded = loaded(config, files)?;
+    if loaded.problems.iter().any(|problem| problem.code == Code::Unreadable) {
+        let told: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        return Err(exit::Failure::new(Exit::Io, told.join("\n")).into());
+    }
+    if loaded.has_errors() {
+        return Err(LoadError(loaded.problems.into_iter().filter(|problem| problem.code.is_error()).collect()).into());
+    }
+    for warning in &loaded.problems {
+        eprintln!("{warning}");
+    }
+    loaded.groups.truncate(loaded.named);
+    if loaded.groups.is_empty() {
+        let text = "no gate is named, so nothing would be judged; name gate files, e.g. `builtin:founding`, or set `gates.files`";
+        return Err(exit::Failure::new(Exit::Config, text).into());
+    }
+    Ok(loaded.groups)
+}
+
+fn checked(check: &Check) -> anyhow::Result<Exit> {
+    let config = check.sources.load()?.config;
+    let loaded = loaded(&config, &check.files)?;
     let (lines, exit) = told(&loaded, check.deny_warnings);
     for problem in &loaded.problems {
         eprintln!("{problem}");

@@ -4,6 +4,7 @@
 //! it holds is the journal's content plus one batch that is not written yet; thrown away and opened again it is what the
 //! last commit left. Left to others: running queries and writing the batch (`evaluator`), the state machine (`state`).
 
+mod shown;
 mod tell;
 mod tick;
 
@@ -24,6 +25,7 @@ use super::result::ResultRow;
 use super::state::{self, Cause, Downtime, Now, Phase, Rule, State};
 use super::window::{Grid, nanos};
 
+pub use shown::KeyNow;
 pub(super) use tick::{Answer, Closing};
 
 /// A tick that changed no phase is written with the next that does, at the latest after so long.

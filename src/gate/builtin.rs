@@ -10,11 +10,26 @@ pub struct Builtin {
     pub path: &'static str,
     /// Its text.
     pub text: &'static str,
+    /// Its gates that run, as `dry_run`, where nobody named it. The others look at every span of an hour or a day, for which
+    /// who did not ask shall not pay.
+    pub unasked: &'static [&'static str],
 }
 
 /// `builtin:NAME` is the file `gates/NAME.yaml`.
-pub const GATES: &[Builtin] =
-    &[Builtin { path: "gates/founding.yaml", text: include_str!("../../queries/gates/founding.yaml") }];
+pub const GATES: &[Builtin] = &[
+    Builtin {
+        path: "gates/founding.yaml",
+        text: include_str!("../../queries/gates/founding.yaml"),
+        unasked: &["span_completeness"],
+    },
+    Builtin { path: "gates/delivery.yaml", text: include_str!("../../queries/gates/delivery.yaml"), unasked: &[] },
+    Builtin {
+        path: "gates/instrumentation.yaml",
+        text: include_str!("../../queries/gates/instrumentation.yaml"),
+        unasked: &[],
+    },
+    Builtin { path: "gates/semconv.yaml", text: include_str!("../../queries/gates/semconv.yaml"), unasked: &[] },
+];
 
 impl Builtin {
     /// `founding` of `gates/founding.yaml`.

@@ -185,6 +185,8 @@ pub struct Source {
 pub struct Gate {
     /// Label `alertname`.
     pub name: String,
+    /// Line of its file at which it is named, from 1.
+    pub line: u32,
     /// `description`, `owner`, `runbook_url` as given.
     pub about: BTreeMap<String, String>,
     /// Its SQL.
@@ -260,6 +262,7 @@ pub(crate) mod tests {
     pub(crate) fn gate(name: &str, pass: Test) -> Gate {
         Gate {
             name: name.to_owned(),
+            line: 1,
             about: BTreeMap::new(),
             source: Source {
                 sql: "SELECT avg(duration_ns) AS value FROM spans".to_owned(),

@@ -6,6 +6,7 @@
 //! others: what answers mean (`book`), running SQL (`result::Runner`).
 
 mod ask;
+mod driven;
 #[cfg(test)]
 mod tests;
 
@@ -203,16 +204,22 @@ impl Evaluator {
     /// Closes all ticks that are due and writes them.
     #[cfg(test)]
     pub(super) async fn round(&mut self) -> Result<(), Error> {
-        loop {
-            self.start_due();
-            let Some(first) = self.running.join_next().await else { break };
-            let mut closings: Vec<Closing> = first.into_iter().collect();
-            while let Some(next) = self.running.join_next().await {
-                closings.extend(next);
-            }
-            self.take_in(closings).await?;
-        }
+        while self.round_once().await? {}
         self.write(false).await
+    }
+
+    /// Closes at most one due tick of each group: for those who move the clock themselves. `false`: none is due.
+    ///
+    /// Errors: the journal.
+    pub async fn round_once(&mut self) -> Result<bool, Error> {
+        self.start_due();
+        let Some(first) = self.running.join_next().await else { return Ok(false) };
+        let mut closings: Vec<Closing> = first.into_iter().collect();
+        while let Some(next) = self.running.join_next().await {
+            closings.extend(next);
+        }
+        self.take_in(closings).await?;
+        Ok(true)
     }
 
     /// Begins the evaluation of every group that has a tick due; how long to wait if nothing ends before.

@@ -34,6 +34,8 @@ pub(super) struct Text {
     pub text: String,
     /// Whether `gates.files` or its default took it in.
     pub named: bool,
+    /// Of a compiled-in file that nobody named: its gates that run nevertheless.
+    pub only: Option<&'static [&'static str]>,
 }
 
 /// All files, named ones first, in the order in which they are named.
@@ -70,7 +72,7 @@ pub(super) fn texts(patterns: Option<&[String]>, queries_dir: Option<&Path>, pro
         }
     }
     let mut rest = Vec::new();
-    for (file, is_named) in builtins {
+    for (file, is_named) in builtins.into_iter() {
         let replaced = queries_dir.map(|dir| dir.join(file.path)).filter(|path| path.is_file());
         let text = match replaced {
             Some(path) if seen.contains(&path.canonicalize().unwrap_or_else(|_| path.clone())) => continue,
@@ -80,6 +82,7 @@ pub(super) fn texts(patterns: Option<&[String]>, queries_dir: Option<&Path>, pro
                 home: Home::Builtin(file.path),
                 text: file.text.to_owned(),
                 named: is_named,
+                only: (!is_named).then_some(file.unasked),
             }),
         };
         if is_named { named.extend(text) } else { rest.extend(text) }
@@ -116,7 +119,7 @@ fn read(path: &Path, named: bool, problems: &Problems) -> Option<Text> {
     }
     let mark = Mark::of_source(0, shown);
     match String::from_utf8(bytes) {
-        Ok(text) => Some(Text { mark, home: Home::Disk(path.to_owned()), text, named }),
+        Ok(text) => Some(Text { mark, home: Home::Disk(path.to_owned()), text, named, only: None }),
         Err(error) => {
             let valid = error.utf8_error().valid_up_to();
             let good = &error.as_bytes()[..valid];

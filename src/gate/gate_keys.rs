@@ -20,7 +20,7 @@ use crate::query::params;
 use crate::yaml::{Mark, Node, Value};
 
 /// Keys that are specified and not built yet.
-const COMING: [&str; 12] = [
+const COMING: [&str; 11] = [
     "finding",
     "slo",
     "assert",
@@ -31,7 +31,6 @@ const COMING: [&str; 12] = [
     "fire_after",
     "step_down_after",
     "exemplars",
-    "limit",
     "on_resolve",
 ];
 /// Labels that the alert itself sets.
@@ -159,13 +158,17 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         severity: severity(&keys),
         labels,
         annotations,
-        limit: inherited.limit,
+        limit: keys
+            .count("limit", (1, 100_000), Code::Limit)
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(inherited.limit),
         mode,
         include_pipeline_spans: keys.boolean("include_pipeline_spans").unwrap_or(false),
         include_own_spans: keys.boolean("include_own_spans").unwrap_or(false),
         on_fail,
         notify,
         name,
+        line: keys.place("gate").position().map_or(1, |(line, _)| line),
     };
     let of_result = |in_turn: &[&'static str]| {
         let given = in_turn.iter().find(|key| keys.is_given(key));

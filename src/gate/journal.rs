@@ -130,6 +130,13 @@ impl Journal {
         Self::over(Database::open(path)?)
     }
 
+    /// A journal that lies in memory and goes with its last handle: for gates that are judged without a daemon.
+    ///
+    /// Errors: see [`Error`].
+    pub fn in_memory() -> Result<Self, Error> {
+        Self::over(Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?)
+    }
+
     /// Makes the file under another name first: a process that is killed meanwhile leaves no `path` that never opens.
     fn make(path: &Path) -> Result<(), Error> {
         let storage = |error: std::io::Error| Error::from(redb::Error::Io(error));

@@ -40,6 +40,8 @@ pub struct Request<'a> {
 pub struct Loaded {
     /// Groups in the order of the files; those of built-in files that nobody named come last, as `dry_run`.
     pub groups: Vec<Group>,
+    /// How many of them stand in files that somebody named.
+    pub named: usize,
     /// Errors and warnings by file, line and column.
     pub problems: Vec<Problem>,
 }
@@ -70,15 +72,23 @@ pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
     let setting =
         Setting { config: request.config, queries_dir: request.queries_dir, known: request.known, problems: &problems };
     let texts = files::texts(request.config.files.as_deref(), request.queries_dir, &problems);
-    let read: Vec<(bool, Vec<Written>)> = texts.iter().map(|text| (text.named, file::read(text, setting))).collect();
+    let read_in = |text: &files::Text| {
+        let mut written = file::read(text, setting);
+        if let Some(only) = text.only {
+            let runs = |gate: &super::Gate| only.contains(&gate.name.as_str());
+            written.iter_mut().for_each(|group| group.gates.retain(|(gate, _)| runs(gate)));
+        }
+        (text.named, written)
+    };
+    let read: Vec<(bool, Vec<Written>)> = texts.iter().map(read_in).collect();
 
     if !is_within(MOST, &read, &problems) {
         // So many are not planned only to be refused.
-        return Loaded { groups: Vec::new(), problems: problems.into_sorted() };
+        return Loaded { groups: Vec::new(), named: 0, problems: problems.into_sorted() };
     }
 
     let mut names: BTreeMap<String, Mark> = BTreeMap::new();
-    let mut groups = Vec::new();
+    let (mut groups, mut of_named) = (Vec::new(), 0);
     for (named, written) in read {
         // Named files come first, so these names are all of theirs.
         let taken = if named { BTreeMap::new() } else { names.clone() };
@@ -105,10 +115,11 @@ pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
             }
             if !group.gates.is_empty() {
                 groups.push(group);
+                of_named += usize::from(named);
             }
         }
     }
-    Loaded { groups, problems: problems.into_sorted() }
+    Loaded { groups, named: of_named, problems: problems.into_sorted() }
 }
 
 /// Whether no more than `most` is named; tells the first group and the first gate over it. A built-in file that nobody
@@ -142,7 +153,7 @@ mod tests {
         let setting = Setting { config: &config, queries_dir: None, known: &known, problems: &problems };
         let mark = Mark::of_source(0, "f.yaml");
         let home = files::Home::Builtin("gates/f.yaml");
-        let written = file::read(&files::Text { mark, home, text: text.to_owned(), named }, setting);
+        let written = file::read(&files::Text { mark, home, text: text.to_owned(), named, only: None }, setting);
         assert!(problems.into_sorted().is_empty());
         (named, written)
     }

@@ -29,7 +29,8 @@ fn known() -> Known {
 
 fn load_files(files: &[String], queries_dir: Option<&Path>) -> Loaded {
     let config = Config { files: Some(files.to_vec()), ..Config::default() };
-    load(&Request { config: &config, queries_dir, known: &known() }, &Planner::default())
+    let planner = Planner::new(crate::query::Config::default(), super::schema::empty_tables());
+    load(&Request { config: &config, queries_dir, known: &known() }, &planner)
 }
 
 fn said(loaded: &Loaded) -> String {
@@ -123,9 +124,17 @@ fn a_built_in_file_runs_dry_until_it_is_named() {
     assert_eq!(said(&unnamed), "");
     assert!(unnamed.groups.iter().flat_map(|group| &group.gates).all(|gate| gate.mode == Mode::DryRun));
     assert_eq!(unnamed.groups[0].gates[0].name, "span_completeness");
+    let unasked = unnamed.groups.iter().flat_map(|group| &group.gates).count();
+    assert_eq!(unasked, 1, "the others cost more than who did not ask should pay");
     let named = load_files(&["builtin:founding".to_owned()], None);
     assert_eq!(said(&named), "");
     assert_eq!(named.groups[0].gates[0].mode, Mode::Enforce);
+    let all: Vec<_> = named.groups.iter().flat_map(|group| &group.gates).collect();
+    let dry: Vec<_> = all.iter().filter(|gate| gate.mode == Mode::DryRun).map(|gate| gate.name.as_str()).collect();
+    assert_eq!((all.len(), dry), (14, vec!["completeness_falling", "performance_rank_correlation"]), "twelve figures");
+    for pack in ["instrumentation", "semconv", "delivery"] {
+        assert_eq!(said(&load_files(&[format!("builtin:{pack}")], None)), "", "{pack}");
+    }
     let typo = load_files(&["builtin:foundin".to_owned()], None);
     assert!(said(&typo).contains("WG-GATE-001 builtin:foundin:1:1: there is no built-in gate file of that name; did you mean `builtin:founding`?"), "{}", said(&typo));
 }
@@ -263,7 +272,7 @@ fn read_text(text: &str) -> Vec<super::Problem> {
     let setting = super::file::Setting { config: &config, queries_dir: None, known: &known, problems: &problems };
     let home = super::files::Home::Disk(PathBuf::from("tests/data/gates/f.yaml"));
     let mark = crate::yaml::Mark::of_source(0, "f.yaml");
-    super::file::read(&super::files::Text { mark, home, text: text.to_owned(), named: true }, setting);
+    super::file::read(&super::files::Text { mark, home, text: text.to_owned(), named: true, only: None }, setting);
     problems.into_sorted()
 }
 

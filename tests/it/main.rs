@@ -16,6 +16,8 @@ mod docker;
 mod engine_kills;
 mod flight;
 mod gates;
+mod gates_run;
+mod gates_test;
 mod generate;
 mod given;
 mod jobs;

@@ -76,7 +76,7 @@ fn an_evaluation_of_a_gate_is_a_span() {
     let intervals = ["--set=gates.interval=1s", "--set=gates.query_offset=1s", "--set=learn.enabled=false"];
     let daemon = Daemon::start_with(&dir.path().join("data"), &intervals);
     daemon.wait_ready();
-    let evaluated = wait_for(&daemon, "name = 'gate/evaluate'");
+    let evaluated = wait_for(&daemon, "name = 'gate/evaluate' AND attributes['gate'] = 'span_completeness'");
     let attributes = &evaluated[0][3];
     assert_eq!((&attributes["gate"], &attributes["rows"]), (&json!("span_completeness"), &json!(0)));
     assert!(attributes["tick_ns"].as_i64() < attributes["cut_us"].as_i64().map(|us| us * 1_000), "{attributes}");

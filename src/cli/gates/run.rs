@@ -1,0 +1,148 @@
+//! `weavergen gates run` (gates.md 12): judges spans and exits, for CI.
+//!
+//! Duty: take spans from files, a listener or a data folder, play the gates over them, report. Guarantee: verdicts are the
+//! daemon's own (`gate::playback`); without a span nothing is good; a data folder is only read. Left to others: spans out of
+//! bytes (`input`, `listen`), what an outcome is worth (`worth`), formats (`report`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::ArgGroup;
+
+use super::input::{self, Source, Taken};
+use super::listen::{self, Until};
+use super::report::{self, Outputs, Report};
+use super::worth::{Allowed, FailOn};
+use super::{house, load_gates};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::sources;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::gate::playback::{Judge, Seat, play, ticks};
+
+/// Ticks of all groups above which a timeline is refused: it would take hours.
+pub(super) const MOST_TICKS: usize = 1_000_000;
+
+/// Flags of `gates run`.
+#[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("spans").args(["input", "otlp", "data"]).required(true)))]
+pub struct Args {
+    /// Gate files, globs or builtin:NAME; without them those of the configuration
+    #[arg(value_name = "FILES")]
+    pub files: Vec<String>,
+    /// Spans: OTLP JSON lines or protobuf, Parquet, Arrow IPC, a folder of these, or - for stdin
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub input: Vec<Source>,
+    /// Listen for OTLP here and judge what comes: gRPC on this port, HTTP on the next
+    #[arg(long, value_name = "ADDR")]
+    pub otlp: Option<String>,
+    /// When to stop listening: idle=5s (counted from the first span), spans=N, trace=N, time=60s or signal; the first that
+    /// comes true ends it
+    #[arg(long, value_name = "WHEN", value_delimiter = ',', requires = "otlp")]
+    pub until: Vec<Until>,
+    /// One evaluation a gate over all spans, or every tick in event time
+    #[arg(long, value_enum, default_value = "once")]
+    pub judge: How,
+    /// Which verdicts end with a bad exit code
+    #[arg(long, value_enum, default_value = "fail")]
+    pub fail_on: FailOn,
+    /// Gates by name that may have no data or too few samples; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub allow_no_data: Vec<glob::Pattern>,
+    /// What is written where.
+    #[command(flatten)]
+    pub outputs: Outputs,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub sources: sources::Args,
+}
+
+/// `--judge`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum How {
+    /// One evaluation a gate over all spans; `for` and hysteresis do not apply
+    #[default]
+    Once,
+    /// Every tick in event time; a key is as bad as its worst episode
+    Timeline,
+}
+
+/// Exit as gates.md 12: 0 good, 1 a gate failed, 3 something was not judged, 4 a warning under `--fail-on warn`.
+///
+/// Errors: configuration and gate files (78), input (74), the address (69), output (74).
+pub async fn run(args: Args, clock: &Clock) -> anyhow::Result<Exit> {
+    let mut outs = args.outputs.open()?;
+    let config = args.sources.load()?.config;
+    let gates = load_gates(&config, &args.files)?;
+    let judge = match args.judge {
+        How::Once => Judge::Once,
+        How::Timeline => Judge::Timeline,
+    };
+    let house = match (&args.otlp, &args.sources.data) {
+        (Some(_), _) | (None, None) => house::Spans::fresh(&config, clock).await?,
+        (None, Some(_)) => house::Spans::of_folder(&config, clock).await?,
+    };
+    let taken = match &args.otlp {
+        Some(address) => listen::take(address, &args.until, &config, &house, clock).await?,
+        None if args.input.is_empty() => Taken::default(),
+        None => input::take(&args.input, &house).await?,
+    };
+    let judged = judged(&config, &house, gates, judge, clock).await;
+    let source = described(&args);
+    house.close().await;
+    let (input, found) = judged?;
+    let allowed = Allowed { no_data: &args.allow_no_data, fail_on: args.fail_on };
+    let report = Report::new(judge, report::Input { source, rejected: taken.rejected, ..input }, found, &allowed);
+    for (what, spans) in &taken.rejected_by {
+        eprintln!("weavergen: {spans} spans were set aside: {what}; they are not judged");
+    }
+    outs.write(&report)?;
+    Ok(report.exit)
+}
+
+fn described(args: &Args) -> String {
+    match (&args.otlp, &args.sources.data) {
+        (Some(address), _) => format!("otlp {address}"),
+        (None, Some(folder)) => folder.display().to_string(),
+        (None, None) => args.input.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+    }
+}
+
+type Judged = (report::Input, Vec<crate::gate::playback::Found>);
+
+async fn judged(
+    config: &Config,
+    house: &house::Spans,
+    groups: Vec<crate::gate::Group>,
+    judge: Judge,
+    clock: &Clock,
+) -> anyhow::Result<Judged> {
+    let asked = house.ask(config, clock)?;
+    let (input, extent) = asked.extent().await?;
+    let Some(extent) = extent else {
+        // Gates that were asked of nothing would say no data; the report says why.
+        return Ok((input, Vec::new()));
+    };
+    let count = ticks(&groups, judge, extent);
+    if count > MOST_TICKS {
+        let text = format!(
+            "the spans lie so far apart that their timeline has {count} ticks; use `--judge once`, or lengthen `interval`"
+        );
+        return Err(Failure::new(Exit::NotJudged, text).into());
+    }
+    let seat = Seat {
+        groups,
+        runner: asked.runner(),
+        journal: asked.journal(),
+        cut_us: asked.cut_us(),
+        concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+    };
+    let found = play(seat, judge, extent).await.context("the gates could not be played")?;
+    Ok((input, found))
+}
+
+/// Tables of other modules that gates read.
+pub(super) type Tables = Vec<(String, Arc<dyn datafusion::catalog::TableProvider>)>;
+/// Rows set aside by reason.
+pub(super) type Reasons = BTreeMap<String, usize>;

@@ -1,0 +1,219 @@
+//! Gates over spans that are all there already (gates.md 12, `gates run`).
+//!
+//! Duty: judge everything once, or play all ticks in event time, and say how bad each key was. Guarantee: questions, verdicts
+//! and episodes are the daemon's own, over a journal that is thrown away; the clock is the event time, so the same spans give
+//! the same answer. Left to others: where spans come from, what an outcome is worth (`cli`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::book::KeyNow;
+use super::definition::{Gate, Group};
+use super::evaluator::{Evaluator, Parts, Position};
+use super::journal::{Error, Journal};
+use super::late::Late;
+use super::metrics::Metrics;
+use super::result::Runner;
+use super::state::Level;
+use super::verdict::Outcome;
+use crate::clock::Clock;
+
+/// How often gates are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Judge {
+    /// One evaluation a gate over all spans; `for` and hysteresis do not apply.
+    #[default]
+    Once,
+    /// Every tick; a key is as bad as its worst episode.
+    Timeline,
+}
+
+impl Judge {
+    /// The word on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::Timeline => "timeline",
+        }
+    }
+}
+
+/// Event times of the spans, ns since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The first start.
+    pub first_start_ns: i64,
+    /// The first end.
+    pub first_end_ns: i64,
+    /// The last end, and not before the last start.
+    pub last_ns: i64,
+}
+
+/// What is asked, and by whom.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// Loaded groups.
+    pub groups: Vec<Group>,
+    /// Runs the SQL over the spans; its tables read `journal`.
+    pub runner: Runner,
+    /// Takes the verdicts.
+    pub journal: Journal,
+    /// The spans up to here count: a position of the store in µs.
+    pub cut_us: i64,
+    /// Queries at a time.
+    pub concurrency: usize,
+}
+
+/// How a key fared.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The key with the verdict that shows it: of the worst moment, else the latest that says anything.
+    pub now: KeyNow,
+    /// The worst level of its episodes.
+    pub bad: Option<Level>,
+    /// There was a breach, and none that lasted for an episode.
+    pub brief: bool,
+    /// Keys of the gate that are over its limit and were not judged: a sentence.
+    pub overflow: Option<String>,
+}
+
+/// Ticks that `judge` closes over `extent`, all groups together.
+pub fn ticks(groups: &[Group], judge: Judge, extent: Extent) -> usize {
+    let of = |group: &Group| match judge {
+        Judge::Once => 1,
+        Judge::Timeline => super::window::Grid::of(group).count_due(extent.first_end_ns, extent.last_ns) + 1,
+    };
+    groups.iter().map(of).sum()
+}
+
+/// Judges the keys of all gates, by gate and key.
+///
+/// Errors: the journal, which lies in memory.
+pub async fn play(seat: Seat, judge: Judge, extent: Extent) -> Result<Vec<Found>, Error> {
+    let end_ns = extent.last_ns.saturating_add(1);
+    let groups = seat.groups.into_iter().map(|group| prepared(group, judge, extent, end_ns)).collect();
+    let clock = Clock::manual(extent.first_end_ns, 0);
+    let metrics = Metrics::register(&prometheus::Registry::new()).expect("a fresh registry takes every name");
+    let parts = Parts {
+        groups,
+        questions: BTreeMap::new(),
+        default_receivers: Vec::new(),
+        value_metrics: false,
+        runner: seat.runner,
+        late: Late::new(|_| Box::pin(async { Ok(0) })),
+        position: Position::new(|| None),
+        journal: seat.journal,
+        clock: clock.clone(),
+        metrics,
+        concurrency: seat.concurrency,
+    };
+    let mut evaluator = tokio::task::spawn_blocking(move || Evaluator::open(parts))
+        .await
+        .map_err(|error| Error::Damaged(error.to_string()))??;
+    let mut worst = Worst::default();
+    for (t_ns, groups) in schedule(&evaluator, judge, extent) {
+        clock.advance(Duration::from_nanos(u64::try_from(t_ns.saturating_sub(clock.now_ns())).unwrap_or(0)));
+        evaluator.close_tick(t_ns, seat.cut_us, &groups).await?;
+        worst.look(&evaluator, t_ns);
+    }
+    evaluator.finish().await?;
+    Ok(worst.into_found())
+}
+
+/// A group as `judge` runs it: all spans are there, so no tick waits for late ones.
+fn prepared(group: Group, judge: Judge, extent: Extent, end_ns: i64) -> Group {
+    let whole = |gate: Gate| Gate {
+        window: Duration::from_nanos(u64::try_from(end_ns.saturating_sub(extent.first_start_ns)).unwrap_or(1).max(1)),
+        hold_for: Duration::ZERO,
+        keep_firing_for: Duration::ZERO,
+        clear: gate.pass.clone(),
+        ..gate
+    };
+    let gates = match judge {
+        Judge::Once => group.gates.into_iter().map(whole).collect(),
+        Judge::Timeline => group.gates,
+    };
+    Group { query_offset: Duration::ZERO, gates, ..group }
+}
+
+/// The ticks in order, each with the groups that have it.
+fn schedule(evaluator: &Evaluator, judge: Judge, extent: Extent) -> BTreeMap<i64, BTreeSet<usize>> {
+    let mut ticks: BTreeMap<i64, BTreeSet<usize>> = BTreeMap::new();
+    for group in evaluator.driven() {
+        if judge == Judge::Once {
+            ticks.entry(extent.last_ns.saturating_add(1)).or_default().insert(group.at);
+            continue;
+        }
+        let first_ns = if group.by_start { extent.first_start_ns } else { extent.first_end_ns };
+        // The last tick is the first behind the last span, so that every span is in a window.
+        let (mut t_ns, last_ns) = (group.grid.next(first_ns), group.grid.next(extent.last_ns));
+        while t_ns <= last_ns {
+            ticks.entry(t_ns).or_default().insert(group.at);
+            t_ns = t_ns.saturating_add(group.grid.interval_ns);
+        }
+    }
+    ticks
+}
+
+/// The worst of every key so far.
+#[derive(Default)]
+struct Worst {
+    keys: BTreeMap<(String, String), (u8, Found)>,
+    overflows: BTreeMap<String, String>,
+}
+
+impl Worst {
+    fn look(&mut self, evaluator: &Evaluator, t_ns: i64) {
+        self.overflows.extend(evaluator.overflows());
+        for now in evaluator.keys() {
+            let place = (now.gate.name.clone(), now.key.clone());
+            if now.run.last_tick_ns != t_ns {
+                continue;
+            }
+            let (bad, rank) = (now.phase.level(), rank(&now));
+            let breach = matches!(now.run.outcome, Outcome::Warn | Outcome::Fail);
+            match self.keys.get_mut(&place) {
+                None => {
+                    self.keys.insert(place, (rank, Found { brief: breach, now, bad, overflow: None }));
+                }
+                Some((so_far, found)) => {
+                    found.brief |= breach;
+                    // Of equal ones the first shows when it went wrong, and the last how it is.
+                    if rank > *so_far || (rank == *so_far && bad.is_none() && now.run.outcome != Outcome::Error) {
+                        *so_far = rank;
+                        found.bad = bad.max(found.bad);
+                        found.now = now;
+                    }
+                }
+            }
+        }
+    }
+
+    fn into_found(self) -> Vec<Found> {
+        let named = self.keys.keys().filter(|(_, key)| !key.is_empty());
+        let with_keys: BTreeSet<String> = named.map(|(gate, _)| gate.clone()).collect();
+        let mut found: Vec<Found> = Vec::new();
+        for ((gate, key), (_, mut one)) in self.keys {
+            // `{}` of a gate with `by` stands for an empty result, which other ticks were not.
+            let stands_for_nothing = key.is_empty() && !one.now.gate.by.is_empty();
+            let says_nothing = one.bad.is_none() && one.now.run.outcome == Outcome::NoData;
+            if stands_for_nothing && says_nothing && with_keys.contains(&gate) {
+                continue;
+            }
+            one.brief &= one.bad.is_none();
+            one.overflow = self.overflows.get(&gate).cloned();
+            found.push(one);
+        }
+        found
+    }
+}
+
+/// From what says nothing to the worst.
+fn rank(now: &KeyNow) -> u8 {
+    match (now.phase.level(), now.run.outcome) {
+        (Some(Level::Fail), _) => 4,
+        (Some(Level::Warn), _) => 3,
+        (None, Outcome::Error) => 2,
+        (None, outcome) => u8::from(outcome.is_effective()),
+    }
+}
