@@ -81,6 +81,7 @@ async fn count(gateway: &Gateway, prepared: &Prepared, late: Between) -> Result<
         limits: Limits::default(),
         as_of_us: None,
         shape: Shape::Arrow,
+        postgres: None,
     };
     let within = Within { cut_us: None, spans: Spans::NotOf(vec!["pipeline", "self"]), window: None };
     let mut answer = gateway.run_prepared(statement, within, prepared).await.map_err(|error| error.message)?;

@@ -88,6 +88,7 @@ pub async fn run(gateway: &Gateway, ask: &Ask, prepared: &Prepared) -> Result<Ve
         limits: Limits { rows: Some(MAX_ROWS as u64), bytes: None, time: Some(gate.timeout) },
         as_of_us: None,
         shape: Shape::Arrow,
+        postgres: None,
     };
     let within = Within { cut_us: Some(ask.cut_us), ..within(gate, ask.window, &ask.spans) };
     let mut answer = gateway.run_prepared(statement, within, prepared).await.map_err(|error| failed(&error))?;

@@ -40,7 +40,8 @@ fn gateway(tables: Vec<(String, Arc<dyn TableProvider>)>) -> Gateway {
 
 async fn ask(gateway: &Gateway, sql: &str, params: Params) -> Result<Vec<Vec<String>>, query::Error> {
     let limits = Limits::default();
-    let statement = Statement { sql: sql.to_owned(), params, limits, as_of_us: None, shape: Shape::Arrow };
+    let statement =
+        Statement { sql: sql.to_owned(), params, limits, as_of_us: None, shape: Shape::Arrow, postgres: None };
     let mut rows = Vec::new();
     for batch in gateway.run(statement).await?.collect().await? {
         for row in 0..batch.num_rows() {

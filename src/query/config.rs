@@ -24,6 +24,8 @@ pub struct Config {
     pub attribute_types: Arc<BTreeMap<String, ScalarType>>,
     /// By how much `traces` widens a time filter for the spans it reads.
     pub trace_window: Duration,
+    /// `host:port` of the listener for clients of PostgreSQL, where there is one.
+    pub pg: Option<String>,
 }
 
 impl Default for Config {
@@ -37,6 +39,7 @@ impl Default for Config {
             max_bytes: 64 << 20,
             attribute_types: Arc::default(),
             trace_window: Duration::from_secs(3600),
+            pg: None,
         }
     }
 }
@@ -60,7 +63,6 @@ impl Config {
             "wait",
             "max_scan_bytes",
             "pushdown",
-            "pg",
             "flight",
         ]);
         Self {
@@ -71,6 +73,7 @@ impl Config {
             max_bytes: section.size("max_bytes").unwrap_or(default.max_bytes),
             attribute_types: Arc::new(attribute_types(section)),
             trace_window: section.duration("trace_window").unwrap_or(default.trace_window),
+            pg: pg(&section.block("pg")),
         }
     }
 }
@@ -86,6 +89,11 @@ impl Config {
         registry.extend(self.attribute_types.iter().map(|(key, of)| (key.clone(), *of)));
         Arc::new(registry)
     }
+}
+
+fn pg(section: &Section<'_>) -> Option<String> {
+    let endpoint = section.endpoint("endpoint").unwrap_or_else(|| "localhost:5433".to_owned());
+    section.boolean("enabled").unwrap_or(false).then_some(endpoint)
 }
 
 fn positive(section: &Section<'_>, key: &'static str) -> Option<Duration> {

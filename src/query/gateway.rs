@@ -5,6 +5,7 @@
 //! work. Left to others: bytes of a format (`render`), identities (`access`), who may raise a limit.
 
 mod cut;
+mod describe;
 mod recursion;
 mod run;
 mod stats;
@@ -26,11 +27,13 @@ use tokio::time::Instant;
 use tracing::Span;
 use tracing::field::Empty;
 
+pub use describe::{Described, Wanted};
 pub use stats::Stats;
 
 use super::config::Config;
 use super::error::{Code, Error};
 use super::params::Params;
+use super::pg::catalogue::Caller;
 use super::prepared::{Bare, Prepared};
 use super::session;
 use super::within::Within;
@@ -45,6 +48,8 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Rows and bytes of an answer in Arrow.
 const ARROW_ROWS: u64 = 10_000_000;
 const ARROW_BYTES: u64 = 1 << 30;
+/// Rows of an answer on PostgreSQL's wire; its bytes are those of Arrow.
+pub const POSTGRES_ROWS: u64 = 1_000_000;
 /// A planner recurses over trees as deep as the guard lets through.
 const STACK_BYTES: usize = 16 << 20;
 
@@ -71,6 +76,8 @@ pub enum Shape {
     Text,
     /// Arrow.
     Arrow,
+    /// Rows on PostgreSQL's wire.
+    Postgres,
 }
 
 /// Limits a caller asks for; what is higher than the configuration's is cut to it.
@@ -97,6 +104,8 @@ pub struct Statement {
     pub as_of_us: Option<i64>,
     /// What the answer will be written as.
     pub shape: Shape,
+    /// Who sent it, if that is a client of PostgreSQL: its text is taken as one, and it sees `pg_catalog`.
+    pub postgres: Option<Arc<Caller>>,
 }
 
 impl Statement {
@@ -278,24 +287,8 @@ impl Gateway {
 
         // The guard runs on the query threads too: their stack is deep enough for what it lets through.
         let (events, received) = mpsc::channel(2);
-        let job = Job {
-            sql: statement.sql,
-            params: statement.params,
-            as_of_us: statement.as_of_us,
-            within,
-            prepared: prepared.map(|prepared| (prepared, inner.bare.clone())),
-            rows: limits.rows,
-            bytes: match statement.shape {
-                Shape::Arrow => limits.bytes,
-                // Text is cut where it is written: its size is not known before.
-                Shape::Text => u64::MAX,
-            },
-            view: inner.reader.view(),
-            config: Config { attribute_types: inner.attribute_types.load_full(), ..inner.config.clone() },
-            engine: inner.engine.clone(),
-            extra: inner.extra.clone(),
-            now_ns: inner.clock.now_ns(),
-        };
+        let prepared = prepared.map(|prepared| (prepared, inner.bare.clone()));
+        let job = Job { within, prepared, ..self.job(statement, &limits) };
         let running = Running::new(&inner.running);
         let runtime = inner.threads.0.as_ref().expect("it is taken only by drop");
         let task = runtime.spawn(async move {
@@ -324,9 +317,7 @@ impl Gateway {
         let head = match tokio::time::timeout_at(planned_by, answer.events.recv()).await {
             Ok(event) => event,
             Err(_) if planned_by < deadline => {
-                let limit = inner.config.planning_timeout;
-                return Err(timeout(limit, "planning the statement took longer than")
-                    .hint("simplify it: fewer joins, nested queries or constant expressions"));
+                return Err(too_long_to_plan(inner.config.planning_timeout));
             }
             Err(_) => return Err(answer.late()),
         };
@@ -342,6 +333,34 @@ impl Gateway {
         // An error before the first row still gets a status of its own.
         answer.pending = answer.receive().await?;
         Ok(answer)
+    }
+
+    fn job(&self, statement: Statement, limits: &Granted) -> Job {
+        let inner = &self.inner;
+        Job {
+            sql: statement.sql,
+            params: statement.params,
+            postgres: statement.postgres,
+            as_of_us: statement.as_of_us,
+            within: None,
+            prepared: None,
+            rows: limits.rows,
+            bytes: match statement.shape {
+                Shape::Arrow | Shape::Postgres => limits.bytes,
+                // Text is cut where it is written: its size is not known before.
+                Shape::Text => u64::MAX,
+            },
+            view: inner.reader.view(),
+            config: Config { attribute_types: inner.attribute_types.load_full(), ..inner.config.clone() },
+            engine: inner.engine.clone(),
+            extra: inner.extra.clone(),
+            now_ns: inner.clock.now_ns(),
+        }
+    }
+
+    /// Wall time that a statement may take.
+    pub fn longest(&self) -> Duration {
+        self.inner.config.timeout
     }
 
     async fn slot(&self, deadline: Instant) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
@@ -427,6 +446,11 @@ impl Answer {
         Stats { elapsed_ms: elapsed, ..self.stats }
     }
 
+    /// When it ends in `sql.timeout`.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// All rows.
     pub async fn collect(&mut self) -> Result<Vec<RecordBatch>, Error> {
         let mut batches = Vec::new();
@@ -480,6 +504,11 @@ impl Answer {
     }
 }
 
+fn too_long_to_plan(limit: Duration) -> Error {
+    timeout(limit, "planning the statement took longer than")
+        .hint("simplify it: fewer joins, nested queries or constant expressions")
+}
+
 fn timeout(limit: Duration, what: &str) -> Error {
     Error::new(Code::Timeout, format!("{what} {} s", limit.as_secs_f64()))
 }
@@ -521,6 +550,7 @@ impl Granted {
         let (rows, bytes) = match statement.shape {
             Shape::Text => (config.max_rows, config.max_bytes),
             Shape::Arrow => (ARROW_ROWS, ARROW_BYTES),
+            Shape::Postgres => (POSTGRES_ROWS, ARROW_BYTES),
         };
         let mut cut = |name: &str, asked: Option<u64>, ceiling: u64| match asked {
             Some(asked) if asked > ceiling => {

@@ -31,6 +31,7 @@ pub mod library;
 mod memory;
 mod nearest;
 pub mod params;
+pub mod pg;
 pub mod plain;
 pub mod prepared;
 pub mod probe;

@@ -63,6 +63,7 @@ async fn run(gateway: &Gateway, ask: Ask) -> Result<Vec<arrow::array::RecordBatc
         limits: Limits { rows: Some(MAX_ROWS as u64), bytes: None, time: Some(TIMEOUT) },
         as_of_us: None,
         shape: Shape::Arrow,
+        postgres: None,
     };
     let left_out = if ask.include_pipeline_spans { vec!["self"] } else { vec!["pipeline", "self"] };
     let within = Within {

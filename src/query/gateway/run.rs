@@ -23,7 +23,9 @@ use super::stats::Stats;
 use super::yielding::yielding;
 use crate::query::config::Config;
 use crate::query::error::Error;
+use crate::query::guard::Writer;
 use crate::query::params::Params;
+use crate::query::pg::catalogue::Caller;
 use crate::query::prepared::{Bare, Plan, Prepared, What, bare};
 use crate::query::sources::Sources;
 use crate::query::translate::{translate, unknown_table};
@@ -35,6 +37,8 @@ use crate::store::View;
 pub(super) struct Job {
     pub sql: String,
     pub params: Params,
+    /// Who sent it, if that is a client of PostgreSQL.
+    pub postgres: Option<Arc<Caller>>,
     pub as_of_us: Option<i64>,
     pub within: Option<Within>,
     /// Where the plan of its text is kept, and the session for such plans.
@@ -46,6 +50,16 @@ pub(super) struct Job {
     pub engine: Arc<RuntimeEnv>,
     pub extra: Vec<(String, Arc<dyn TableProvider>)>,
     pub now_ns: i64,
+}
+
+impl Job {
+    pub(super) fn writer(&self) -> Writer {
+        if self.postgres.is_some() { Writer::Postgres } else { Writer::Own }
+    }
+
+    pub(super) fn sources(&self) -> Sources<'_> {
+        Sources::with(&self.extra).and_catalogue(self.postgres.is_some())
+    }
 }
 
 /// What it tells, in this order; `Failed` may come at any time and ends it.
@@ -125,7 +139,7 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
 
 /// Plans the statement for this run.
 async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
-    let checked = guard::check(&job.sql, &job.params)?;
+    let checked = guard::check_of(job.writer(), &job.sql, &job.params)?;
     let (context, _) = opened(job, view, Instants::Given).await?;
     if let Some(table) = checked.must_exist.filter(|table| !context.table_exist(table.as_str()).unwrap_or(false)) {
         return Err(unknown_table(&table, &job.sql, Some(&context)));
@@ -134,7 +148,7 @@ async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
     let state = context.state();
     let planned: Result<LogicalPlan, _> = Box::pin(state.statement_to_plan(checked.statement)).await;
     let plan = planned.map_err(failed)?;
-    guard::check_plan(&plan, Sources::with(&job.extra))?;
+    guard::check_plan(&plan, job.sources())?;
     let notices = lazy::notices(&plan).map_err(failed)?;
     let plan = match checked.limitable {
         true => limited(plan, job.rows).map_err(failed)?,
@@ -151,7 +165,7 @@ async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
 
 /// A session over `view`, with the tables of other modules and what `within` leaves; also the view that stands for
 /// `spans`, if there is one.
-async fn opened(
+pub(super) async fn opened(
     job: &Job,
     view: &View,
     instants: Instants,
@@ -160,6 +174,9 @@ async fn opened(
     let context = session::open(view, &job.config, job.now_ns, &job.engine).map_err(failed)?;
     for (name, table) in &job.extra {
         context.register_table(name.as_str(), table.clone()).map_err(failed)?;
+    }
+    if let Some(caller) = &job.postgres {
+        Box::pin(caller.catalogue.extend(&context, caller)).await.map_err(failed)?;
     }
     let spans = match &job.within {
         Some(within) => Some(Box::pin(within.narrow(&context, &job.config, instants)).await.map_err(failed)?),
