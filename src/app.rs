@@ -30,8 +30,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::graph::Graph;
-use crate::query::Gateway;
 use crate::query::gateway::Resources;
+use crate::query::{Gateway, pg};
 use crate::receive::{OnSetAside, Receiver, SetAside, Wiring};
 use crate::store::{Ledger, Store, ledger};
 use crate::{engine, export, gate, telemetry, web};
@@ -102,6 +102,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
             api: side.api.clone(),
             metrics: side.metrics.clone(),
             health: side.health.clone(),
+            pg: side.pg.clone(),
             started_ns: clock.now_ns(),
         },
     )?;
@@ -207,6 +208,7 @@ struct Side {
     api: Vec<SocketAddr>,
     metrics: Vec<SocketAddr>,
     health: Vec<SocketAddr>,
+    pg: Vec<SocketAddr>,
     draining: Arc<std::sync::atomic::AtomicBool>,
     stop: CancellationToken,
 }
@@ -248,23 +250,35 @@ impl Side {
                 &stop,
             );
         }
+        let access = match config.web.enabled || config.query.pg.is_some() {
+            true => Arc::new(Access::open(config.access.clone(), clock)?),
+            false => Arc::default(),
+        };
+        if let Some(token) = access.fresh_token() {
+            // Shown once, on the terminal only: log files must not hold it.
+            let _ = writeln!(std::io::stderr(), "made a tokens file with one admin token: {token}");
+        }
+        let mut of_pg = Vec::new();
+        if let Some(endpoint) = &config.query.pg {
+            let listeners = telemetry::bind(endpoint, "PostgreSQL", "query::pg::endpoint=localhost:0").await?;
+            of_pg = telemetry::addresses(&listeners);
+            let loopback = of_pg.iter().all(|address| address.ip().is_loopback());
+            access::check_listener(&config.access, "query::pg::endpoint", endpoint, loopback)?;
+            let state = pg::State::try_new(gateway.clone(), access.clone(), clock.clone())?;
+            tokio::spawn(pg::serve(listeners, state, stop.clone()));
+        }
         let mut api = Vec::new();
         if config.web.enabled {
             let listeners = web::bind(&config.web.endpoint).await?;
             api = telemetry::addresses(&listeners);
             let loopback = api.iter().all(|address| address.ip().is_loopback());
             access::check_listener(&config.access, "web::endpoint", &config.web.endpoint, loopback)?;
-            let access = Access::open(config.access.clone(), clock)?;
-            if let Some(token) = access.fresh_token() {
-                // Shown once, on the terminal only: log files must not hold it.
-                let _ = writeln!(std::io::stderr(), "made a tokens file with one admin token: {token}");
-            }
             let link = |address: Option<&SocketAddr>, path: &str| address.map(|a| format!("http://{a}{path}"));
             let state = web::AppState {
                 gateway: gateway.clone(),
                 store: Some(store.clone()),
                 engine: Some(engine.clone()),
-                access: Arc::new(access),
+                access: access.clone(),
                 hosts: Arc::new(Hosts::new(&config.web.allowed_hosts)),
                 flight: config.query.flight_enabled,
                 clock: clock.clone(),
@@ -275,7 +289,7 @@ impl Side {
             };
             tokio::spawn(web::serve(listeners, state, stop.clone()));
         }
-        Ok(Self { api, metrics, health, draining, stop })
+        Ok(Self { api, metrics, health, pg: of_pg, draining, stop })
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Identity {
 }
 
 /// Knows the tokens and the rule for callers without one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Access {
     config: Config,
     tokens: Tokens,

@@ -25,6 +25,8 @@ pub struct Endpoints {
     pub metrics: Vec<SocketAddr>,
     /// Health.
     pub health: Vec<SocketAddr>,
+    /// Clients of PostgreSQL.
+    pub pg: Vec<SocketAddr>,
     /// ns since 1970.
     pub started_ns: i64,
 }
@@ -48,6 +50,7 @@ impl RunFile {
             "api": text(&endpoints.api),
             "metrics": text(&endpoints.metrics),
             "health": text(&endpoints.health),
+            "pg": text(&endpoints.pg),
         });
         let path = folder.join(NAME);
         let written = folder.join("tmp").join(NAME);

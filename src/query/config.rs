@@ -31,6 +31,8 @@ pub struct Config {
     pub flight_enabled: bool,
     /// What the statement at hand says, over what is configured.
     pub hints: Hints,
+    /// `host:port` of the listener for clients of PostgreSQL, where there is one.
+    pub pg: Option<String>,
 }
 
 const PUSHDOWN: [(&str, Pushdown); 3] = [("auto", Pushdown::Auto), ("on", Pushdown::On), ("off", Pushdown::Off)];
@@ -49,6 +51,7 @@ impl Default for Config {
             pushdown: Pushdown::default(),
             flight_enabled: true,
             hints: Hints::default(),
+            pg: None,
         }
     }
 }
@@ -71,7 +74,6 @@ impl Config {
             "max_waiting",
             "wait",
             "max_scan_bytes",
-            "pg",
         ]);
         Self {
             threads: threads.unwrap_or(default.threads),
@@ -84,6 +86,7 @@ impl Config {
             pushdown: section.choice("pushdown", &PUSHDOWN).unwrap_or_default(),
             flight_enabled: section.block("flight").boolean("enabled").unwrap_or(default.flight_enabled),
             hints: default.hints,
+            pg: pg(&section.block("pg")),
         }
     }
 }
@@ -99,6 +102,11 @@ impl Config {
         registry.extend(self.attribute_types.iter().map(|(key, of)| (key.clone(), *of)));
         Arc::new(registry)
     }
+}
+
+fn pg(section: &Section<'_>) -> Option<String> {
+    let endpoint = section.endpoint("endpoint").unwrap_or_else(|| "localhost:5433".to_owned());
+    section.boolean("enabled").unwrap_or(false).then_some(endpoint)
 }
 
 fn positive(section: &Section<'_>, key: &'static str) -> Option<Duration> {

@@ -12,6 +12,7 @@ mod log;
 mod recursion;
 mod run;
 mod stats;
+mod typed;
 mod yielding;
 
 use std::collections::BTreeMap;
@@ -32,11 +33,13 @@ use tracing::field::Empty;
 
 pub use describe::{Described, Estimates, Parameter, Table, columns_of};
 pub use stats::Stats;
+pub use typed::{Typed, Wanted};
 
 use super::config::Config;
 use super::error::{Code, Error};
 use super::hints::Hints;
 use super::params::Params;
+use super::pg::catalogue::Caller;
 use super::prepared::{Bare, Prepared};
 use super::session;
 use super::within::Within;
@@ -54,6 +57,8 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Rows and bytes of an answer in Arrow.
 const ARROW_ROWS: u64 = 10_000_000;
 const ARROW_BYTES: u64 = 1 << 30;
+/// Rows of an answer on PostgreSQL's wire; its bytes are those of Arrow.
+pub const POSTGRES_ROWS: u64 = 1_000_000;
 /// A planner recurses over trees as deep as the guard lets through.
 const STACK_BYTES: usize = 16 << 20;
 
@@ -80,6 +85,8 @@ pub enum Shape {
     Text,
     /// Arrow.
     Arrow,
+    /// Rows on PostgreSQL's wire.
+    Postgres,
 }
 
 /// Limits a caller asks for; what is higher than the configuration's is cut to it.
@@ -116,6 +123,8 @@ pub struct Statement {
     pub tag: Option<String>,
     /// Its id, a ULID, where the caller was told one before it runs.
     pub query_id: Option<String>,
+    /// Who sent it, if that is a client of PostgreSQL: its text is taken as one, and it sees `pg_catalog`.
+    pub postgres: Option<Arc<Caller>>,
 }
 
 impl Statement {
@@ -302,12 +311,13 @@ impl Gateway {
         Job {
             sql: statement.sql,
             params: statement.params,
+            postgres: statement.postgres,
             as_of_us: statement.as_of_us,
             within: None,
             prepared: None,
             rows: limits.rows,
             bytes: match statement.shape {
-                Shape::Arrow => limits.bytes,
+                Shape::Arrow | Shape::Postgres => limits.bytes,
                 // Text is cut where it is written: its size is not known before.
                 Shape::Text => u64::MAX,
             },
@@ -397,6 +407,11 @@ impl Gateway {
         // An error before the first row still gets a status of its own.
         answer.pending = answer.receive().await?;
         Ok(answer)
+    }
+
+    /// Wall time that a statement may take.
+    pub fn longest(&self) -> Duration {
+        self.inner.config.timeout
     }
 
     fn planned_late(&self) -> Error {
@@ -509,6 +524,11 @@ impl Answer {
     pub fn stats(&self) -> Stats {
         let elapsed = if self.ended { self.stats.elapsed_ms } else { self.elapsed_ms() };
         Stats { elapsed_ms: elapsed, ..self.stats }
+    }
+
+    /// When it ends in `sql.timeout`.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// All rows.

@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use super::error::{Code, Error, Position};
 use super::nearest::nearest;
 use super::params::Params;
+use super::pg::compat;
 use super::sources::Sources;
 use super::table_functions::calls;
 use super::translate::{place_of, translate};
@@ -49,13 +50,40 @@ pub struct Checked {
     pub limitable: bool,
     /// Functions in arguments of table functions that read the clock: planning folds them away.
     pub clock: Vec<&'static str>,
+    /// Placeholders that stand for arrays, of [`Params::Open`] of a client of PostgreSQL.
+    pub arrays: Vec<String>,
+}
+
+/// Whose SQL a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// Ours.
+    Own,
+    /// That of a client of PostgreSQL, which says some things otherwise.
+    Postgres,
 }
 
 /// Checks `sql` and sets `params` into it.
 pub fn check(sql: &str, params: &Params) -> Result<Checked, Error> {
+    check_of(Writer::Own, sql, params)
+}
+
+/// Checks `sql` of `writer` and sets `params` into it.
+pub fn check_of(writer: Writer, sql: &str, params: &Params) -> Result<Checked, Error> {
     let tokens = tokens(sql)?;
     first_word(&tokens, sql)?;
-    let mut statement = parse(sql, tokens)?;
+    let mut statement = match writer {
+        Writer::Own => parse(sql, tokens)?,
+        Writer::Postgres => compat::parse(sql, tokens, parse)?,
+    };
+    let mut arrays = Vec::new();
+    let mut bind = |inner: &mut ast::Statement| {
+        params.bind(inner, sql)?;
+        if writer == Writer::Postgres {
+            arrays = compat::arrays(inner);
+        }
+        Ok::<_, Error>(())
+    };
     let mut clock = Vec::new();
     let (must_exist, limitable) = match &mut statement {
         Parsed::Explain(explain) => {
@@ -67,14 +95,14 @@ pub fn check(sql: &str, params: &Params) -> Result<Checked, Error> {
                 }
             };
             read_only(inner, sql)?;
-            params.bind(inner, sql)?;
+            bind(inner)?;
             clock = calls::settle(inner, sql)?;
             (None, false)
         }
         Parsed::Statement(inner) => match inner.as_mut() {
             ast::Statement::Query(_) => {
                 read_only(inner, sql)?;
-                params.bind(inner, sql)?;
+                bind(inner)?;
                 clock = calls::settle(inner, sql)?;
                 (None, true)
             }
@@ -87,7 +115,7 @@ pub fn check(sql: &str, params: &Params) -> Result<Checked, Error> {
         },
         other => return Err(not_allowed(&kind_of(other))),
     };
-    Ok(Checked { statement, must_exist, limitable, clock })
+    Ok(Checked { statement, must_exist, limitable, clock, arrays })
 }
 
 /// Checks that nothing in `plan` writes or changes settings, also within EXPLAIN, that it reads `sources` alone, and its

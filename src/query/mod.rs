@@ -33,6 +33,7 @@ mod memory;
 mod names;
 mod nearest;
 pub mod params;
+pub mod pg;
 pub mod plain;
 pub mod prepared;
 pub mod probe;

@@ -35,6 +35,48 @@ pub enum Param {
     Instant(i64),
     /// TIMESTAMP(9) UTC that each run of the plan gives: a placeholder of the plan.
     Later,
+    /// BINARY.
+    Binary(Vec<u8>),
+    /// A value that the engine reads from text; `None` is a NULL of that type.
+    Cast {
+        /// The text.
+        text: Option<String>,
+        /// The type.
+        to: To,
+    },
+    /// An array.
+    Many(Vec<Param>),
+}
+
+/// Types that a text is read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[allow(missing_docs, reason = "SQL's own names")]
+pub enum To {
+    Boolean,
+    Bigint,
+    Double,
+    Text,
+    Binary,
+    Date,
+    Time,
+    Timestamp,
+    Interval,
+}
+
+impl To {
+    const fn data_type(self) -> DataType {
+        match self {
+            Self::Boolean => DataType::Boolean,
+            Self::Bigint => DataType::BigInt(None),
+            Self::Double => DataType::DoublePrecision,
+            Self::Text => DataType::Text,
+            Self::Binary => DataType::Bytea,
+            Self::Date => DataType::Date,
+            Self::Time => DataType::Time(None, TimezoneInfo::None),
+            Self::Timestamp => DataType::Timestamp(None, TimezoneInfo::WithTimeZone),
+            Self::Interval => DataType::Interval { fields: None, precision: None },
+        }
+    }
 }
 
 /// Values for the placeholders of a statement.
@@ -200,13 +242,14 @@ impl VisitorMut for Binder<'_> {
 
 fn literal(param: &Param, placeholder: &str, span: datafusion::sql::sqlparser::tokenizer::Span) -> Expr {
     let value = |value| Expr::Value(ValueWithSpan { value, span });
-    let instant = |of: Expr| Expr::Cast {
+    let cast = |of: Expr, to: To| Expr::Cast {
         kind: CastKind::Cast,
         expr: Box::new(of),
-        data_type: DataType::Timestamp(None, TimezoneInfo::WithTimeZone),
+        data_type: to.data_type(),
         array: false,
         format: None,
     };
+    let instant = |of: Expr| cast(of, To::Timestamp);
     let number = |text: String| match text.strip_prefix('-') {
         Some(positive) => {
             let operand = Box::new(value(ast::Value::Number(positive.to_owned(), false)));
@@ -223,6 +266,16 @@ fn literal(param: &Param, placeholder: &str, span: datafusion::sql::sqlparser::t
         Param::Text(text) => value(ast::Value::SingleQuotedString(text.clone())),
         Param::Instant(ns) => instant(value(ast::Value::SingleQuotedString(instant_text(*ns)))),
         Param::Later => instant(value(ast::Value::Placeholder(placeholder.to_owned()))),
+        Param::Binary(bytes) => {
+            let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            value(ast::Value::HexStringLiteral(hex))
+        }
+        Param::Cast { text: Some(text), to } => cast(value(ast::Value::SingleQuotedString(text.clone())), *to),
+        Param::Cast { text: None, to } => cast(value(ast::Value::Null), *to),
+        Param::Many(elements) => {
+            let elem = elements.iter().map(|element| literal(element, placeholder, span)).collect();
+            Expr::Array(ast::Array { elem, named: true })
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use super::error::{Code, Error};
 use super::events::NestedTable;
 use super::lazy::Lazy;
+use super::pg::catalogue;
 use super::red::RedTable;
 use super::table::SpanTable;
 use super::table_functions::Computed;
@@ -60,12 +61,19 @@ impl<T: TableProvider> TableProvider for Own<T> {
 pub struct Sources<'a> {
     /// Those of other modules.
     extra: &'a [(String, Arc<dyn TableProvider>)],
+    catalogue: bool,
 }
 
 impl<'a> Sources<'a> {
     /// Ours, and `extra` of other modules.
     pub const fn with(extra: &'a [(String, Arc<dyn TableProvider>)]) -> Self {
-        Self { extra }
+        Self { extra, catalogue: false }
+    }
+
+    /// Those of `pg_catalog` too, where `catalogue` says that the session has them.
+    #[must_use]
+    pub const fn and_catalogue(self, catalogue: bool) -> Self {
+        Self { catalogue, ..self }
     }
 
     /// Checks all that `plan` reads.
@@ -114,7 +122,8 @@ impl<'a> Sources<'a> {
             || of.is::<Own<MemTable>>()
             || of.is::<Own<StreamingTable>>()
             // The rows of the round before, of a recursive query.
-            || of.is::<CteWorkTable>();
+            || of.is::<CteWorkTable>()
+            || (self.catalogue && of.is::<catalogue::Table>());
         Ok(is_ours || self.extra.iter().any(|(_, known)| Arc::ptr_eq(known, table)))
     }
 }

@@ -274,6 +274,7 @@ async fn run_anew(gateway: &Gateway, ask: &Ask) -> Result<Vec<ResultRow>, RunErr
         sql: gate.source.sql.clone(),
         params: params(gate, ask.window),
         shape: Shape::Arrow,
+        postgres: None,
         ..Statement::default()
     };
     let within = Within { cut_us: Some(ask.cut_us), ..within_of(gate, ask.window, &ask.spans) };

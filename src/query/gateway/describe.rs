@@ -165,7 +165,7 @@ async fn described(mut job: Job) -> Result<Described, Error> {
         estimates: None,
     };
     let is_open = job.params == Params::Open;
-    let Logical { context, plan, notices, .. } = match logical(&job, &view).await {
+    let Logical { context, plan, names, notices, .. } = match logical(&job, &view).await {
         Ok(logical) => logical,
         // What a placeholder stands for may be what is missing: a run with its value tells.
         Err(error) if is_open && matches!(error.code, Code::Type | Code::Argument | Code::Internal) => {
@@ -174,7 +174,7 @@ async fn described(mut job: Job) -> Result<Described, Error> {
         Err(error) => return Err(error),
     };
     let described = Described { notices, ..nothing };
-    let columns = Arc::new(plan.schema().as_arrow().clone());
+    let columns = names.applied(Arc::new(plan.schema().as_arrow().clone()));
     if is_open {
         let parameters = parameters(&job.sql, Some(&plan));
         // A column of an open parameter has no type yet.
@@ -183,7 +183,11 @@ async fn described(mut job: Job) -> Result<Described, Error> {
     }
     let physical: Result<Arc<dyn ExecutionPlan>, _> = Box::pin(context.state().create_physical_plan(&plan)).await;
     let physical = physical.map_err(|e| translate(&e, &job.sql, Some(&context)))?;
-    let schema = if physical.schema().fields().len() == columns.fields().len() { physical.schema() } else { columns };
+    let schema = if physical.schema().fields().len() == columns.fields().len() {
+        names.applied(physical.schema())
+    } else {
+        columns
+    };
     Ok(Described { schema: Some(schema), estimates: Some(estimates(&physical)), ..described })
 }
 

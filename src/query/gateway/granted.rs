@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{ARROW_BYTES, ARROW_ROWS, Shape, Statement};
+use super::{ARROW_BYTES, ARROW_ROWS, POSTGRES_ROWS, Shape, Statement};
 use crate::query::config::Config;
 
 /// Limits after the configuration had its say.
@@ -20,6 +20,7 @@ impl Granted {
         let (rows, bytes) = match statement.shape {
             Shape::Text => (config.max_rows, config.max_bytes),
             Shape::Arrow => (ARROW_ROWS, ARROW_BYTES),
+            Shape::Postgres => (POSTGRES_ROWS, ARROW_BYTES),
         };
         let mut cut = |name: &str, asked: Option<u64>, ceiling: u64| match asked {
             Some(asked) if asked > ceiling => {

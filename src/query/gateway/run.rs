@@ -24,7 +24,10 @@ use super::stats::Stats;
 use super::yielding::yielding;
 use crate::query::config::Config;
 use crate::query::error::Error;
+use crate::query::guard::Writer;
+use crate::query::names::Names;
 use crate::query::params::Params;
+use crate::query::pg::catalogue::Caller;
 use crate::query::prepared::{Bare, Plan, Prepared, What, bare};
 use crate::query::sources::Sources;
 use crate::query::translate::{translate, unknown_table};
@@ -39,6 +42,8 @@ const QUERIES: &str = "system.queries";
 pub(super) struct Job {
     pub sql: String,
     pub params: Params,
+    /// Who sent it, if that is a client of PostgreSQL.
+    pub postgres: Option<Arc<Caller>>,
     pub as_of_us: Option<i64>,
     pub within: Option<Within>,
     /// Where the plan of its text is kept, and the session for such plans.
@@ -53,6 +58,16 @@ pub(super) struct Job {
     /// Its own place in `log`, where it runs and is not planned alone.
     pub entry: Option<Arc<Entry>>,
     pub now_ns: i64,
+}
+
+impl Job {
+    pub(super) fn writer(&self) -> Writer {
+        if self.postgres.is_some() { Writer::Postgres } else { Writer::Own }
+    }
+
+    pub(super) fn sources(&self) -> Sources<'_> {
+        Sources::with(&self.extra).and_catalogue(self.postgres.is_some())
+    }
 }
 
 /// What it tells, in this order; `Failed` may come at any time and ends it.
@@ -78,6 +93,8 @@ struct Ready {
     task: Arc<TaskContext>,
     physical: Arc<dyn ExecutionPlan>,
     schema: SchemaRef,
+    /// What the statement calls its columns.
+    names: Names,
     /// Of the tables that it reads.
     notices: Vec<String>,
 }
@@ -94,7 +111,7 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
         (Some((prepared, session)), Some(within)) => again(&job, within, prepared, session, &view).await,
         _ => None,
     };
-    let Ready { context, task, physical, schema, notices } = match again {
+    let Ready { context, task, physical, schema, names, notices } = match again {
         Some(ready) => ready,
         None => once(&job, &view).await?,
     };
@@ -104,11 +121,13 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
     }
     let mut stream = execute_stream(physical.clone(), task).map_err(|e| translate(&e, &job.sql, Some(&context)))?;
     let schema = if stream.schema().fields().len() == schema.fields().len() { stream.schema() } else { schema };
-    if events.send(Event::Planned { schema, snapshot_us, notices }).await.is_err() {
+    let schema = names.applied(schema);
+    if events.send(Event::Planned { schema: schema.clone(), snapshot_us, notices }).await.is_err() {
         return Ok(());
     }
     let mut cut = Cut::new(job.rows, job.bytes);
     while let Some(batch) = stream.next().await {
+        let batch = batch.and_then(|batch| names.renamed(batch, &schema));
         let batch = batch.map_err(|e| translate(&e, &job.sql, Some(&context)))?;
         if let Some(batch) = cut.take(batch)
             && events.send(Event::Rows(batch)).await.is_err()
@@ -135,7 +154,7 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
 
 /// Plans the statement for this run.
 async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
-    let Logical { context, plan, limitable, notices } = logical(job, view).await?;
+    let Logical { context, plan, limitable, names, notices } = logical(job, view).await?;
     let failed = |e| translate(&e, &job.sql, Some(&context));
     let plan = match limitable {
         true => limited(plan, job.rows).map_err(failed)?,
@@ -147,7 +166,7 @@ async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
         .and_then(bounded_recursion)
         .map_err(failed)?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
-    Ok(Ready { task: context.task_ctx(), context, physical, schema, notices })
+    Ok(Ready { task: context.task_ctx(), context, physical, schema, names, notices })
 }
 
 /// A plan that was checked and says what it is, in its session.
@@ -156,24 +175,27 @@ pub(super) struct Logical {
     pub plan: LogicalPlan,
     /// Whether a LIMIT may be put above it.
     pub limitable: bool,
+    /// What the statement calls its columns.
+    pub names: Names,
     /// Of the tables that it reads.
     pub notices: Vec<String>,
 }
 
 /// The guard's steps up to the checked plan.
 pub(super) async fn logical(job: &Job, view: &View) -> Result<Logical, Error> {
-    let checked = guard::check(&job.sql, &job.params)?;
+    let checked = guard::check_of(job.writer(), &job.sql, &job.params)?;
     let (context, _) = opened(job, view, Instants::Given).await?;
     if let Some(table) = checked.must_exist.filter(|table| !context.table_exist(table.as_str()).unwrap_or(false)) {
         return Err(unknown_table(&table, &job.sql, Some(&context)));
     }
     let failed = |e| translate(&e, &job.sql, Some(&context));
     let state = context.state();
+    let names = Names::of(&checked.statement);
     let planned: Result<LogicalPlan, _> = Box::pin(state.statement_to_plan(checked.statement)).await;
     let plan = planned.map_err(failed)?;
-    guard::check_plan(&plan, Sources::with(&job.extra))?;
+    guard::check_plan(&plan, job.sources())?;
     let notices = lazy::notices(&plan).map_err(failed)?;
-    Ok(Logical { context, plan, limitable: checked.limitable, notices })
+    Ok(Logical { context, plan, limitable: checked.limitable, names, notices })
 }
 
 /// A session over `view`, with the tables of other modules and what `within` leaves; also the view that stands for
@@ -189,6 +211,9 @@ pub(super) async fn opened(
         context.register_table(name.as_str(), table.clone()).map_err(failed)?;
     }
     context.register_table(QUERIES, job.log.table()).map_err(failed)?;
+    if let Some(caller) = &job.postgres {
+        Box::pin(caller.catalogue.extend(&context, caller)).await.map_err(failed)?;
+    }
     let spans = match &job.within {
         Some(within) => Some(Box::pin(within.narrow(&context, &job.config, instants)).await.map_err(failed)?),
         None => None,
@@ -221,7 +246,8 @@ async fn again(job: &Job, within: &Within, prepared: &Prepared, bare_session: &B
         let task = TaskContext::from(&state).with_runtime(memory::of_statement(&job.engine));
         let physical = bounded_recursion(yielding(physical)?)?;
         let notices = lazy::notices(&plan)?;
-        Ok::<_, DataFusionError>(Ready { context, task: Arc::new(task), physical, schema, notices })
+        let names = Names::default();
+        Ok::<_, DataFusionError>(Ready { context, task: Arc::new(task), physical, schema, names, notices })
     };
     match ready.await {
         Ok(ready) => Some(ready),

@@ -1,0 +1,306 @@
+//! Statements as clients of PostgreSQL write them.
+//!
+//! Duty: from text to a tree that the engine plans: qualified functions, `= ANY (…)`, COLLATE, OPERATOR(…), and what
+//! tools ask of the catalogue. Guarantee: the tree goes through the guard's own checks afterwards, as any other does; a
+//! statement that does not name the catalogue keeps its meaning and its places. Left to others: which names exist
+//! (`catalogue`).
+//!
+//! The rules are those of datafusion-pg-catalog. All of them, and its replacements of whole statements, are for
+//! statements about the catalogue alone: some answer NULL to what the engine cannot plan.
+
+use std::ops::ControlFlow;
+use std::sync::LazyLock;
+
+use datafusion::common::DataFusionError;
+use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast::{
+    self, BinaryOperator, Expr, SetExpr, UnaryOperator, Value, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use datafusion_pg_catalog::sql::rules::{
+    CurrentUserVariableToSessionUserFunctionCall, RewriteArrayAnyAllOperation, RewritePgCatalogOperator,
+    SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
+};
+
+use crate::query::error::{Code, Error};
+use crate::query::translate::translate;
+
+static CATALOGUE: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
+
+/// Types that are written as names of the catalogue.
+const TYPES: [&str; 8] =
+    ["regclass", "regtype", "regproc", "regprocedure", "regnamespace", "regrole", "regoper", "information_schema"];
+
+/// The tree of `sql`, whose tokens are within the caps; `parse` is the guard's own way to one.
+///
+/// Errors: `sql.syntax`; those of `parse`.
+pub fn parse(
+    sql: &str,
+    tokens: Vec<TokenWithSpan>,
+    parse: impl FnOnce(&str, Vec<TokenWithSpan>) -> Result<Parsed, Error>,
+) -> Result<Parsed, Error> {
+    if !is_about_catalogue(&tokens) {
+        let mut parsed = parse(sql, tokens)?;
+        if let Some(query) = query_of(&mut parsed) {
+            for rule in plain_rules() {
+                rewrite(query, rule);
+            }
+        }
+        return Ok(parsed);
+    }
+    let failed = |error| translate(&DataFusionError::SQL(Box::new(error), None), sql, None);
+    let mut statements = CATALOGUE.parse(sql).map_err(failed)?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(mut statement), true) => {
+            let _: ControlFlow<()> = statement.visit(&mut NoFunction);
+            Ok(Parsed::Statement(Box::new(statement)))
+        }
+        _ => Err(Error::new(Code::NotAllowed, "more than one statement").hint("send them one by one")),
+    }
+}
+
+/// Rules that keep the meaning of every statement.
+fn plain_rules() -> [&'static dyn SqlStatementRewriteRule; 4] {
+    [&StripCallableQualifier, &CurrentUserVariableToSessionUserFunctionCall, &StripCollate, &RewritePgCatalogOperator]
+}
+
+fn rewrite(statement: &mut ast::Statement, rule: &dyn SqlStatementRewriteRule) {
+    *statement = rule.rewrite(statement.clone());
+}
+
+fn query_of(parsed: &mut Parsed) -> Option<&mut ast::Statement> {
+    match parsed {
+        Parsed::Statement(statement) => Some(statement),
+        Parsed::Explain(explain) => match explain.statement.as_mut() {
+            Parsed::Statement(statement) => Some(statement),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether a statement names the catalogue; EXPLAIN and listings never do, for the guard reads them itself.
+fn is_about_catalogue(tokens: &[TokenWithSpan]) -> bool {
+    let words = tokens.iter().filter_map(|token| match &token.token {
+        Token::Word(word) => Some(word.value.to_ascii_lowercase()),
+        _ => None,
+    });
+    let mut words = words.peekable();
+    if words.peek().is_some_and(|first| ["explain", "describe", "desc", "show"].contains(&first.as_str())) {
+        return false;
+    }
+    words.any(|word| word.starts_with("pg_") || TYPES.contains(&word.as_str()))
+}
+
+/// Puts comparisons with arrays into forms that the engine plans, once parameters are in their places. The names of
+/// placeholders that stand for arrays, where they still are placeholders.
+pub fn arrays(statement: &mut ast::Statement) -> Vec<String> {
+    let mut any = AnyAll::default();
+    let _: ControlFlow<()> = statement.visit(&mut any);
+    if any.left {
+        rewrite(statement, &RewriteArrayAnyAllOperation);
+    }
+    any.placeholders
+}
+
+#[derive(Default)]
+struct AnyAll {
+    placeholders: Vec<String>,
+    /// Whether some are over arrays that are not written out.
+    left: bool,
+}
+
+/// An array that is written out, or a placeholder for one.
+enum Array<'a> {
+    Elements(&'a [Expr]),
+    Placeholder(&'a str),
+}
+
+fn array(expr: &Expr) -> Option<Array<'_>> {
+    match expr {
+        Expr::Nested(inner) => array(inner),
+        Expr::Cast { expr, .. } => array(expr),
+        Expr::Array(array) => Some(Array::Elements(&array.elem)),
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => Some(Array::Placeholder(name)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+impl VisitorMut for AnyAll {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let (left, op, right, all) = match &*expr {
+            Expr::AnyOp { left, compare_op, right, .. } => (left, compare_op, right, false),
+            Expr::AllOp { left, compare_op, right } => (left, compare_op, right, true),
+            _ => return ControlFlow::Continue(()),
+        };
+        let compared = |right: Expr| Expr::BinaryOp { left: left.clone(), op: op.clone(), right: Box::new(right) };
+        let rewritten = match array(right) {
+            None => {
+                self.left = true;
+                return ControlFlow::Continue(());
+            }
+            Some(Array::Placeholder(name)) => {
+                self.placeholders.push(name.trim_start_matches('$').to_owned());
+                compared(Expr::Value(Value::Placeholder(name.to_owned()).into()))
+            }
+            Some(Array::Elements(elements)) => {
+                let listed = |negated| Expr::InList { expr: left.clone(), list: elements.to_vec(), negated };
+                match (&op, all, elements) {
+                    (_, _, []) => Expr::Value(Value::Boolean(all).into()),
+                    (BinaryOperator::Eq, false, _) => listed(false),
+                    (BinaryOperator::NotEq, true, _) => listed(true),
+                    (_, _, [first, rest @ ..]) => {
+                        let join = if all { BinaryOperator::And } else { BinaryOperator::Or };
+                        let joined = |left: Expr, right: &Expr| Expr::BinaryOp {
+                            left: Box::new(left),
+                            op: join.clone(),
+                            right: Box::new(compared(right.clone())),
+                        };
+                        Expr::Nested(Box::new(rest.iter().fold(compared(first.clone()), joined)))
+                    }
+                }
+            }
+        };
+        *expr = rewritten;
+        ControlFlow::Continue(())
+    }
+}
+
+/// Columns of functions hold names here, where `0` stands for none in PostgreSQL: that is `-` as a name.
+struct NoFunction;
+
+const OF_FUNCTIONS: [&str; 8] =
+    ["typinput", "typoutput", "typreceive", "typsend", "typmodin", "typmodout", "typanalyze", "amhandler"];
+
+impl VisitorMut for NoFunction {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let Expr::BinaryOp { left, op: BinaryOperator::Eq | BinaryOperator::NotEq, right } = expr else {
+            return ControlFlow::Continue(());
+        };
+        let is_function = name(left).is_some_and(|name| OF_FUNCTIONS.contains(&name.as_str()));
+        if is_function && right.to_string() == "0" {
+            **right = Expr::Value(Value::SingleQuotedString("-".to_owned()).into());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Names of columns as PostgreSQL gives them, where `statement` says them: `None` = where there is a `*`, or it is not
+/// one SELECT.
+pub fn names(statement: &ast::Statement) -> Option<Vec<String>> {
+    let ast::Statement::Query(query) = statement else { return None };
+    let mut body = query.body.as_ref();
+    loop {
+        body = match body {
+            SetExpr::Query(inner) => inner.body.as_ref(),
+            SetExpr::SetOperation { left, .. } => left.as_ref(),
+            SetExpr::Select(select) => {
+                let name = |item: &ast::SelectItem| match item {
+                    ast::SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
+                    ast::SelectItem::UnnamedExpr(expr) => Some(name(expr).unwrap_or_else(|| "?column?".to_owned())),
+                    _ => None,
+                };
+                return select.projection.iter().map(name).collect();
+            }
+            _ => return None,
+        }
+    }
+}
+
+fn name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(folded(ident)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(folded),
+        Expr::Nested(inner) => name(inner),
+        Expr::UnaryOp { op: UnaryOperator::Plus, expr } => name(expr),
+        Expr::Function(call) => call.name.0.last().and_then(|part| part.as_ident()).map(folded),
+        Expr::Cast { expr, data_type, .. } => name(expr).or_else(|| Some(data_type.to_string().to_lowercase())),
+        Expr::Case { .. } => Some("case".to_owned()),
+        Expr::Extract { .. } => Some("extract".to_owned()),
+        Expr::Substring { .. } => Some("substring".to_owned()),
+        Expr::Trim { .. } => Some("btrim".to_owned()),
+        Expr::Ceil { .. } => Some("ceil".to_owned()),
+        Expr::Floor { .. } => Some("floor".to_owned()),
+        Expr::Position { .. } => Some("position".to_owned()),
+        Expr::Overlay { .. } => Some("overlay".to_owned()),
+        Expr::Exists { .. } => Some("exists".to_owned()),
+        Expr::Array(_) => Some("array".to_owned()),
+        Expr::Value(value) => match value.value {
+            Value::Boolean(_) => Some("bool".to_owned()),
+            _ => None,
+        },
+        // `attributes['http.route']` is about that key.
+        Expr::CompoundFieldAccess { root, access_chain } => match access_chain.last() {
+            Some(ast::AccessExpr::Subscript(ast::Subscript::Index { index: Expr::Value(key) })) => match &key.value {
+                Value::SingleQuotedString(key) => Some(key.clone()),
+                _ => name(root),
+            },
+            _ => name(root),
+        },
+        _ => None,
+    }
+}
+
+fn folded(ident: &ast::Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    fn tree(sql: &str) -> ast::Statement {
+        Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().pop().unwrap()
+    }
+
+    #[test]
+    fn comparisons_with_arrays_become_lists_and_chains() {
+        let cases = [
+            ("a = ANY (ARRAY[1, 2])", "a IN (1, 2)"),
+            ("a = ANY ((ARRAY[1, 2])::int[])", "a IN (1, 2)"),
+            ("a <> ALL (ARRAY['x'])", "a NOT IN ('x')"),
+            ("a < ANY (ARRAY[1, 2])", "(a < 1 OR a < 2)"),
+            ("a > ALL (ARRAY[1, 2])", "(a > 1 AND a > 2)"),
+            ("a = ANY (ARRAY[])", "false"),
+            ("a = ALL (ARRAY[])", "true"),
+        ];
+        for (from, to) in cases {
+            let mut statement = tree(&format!("SELECT 1 WHERE {from}"));
+            assert!(arrays(&mut statement).is_empty());
+            assert_eq!(statement.to_string(), format!("SELECT 1 WHERE {to}"), "{from}");
+        }
+        let mut open = tree("SELECT 1 WHERE a = ANY ($2::text[])");
+        assert_eq!(arrays(&mut open), ["2"]);
+        assert_eq!(open.to_string(), "SELECT 1 WHERE a = $2");
+    }
+
+    #[test]
+    fn columns_have_the_names_of_postgresql() {
+        let named = |sql: &str| names(&tree(sql));
+        let of = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            named("SELECT 1, count(*), Name, s.kind, 'a'::text, CASE WHEN true THEN 1 END, x AS \"Y\" FROM spans s"),
+            of(&["?column?", "count", "name", "kind", "text", "case", "Y"])
+        );
+        assert_eq!(
+            named("SELECT attributes['http.route'], extract(epoch from a) FROM spans"),
+            of(&["http.route", "extract"])
+        );
+        assert_eq!(named("SELECT * FROM spans"), None);
+        assert_eq!(named("VALUES (1)"), None);
+    }
+}

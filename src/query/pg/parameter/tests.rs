@@ -1,0 +1,82 @@
+use super::*;
+
+fn text(of: Scalar, value: &str) -> Result<Param, &'static str> {
+    read(1, Kind::One(of), false, Some(&Bytes::copy_from_slice(value.as_bytes()))).map_err(|problem| problem.state)
+}
+
+fn binary(of: Scalar, value: &[u8]) -> Result<Param, &'static str> {
+    read(1, Kind::One(of), true, Some(&Bytes::copy_from_slice(value))).map_err(|problem| problem.state)
+}
+
+fn array(value: &str) -> Option<Vec<Param>> {
+    match read(1, Kind::Many(Scalar::Text), false, Some(&Bytes::copy_from_slice(value.as_bytes()))) {
+        Ok(Param::Many(elements)) => Some(elements),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_value_means_the_same_as_text_and_in_binary() {
+    let ns = 1_700_000_000_123_456_000;
+    for form in [
+        "2023-11-14 22:13:20.123456+00",
+        "2023-11-14T22:13:20.123456Z",
+        "2023-11-14 23:13:20.123456+01:00",
+        "2023-11-14 22:13:20.123456",
+    ] {
+        assert_eq!(text(Scalar::Timestamptz, form), Ok(Param::Instant(ns)), "{form}");
+    }
+    assert_eq!(binary(Scalar::Timestamptz, &(ns / 1_000 - EPOCH_US).to_be_bytes()), Ok(Param::Instant(ns)));
+    assert_eq!(text(Scalar::Int8, " -7 "), Ok(Param::Int(-7)));
+    for bytes in [(-7_i16).to_be_bytes().to_vec(), (-7_i32).to_be_bytes().to_vec(), (-7_i64).to_be_bytes().to_vec()] {
+        assert_eq!(binary(Scalar::Int8, &bytes), Ok(Param::Int(-7)));
+    }
+    assert_eq!(text(Scalar::Bytea, "\\xab01"), binary(Scalar::Bytea, &[0xab, 1]));
+    let date = Param::Cast { text: Some("2000-01-02".to_owned()), to: To::Date };
+    assert_eq!(binary(Scalar::Date, &1_i32.to_be_bytes()), Ok(date));
+    let numeric = [2_i16, 0, 0x4000, 3, 1234, 5670].map(i16::to_be_bytes).concat();
+    assert_eq!(binary(Scalar::Numeric, &numeric), Ok(Param::Double(-1234.567)));
+    assert_eq!(text(Scalar::Numeric, "-1234.567"), Ok(Param::Double(-1234.567)));
+    assert_eq!(read(1, Kind::TEXT, false, None), Ok(Param::Null));
+}
+
+#[test]
+fn what_is_no_value_of_the_type_is_refused() {
+    assert_eq!(text(Scalar::Int8, "seven"), Err("22P02"));
+    assert_eq!(text(Scalar::Bool, "maybe"), Err("22P02"));
+    assert_eq!(text(Scalar::Bytea, "\\xa"), Err("22P02"));
+    assert_eq!(binary(Scalar::Int8, &[1, 2, 3]), Err("22P03"));
+    assert_eq!(binary(Scalar::Text, &[0xff]), Err("22P03"));
+    assert_eq!(binary(Scalar::Numeric, &[0, 1]), Err("22P03"));
+    assert_eq!(binary(Scalar::Numeric, &[0x7f; 8]), Err("22P03"));
+    assert_eq!(binary(Scalar::Timestamptz, &i64::MAX.to_be_bytes()), Err("22P03"));
+    let not_utf8 = Bytes::from_static(&[0xff]);
+    assert_eq!(read(1, Kind::TEXT, false, Some(&not_utf8)).map_err(|problem| problem.state), Err("22021"));
+}
+
+#[test]
+fn arrays_of_text_are_read_with_their_quotes() {
+    let text = |text: &str| Param::Text(text.to_owned());
+    assert_eq!(array("{}"), Some(vec![]));
+    assert_eq!(
+        array(r#"{a, "b,c" ,NULL,"","q\"\\"}"#),
+        Some(vec![text("a"), text("b,c"), Param::Null, text(""), text("q\"\\")])
+    );
+    for wrong in ["", "a", "{", "{\"a}", "{a,{b}}", "{\"a\"b}", "{a\\", "{,a}", "{a,}"] {
+        assert_eq!(array(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn arrays_in_binary_are_read_within_their_bytes() {
+    let mut bytes = [1_i32, 1, 20, 2, 1, 8].map(i32::to_be_bytes).concat();
+    bytes.extend(5_i64.to_be_bytes());
+    bytes.extend((-1_i32).to_be_bytes());
+    let of = |bytes: &[u8]| from_binary(Kind::Many(Scalar::Int8), bytes);
+    assert_eq!(of(&bytes), Some(Param::Many(vec![Param::Int(5), Param::Null])));
+    for end in 0..bytes.len() {
+        assert_eq!(of(&bytes[..end]), None, "cut at {end}");
+    }
+    bytes[12..16].copy_from_slice(&i32::MAX.to_be_bytes());
+    assert_eq!(of(&bytes), None);
+}
