@@ -22,6 +22,7 @@ need python3 python3 python3-venv
 need node nodejs npm
 need npm npm
 need strace strace
+need psql postgresql-client
 
 # Python's OpenTelemetry SDK, by pinned versions, in an environment of its own.
 python="$work/python"

@@ -23,6 +23,7 @@ mod given;
 mod jobs;
 mod memory;
 mod own_spans;
+mod pg;
 mod pipeline;
 mod pipeline_daemon;
 mod proto;

@@ -271,7 +271,13 @@ impl Connection {
             settings: self.settings.clone(),
             catalogue: self.state.catalogue.clone(),
         };
-        Statement { shape: Shape::Postgres, postgres: Some(Arc::new(caller)), ..Statement::new(sql) }
+        Statement {
+            shape: Shape::Postgres,
+            identity: self.user.clone(),
+            surface: "postgres",
+            postgres: Some(Arc::new(caller)),
+            ..Statement::new(sql)
+        }
     }
 
     /// Tells the end of `rows`, of which `count` were sent last.
