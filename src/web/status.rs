@@ -96,7 +96,7 @@ pub(super) fn grpc(error: &Error) -> tonic::Status {
         text.push_str(&format!("; hint: {hint}"));
     }
     if text.len() > MAX_GRPC_TEXT {
-        let cut = text.floor_char_boundary(MAX_GRPC_TEXT);
+        let cut = (0..=MAX_GRPC_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(cut);
         text.push('…');
     }

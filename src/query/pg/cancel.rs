@@ -13,7 +13,10 @@ use crate::clock::Clock;
 
 /// All connections that can be cancelled.
 #[derive(Clone, Debug, Default)]
-pub struct Cancels(Arc<Mutex<HashMap<i32, (i32, Arc<Signal>)>>>);
+pub struct Cancels(Arc<Mutex<Known>>);
+
+/// The secret and the signal of each, by number.
+type Known = HashMap<i32, (i32, Arc<Signal>)>;
 
 /// What a cancel reaches.
 #[derive(Debug, Default)]

@@ -238,7 +238,7 @@ impl Connection {
         let answer = answer.map_err(|error| Problem::of(&error, text, copy.query.start))?;
         let fields = fields(&answer, sql, &[]);
         copy.begin(&fields, &mut self.wire.out);
-        let mut rows = Rows::new(answer, fields).as_file(copy.clone());
+        let mut rows = Rows::new(answer, fields).into_file(copy.clone());
         loop {
             let sent = rows.send(&mut self.wire, &self.place.signal, self.settings.zone(), None).await?;
             if let Sent::All(count) = sent {

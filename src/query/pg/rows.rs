@@ -93,7 +93,7 @@ impl Rows {
 
     /// As a file.
     #[must_use]
-    pub fn as_file(self, copy: Copy) -> Self {
+    pub fn into_file(self, copy: Copy) -> Self {
         Self { copy: Some(copy), ..self }
     }
 

@@ -80,11 +80,14 @@ const NO_EFFECT: [(&str, &str); 24] = [
     ("xmloption", "content"),
 ];
 
+/// A setting that clients want to hear of, and its value.
+pub type Told = (&'static str, String);
+
 /// The settings of a connection.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// By lower-case name: the name as it is written, and the value.
-    values: BTreeMap<String, (&'static str, String)>,
+    values: BTreeMap<String, Told>,
     zone: TimeZone,
     timeout: Option<Duration>,
     cap: Duration,
@@ -141,11 +144,7 @@ impl Settings {
     /// Sets `name`; `None` is its default. What to tell: the setting, where clients want to hear of it, and a notice.
     ///
     /// Errors: 42704 for a setting that is not known, 55P02 for one that cannot be set, 22023 for a wrong value.
-    pub fn set(
-        &mut self,
-        name: &str,
-        value: Option<&str>,
-    ) -> Result<(Option<(&'static str, String)>, Option<Problem>), Problem> {
+    pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<(Option<Told>, Option<Problem>), Problem> {
         let key = name.to_ascii_lowercase();
         let default = Self::new(self.show("session_authorization").unwrap_or_default(), self.cap);
         let Some((name, of_default)) = default.values.get(&key).cloned() else {

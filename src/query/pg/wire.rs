@@ -26,6 +26,9 @@ const READ_AHEAD: usize = 64 << 10;
 pub const PIECE: usize = 64 << 10;
 const STALL: Duration = Duration::from_secs(30);
 
+/// The kind of a message whose body cannot be read, and why.
+pub type Unreadable = (u8, Problem);
+
 /// A connection.
 #[derive(Debug)]
 pub struct Wire {
@@ -91,7 +94,7 @@ impl Wire {
     /// A message that has come as a whole. A body that cannot be read is an error within its message.
     ///
     /// Errors: [`Broken`].
-    pub fn message(&mut self) -> Result<Option<Result<Message, (u8, Problem)>>, Broken> {
+    pub fn message(&mut self) -> Result<Option<Result<Message, Unreadable>>, Broken> {
         let Some((kind, body)) = self.framed(MAX_MESSAGE)? else { return Ok(None) };
         Ok(Some(front::message(kind, body).map_err(|wrong| (kind, wrong.into()))))
     }

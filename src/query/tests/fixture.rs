@@ -378,7 +378,7 @@ impl Fill {
 /// What the store would say of the keys of `spans`, of which `residual` is left in lists.
 fn keys_of(spans: &[Span], residual: &[Span], promotions: &Promotions, group_rows: usize, footer: Footer) -> Keys {
     let level = |prefix: &str, of: fn(&Span) -> &[(String, Val)]| {
-        let mut names: Vec<&str> = spans.iter().flat_map(|span| of(span)).map(|(key, _)| key.as_str()).collect();
+        let mut names: Vec<&str> = spans.iter().flat_map(of).map(|(key, _)| key.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         let entry = |key: &str| {

@@ -199,7 +199,7 @@ async fn canonical_queries_are_planned_and_answered() {
         let example = query.head.examples.first().cloned().unwrap_or_default();
         let params = query.bind(&example, NOW).unwrap().into();
         let statement = Statement { params: Params::from_json(&params).unwrap(), ..Statement::new(&query.sql) };
-        let answer = gateway.run(statement).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut answer = gateway.run(statement).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         answer.collect().await.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
