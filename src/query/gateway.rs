@@ -11,6 +11,7 @@ mod held;
 mod log;
 mod recursion;
 mod run;
+mod statement;
 mod stats;
 mod typed;
 mod yielding;
@@ -32,14 +33,12 @@ use tracing::Span;
 use tracing::field::Empty;
 
 pub use describe::{Described, Estimates, Parameter, Table, columns_of};
+pub use statement::{Limits, Shape, Statement};
 pub use stats::Stats;
 pub use typed::{Typed, Wanted};
 
 use super::config::Config;
 use super::error::{Code, Error};
-use super::hints::Hints;
-use super::params::Params;
-use super::pg::catalogue::Caller;
 use super::prepared::{Bare, Prepared};
 use super::session;
 use super::within::Within;
@@ -74,63 +73,6 @@ pub struct Resources {
 impl Default for Resources {
     fn default() -> Self {
         Self { memory_bytes: 256 << 20, spill: None }
-    }
-}
-
-/// What the format of an answer allows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shape {
-    /// JSON, NDJSON, CSV.
-    #[default]
-    Text,
-    /// Arrow.
-    Arrow,
-    /// Rows on PostgreSQL's wire.
-    Postgres,
-}
-
-/// Limits a caller asks for; what is higher than the configuration's is cut to it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Rows out.
-    pub rows: Option<u64>,
-    /// Bytes out.
-    pub bytes: Option<u64>,
-    /// Wall time.
-    pub time: Option<Duration>,
-}
-
-/// What to run.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Statement {
-    /// One statement.
-    pub sql: String,
-    /// Values of its placeholders.
-    pub params: Params,
-    /// Limits below the usual.
-    pub limits: Limits,
-    /// Only rows that the store took up to here: µs since 1970.
-    pub as_of_us: Option<i64>,
-    /// What the answer will be written as.
-    pub shape: Shape,
-    /// How to run it; the rows are the same.
-    pub hints: Hints,
-    /// Who asks: the name of an identity; empty = the daemon itself.
-    pub identity: String,
-    /// By which way it came, a word: `http`, `flight`, …
-    pub surface: &'static str,
-    /// What the caller calls it, for `system.queries`.
-    pub tag: Option<String>,
-    /// Its id, a ULID, where the caller was told one before it runs.
-    pub query_id: Option<String>,
-    /// Who sent it, if that is a client of PostgreSQL: its text is taken as one, and it sees `pg_catalog`.
-    pub postgres: Option<Arc<Caller>>,
-}
-
-impl Statement {
-    /// A statement without parameters, under the usual limits.
-    pub fn new(sql: impl Into<String>) -> Self {
-        Self { sql: sql.into(), ..Self::default() }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::*;
+use crate::query::params::Params;
 use crate::query::render::value::text;
 use crate::query::tests::fixture::{self, Fill, NOW, Span};
 

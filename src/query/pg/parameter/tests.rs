@@ -1,3 +1,5 @@
+//! Claims about values that clients send.
+
 use super::*;
 
 fn text(of: Scalar, value: &str) -> Result<Param, &'static str> {

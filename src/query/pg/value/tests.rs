@@ -1,3 +1,5 @@
+//! Claims about values that clients get.
+
 use std::sync::Arc;
 
 use arrow::array::{
