@@ -204,14 +204,16 @@ fn the_schema_system_is_listed_and_described() {
     assert_eq!(names("DESCRIBE drop_ledger"), drops);
     assert_eq!(names("DESCRIBE system.drops"), drops);
     let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'system' ORDER BY 1";
-    assert_eq!(names(tables), ["damage", "drops", "files", "memory", "part_columns", "parts", "wal_segments"]);
+    let listed = ["damage", "drops", "files", "memory", "part_columns", "parts", "queries", "settings", "wal_segments"];
+    assert_eq!(names(tables), listed);
     let (status, answer) = daemon.ask("DESCRIBE parts");
     assert_eq!((status, &answer["error"]["code"]), (400, &"sql.unknown_table".into()), "{answer}");
     let (_, answer) = daemon.ask("SELECT * FROM system.part");
     assert!(answer["error"]["hint"].as_str().unwrap().contains("`system.parts`"), "{answer}");
     // A daemon does not send its callers to a daemon; a folder does.
-    let (_, answer) = daemon.ask("SELECT * FROM system.queries");
+    let (_, answer) = daemon.ask("SELECT * FROM semconv_findings_1m");
     assert!(!answer["error"]["hint"].as_str().unwrap().contains("--url"), "{answer}");
+    assert_eq!(daemon.ask("SELECT * FROM system.queries").0, 200);
     let (code, _, err) = ran(&["sql", "--data", data.to_str().unwrap(), "SELECT * FROM system.queries"]);
     assert!(code == 1 && err.contains("ask it with `--url`"), "{err}");
     let schema = block_on(async {

@@ -32,7 +32,7 @@ use crate::query::prepared::{Bare, Plan, Prepared, What, bare};
 use crate::query::sources::Sources;
 use crate::query::translate::{translate, unknown_table};
 use crate::query::within::{Instants, Within};
-use crate::query::{guard, lazy, memory, session};
+use crate::query::{guard, lazy, memory, relations, session};
 use crate::store::View;
 
 /// The statements of the gateway, as a table.
@@ -210,7 +210,9 @@ pub(super) async fn opened(
     for (name, table) in &job.extra {
         context.register_table(name.as_str(), table.clone()).map_err(failed)?;
     }
-    context.register_table(QUERIES, job.log.table()).map_err(failed)?;
+    if !relations::is_offline(&context) {
+        context.register_table(QUERIES, job.log.table()).map_err(failed)?;
+    }
     if let Some(caller) = &job.postgres {
         Box::pin(caller.catalogue.extend(&context, caller)).await.map_err(failed)?;
     }

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::Session;
@@ -38,6 +39,9 @@ use crate::store::part::Part;
 
 /// Footers that are asked for at once.
 const FOOTERS_AT_ONCE: usize = 32;
+/// How long planning waits for them: a store that does not answer is the scan's to tell, and what has not come prunes
+/// nothing.
+const FOOTERS_WAIT: Duration = Duration::from_secs(1);
 
 /// The URL under which a session knows the view's parts. Nothing else is registered.
 pub fn store_url() -> ObjectStoreUrl {
@@ -73,7 +77,8 @@ pub(super) async fn plan(
         for part in &parts {
             open.push(read_keys((*part).clone(), view.objects.clone()));
         }
-        futures::stream::iter(open).buffer_unordered(FOOTERS_AT_ONCE).collect::<Vec<()>>().await;
+        let read = futures::stream::iter(open).buffer_unordered(FOOTERS_AT_ONCE).collect::<Vec<()>>();
+        drop(tokio::time::timeout(FOOTERS_WAIT, read).await);
     }
     for part in parts {
         let keys = if brackets.require_any() { part.known_keys() } else { None };
