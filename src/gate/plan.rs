@@ -141,8 +141,10 @@ impl Planner {
         let broken = |why: String| query::Error::new(query::Code::Internal, format!("the planner failed: {why}"));
         std::thread::scope(|scope| {
             let work = || {
-                let runtime =
-                    tokio::runtime::Builder::new_current_thread().build().map_err(|e| broken(e.to_string()))?;
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .build()
+                    .map_err(|e| broken(e.to_string()))?;
                 runtime.block_on(probe(ground, &gate.source.sql, &params, &within))
             };
             let thread = std::thread::Builder::new().name("plan".to_owned()).stack_size(STACK_BYTES);

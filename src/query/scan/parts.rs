@@ -72,7 +72,7 @@ pub(super) async fn plan(
     // Newest first: what people ask for is mostly recent, and a limit then stops early.
     let parts = view.parts.parts.iter().rev().filter(|part| bounds.may_hold_part(&part.entry));
     let parts: Vec<_> = parts.filter(|part| located.of(&part.entry.path).is_none()).collect();
-    if brackets.require_any() {
+    if brackets.require_any() && !parts.is_empty() {
         let mut open = Vec::new();
         for part in &parts {
             open.push(read_keys((*part).clone(), view.objects.clone()));
