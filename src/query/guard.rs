@@ -147,11 +147,17 @@ pub fn is_listing(sql: &str) -> bool {
     })
 }
 
-pub(super) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
-    if sql.len() > MAX_TEXT {
-        return Err(Error::new(Code::TooComplex, format!("the statement has {} bytes; at most 64 KiB", sql.len()))
-            .hint("pass long values as parameters"));
+/// Errors: `sql.too_complex` for a text that is too long to be looked at.
+pub(super) fn fits(sql: &str) -> Result<(), Error> {
+    match sql.len() {
+        ..=MAX_TEXT => Ok(()),
+        bytes => Err(Error::new(Code::TooComplex, format!("the statement has {bytes} bytes; at most 64 KiB"))
+            .hint("pass long values as parameters")),
     }
+}
+
+pub(super) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
+    fits(sql)?;
     if let Some(at) = sql.find('\0') {
         let line = sql[..at].matches('\n').count() as u64 + 1;
         let column = sql[..at].rsplit('\n').next().unwrap_or_default().chars().count() as u64 + 1;

@@ -4,7 +4,7 @@
 //! Guarantee: a value is never read as SQL: it is set into the tree after parsing, so no text of it can end a literal.
 //! A statement plans the same with parameters as with literals. Left to others: parsing (`guard`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::error::{Code, Error, Position};
+use super::guard::{MAX_TEXT, too_complex};
 
 /// The only key of a JSON object that stands for an instant: `{"timestamp": "2026-01-31T12:00:00Z"}`.
 pub const TIMESTAMP: &str = "timestamp";
@@ -123,7 +124,7 @@ impl Params {
         if *self == Self::Open {
             return Ok(());
         }
-        let mut binder = Binder { params: self, used: Vec::new(), sql };
+        let mut binder = Binder { params: self, bytes: 0, used: Vec::new(), sql };
         if let ControlFlow::Break(error) = node.visit(&mut binder) {
             return Err(*error);
         }
@@ -163,12 +164,17 @@ impl Params {
 /// Placeholders of `sql` without their `$`, in the order of the text, each once, with the place of the first. A text
 /// that has no tokens has none.
 pub fn names(sql: &str) -> Vec<(String, Option<Position>)> {
+    // The guard refuses it, and says so.
+    if sql.len() > MAX_TEXT {
+        return Vec::new();
+    }
+    let mut known = HashSet::new();
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().unwrap_or_default();
     let mut names: Vec<(String, Option<Position>)> = Vec::new();
     for token in tokens {
         let Token::Placeholder(text) = &token.token else { continue };
         let name = text.strip_prefix('$').unwrap_or(text);
-        if !names.iter().any(|(known, _)| known == name) {
+        if known.insert(name.to_owned()) {
             let at = token.span.start;
             names.push((name.to_owned(), Position::at(sql, at.line, at.column)));
         }
@@ -210,8 +216,12 @@ fn param(name: &str, value: &serde_json::Value) -> Result<Param, Error> {
     })
 }
 
+/// Bytes that the values of a statement may have, each as often as it is used.
+const MOST_BOUND: usize = 16 << 20;
+
 struct Binder<'a> {
     params: &'a Params,
+    bytes: usize,
     used: Vec<String>,
     sql: &'a str,
 }
@@ -235,8 +245,23 @@ impl VisitorMut for Binder<'_> {
         if !self.used.contains(&name) {
             self.used.push(name);
         }
+        self.bytes = self.bytes.saturating_add(weight(param));
+        if self.bytes > MOST_BOUND {
+            return ControlFlow::Break(Box::new(too_complex("bytes of bound values", MOST_BOUND)));
+        }
         *expr = literal(param, placeholder, value.span);
         ControlFlow::Continue(())
+    }
+}
+
+/// Memory of a value in the tree, about.
+fn weight(param: &Param) -> usize {
+    const NODE: usize = 256;
+    match param {
+        Param::Text(text) | Param::Cast { text: Some(text), .. } => NODE + text.len(),
+        Param::Binary(bytes) => NODE + 2 * bytes.len(),
+        Param::Many(elements) => NODE + elements.iter().map(weight).sum::<usize>(),
+        _ => NODE,
     }
 }
 

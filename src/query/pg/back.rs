@@ -61,10 +61,10 @@ pub fn password_wanted(out: &mut BytesMut) {
     message(out, b'R', |out| out.put_i32(3));
 }
 
-/// The newest minor version of protocol 3 that is spoken, and parameters that are not known.
+/// The version of the protocol that is spoken, 3.0, and parameters that are not known.
 pub fn negotiate(out: &mut BytesMut, unknown: &[&str]) {
     message(out, b'v', |out| {
-        out.put_i32(0);
+        out.put_i32(3 << 16);
         out.put_u32(unknown.len() as u32);
         unknown.iter().for_each(|name| text(out, name));
     });

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use super::copy::{Copy, copy};
 use super::problem::Problem;
 use crate::query::error::{Code, Error, Position};
+use crate::query::guard;
 
 /// One statement of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +58,9 @@ pub enum Command {
 
 /// The statements of `text`. An empty text has one that is [`Command::Empty`].
 ///
-/// Errors: `sql.syntax` for a quote or comment that does not end.
+/// Errors: `sql.too_complex` for a text of more than 64 KiB; `sql.syntax` for a quote or comment that does not end.
 pub fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Error> {
+    guard::fits(text)?;
     let tokens =
         Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().map_err(|error| {
             Error::new(Code::Syntax, error.message)

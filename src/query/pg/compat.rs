@@ -104,9 +104,14 @@ pub fn arrays(statement: &mut ast::Statement) -> Vec<String> {
     any.placeholders
 }
 
+/// Bytes of text that comparisons written out element by element may grow by: chains of them double at each link.
+const MOST_WRITTEN_OUT: usize = 1 << 20;
+
 #[derive(Default)]
 struct AnyAll {
     placeholders: Vec<String>,
+    /// Bytes of text that were added.
+    written_out: usize,
     /// Whether some are over arrays that are not written out.
     left: bool,
 }
@@ -127,6 +132,17 @@ fn array(expr: &Expr) -> Option<Array<'_>> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+impl AnyAll {
+    /// Whether `left` may be written out so many times more.
+    fn has_room(&mut self, left: &Expr, times: usize) -> bool {
+        // Once it is full, what is looked at is large.
+        if self.written_out <= MOST_WRITTEN_OUT {
+            self.written_out = self.written_out.saturating_add(left.to_string().len().saturating_mul(times));
+        }
+        self.written_out <= MOST_WRITTEN_OUT
     }
 }
 
@@ -155,6 +171,10 @@ impl VisitorMut for AnyAll {
                     (_, _, []) => Expr::Value(Value::Boolean(all).into()),
                     (BinaryOperator::Eq, false, _) => listed(false),
                     (BinaryOperator::NotEq, true, _) => listed(true),
+                    (_, _, [_, rest @ ..]) if !self.has_room(left, rest.len()) => {
+                        self.left = true;
+                        return ControlFlow::Continue(());
+                    }
                     (_, _, [first, rest @ ..]) => {
                         let join = if all { BinaryOperator::And } else { BinaryOperator::Or };
                         let joined = |left: Expr, right: &Expr| Expr::BinaryOp {
@@ -265,6 +285,15 @@ mod tests {
 
     fn tree(sql: &str) -> ast::Statement {
         Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().pop().unwrap()
+    }
+
+    #[test]
+    fn a_chain_of_comparisons_with_arrays_does_not_double_at_each_link() {
+        let chain = " < ANY (ARRAY[1, 1])".repeat(30);
+        let mut statement = tree(&format!("SELECT 1 WHERE 1{chain}"));
+        let mut any = AnyAll::default();
+        let _: ControlFlow<()> = VisitMut::visit(&mut statement, &mut any);
+        assert!(any.left && statement.to_string().len() < 2 * MOST_WRITTEN_OUT);
     }
 
     #[test]

@@ -97,6 +97,7 @@ impl Connection {
                     }
                     Err((_, problem)) => return Err(Broken::Protocol(Problem { fatal: true, ..problem })),
                 }
+                self.wire.relieve().await?;
                 continue;
             }
             self.wire.flush().await?;
@@ -209,6 +210,7 @@ impl Connection {
                     }
                 },
             }
+            self.wire.relieve().await.map_err(Broken::from)?;
         }
         Ok(())
     }

@@ -120,7 +120,8 @@ impl Kept {
 
     /// Errors: 53200 where `more` bytes are too many.
     fn has_room(&self, more: usize) -> Result<(), Problem> {
-        let statements = self.statements.values().map(|kept| kept.sql.len() + 4 * kept.declared.len() + EACH);
+        let statements = self.statements.iter();
+        let statements = statements.map(|(name, kept)| name.len() + kept.sql.len() + 4 * kept.declared.len() + EACH);
         let portals = self.portals.values().map(|portal| portal.bytes);
         if statements.chain(portals).sum::<usize>() + more > MAX_KEPT {
             let text = "prepared statements and values of this connection are more than 4 MiB";
@@ -142,7 +143,7 @@ impl Connection {
             return Err(Problem::new("42P05", text).hint("close it first"));
         }
         self.may_run(&piece.command)?;
-        self.kept.has_room(sql.len() + 4 * declared.len() + EACH)?;
+        self.kept.has_room(name.len() + sql.len() + 4 * declared.len() + EACH)?;
         let command = piece.command.clone();
         // Without its semicolon, and with what stands before it, so that places are those of the text.
         let sql = sql[..piece.from + piece.sql.len()].to_owned();
@@ -160,7 +161,9 @@ impl Connection {
             let text = format!("there is a portal `{}` already", bind.portal);
             return Err(Problem::new("42P03", text).hint("close it first").into());
         }
-        let bytes = EACH + bind.values.iter().flatten().map(|value| value.len() + 32).sum::<usize>();
+        // The statement stays as long as its portal, whoever closes it.
+        let own = bind.portal.len() + prepared.sql.len() + 2 * bind.results.len() + EACH;
+        let bytes = own + bind.values.iter().flatten().map(|value| value.len() + 32).sum::<usize>();
         self.kept.has_room(bytes)?;
         let wanted = parameters(&prepared.sql);
         if prepared.command == Command::Query && wanted != bind.values.len() {

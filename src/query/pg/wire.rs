@@ -153,6 +153,16 @@ impl Wire {
         Ok(())
     }
 
+    /// Sends what is written once it is much.
+    ///
+    /// Errors: those of [`Wire::flush`].
+    pub async fn relieve(&mut self) -> io::Result<()> {
+        match self.out.len() {
+            ..PIECE => Ok(()),
+            _ => self.flush().await,
+        }
+    }
+
     /// Says good-bye to the client.
     pub async fn close(mut self) {
         let last = async {

@@ -150,6 +150,10 @@ impl SpanAdapter {
         of: ScalarType,
     ) -> Result<Arc<dyn PhysicalExpr>> {
         let wanted = arrow_type(of);
+        // The file's bounds leave out NaN, which SQL compares as the largest number: no page may be passed over by them.
+        if promoted == ScalarType::Double {
+            return Ok(self.in_file(stored, of, Place::Column, vec![column]));
+        }
         if *field.data_type() == wanted {
             return Ok(column);
         }

@@ -4,11 +4,12 @@
 //! passes the filter lies in all three ranges; the ranges may be wider than the filter. Left to others: applying the
 //! filter itself, which stays above the scan.
 
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use crate::span::TimeRange;
+use crate::span::{TimeRange, schema};
 use crate::store::manifest::{PartEntry, RowGroupEntry};
 
 /// Time ranges that a filter allows, ns since 1970, ends included.
@@ -94,11 +95,15 @@ fn range([min_ns, max_ns]: [i64; 2]) -> TimeRange {
     TimeRange { min_ns, max_ns }
 }
 
-/// The column's name; a cast between timestamp units keeps instants.
+/// The column's name; a cast to nanoseconds keeps instants, one to a coarser unit cuts them.
 fn column(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Column(column) => Some(&column.name),
-        Expr::Cast(cast) if matches!(cast.field.data_type(), arrow::datatypes::DataType::Timestamp(_, Some(_))) => {
+        Expr::Cast(cast)
+            if matches!(cast.field.data_type(), DataType::Timestamp(TimeUnit::Nanosecond, Some(_)))
+                || (matches!(cast.field.data_type(), DataType::Timestamp(TimeUnit::Microsecond, Some(_)))
+                    && matches!(&*cast.expr, Expr::Column(of) if of.name == schema::INGEST_TIME)) =>
+        {
             column(&cast.expr)
         }
         _ => None,
@@ -140,5 +145,19 @@ mod tests {
         assert_eq!(bounds.start, TimeRange { min_ns: 10, max_ns: 20 });
         assert_eq!(bounds.end, TimeRange { min_ns: 5, max_ns: 50 });
         assert_eq!(bounds.ingest, TimeRange { min_ns: 7_000, max_ns: 7_000 });
+    }
+
+    #[test]
+    fn a_cast_that_cuts_an_instant_narrows_nothing() {
+        let cut = |name, unit| {
+            let to = DataType::Timestamp(unit, Some("UTC".into()));
+            let cast = datafusion::logical_expr::cast(col(name), to);
+            Bounds::of(&[cast.lt_eq(at(5_000_000_000))])
+        };
+        assert_eq!(cut("start_time", TimeUnit::Second), Bounds::ALL);
+        assert_eq!(cut("start_time", TimeUnit::Microsecond), Bounds::ALL);
+        assert_eq!(cut("ingest_time", TimeUnit::Millisecond), Bounds::ALL);
+        assert_eq!(cut("start_time", TimeUnit::Nanosecond).start.max_ns, 5_000_000_000);
+        assert_eq!(cut("ingest_time", TimeUnit::Microsecond).ingest.max_ns, 5_000_000_000);
     }
 }
