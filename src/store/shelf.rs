@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use object_store::ObjectStore;
 use tokio::sync::Mutex;
 use ulid::Ulid;
 
 use super::folder::Folder;
 use super::manifest::{self, Delta, Manifest, PartEntry, Removal};
-use super::part::{self, ARRIVAL, Part, PartSpec, PartStore, Source, WalRange};
+use super::part::{self, Part, PartSpec, PartStore, Promotion, SORTED_GROUPS, Source, WalRange};
 use super::place::Objects;
 use super::split::Set;
 use super::{Config, Error, Lsn, PartSet};
@@ -37,6 +37,8 @@ pub struct Shelf {
     place: Objects,
     /// Parts that left since the start, by path: a snapshot may still hold them.
     left: Arc<std::sync::Mutex<Left>>,
+    /// What the part written last promoted.
+    promoted: Arc<ArcSwapOption<Promotion>>,
     objects: Arc<dyn ObjectStore>,
     reads: PartStore,
     node: Ulid,
@@ -104,6 +106,7 @@ impl Shelf {
             shown: Arc::new(ArcSwap::from_pointee(shown)),
             place,
             left: Arc::default(),
+            promoted: Arc::default(),
             objects,
             reads,
             node: folder.node,
@@ -180,8 +183,11 @@ impl Shelf {
     pub async fn put(&self, set: &Set, from: Lsn, to: Lsn, index: u32, of: u32) -> Result<PartEntry, Error> {
         let wal = WalRange { node: self.node, epoch: self.shown().epoch, from, to, index, of };
         let (ulid, hour, source) = (self.clock.ulid(), hour_text(set.hour), Source::Log(wal));
-        let spec = PartSpec { ulid, level: 0, hour, stray: set.stray, sort: ARRIVAL, source };
-        let encoded = part::encode(&set.batches, &spec, &self.config).map_err(|e| parts_error(&e))?;
+        let spec = PartSpec { ulid, level: 0, hour, stray: set.stray, sort: SORTED_GROUPS, source };
+        let before = self.promoted.load_full();
+        let encoded = part::encode_behind(before.as_deref(), &set.batches, &spec, &self.config);
+        let (encoded, promotion) = encoded.map_err(|e| parts_error(&e))?;
+        self.promoted.store(Some(Arc::new(promotion)));
         let entry = part::put_verified(&self.objects, &encoded, &self.config).await.map_err(|e| parts_error(&e))?;
         // Before any snapshot names it.
         self.reads.register(&entry);

@@ -4,8 +4,8 @@
 //! once, before, during and after; without the proof, or after any failure before the commit, the inputs stay live and
 //! the outputs are deleted. Left to others: deleting the files of inputs (`sweep`), when it runs (`upkeep.rs`).
 //!
-//! The way of a job: [`plan`] picks the inputs, [`scatter`] (level 0) or [`sort`] (level 1) reads and writes them,
-//! [`proof`] compares.
+//! The way of a job: [`plan`] picks the inputs, [`scatter`] (level 0), [`splice`] or [`sort`] (level 1) reads and writes
+//! them, [`proof`] compares.
 
 mod gather;
 mod pack;
@@ -19,6 +19,7 @@ mod scatter;
 mod sort;
 mod sorter;
 mod spill;
+mod splice;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -198,6 +199,7 @@ async fn make(job: &Job, room: &Room<'_>, outputs: &mut Outputs) -> Result<Total
         inputs.push(input);
     }
     let dropped = match job.kind {
+        Kind::Sort | Kind::Join if splice::splice(job, &inputs, room, outputs).await? => Totals::default(),
         Kind::Sort => sort::sort(job, &inputs, room, outputs).await?,
         Kind::Join => scatter::join(job, &inputs, room, outputs).await.map(|()| Totals::default())?,
         Kind::Split => scatter::split(job, &inputs, room, outputs).await.map(|()| Totals::default())?,

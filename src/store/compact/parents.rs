@@ -20,7 +20,7 @@ pub const COLUMNS: [&str; 5] = ["trace_id", "span_id", "start_time", "ingest_tim
 const SPAN_BYTES: u64 = 96;
 
 /// Trace and span id.
-type Id = ([u8; 16], [u8; 8]);
+pub type Id = ([u8; 16], [u8; 8]);
 
 /// Services of spans by their ids.
 #[derive(Debug)]
@@ -48,6 +48,11 @@ impl Parents {
         self.spans.len() >= self.most
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
     /// Forgets all spans.
     pub fn clear(&mut self) {
         self.spans.clear();
@@ -57,6 +62,11 @@ impl Parents {
 
     /// Adds the rows of a batch that `wanted` picks by their start time.
     pub fn learn(&mut self, batch: &RecordBatch, wanted: impl Fn(i64) -> bool) {
+        self.learn_those(batch, |_, start| wanted(start));
+    }
+
+    /// Adds the rows of a batch that `wanted` picks by id and start time.
+    pub fn learn_those(&mut self, batch: &RecordBatch, wanted: impl Fn(&Id, i64) -> bool) {
         let column = |name: &str| batch.column_by_name(name).expect("the caller reads these columns");
         let (traces, spans) = (column("trace_id").as_fixed_size_binary(), column("span_id").as_fixed_size_binary());
         let starts = column("start_time").as_primitive::<arrow::datatypes::TimestampNanosecondType>().values();
@@ -68,13 +78,14 @@ impl Parents {
             if self.is_full() {
                 return;
             }
-            if !wanted(starts[row]) {
+            let id = id(traces.value(row), spans.value(row));
+            if !wanted(&id, starts[row]) {
                 continue;
             }
             let word = services.keys().value(row).cast_unsigned() as usize;
             let place = *places[word].get_or_insert_with(|| self.place(words.value(word)));
             let found = (ingests[row], place);
-            let first = self.spans.entry(id(traces.value(row), spans.value(row))).or_insert(found);
+            let first = self.spans.entry(id).or_insert(found);
             *first = (*first).min(found);
         }
     }
@@ -91,11 +102,20 @@ impl Parents {
 
     /// `batch` with the parents' services that are known.
     pub fn fill(&self, batch: RecordBatch) -> Result<RecordBatch, Error> {
+        let Some(filled) = self.filled(&batch)? else { return Ok(batch) };
+        let place = batch.schema_ref().index_of("parent_service").expect("it was read");
+        let mut columns = batch.columns().to_vec();
+        columns[place] = filled;
+        RecordBatch::try_new(batch.schema(), columns).map_err(|e| kernel_error(&e))
+    }
+
+    /// The column `parent_service` of `batch` with those that are known, which has `trace_id`, `parent_span_id` and
+    /// itself; `None` if it stays as it is.
+    pub fn filled(&self, batch: &RecordBatch) -> Result<Option<ArrayRef>, Error> {
         let at = |name: &str| batch.schema_ref().index_of(name).expect("a part has all stored columns");
         let traces = batch.column(at("trace_id")).as_fixed_size_binary();
         let parents = batch.column(at("parent_span_id")).as_fixed_size_binary();
-        let place = at("parent_service");
-        let there = batch.column(place).as_dictionary::<Int32Type>();
+        let there = batch.column(at("parent_service")).as_dictionary::<Int32Type>();
         let words = there.values().as_string::<i32>();
         let mut texts: Vec<Option<&str>> = words.iter().collect();
         // The keys of services among `texts`.
@@ -114,15 +134,14 @@ impl Parents {
             })
             .collect();
         if keys.is_empty() {
-            return Ok(batch);
+            return Ok(None);
         }
         let filled = DictionaryArray::try_new(Int32Array::from(filled), Arc::new(StringArray::from(texts)));
-        let mut columns = batch.columns().to_vec();
-        columns[place] = Arc::new(filled.map_err(|e| kernel_error(&e))?) as ArrayRef;
-        RecordBatch::try_new(batch.schema(), columns).map_err(|e| kernel_error(&e))
+        Ok(Some(Arc::new(filled.map_err(|e| kernel_error(&e))?)))
     }
 }
 
-fn id(trace: &[u8], span: &[u8]) -> Id {
+/// The id of a span.
+pub fn id(trace: &[u8], span: &[u8]) -> Id {
     (trace.try_into().expect("trace ids have 16 bytes"), span.try_into().expect("span ids have 8 bytes"))
 }

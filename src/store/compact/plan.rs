@@ -9,9 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ulid::Ulid;
 
 use crate::store::manifest::PartEntry;
+use crate::store::part::BUCKET_NS;
 
-/// Length of a bucket: parts of level 1 are cut between buckets only.
-pub const BUCKET_NS: i64 = 300 * 1_000_000_000;
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
 /// After the end of an hour; most of its rows have come by then.
 const GRACE_NS: i64 = 600 * 1_000_000_000;
@@ -37,7 +36,7 @@ pub enum Kind {
     Split,
     /// Small parts of level 0 become one, rows in arrival order.
     Join,
-    /// Parts become parts of level 1, sorted.
+    /// Parts become parts of level 1, sorted: each row group, or all rows.
     Sort,
 }
 
@@ -200,8 +199,10 @@ impl Hour<'_> {
     fn final_pass(&self, start: i64, due: i64) -> Option<Vec<&PartEntry>> {
         let hulls: Vec<_> = self.level1.iter().map(|part| hull(part, start)).collect();
         let merges = |at: usize| {
-            let shares = (0..hulls.len()).any(|other| other != at && meet(hulls[at], hulls[other]));
-            written_ns(self.level1[at]) < due && (self.level1[at].bytes < SMALL_BYTES || shares)
+            // Where services are few, row groups are taken over as they are, and the same would come out again.
+            let shares = || (0..hulls.len()).any(|other| other != at && meet(hulls[at], hulls[other]));
+            let overlaps = self.level1[at].services.is_none() && shares();
+            written_ns(self.level1[at]) < due && (self.level1[at].bytes < SMALL_BYTES || overlaps)
         };
         let mut taken: Vec<&PartEntry> = (0..hulls.len()).filter(|at| merges(*at)).map(|at| self.level1[at]).collect();
         if taken.is_empty() {

@@ -14,8 +14,8 @@ use arrow::datatypes::{DataType, Int32Type, TimestampMicrosecondType, TimestampN
 use arrow::error::ArrowError;
 
 use super::pick::{At, Cells, ids_of, pick};
-use super::plan::BUCKET_NS;
 use super::vocabulary::Vocabulary;
+use crate::store::part::BUCKET_NS;
 
 /// Rows in the columns of the output.
 #[derive(Debug)]

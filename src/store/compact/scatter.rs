@@ -1,6 +1,6 @@
 //! Parts of level 0 into other parts of level 0: joined, or split into home hours (storage.md 6.1, 9).
 //!
-//! Duty: [`join`] and [`split`]. Guarantee: rows keep their arrival order; of stray rows those of the hours with most
+//! Duty: [`join`] and [`split`]. Guarantee: row groups have the rows in arrival order, each sorted in itself; of stray rows those of the hours with most
 //! rows get a part in their hour, and the rest stays one stray part, so that a sender who invents times makes no flood
 //! of parts. Left to others: the proof and the commit (`step`).
 
@@ -13,7 +13,7 @@ use arrow::datatypes::{TimestampMicrosecondType, TimestampNanosecondType, UInt16
 use super::plan::Job;
 use super::work::{Like, Outputs, Room, kernel_error, part_error};
 use crate::store::Error;
-use crate::store::part::{ARRIVAL, Opened, Promotion, Writer, joined};
+use crate::store::part::{Opened, Promotion, SORTED_GROUPS, Writer, joined, sorted};
 use crate::store::shelf::hour_text;
 use crate::store::split::home_hour;
 
@@ -42,6 +42,7 @@ impl Target {
             let writer = Writer::try_new(promotion.clone(), room.config);
             self.writer = Some(writer.map_err(|e| part_error(&e))?);
         }
+        let group = sorted(group).map_err(|e| kernel_error(&e))?;
         self.writer.as_mut().expect("made above").write(&group).map_err(|e| part_error(&e))
     }
 }
@@ -136,7 +137,7 @@ async fn scatter(
     for mut target in targets {
         target.write(room, &promotion)?;
         let writer = target.writer.ok_or_else(|| Error::Internal { detail: "a target without rows".to_owned() })?;
-        let like = Like { level: 0, hour: &target.hour, stray: target.stray, sort: ARRIVAL };
+        let like = Like { level: 0, hour: &target.hour, stray: target.stray, sort: SORTED_GROUPS };
         outputs.put(room, writer, &like).await?;
     }
     Ok(())

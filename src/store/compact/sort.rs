@@ -14,14 +14,14 @@ use arrow::error::ArrowError;
 use super::gather::Gather;
 use super::parents::{self, Parents};
 use super::pick::Cells;
-use super::plan::{BUCKET_NS, Job, hour_start_ns};
+use super::plan::{Job, hour_start_ns};
 use super::same::Repeats;
 use super::sorter::Sorter;
 use super::spill::Stretch;
 use super::vocabulary::Vocabulary;
 use super::work::{Like, Outputs, Room, kernel_error, part_error};
 use crate::store::Error;
-use crate::store::part::{Opened, Promotion, SORTED, Totals, Writer};
+use crate::store::part::{BUCKET_NS, Opened, Promotion, SORTED, Totals, Writer};
 
 /// Rows at which dropped duplicates are summed up.
 const DROPPED_ROWS: usize = 1024;

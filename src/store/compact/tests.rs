@@ -28,6 +28,7 @@ use crate::store::{Catalog, Config};
 
 mod failure;
 mod merge;
+mod splice;
 
 const HOUR: &str = "2023-11-14T22";
 /// 2023-11-14T22:00:00Z

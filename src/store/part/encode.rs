@@ -1,7 +1,8 @@
 //! Rows to the bytes of a part (storage.md 7).
 //!
-//! Duty: [`encode`]: choose promoted columns, split the lists, write Parquet and the block hashes into memory.
-//! Guarantee: every row goes in once, in the order given; row groups begin on zone boundaries. Left to others: the file
+//! Duty: [`encode_behind`]: choose promoted columns, split the lists, write Parquet and the block hashes into memory.
+//! Guarantee: every row goes in once; row groups of about equal size begin on zone boundaries, with their rows in the
+//! order given or, if the part is to be so, sorted. Left to others: the file
 //! ([`super::Writer`]), where the bytes go ([`super::put`]).
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use hashbrown::HashSet;
 use twox_hash::XxHash3_64;
 
+use super::arranged::Arranged;
 use super::chunk::traces;
 use super::columns::ZONE_ROWS;
 use super::group::Group;
@@ -19,7 +21,7 @@ use super::keys::{self, Keys, Level};
 use super::promote::{Promotion, choose};
 use super::tally::Tally;
 use super::writer::Writer;
-use super::{EncodedPart, Error, PartSpec, SCHEMA_VERSION};
+use super::{EncodedPart, Error, PartSpec, SCHEMA_VERSION, SORTED_GROUPS};
 use crate::span::schema;
 use crate::store::Config;
 use crate::store::index;
@@ -36,7 +38,18 @@ const TRAILER_BYTES: u64 = 8;
 /// Makes a part of `batches`, whose columns are those of [`schema::stored`].
 ///
 /// Errors: [`Error::Unfit`] without rows or with other columns; errors of the Parquet writer.
+#[cfg(test)]
 pub fn encode(batches: &[RecordBatch], spec: &PartSpec, config: &Config) -> Result<EncodedPart, Error> {
+    encode_behind(None, batches, spec, config).map(|(part, _)| part)
+}
+
+/// The same behind a part that promoted `before`, whose columns it keeps if nothing speaks against them.
+pub fn encode_behind(
+    before: Option<&Promotion>,
+    batches: &[RecordBatch],
+    spec: &PartSpec,
+    config: &Config,
+) -> Result<(EncodedPart, Promotion), Error> {
     if let Some(other) = batches.iter().find(|batch| batch.schema_ref().fields() != schema::stored().fields()) {
         return Err(Error::Unfit(format!("these are not the columns of a stored batch: {}", other.schema_ref())));
     }
@@ -46,22 +59,32 @@ pub fn encode(batches: &[RecordBatch], spec: &PartSpec, config: &Config) -> Resu
         return Err(Error::Unfit("there are no rows".to_owned()));
     }
     let tallies = tally(&groups);
-    let promotion = Promotion([0, 1, 2].map(|at| choose(Level::ALL[at], &tallies[at], rows as u64, config)));
+    let kept = |at: usize| before.map_or(&[][..], |before| &before.0[at]);
+    let promotion = Promotion([0, 1, 2].map(|at| choose(Level::ALL[at], &tallies[at], rows as u64, config, kept(at))));
     let mut writer = Writer::counted(promotion.clone(), config, tallies, rows)?;
     for batches in &groups {
         let group = Group::new(batches, &promotion.0)?;
-        writer.write_columns(group.rows(), &mut |at| group.column(at))?;
+        match spec.sort {
+            SORTED_GROUPS => {
+                let mut arranged = Arranged::new(&group)?;
+                writer.write_columns(group.rows(), &mut |at| arranged.column(at))?;
+            }
+            _ => writer.write_columns(group.rows(), &mut |at| group.column(at))?,
+        }
     }
-    writer.finish(spec)
+    Ok((writer.finish(spec)?, promotion))
 }
 
-/// The rows cut into row groups: whole zones, at most `row_group_rows` rows or about [`GROUP_BYTES`].
+/// The rows cut into row groups of about equal size: whole zones, at most `row_group_rows` rows or about [`GROUP_BYTES`].
 fn groups(batches: &[RecordBatch], config: &Config) -> Vec<Vec<RecordBatch>> {
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
     let by_bytes = GROUP_BYTES / bytes.div_ceil(rows.max(1)).max(1);
     // Slices of one batch count its buffers each: an estimate that high still gets a zone.
     let most = config.row_group_rows.min(by_bytes.next_multiple_of(ZONE_ROWS).max(ZONE_ROWS)).max(1);
+    // A small rest would stay small: compaction takes large row groups over as they are.
+    let equal = rows.div_ceil(rows.div_ceil(most).max(1)).next_multiple_of(ZONE_ROWS);
+    let most = most.min(equal.max(1));
     let mut groups: Vec<Vec<RecordBatch>> = Vec::new();
     let mut room = 0;
     for batch in batches {
@@ -231,7 +254,7 @@ impl Facts {
 }
 
 /// XXH3-64 over (trace_id, span_id, start_time, duration_ns), by the rule of design.md for hashes over several parts.
-fn row_hash(trace: &[u8], span: &[u8], start: i64, duration: i64) -> u64 {
+pub fn row_hash(trace: &[u8], span: &[u8], start: i64, duration: i64) -> u64 {
     let mut bytes = [0; 48];
     bytes[..4].copy_from_slice(&16_u32.to_le_bytes());
     bytes[4..20].copy_from_slice(trace);

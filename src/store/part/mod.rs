@@ -1,6 +1,6 @@
 //! Parquet parts: writing them, and reading them with every block checked.
 //!
-//! Duty: [`encode`] or a [`Writer`], and [`put`], make a part (storage.md 7), [`PartStore`] reads parts, [`Opened`] gives
+//! Duty: [`encode_behind`] or a [`Writer`], and [`put`], make a part (storage.md 7), [`PartStore`] reads parts, [`Opened`] gives
 //! their rows for other parts, [`Part`] keeps what the footer says of its attribute keys. Guarantee: a part's rows are the
 //! rows that were encoded; only the order inside one attribute list may differ. Left to others: putting promoted values
 //! back for SQL (`query`), which rows make a part (`store/flush.rs`, `store/compact`), which parts are live
@@ -16,6 +16,7 @@
 //! | `wg.inputs` | of a compaction: `{"inputs":["…"],"index":0,"of":2,"from":1,"to":9}`: see [`Inputs`] |
 //! | `wg.stats` | `{"rows":1,"traces":1,"start":[min,max],"end":[min,max],"ingest":[min,max],"hash":"16 hex digits"}` |
 
+mod arranged;
 mod check;
 mod chunk;
 mod columns;
@@ -24,6 +25,7 @@ mod group;
 mod join;
 mod keys;
 mod objects;
+mod order;
 mod promote;
 mod prove;
 mod promoted;
@@ -33,6 +35,7 @@ mod salvage;
 mod read_back;
 mod split;
 mod sums;
+mod take_over;
 mod tally;
 mod totals;
 mod writer;
@@ -51,16 +54,20 @@ use crate::error::Class;
 pub use check::{Depth, Problem, check};
 pub use chunk::Words;
 pub(in crate::store) use columns::ZONE_ROWS;
+#[cfg(test)]
 pub use encode::encode;
+pub use encode::{encode_behind, row_hash};
 pub use group::{joined, worded};
 pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;
+pub use order::{BUCKET_NS, sorted};
 pub use promote::Promotion;
 pub use prove::put_verified;
 pub use read::Opened;
 pub use read_back::{read_back, source};
 pub use salvage::{Salvaged, salvage};
 pub use sums::path_of as sum_path;
+pub use take_over::Whole;
 pub use totals::Totals;
 pub use writer::Writer;
 
@@ -157,6 +164,8 @@ const SOURCE_KEYS: [&str; 2] = ["wg.wal", "wg.inputs"];
 
 /// The sort rule of rows as they arrived.
 pub const ARRIVAL: &str = "arrival";
+/// Rows sorted within each row group: as they are flushed, and where compaction takes whole row groups over.
+pub const SORTED_GROUPS: &str = "row groups: start_time div 5min, service_name, name, start_time";
 /// Rows sorted by compaction (storage.md 9).
 pub const SORTED: &str = "start_time div 5min, service_name, name, start_time";
 
@@ -171,7 +180,7 @@ pub struct PartSpec {
     pub hour: String,
     /// Its rows are of other hours than the folder's (storage.md 6.1).
     pub stray: bool,
-    /// How its rows are sorted: [`ARRIVAL`] or [`SORTED`].
+    /// How its rows are sorted: [`ARRIVAL`], [`SORTED_GROUPS`] or [`SORTED`].
     pub sort: &'static str,
     /// Where its rows come from.
     pub source: Source,
@@ -368,6 +377,13 @@ fn decode_footer(path: &str, footer: &[u8]) -> Result<ParquetMetaData, Error> {
     let metadata = footer.len().checked_sub(TRAILER).map(|end| &footer[..end]);
     let metadata = metadata.ok_or_else(|| Error::corrupt(path, "it has no footer"))?;
     ParquetMetaDataReader::decode_metadata(metadata).map_err(|e| Error::corrupt(path, e.to_string()))
+}
+
+/// How the rows of the part with this footer are sorted.
+fn sort_of(metadata: &ParquetMetaData) -> &'static str {
+    let format = metadata_text(metadata, "wg.format").and_then(|text| serde_json::from_str(text).ok());
+    let format: serde_json::Value = format.unwrap_or_default();
+    [SORTED_GROUPS, SORTED].into_iter().find(|sort| format["sort"] == *sort).unwrap_or(ARRIVAL)
 }
 
 /// The value of `key` among the key-values of a footer.

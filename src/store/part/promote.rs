@@ -59,7 +59,13 @@ impl Promotion {
                 keys.level(level).iter().for_each(|key| tally.estimate(key));
             }
         }
-        Self([0, 1, 2].map(|at| choose(Level::ALL[at], &tallies[at], rows, config)))
+        Self([0, 1, 2].map(|at| choose(Level::ALL[at], &tallies[at], rows, config, &[])))
+    }
+
+    /// Whether both make the same columns, in whatever order.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let are_in = |these: &[Choice], those: &[Choice]| these.iter().all(|a| those.iter().any(|b| a.is_same(b)));
+        self.0.iter().zip(&other.0).all(|(a, b)| a.len() == b.len() && are_in(a, b))
     }
 
     /// The columns of a row group, with dictionaries for all text.
@@ -102,8 +108,12 @@ pub(super) fn type_code(of: ScalarType) -> usize {
     })
 }
 
-/// The keys of `level` to promote in a part of `rows` rows.
-pub(super) fn choose(level: Level, tally: &Tally, rows: u64, config: &Config) -> Vec<Choice> {
+/// How much more must speak for a key that the part before did not promote than for one that it did: parts of like rows
+/// then have like columns, and their row groups can be taken over as they are.
+const STAY: u64 = 2;
+
+/// The keys of `level` to promote in a part of `rows` rows, behind a part that promoted `before`.
+pub(super) fn choose(level: Level, tally: &Tally, rows: u64, config: &Config, before: &[Choice]) -> Vec<Choice> {
     let cap = match level {
         Level::Attr => 32,
         Level::Res => 16,
@@ -120,15 +130,19 @@ pub(super) fn choose(level: Level, tally: &Tally, rows: u64, config: &Config) ->
         let pinned = pinned::type_of(name);
         let scalars = [ScalarType::Text, ScalarType::Int, ScalarType::Double, ScalarType::Bool];
         let most = scalars.into_iter().max_by_key(|of| (key.rows[type_code(*of)], Reverse(*of)));
-        let of = pinned.or(most).expect("there are four types");
+        let most_rows = most.map_or(0, |of| key.rows[type_code(of)]);
+        let before_it = before.iter().find(|choice| choice.key == name).map(|choice| choice.of);
+        let stays = before_it.filter(|of| key.rows[type_code(*of)] * STAY >= most_rows);
+        let of = pinned.or(stays).or(most).expect("there are four types");
         if key.rows[type_code(of)] == 0 {
             continue;
         }
         let (present, bytes) = (key.rows.iter().sum::<u64>(), key.bytes.iter().sum::<u64>());
         let always = config.promote_always.iter().any(|always| always == name);
-        let must = always || (pinned.is_some() && present * 1000 >= rows);
-        if must || present * 100 >= rows || bytes * 50 >= tally.bytes {
-            let saved = key.bytes[type_code(of)] + 8 * key.rows[type_code(of)];
+        let stay = if before.iter().any(|choice| choice.of == of && choice.key == name) { STAY } else { 1 };
+        let must = always || (pinned.is_some() && present * stay * 1000 >= rows);
+        if must || present * stay * 100 >= rows || bytes * stay * 50 >= tally.bytes {
+            let saved = (key.bytes[type_code(of)] + 8 * key.rows[type_code(of)]) * stay;
             candidates.push(((!always, !must, Reverse(saved), name), Choice { key: name.to_owned(), of }));
         }
     }

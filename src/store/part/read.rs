@@ -27,7 +27,7 @@ use super::keys::{self, Keys};
 use super::promote::Promotion;
 use super::reshape::reshape;
 use super::totals::Totals;
-use super::{Error, footer, metadata_text};
+use super::{Error, footer, metadata_text, sort_of};
 use crate::store::manifest::PartEntry;
 
 /// A part whose footer was read.
@@ -113,6 +113,11 @@ impl Opened {
         &self.promotion
     }
 
+    /// How its rows are sorted.
+    pub fn sort(&self) -> &'static str {
+        sort_of(self.metadata.metadata())
+    }
+
     /// Bytes that a row takes in the file once decompressed, about.
     pub fn row_bytes(&self) -> u64 {
         let groups = self.metadata.metadata().row_groups();
@@ -130,6 +135,12 @@ impl Opened {
     pub fn groups_in(&self, first: i64, last: i64) -> Vec<usize> {
         let groups = self.entry.row_groups.iter().enumerate();
         groups.filter(|(_, group)| group.start[0] <= last && group.start[1] >= first).map(|(at, _)| at).collect()
+    }
+
+    /// All bytes of the file.
+    pub(super) async fn fetch(&self) -> Result<Bytes, Error> {
+        let read = self.bytes.objects.get_range(&self.bytes.path, 0..self.entry.bytes).await;
+        read.map_err(|error| unread(&self.entry.path, ParquetError::External(Box::new(error))))
     }
 
     /// The rows of `groups`, `batch_rows` at a time, in the file's order; of all columns, or of those named, which may be

@@ -12,7 +12,7 @@ use arrow::compute::concat_batches;
 use object_store::ObjectStore;
 use ulid::Ulid;
 
-use super::{ARRIVAL, EncodedPart, Error, Inputs, Opened, PartSpec, PartStore, Source, Writer};
+use super::{EncodedPart, Error, Inputs, Opened, PartSpec, PartStore, Source, Writer};
 use crate::store::Config;
 use crate::store::manifest::PartEntry;
 
@@ -75,7 +75,7 @@ async fn salvage_by(
         level: entry.level,
         hour: entry.hour.clone(),
         stray: entry.stray,
-        sort: if entry.level == 0 { ARRIVAL } else { super::SORTED },
+        sort: opened.sort(),
         source: Source::Parts(Inputs { ulids: was, lsn: entry.lsn, index: 0, of: 1 }),
     };
     Ok(Salvaged { part: Some(writer.finish(&spec)?), lost })
@@ -142,6 +142,7 @@ fn whole<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ARRIVAL;
     use arrow::error::ArrowError;
     use object_store::memory::InMemory;
 

@@ -125,6 +125,24 @@ impl Tally {
         }
     }
 
+    /// Adds what a footer says of a key of `groups` row groups that are taken over as they are, the first of them as number
+    /// `first`. Residual values count as of one type: the footer tells the types of all of them together.
+    pub(super) fn take_over(&mut self, entry: &KeyEntry, first: usize, groups: usize) {
+        let id = self.id(&entry.key);
+        let key = &mut self.keys[id];
+        if let Some(of) = entry.promoted {
+            key.rows[type_code(of)] += entry.present - entry.residual.min(entry.present);
+        }
+        if entry.mask != 0 {
+            key.rows[entry.mask.trailing_zeros() as usize] += entry.residual;
+        }
+        // Groups without residual values are told as well: what is not said may be.
+        key.groups.resize(key.groups.len().max(first + groups), 0);
+        for group in (0..groups).filter(|group| entry.may_be_residual_in(*group)) {
+            key.groups[first + group] |= entry.mask;
+        }
+    }
+
     /// Lists a key that may have no rows.
     pub(super) fn list(&mut self, key: &str) {
         self.id(key);

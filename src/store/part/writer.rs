@@ -14,7 +14,7 @@ use parquet::basic::ZstdLevel;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
 
-use super::chunk::{Chunks, traces};
+use super::chunk::{Chunks, Traces, traces};
 use super::columns::{file_schema, properties};
 use super::encode::Facts;
 use super::keys::Keys;
@@ -33,14 +33,16 @@ const MOST_FILE_BYTES: usize = 64 << 20;
 /// A part under way, in memory.
 #[derive(Debug)]
 pub struct Writer {
-    parquet: SerializedFileWriter<Vec<u8>>,
-    chunks: Chunks,
+    pub(super) parquet: SerializedFileWriter<Vec<u8>>,
+    pub(super) chunks: Chunks,
     config: Config,
-    schema: SchemaRef,
+    pub(super) schema: SchemaRef,
     promotion: Promotion,
-    facts: Facts,
+    pub(super) facts: Facts,
     traces: TraceFacts,
-    tallies: [Tally; 3],
+    pub(super) tallies: [Tally; 3],
+    /// The rows may have keys that nobody has counted.
+    pub(super) incomplete: bool,
     /// The tallies had all rows before the first was written.
     counted: bool,
 }
@@ -89,7 +91,7 @@ impl Writer {
         let (facts, traces) = (Facts::default(), TraceFacts::default());
         let chunks = Chunks::new(ZstdLevel::try_new(config.zstd_level)?, config.bloom_fpp)?;
         let config = config.clone();
-        Ok(Self { parquet, chunks, schema, config, promotion, facts, traces, tallies, counted })
+        Ok(Self { parquet, chunks, schema, config, promotion, facts, traces, tallies, incomplete: false, counted })
     }
 
     /// The columns of the file.
@@ -102,7 +104,8 @@ impl Writer {
         self.write_columns(group.num_rows(), &mut |at| Ok(group.column(at).clone()))
     }
 
-    /// The same of `rows` rows, whose columns are asked for by their places, one after the other, some of them twice.
+    /// The same of `rows` rows, whose columns are asked for by their places, one after the other; those with attributes
+    /// twice if nobody has counted them.
     pub fn write_columns(
         &mut self,
         rows: usize,
@@ -114,18 +117,17 @@ impl Writer {
         let names = Facts::COLUMNS.into_iter();
         let facts = names.map(|name| Ok((name, column(self.schema.index_of(name)?)?))).collect::<Result<Vec<_>, _>>();
         let facts = RecordBatch::try_from_iter(facts.map_err(Error::Arrow)?)?;
-        let ids = facts.column_by_name("trace_id").expect("it is among them");
-        let ids = traces(ids.as_fixed_size_binary());
-        self.traces.add_distinct(self.facts.groups.len(), &ids.values, &ids.keys);
-        self.facts.add_of(&facts, &ids.values);
-        drop(facts);
+        let ids = self.learn(&facts);
         // Folding a filter that is much too large costs more than filling it.
         let filter_rows = rows.next_power_of_two();
         let leaves = self.parquet.schema_descr().columns().to_vec();
         let mut leaves = leaves.iter();
         let mut row_group = self.parquet.next_row_group()?;
         for (at, field) in self.schema.fields().iter().enumerate() {
-            let array = column(at)?;
+            let array = match facts.column_by_name(field.name()) {
+                Some(known) => known.clone(),
+                None => column(at)?,
+            };
             let descr = leaves.as_slice().first().expect("there is a leaf for each field");
             let flat = match field.name() == "trace_id" {
                 true => Some(self.chunks.traces(field, descr, &ids, filter_rows)?),
@@ -157,6 +159,15 @@ impl Writer {
         Ok(())
     }
 
+    /// Adds to what is known of all rows those of the next row group, which has [`Facts::COLUMNS`]; its traces come back.
+    pub(super) fn learn(&mut self, facts: &RecordBatch) -> Traces {
+        let ids = facts.column_by_name("trace_id").expect("it is among the columns");
+        let ids = traces(ids.as_fixed_size_binary());
+        self.traces.add_distinct(self.facts.groups.len(), &ids.values, &ids.keys);
+        self.facts.add_of(facts, &ids.values);
+        ids
+    }
+
     /// Rows written so far.
     pub fn rows(&self) -> u64 {
         self.facts.rows
@@ -173,7 +184,9 @@ impl Writer {
             return Err(Error::Unfit("there are no rows".to_owned()));
         }
         self.promotion.list_all(&mut self.tallies);
-        for (key, value) in self.facts.metadata(spec, &Keys::of(&self.tallies, &self.promotion.0)) {
+        let mut keys = Keys::of(&self.tallies, &self.promotion.0);
+        keys.complete &= !self.incomplete;
+        for (key, value) in self.facts.metadata(spec, &keys) {
             self.parquet.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
         let file = Bytes::from(self.parquet.into_inner()?);

@@ -186,7 +186,7 @@ fn merged_runs_are_all_rows_in_the_order_of_their_words() {
         let starts = starts.as_primitive::<arrow::datatypes::TimestampNanosecondType>();
         let key = |row: usize| {
             let start = starts.value(row);
-            (start.div_euclid(super::super::plan::BUCKET_NS), word("service_name", row), word("name", row), start)
+            (start.div_euclid(crate::store::part::BUCKET_NS), word("service_name", row), word("name", row), start)
         };
         for row in 1..found.num_rows() {
             assert!(key(row - 1) <= key(row), "{:?} before {:?}", key(row - 1), key(row));

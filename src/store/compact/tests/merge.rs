@@ -28,7 +28,7 @@ fn distinct(batches: &[RecordBatch]) -> Vec<String> {
 }
 
 /// (trace, span) → service of the first such span; and of each row (trace, parent, parent_service).
-fn check_parents(batches: &[RecordBatch]) {
+pub(super) fn check_parents(batches: &[RecordBatch]) {
     let mut first: HashMap<(Vec<u8>, Vec<u8>), (i64, String)> = HashMap::new();
     let ids = |batch: &RecordBatch, column: &str, row: usize| {
         let ids = batch.column_by_name(column).unwrap().as_fixed_size_binary();
@@ -63,7 +63,7 @@ fn check_parents(batches: &[RecordBatch]) {
     assert!(filled > 0, "no row has its parent among the others");
 }
 
-fn check_order(parts: &[Vec<RecordBatch>]) {
+pub(super) fn check_order(parts: &[Vec<RecordBatch>]) {
     let mut last = None;
     for batch in parts.iter().flatten() {
         let starts = batch.column_by_name("start_time").unwrap().as_primitive::<TimestampNanosecondType>();
@@ -73,7 +73,8 @@ fn check_order(parts: &[Vec<RecordBatch>]) {
         };
         for row in 0..batch.num_rows() {
             let start = starts.value(row);
-            let key = (start.div_euclid(plan::BUCKET_NS), word("service_name", row), word("name", row), start);
+            let key =
+                (start.div_euclid(crate::store::part::BUCKET_NS), word("service_name", row), word("name", row), start);
             assert!(last.as_ref() <= Some(&key), "{last:?} before {key:?}");
             last = Some(key);
         }
@@ -176,7 +177,7 @@ async fn any_row_of_flushes_and_compactions_is_there_once_after_each_step() {
 }
 
 #[tokio::test]
-async fn small_parts_of_a_running_hour_are_joined_in_arrival_order() {
+async fn small_parts_of_a_running_hour_are_joined_in_sorted_row_groups() {
     let mut bed = Bed::new().await;
     let mut sent = Vec::new();
     for flush in 0..9 {
@@ -188,7 +189,8 @@ async fn small_parts_of_a_running_hour_are_joined_in_arrival_order() {
     assert_eq!(bed.levels(), [0]);
     assert_eq!(bed.parts()[0].lsn, [1, 9]);
     let rows = rows_of(&bed.view()).await;
-    assert_eq!(samples::texts(&rows, &[]), samples::texts(&sent, &[]));
+    assert_eq!(texts(&bed.view()).await, sorted(samples::texts(&sent, DERIVED)));
+    check_order(&[rows]);
 }
 
 #[tokio::test]

@@ -1,0 +1,194 @@
+//! Parts into fewer parts without writing their rows again.
+//!
+//! Duty: [`splice`], the row groups of a job's inputs in its outputs, byte for byte. Guarantee: row groups stay sorted as
+//! they are, and their services are so few that a page has some of them only (storage.md 9 sorts the hour as a whole,
+//! which costs more than receiving and flushing it); rows are read for their ids and times, so that repeats are seen, the
+//! proof has their hashes, and parents in other row groups are found; memory stays within the share. Left to others:
+//! inputs that repeat each other's rows, have many services or small row groups (`sort`, `scatter`).
+
+use std::collections::BTreeSet;
+
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampNanosecondType};
+use hashbrown::HashSet;
+
+use super::parents::{self, Id, Parents};
+use super::plan::{Job, Kind};
+use super::work::{Like, Outputs, Room, part_error};
+use crate::store::Error;
+use crate::store::part::{Opened, SORTED_GROUPS, Writer, row_hash};
+
+/// Services of an hour at most: the pages of a row group have few of them each.
+const SERVICES: usize = 64;
+/// Row groups have this share of the rows, or of the bytes, that they may have.
+const FULL: u64 = 4;
+/// Decompressed bytes of a full row group.
+const GROUP_BYTES: u64 = 32 << 20;
+/// Outputs of one hour may have so many different sets of promoted columns.
+const KINDS: usize = 4;
+/// Rows of a batch that is looked through.
+const BATCH_ROWS: usize = 8192;
+/// Memory of a hash.
+const HASH_BYTES: u64 = 8;
+/// Memory of the id of a parent that is looked for.
+const ID_BYTES: u64 = 48;
+
+/// What rows are known by, and which parents they lack.
+const KNOWN_BY: [&str; 6] = ["trace_id", "span_id", "start_time", "duration_ns", "parent_span_id", "parent_service"];
+const PARENTS: [&str; 3] = ["trace_id", "parent_span_id", "parent_service"];
+
+/// The inputs of each output, by their places; `None` if their rows are to be written again.
+fn lots(inputs: &[Opened], room: &Room<'_>) -> Option<Vec<Vec<usize>>> {
+    let mut services = BTreeSet::new();
+    let (mut rows, mut groups, mut bytes) = (0, 0, 0);
+    for input in inputs {
+        services.extend(input.entry.services.as_ref()?);
+        rows += input.entry.rows;
+        groups += input.entry.row_groups.len() as u64;
+        bytes += input.entry.rows * input.row_bytes();
+        // One is held as a whole, beside the output.
+        if input.entry.bytes > room.target_bytes() {
+            return None;
+        }
+    }
+    let full_rows = room.config.row_group_rows as u64;
+    let is_full = rows * FULL >= groups * full_rows || bytes * FULL >= groups * GROUP_BYTES;
+    if services.len() > SERVICES || !is_full {
+        return None;
+    }
+    let are_done = inputs.iter().all(|input| input.entry.level == 1);
+    let mut in_time: Vec<usize> = (0..inputs.len()).collect();
+    in_time.sort_by_key(|at| (inputs[*at].entry.start, inputs[*at].entry.lsn, *at));
+    let mut lots: Vec<(Vec<usize>, u64)> = Vec::new();
+    let mut kinds = 0;
+    for at in in_time {
+        let (input, size) = (&inputs[at], inputs[at].entry.bytes);
+        let like = |(lot, _): &(Vec<usize>, u64)| inputs[lot[0]].promotion().is_same(input.promotion());
+        let known = lots.iter().rposition(like);
+        match known {
+            Some(lot) if lots[lot].1 + size <= room.target_bytes() => {
+                lots[lot].0.push(at);
+                lots[lot].1 += size;
+            }
+            known => {
+                kinds += usize::from(known.is_none());
+                lots.push((vec![at], size));
+            }
+        }
+    }
+    // Parts with different columns stay apart: a few of an hour may, and no further job would change that.
+    let is_worth = kinds == 1 || (kinds <= KINDS && (kinds * 2 <= inputs.len() || are_done));
+    is_worth.then(|| lots.into_iter().map(|(lot, _)| lot).collect())
+}
+
+/// Makes the outputs of `job`; `false`, and nothing made, if rows may repeat each other or are better written again.
+pub async fn splice(job: &Job, inputs: &[Opened], room: &Room<'_>, outputs: &mut Outputs) -> Result<bool, Error> {
+    let level = u8::from(job.kind == Kind::Sort);
+    let Some(lots) = lots(inputs, room).filter(|lots| level == 1 || lots.len() == 1) else { return Ok(false) };
+    let Some(wanted) = look_through(inputs, room).await? else { return Ok(false) };
+    let parents = find(inputs, &wanted, room).await?;
+    *outputs = Outputs::of(job, u32::try_from(lots.len()).unwrap_or(u32::MAX));
+    for lot in &lots {
+        let mut writer =
+            Writer::try_new(inputs[lot[0]].promotion().clone(), room.config).map_err(|e| part_error(&e))?;
+        for at in lot {
+            take_over(&inputs[*at], &parents, &mut writer, room).await?;
+        }
+        let like = Like { level, hour: &job.hour, stray: false, sort: SORTED_GROUPS };
+        outputs.put(room, writer, &like).await?;
+    }
+    Ok(true)
+}
+
+/// The ids of parents whose services are not known; `None` if two rows have the same hash.
+///
+/// Hashes that do not fit into memory are compared in several passes.
+pub(super) async fn look_through(inputs: &[Opened], room: &Room<'_>) -> Result<Option<HashSet<Id>>, Error> {
+    let rows: u64 = inputs.iter().map(|input| input.entry.rows).sum();
+    let passes = (rows * HASH_BYTES).div_ceil((room.share / 4).max(HASH_BYTES)).max(1);
+    let most = usize::try_from(room.parent_bytes() / ID_BYTES).unwrap_or(usize::MAX);
+    let mut wanted = HashSet::new();
+    let mut hashes: Vec<u64> = Vec::with_capacity(usize::try_from(rows / passes).unwrap_or(0));
+    for pass in 0..passes {
+        hashes.clear();
+        for input in inputs {
+            let groups = (0..input.entry.row_groups.len()).collect();
+            let mut stream = input.rows(groups, Some(&KNOWN_BY), BATCH_ROWS).map_err(|e| part_error(&e))?;
+            while let Some(batch) = stream.next().await.map_err(|e| part_error(&e))? {
+                room.go_on()?;
+                hashes.extend(hashes_of(&batch).filter(|hash| hash % passes == pass));
+                if pass == 0 {
+                    add_wanted(&batch, most, &mut wanted);
+                }
+            }
+        }
+        hashes.sort_unstable();
+        if hashes.windows(2).any(|two| two[0] == two[1]) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(wanted))
+}
+
+fn hashes_of(batch: &RecordBatch) -> impl Iterator<Item = u64> {
+    let column = |name: &str| batch.column_by_name(name).expect("it is among those that are read");
+    let (traces, spans) = (column("trace_id").as_fixed_size_binary(), column("span_id").as_fixed_size_binary());
+    let starts = column("start_time").as_primitive::<TimestampNanosecondType>();
+    let durations = column("duration_ns").as_primitive::<Int64Type>();
+    (0..batch.num_rows())
+        .map(|row| row_hash(traces.value(row), spans.value(row), starts.value(row), durations.value(row)))
+}
+
+fn add_wanted(batch: &RecordBatch, most: usize, wanted: &mut HashSet<Id>) {
+    let column = |name: &str| batch.column_by_name(name).expect("it is among those that are read");
+    let (traces, ids) = (column("trace_id").as_fixed_size_binary(), column("parent_span_id").as_fixed_size_binary());
+    let services = column("parent_service");
+    for row in (0..batch.num_rows()).filter(|row| ids.is_valid(*row) && services.is_null(*row)) {
+        if wanted.len() >= most {
+            return;
+        }
+        wanted.insert(parents::id(traces.value(row), ids.value(row)));
+    }
+}
+
+/// The spans `wanted` among the inputs' rows.
+async fn find(inputs: &[Opened], wanted: &HashSet<Id>, room: &Room<'_>) -> Result<Parents, Error> {
+    let mut found = Parents::new(room.parent_bytes());
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    for input in inputs {
+        let groups = (0..input.entry.row_groups.len()).collect();
+        let mut stream = input.rows(groups, Some(&parents::COLUMNS), BATCH_ROWS).map_err(|e| part_error(&e))?;
+        while let Some(batch) = stream.next().await.map_err(|e| part_error(&e))? {
+            room.go_on()?;
+            found.learn_those(&batch, |id, _| wanted.contains(id));
+        }
+    }
+    Ok(found)
+}
+
+/// All row groups of `input`.
+async fn take_over(input: &Opened, parents: &Parents, writer: &mut Writer, room: &Room<'_>) -> Result<(), Error> {
+    let whole = input.whole().await.map_err(|e| part_error(&e))?;
+    writer.take_over_keys(input);
+    for (group, rows) in input.group_rows().enumerate() {
+        room.go_on()?;
+        let facts = read(input, group, &Opened::TAKEN_OVER, rows).await?;
+        let filled = match parents.is_empty() {
+            true => None,
+            false => parents.filled(&read(input, group, &PARENTS, rows).await?)?,
+        };
+        writer.take_over(&whole, group, &facts, filled.as_ref()).map_err(|e| part_error(&e))?;
+    }
+    Ok(())
+}
+
+/// The `rows` rows of a row group as one batch.
+async fn read(input: &Opened, group: usize, columns: &[&str], rows: usize) -> Result<RecordBatch, Error> {
+    let mut stream = input.rows(vec![group], Some(columns), rows).map_err(|e| part_error(&e))?;
+    let batch = stream.next().await.map_err(|e| part_error(&e))?;
+    let batch = batch.filter(|batch| batch.num_rows() == rows);
+    let (path, problem) = (&input.entry.path, "a row group has not the rows that its footer counts");
+    batch.ok_or_else(|| Error::Parts { detail: format!("part `{path}`: {problem}") })
+}

@@ -1,0 +1,144 @@
+//! Row groups that are taken over as they are.
+
+use super::*;
+use crate::store::part::{SORTED, SORTED_GROUPS};
+
+/// Flushes of rows that differ in all but their attributes, so that the same keys are promoted.
+async fn filled(bed: &mut Bed, flushes: u64, rows: usize) -> Vec<RecordBatch> {
+    let attributes = samples::varied(40, &within_hour(40, HOUR_START_NS, rows), NOW_NS / 1000);
+    let mut sent = Vec::new();
+    for flush in 0..flushes {
+        let starts = within_hour(flush + 40, HOUR_START_NS, rows);
+        let batch = samples::varied(flush + 40, &starts, NOW_NS / 1000 + flush as i64);
+        let column = |field: &Arc<arrow::datatypes::Field>| {
+            let of = if part::Level::ALL.iter().any(|at| at.column() == field.name()) { &attributes } else { &batch };
+            of.column_by_name(field.name()).unwrap().clone()
+        };
+        let columns = batch.schema_ref().fields().iter().map(column).collect();
+        let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
+        sent.push(batch.clone());
+        bed.flush(vec![batch], hour_number(), false).await;
+    }
+    sent
+}
+
+async fn opened(bed: &Bed) -> Vec<Opened> {
+    let mut all = Vec::new();
+    for entry in bed.parts() {
+        all.push(Opened::open(bed.view().objects.clone(), &entry).await.unwrap());
+    }
+    all
+}
+
+async fn sorts(bed: &Bed) -> Vec<&'static str> {
+    opened(bed).await.iter().map(Opened::sort).collect()
+}
+
+async fn deep_problems(bed: &Bed) -> Vec<part::Problem> {
+    let mut problems = Vec::new();
+    for entry in bed.parts() {
+        problems.extend(part::check(bed.upkeep.shelf.objects().as_ref(), &entry, part::Depth::Deep).await);
+    }
+    problems
+}
+
+#[tokio::test]
+async fn full_row_groups_of_few_services_are_taken_over_and_their_rows_find_parents_elsewhere() {
+    let mut bed = Bed::with(256 << 20, 700).await;
+    let sent = filled(&mut bed, 4, 600).await;
+    let groups = |bed: &Bed| bed.parts().iter().flat_map(|part| part.row_groups.clone()).collect::<Vec<_>>();
+    let before = groups(&bed);
+    assert_eq!(before.len(), 4);
+    bed.hour_ends();
+    bed.step().await;
+    assert_eq!((bed.levels(), sorts(&bed).await), (vec![1], vec![SORTED_GROUPS]));
+    assert_eq!(groups(&bed).len(), 4, "no row was written again");
+    let rows = rows_of(&bed.view()).await;
+    assert_eq!(texts(&bed.view()).await, sorted(samples::texts(&sent, DERIVED)));
+    merge::check_parents(&rows);
+    for part in opened(&bed).await {
+        for group in 0..part.entry.row_groups.len() {
+            let mut stream = part.rows(vec![group], None, 8192).unwrap();
+            merge::check_order(&[vec![stream.next().await.unwrap().unwrap()]]);
+        }
+    }
+    assert_eq!(deep_problems(&bed).await, []);
+    assert_eq!(bed.upkeep.metrics.duplicates.with_label_values(&["row"]).get(), 0);
+}
+
+#[tokio::test]
+async fn what_the_footer_says_of_keys_is_what_it_says_when_the_rows_are_written_anew() {
+    let mut bed = Bed::with(256 << 20, 300).await;
+    filled(&mut bed, 3, 600).await;
+    bed.hour_ends();
+    bed.step().await;
+    assert_eq!(sorts(&bed).await, [SORTED_GROUPS]);
+    let spliced = opened(&bed).await.remove(0);
+    let mut anew = part::Writer::try_new(spliced.promotion().clone(), &Config::at("unused")).unwrap();
+    for group in 0..spliced.entry.row_groups.len() {
+        let mut stream = spliced.rows(vec![group], None, 8192).unwrap();
+        anew.write(&stream.next().await.unwrap().unwrap()).unwrap();
+    }
+    assert_eq!(anew.totals(), spliced.totals);
+    let source = part::Source::Parts(part::Inputs { ulids: Vec::new(), lsn: [0, 0], index: 0, of: 1 });
+    let (ulid, hour) = (bed.clock.ulid(), HOUR.to_owned());
+    let spec = part::PartSpec { ulid, level: 1, hour, stray: false, sort: SORTED_GROUPS, source };
+    let anew = anew.finish(&spec).unwrap();
+    let objects: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    part::put(objects.as_ref(), &anew).await.unwrap();
+    let reads = PartStore::new(objects);
+    reads.register(&anew.entry);
+    let anew = Opened::open(Arc::new(reads), &anew.entry).await.unwrap();
+    for level in part::Level::ALL {
+        assert_eq!(anew.keys.level(level).len(), spliced.keys.level(level).len());
+        for wanted in anew.keys.level(level) {
+            let found = spliced.keys.get(level, &wanted.key).unwrap();
+            let counts = |entry: &part::KeyEntry| (entry.promoted, entry.present, entry.residual, entry.mask);
+            assert_eq!(counts(found), counts(wanted), "{}", wanted.key);
+            for group in 0..spliced.entry.row_groups.len() {
+                let may = [found, wanted].map(|entry| entry.may_be_residual_in(group));
+                assert!(may[0] || !may[1], "{} in row group {group}", wanted.key);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_that_repeat_are_written_anew_and_kept_once() {
+    let mut bed = Bed::with(256 << 20, 700).await;
+    let sent = filled(&mut bed, 3, 600).await;
+    let again = sent[1].slice(599, 1);
+    bed.flush(vec![again], hour_number(), false).await;
+    bed.hour_ends();
+    bed.step().await;
+    assert_eq!((bed.levels(), sorts(&bed).await), (vec![1], vec![SORTED]));
+    assert_eq!(texts(&bed.view()).await, sorted(samples::texts(&sent, DERIVED)));
+    assert_eq!(bed.upkeep.metrics.duplicates.with_label_values(&["row"]).get(), 1);
+}
+
+#[tokio::test]
+async fn small_row_groups_are_written_anew() {
+    let mut bed = Bed::new().await;
+    let sent = filled(&mut bed, 5, 90).await;
+    bed.hour_ends();
+    bed.step().await;
+    assert_eq!((bed.levels(), sorts(&bed).await), (vec![1], vec![SORTED]));
+    assert_eq!(texts(&bed.view()).await, sorted(samples::texts(&sent, DERIVED)));
+}
+
+#[tokio::test]
+async fn hashes_that_do_not_fit_are_compared_in_several_passes() {
+    let mut bed = Bed::with(256 << 20, 700).await;
+    filled(&mut bed, 4, 600).await;
+    let again = samples::varied(41, &within_hour(41, HOUR_START_NS, 600), NOW_NS / 1000 + 99).slice(7, 1);
+    let stopped = || false;
+    for (share, is_repeated) in [(32 << 10, false), (256 << 20, false), (32 << 10, true), (256 << 20, true)] {
+        if is_repeated && bed.parts().len() == 4 {
+            bed.flush(vec![again.clone()], hour_number(), false).await;
+        }
+        let inputs = opened(&bed).await;
+        let room = Room { share, ..room(&bed.upkeep, &stopped) };
+        let wanted = super::super::splice::look_through(&inputs, &room).await.unwrap();
+        assert_eq!(wanted.is_none(), is_repeated, "{share} bytes");
+    }
+}
