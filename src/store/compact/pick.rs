@@ -19,6 +19,7 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 
 use super::vocabulary::{Shape, Vocabulary};
+use crate::store::part::{ids_of, is_empty};
 
 /// A row: the number of its array, and its place in it.
 pub type At = (u32, u32);
@@ -87,10 +88,6 @@ fn is_same(array: &ArrayRef) -> bool {
             bytes[width..] == bytes[..bytes.len() - width]
         }
     }
-}
-
-fn is_empty(lists: &ListArray) -> bool {
-    lists.null_count() == 0 && lists.offsets().first() == lists.offsets().last()
 }
 
 /// The rows `rows` of a column of shape `shape`, of which each of `columns` has the number of rows beside it.
@@ -199,11 +196,6 @@ fn ids<const N: usize>(arrays: &[&ArrayRef], rows: &[At]) -> ArrayRef {
     let width = i32::try_from(N).expect("ids have 8 or 16 bytes");
     let nulls = nulls(arrays, rows);
     Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_vec(picked.into_flattened()), nulls))
-}
-
-/// The ids of an array of `N` bytes each.
-pub fn ids_of<const N: usize>(array: &FixedSizeBinaryArray) -> &[[u8; N]] {
-    array.value_data()[..array.len() * N].as_chunks().0
 }
 
 fn interleaved(arrays: &[&ArrayRef], rows: &[At]) -> Result<ArrayRef, ArrowError> {

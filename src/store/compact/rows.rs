@@ -13,9 +13,9 @@ use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Int32Type, TimestampMicrosecondType, TimestampNanosecondType};
 use arrow::error::ArrowError;
 
-use super::pick::{At, Cells, ids_of, pick};
+use super::pick::{At, Cells, pick};
 use super::vocabulary::Vocabulary;
-use crate::store::part::BUCKET_NS;
+use crate::store::part::{BUCKET_NS, ids_of};
 
 /// Rows in the columns of the output.
 #[derive(Debug)]

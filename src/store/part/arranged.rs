@@ -16,6 +16,7 @@ use arrow::error::ArrowError;
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::chunk::ids_of;
 use super::group::Group;
 use super::order::{order, taken};
 use crate::span::schema;
@@ -64,7 +65,7 @@ fn parent_services(
     services: &DictionaryArray<Int32Type>,
 ) -> ArrayRef {
     let rows = spans.len();
-    let (of_trace, of_span, of_parent) = (ids::<16>(traces), ids::<8>(spans), ids::<8>(parents));
+    let (of_trace, of_span, of_parent) = (ids_of::<16>(traces), ids_of::<8>(spans), ids_of::<8>(parents));
     // Ids come from strangers: a hash that they can foretell would let them fill one place of the table.
     let keyed = DefaultHashBuilder::default();
     let hash =
@@ -94,24 +95,20 @@ fn parent_services(
     Arc::new(DictionaryArray::new(found, services.values().clone()))
 }
 
-fn ids<const N: usize>(array: &FixedSizeBinaryArray) -> &[[u8; N]] {
-    array.value_data()[..array.len() * N].as_chunks().0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ids_of(bytes: &[Option<u8>], width: i32) -> FixedSizeBinaryArray {
+    fn made(bytes: &[Option<u8>], width: i32) -> FixedSizeBinaryArray {
         let ids = bytes.iter().map(|byte| byte.map(|byte| vec![byte; usize::try_from(width).unwrap()]));
         FixedSizeBinaryArray::try_from_sparse_iter_with_size(ids, width).unwrap()
     }
 
     #[test]
     fn a_parent_is_a_row_of_the_same_trace_and_the_first_of_those_with_its_id() {
-        let traces = ids_of(&[Some(1), Some(1), Some(2), Some(1), Some(1)], 16);
-        let spans = ids_of(&[Some(7), Some(8), Some(8), Some(7), Some(9)], 8);
-        let parents = ids_of(&[None, Some(7), Some(7), Some(8), Some(6)], 8);
+        let traces = made(&[Some(1), Some(1), Some(2), Some(1), Some(1)], 16);
+        let spans = made(&[Some(7), Some(8), Some(8), Some(7), Some(9)], 8);
+        let parents = made(&[None, Some(7), Some(7), Some(8), Some(6)], 8);
         let services: DictionaryArray<Int32Type> = ["a", "b", "c", "d", "e"].into_iter().collect();
         let found = parent_services([&traces, &spans, &parents], &services);
         let found: Vec<Option<&str>> = found

@@ -102,7 +102,8 @@ fn are_words(columns: &[&ArrayRef]) -> bool {
     })
 }
 
-fn is_empty(lists: &ListArray) -> bool {
+/// Whether no list of `lists` has an element, and none is null.
+pub fn is_empty(lists: &ListArray) -> bool {
     lists.null_count() == 0 && lists.offsets().first() == lists.offsets().last()
 }
 

@@ -52,12 +52,12 @@ use super::manifest::{self, PartEntry};
 use crate::error::Class;
 
 pub use check::{Depth, Problem, check};
-pub use chunk::Words;
+pub use chunk::{Words, ids_of};
 pub(in crate::store) use columns::ZONE_ROWS;
 #[cfg(test)]
 pub use encode::encode;
 pub use encode::{encode_behind, row_hash};
-pub use group::{joined, worded};
+pub use group::{is_empty, joined, worded};
 pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;
 pub use order::{BUCKET_NS, sorted};

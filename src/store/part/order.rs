@@ -9,6 +9,8 @@ use arrow::compute::take;
 use arrow::datatypes::{Int32Type, TimestampNanosecondType};
 use arrow::error::ArrowError;
 
+use super::group::is_empty;
+
 /// Length of a bucket of start times.
 pub const BUCKET_NS: i64 = 300 * 1_000_000_000;
 
@@ -70,9 +72,7 @@ pub fn sorted(group: RecordBatch) -> Result<RecordBatch, ArrowError> {
 /// The rows of `column` in `order`.
 pub(super) fn taken(column: &ArrayRef, order: &UInt32Array) -> Result<ArrayRef, ArrowError> {
     // Lists without elements, which most are, take long to be taken.
-    let is_empty = column
-        .as_list_opt::<i32>()
-        .is_some_and(|lists| lists.null_count() == 0 && lists.offsets().first() == lists.offsets().last());
+    let is_empty = column.as_list_opt::<i32>().is_some_and(is_empty);
     if is_empty || column.null_count() == column.len() {
         return Ok(column.clone());
     }

@@ -8,7 +8,6 @@
 use arrow::array::{ArrayRef, RecordBatch};
 use bytes::Bytes;
 use parquet::column::writer::ColumnCloseResult;
-use parquet::file::metadata::ParquetMetaData;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::properties::ReaderProperties;
 use parquet::file::reader::FileReader as _;
@@ -48,12 +47,6 @@ impl Opened {
     }
 }
 
-impl Whole {
-    fn metadata(&self) -> &ParquetMetaData {
-        self.reader.metadata()
-    }
-}
-
 impl Writer {
     /// Counts the attributes of the row groups of a part that will be taken over next, all of them.
     ///
@@ -76,7 +69,7 @@ impl Writer {
         parents: Option<&ArrayRef>,
     ) -> Result<(), Error> {
         let corrupt = |problem: String| Error::corrupt(&part.path, problem);
-        let of_part = part.metadata();
+        let of_part = part.reader.metadata();
         let columns = of_part.row_group(group).columns();
         let corrupt_group = || corrupt(format!("row group {group} is not the one that its footer describes"));
         let leaves = self.parquet.schema_descr().columns().to_vec();

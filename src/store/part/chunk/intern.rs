@@ -19,10 +19,14 @@ pub(in super::super) struct Interned<T> {
 /// The ids of traces.
 pub(in super::super) type Traces = Interned<Vec<[u8; 16]>>;
 
+/// The ids of an array of `N` bytes each; those of null rows mean nothing.
+pub fn ids_of<const N: usize>(array: &FixedSizeBinaryArray) -> &[[u8; N]] {
+    array.value_data()[..array.len() * N].as_chunks().0
+}
+
 /// The distinct ids of `array`, which has 16 bytes a row and no nulls.
 pub(in super::super) fn traces(array: &FixedSizeBinaryArray) -> Traces {
-    let (of_rows, _) = array.value_data()[..array.len() * 16].as_chunks::<16>();
-    ids(of_rows, None)
+    ids(ids_of(array), None)
 }
 
 /// Odd, and without a pattern: spreads the bits of a hash.

@@ -28,10 +28,11 @@ use parquet::file::properties::EnabledStatistics;
 use parquet::schema::types::ColumnDescPtr;
 
 use super::columns::{Leaf, flat_leaf, list_leaves};
+use super::group::is_empty;
 use column::Column;
 use compress::Compressor;
-pub use intern::Words;
 pub(super) use intern::{Traces, traces};
+pub use intern::{Words, ids_of};
 
 use pages::Pages;
 use values::{Flags, Ids, Kind, Nothing, Numbers, Values};
@@ -107,8 +108,7 @@ impl Chunks {
     /// walked through leaf by leaf; `None` for others.
     pub(super) fn empty_leaves(field: &Field, array: &ArrayRef) -> Option<Vec<Leaf>> {
         let lists = array.as_list_opt::<i32>()?;
-        let is_empty = lists.null_count() == 0 && lists.offsets().first() == lists.offsets().last();
-        let leaves = is_empty.then(|| list_leaves(field))?;
+        let leaves = is_empty(lists).then(|| list_leaves(field))?;
         leaves.iter().all(|leaf| leaf.statistics == EnabledStatistics::None && !leaf.bloom).then_some(leaves)
     }
 
@@ -194,8 +194,7 @@ impl Order<'_> {
 
     fn ids<const N: usize>(self, array: &FixedSizeBinaryArray, nullable: bool) -> Result<Chunk, ParquetError> {
         let nulls = array.nulls();
-        let bytes = &array.value_data()[..array.len() * N];
-        let (ids, _) = bytes.as_chunks::<N>();
+        let ids = ids_of::<N>(array);
         if self.leaf.dictionary.is_some() {
             let interned = intern::ids(ids, nulls);
             return self.keys(Column { keys: &interned.keys, nulls, nullable }, &Ids(&interned.values));
