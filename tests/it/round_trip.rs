@@ -73,4 +73,15 @@ fn random_spans_are_the_same_in_memory_after_a_replay_and_in_parts() {
     assert_eq!(daemon.stop(), 0);
     let daemon = Daemon::start(&data);
     assert_same(&in_memory, &rows(&daemon), "in parts");
+    check_parents(&daemon);
+}
+
+/// What parts say of a parent's service is the service of a span with its ids; self-parents are among them, so some say it.
+fn check_parents(daemon: &Daemon) {
+    let told = "SELECT count(*) FROM spans c WHERE c.parent_service IS NOT NULL";
+    let wrong = "NOT EXISTS (SELECT 1 FROM spans p WHERE p.trace_id = c.trace_id AND p.span_id = c.parent_span_id AND \
+        p.service_name = c.parent_service)";
+    let count = |sql: &str| daemon.rows(sql)[0][0].as_u64().unwrap();
+    assert!(count(told) > 0);
+    assert_eq!(count(&format!("{told} AND {wrong}")), 0);
 }
