@@ -16,7 +16,7 @@ use ulid::Ulid;
 
 use super::folder::Folder;
 use super::manifest::{self, Delta, Manifest, PartEntry, Removal};
-use super::part::{self, Part, PartSpec, PartStore, Promotion, SORTED_GROUPS, Source, WalRange};
+use super::part::{self, Part, PartSpec, PartStore, Promotion, SORTED_GROUPS, Source, WalRange, ZONE_ROWS};
 use super::place::Objects;
 use super::split::Set;
 use super::{Config, Error, Lsn, PartSet};
@@ -37,7 +37,7 @@ pub struct Shelf {
     place: Objects,
     /// Parts that left since the start, by path: a snapshot may still hold them.
     left: Arc<std::sync::Mutex<Left>>,
-    /// What the part written last promoted.
+    /// What the part written last promoted, small ones left out.
     promoted: Arc<ArcSwapOption<Promotion>>,
     objects: Arc<dyn ObjectStore>,
     reads: PartStore,
@@ -187,7 +187,10 @@ impl Shelf {
         let before = self.promoted.load_full();
         let encoded = part::encode_behind(before.as_deref(), &set.batches, &spec, &self.config);
         let (encoded, promotion) = encoded.map_err(|e| parts_error(&e))?;
-        self.promoted.store(Some(Arc::new(promotion)));
+        // A few rows, or those of another source, say nothing of the next ones.
+        if encoded.entry.rows >= ZONE_ROWS as u64 {
+            self.promoted.store(Some(Arc::new(promotion)));
+        }
         let entry = part::put_verified(&self.objects, &encoded, &self.config).await.map_err(|e| parts_error(&e))?;
         // Before any snapshot names it.
         self.reads.register(&entry);

@@ -3,7 +3,8 @@
 //! Duty: [`splice`], the row groups of a job's inputs in its outputs, byte for byte. Guarantee: row groups stay sorted as
 //! they are, and their services are so few that a page has some of them only (storage.md 9 sorts the hour as a whole,
 //! which costs more than receiving and flushing it); rows are read for their ids and times, so that repeats are seen, the
-//! proof has their hashes, and parents in other row groups are found; memory stays within the share. Left to others:
+//! proof has their hashes, and parents in other row groups are found; inputs that promote other columns than most rows do are
+//! written anew behind them; memory stays within the share. Left to others:
 //! inputs that repeat each other's rows, have many services or small row groups (`sort`, `scatter`).
 
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use super::parents::{self, Id, Parents};
 use super::plan::{Job, Kind};
 use super::work::{Like, Outputs, Room, part_error};
 use crate::store::Error;
-use crate::store::part::{Opened, SORTED_GROUPS, Writer, row_hash};
+use crate::store::part::{ARRIVAL, Opened, Promotion, SORTED_GROUPS, Writer, row_hash};
 
 /// Services of an hour at most: the pages of a row group have few of them each.
 const SERVICES: usize = 64;
@@ -24,8 +25,6 @@ const SERVICES: usize = 64;
 const FULL: u64 = 4;
 /// Decompressed bytes of a full row group.
 const GROUP_BYTES: u64 = 32 << 20;
-/// Outputs of one hour may have so many different sets of promoted columns.
-const KINDS: usize = 4;
 /// Rows of a batch that is looked through.
 const BATCH_ROWS: usize = 8192;
 /// Memory of a hash.
@@ -37,62 +36,75 @@ const ID_BYTES: u64 = 48;
 const KNOWN_BY: [&str; 6] = ["trace_id", "span_id", "start_time", "duration_ns", "parent_span_id", "parent_service"];
 const PARENTS: [&str; 3] = ["trace_id", "parent_span_id", "parent_service"];
 
-/// The inputs of each output, by their places; `None` if their rows are to be written again.
-fn lots(inputs: &[Opened], room: &Room<'_>) -> Option<Vec<Vec<usize>>> {
+/// What becomes of the inputs.
+struct Lots<'a> {
+    /// Inputs with these columns are taken over as they are, the few others are written anew.
+    promotion: &'a Promotion,
+    /// The inputs of each output, by their places.
+    lots: Vec<Vec<usize>>,
+}
+
+/// How to do without writing the rows of `inputs` again; `None` if most of them had to be.
+fn lots<'a>(inputs: &'a [Opened], room: &Room<'_>) -> Option<Lots<'a>> {
     let mut services = BTreeSet::new();
     let (mut rows, mut groups, mut bytes) = (0, 0, 0);
+    // Promoted columns, and rows of the inputs that have them.
+    let mut kinds: Vec<(&Promotion, u64)> = Vec::new();
     for input in inputs {
         services.extend(input.entry.services.as_ref()?);
         rows += input.entry.rows;
         groups += input.entry.row_groups.len() as u64;
         bytes += input.entry.rows * input.row_bytes();
-        // One is held as a whole, beside the output.
-        if input.entry.bytes > room.target_bytes() {
+        // One is held as a whole, beside the output. Parts of older versions have rows as they arrived.
+        if input.entry.bytes > room.target_bytes() || input.sort() == ARRIVAL {
             return None;
+        }
+        match kinds.iter_mut().find(|(kind, _)| kind.is_same(input.promotion())) {
+            Some((_, of_kind)) => *of_kind += input.entry.rows,
+            None => kinds.push((input.promotion(), input.entry.rows)),
         }
     }
     let full_rows = room.config.row_group_rows as u64;
     let is_full = rows * FULL >= groups * full_rows || bytes * FULL >= groups * GROUP_BYTES;
-    if services.len() > SERVICES || !is_full {
+    let (promotion, taken_over) = kinds.into_iter().max_by_key(|(_, rows)| *rows)?;
+    if services.len() > SERVICES || !is_full || taken_over * 2 < rows {
         return None;
     }
-    let are_done = inputs.iter().all(|input| input.entry.level == 1);
     let mut in_time: Vec<usize> = (0..inputs.len()).collect();
     in_time.sort_by_key(|at| (inputs[*at].entry.start, inputs[*at].entry.lsn, *at));
-    let mut lots: Vec<(Vec<usize>, u64)> = Vec::new();
-    let mut kinds = 0;
+    let mut lots: Vec<Vec<usize>> = Vec::new();
+    let mut room_left = 0;
     for at in in_time {
-        let (input, size) = (&inputs[at], inputs[at].entry.bytes);
-        let like = |(lot, _): &(Vec<usize>, u64)| inputs[lot[0]].promotion().is_same(input.promotion());
-        let known = lots.iter().rposition(like);
-        match known {
-            Some(lot) if lots[lot].1 + size <= room.target_bytes() => {
-                lots[lot].0.push(at);
-                lots[lot].1 += size;
-            }
-            known => {
-                kinds += usize::from(known.is_none());
-                lots.push((vec![at], size));
+        let size = inputs[at].entry.bytes;
+        match lots.last_mut().filter(|_| size <= room_left) {
+            Some(lot) => lot.push(at),
+            None => {
+                lots.push(vec![at]);
+                room_left = room.target_bytes();
             }
         }
+        room_left -= size;
     }
-    // Parts with different columns stay apart: a few of an hour may, and no further job would change that.
-    let is_worth = kinds == 1 || (kinds <= KINDS && (kinds * 2 <= inputs.len() || are_done));
-    is_worth.then(|| lots.into_iter().map(|(lot, _)| lot).collect())
+    Some(Lots { promotion, lots })
 }
 
 /// Makes the outputs of `job`; `false`, and nothing made, if rows may repeat each other or are better written again.
 pub async fn splice(job: &Job, inputs: &[Opened], room: &Room<'_>, outputs: &mut Outputs) -> Result<bool, Error> {
     let level = u8::from(job.kind == Kind::Sort);
-    let Some(lots) = lots(inputs, room).filter(|lots| level == 1 || lots.len() == 1) else { return Ok(false) };
+    let Some(Lots { promotion, lots }) = lots(inputs, room) else { return Ok(false) };
+    if level == 0 && lots.len() > 1 {
+        return Ok(false);
+    }
     let Some(wanted) = look_through(inputs, room).await? else { return Ok(false) };
     let parents = find(inputs, &wanted, room).await?;
     *outputs = Outputs::of(job, u32::try_from(lots.len()).unwrap_or(u32::MAX));
     for lot in &lots {
-        let mut writer =
-            Writer::try_new(inputs[lot[0]].promotion().clone(), room.config).map_err(|e| part_error(&e))?;
+        let mut writer = Writer::try_new(promotion.clone(), room.config).map_err(|e| part_error(&e))?;
         for at in lot {
-            take_over(&inputs[*at], &parents, &mut writer, room).await?;
+            match inputs[*at].promotion().is_same(promotion) {
+                true => take_over(&inputs[*at], &parents, &mut writer, room).await?,
+                false => write_anew(&inputs[*at], promotion, &parents, &mut writer, room).await?,
+            }
         }
         let like = Like { level, hour: &job.hour, stray: false, sort: SORTED_GROUPS };
         outputs.put(room, writer, &like).await?;
@@ -180,6 +192,27 @@ async fn take_over(input: &Opened, parents: &Parents, writer: &mut Writer, room:
             false => parents.filled(&read(input, group, &PARENTS, rows).await?)?,
         };
         writer.take_over(&whole, group, &facts, filled.as_ref()).map_err(|e| part_error(&e))?;
+    }
+    Ok(())
+}
+
+/// All rows of `input`, with other promoted columns, in the order they have.
+async fn write_anew(
+    input: &Opened,
+    promotion: &Promotion,
+    parents: &Parents,
+    writer: &mut Writer,
+    room: &Room<'_>,
+) -> Result<(), Error> {
+    let schema = promotion.schema();
+    let most = room.group_bytes() / usize::try_from(input.row_bytes()).unwrap_or(usize::MAX).max(1);
+    for (group, rows) in input.group_rows().enumerate() {
+        let mut stream = input.rows(vec![group], None, rows.min(most).max(1)).map_err(|e| part_error(&e))?;
+        while let Some(batch) = stream.next().await.map_err(|e| part_error(&e))? {
+            room.go_on()?;
+            let batch = input.reshape(&batch, promotion, &schema).map_err(|e| part_error(&e))?;
+            writer.write(&parents.fill(batch)?).map_err(|e| part_error(&e))?;
+        }
     }
     Ok(())
 }

@@ -67,6 +67,68 @@ async fn full_row_groups_of_few_services_are_taken_over_and_their_rows_find_pare
 }
 
 #[tokio::test]
+async fn the_few_rows_that_promote_other_keys_are_written_anew_behind_the_others() {
+    let mut bed = Bed::with(256 << 20, 700).await;
+    let mut sent = filled(&mut bed, 3, 600).await;
+    let starts = within_hour(90, HOUR_START_NS, 300);
+    let other = samples::varied(90, &starts, NOW_NS / 1000 + 90);
+    sent.push(other.clone());
+    bed.flush(vec![other], hour_number(), false).await;
+    let promoted: Vec<Promotion> = opened(&bed).await.iter().map(|part| part.promotion().clone()).collect();
+    assert!(promoted[0].is_same(&promoted[2]) && !promoted[0].is_same(&promoted[3]));
+    bed.hour_ends();
+    bed.step().await;
+    assert_eq!((bed.levels(), sorts(&bed).await), (vec![1], vec![SORTED_GROUPS]));
+    assert_eq!(texts(&bed.view()).await, sorted(samples::texts(&sent, DERIVED)));
+    merge::check_parents(&rows_of(&bed.view()).await);
+    assert_eq!(deep_problems(&bed).await, []);
+}
+
+#[tokio::test]
+async fn rows_that_lie_as_they_arrived_are_sorted() {
+    let mut bed = Bed::with(256 << 20, 700).await;
+    let mut sent = filled(&mut bed, 3, 600).await;
+    let batch = samples::varied(70, &within_hour(70, HOUR_START_NS, 600), NOW_NS / 1000 + 70);
+    sent.push(batch.clone());
+    let shelf = &bed.upkeep.shelf;
+    let source = part::Source::Log(part::WalRange {
+        node: ulid::Ulid::from_parts(1, 1),
+        epoch: 1,
+        from: 9,
+        to: 9,
+        index: 0,
+        of: 1,
+    });
+    let (ulid, hour) = (bed.clock.ulid(), HOUR.to_owned());
+    let spec = part::PartSpec { ulid, level: 0, hour, stray: false, sort: part::ARRIVAL, source };
+    let old = part::encode(&[batch], &spec, shelf.config()).unwrap();
+    part::put(shelf.objects().as_ref(), &old).await.unwrap();
+    shelf.part_store().register(&old.entry);
+    shelf.commit_flush(vec![old.entry], 9, |shown| bed.upkeep.publish(shown)).await.unwrap();
+    bed.hour_ends();
+    bed.step().await;
+    assert_eq!((bed.levels(), sorts(&bed).await), (vec![1], vec![SORTED]));
+    merge::check_order(&[rows_of(&bed.view()).await]);
+    assert_eq!(texts(&bed.view()).await, sorted(samples::texts(&sent, DERIVED)));
+}
+
+#[tokio::test]
+async fn parts_that_all_promote_other_keys_are_sorted() {
+    let mut bed = Bed::with(256 << 20, 700).await;
+    let mut sent = Vec::new();
+    for flush in 0..4 {
+        let starts = within_hour(flush + 60, HOUR_START_NS, 600);
+        let batch = samples::varied(flush + 60, &starts, NOW_NS / 1000 + flush as i64);
+        sent.push(batch.clone());
+        bed.flush(vec![batch], hour_number(), false).await;
+    }
+    bed.hour_ends();
+    bed.step().await;
+    assert_eq!((bed.levels(), sorts(&bed).await), (vec![1], vec![SORTED]));
+    assert_eq!(texts(&bed.view()).await, sorted(samples::texts(&sent, DERIVED)));
+}
+
+#[tokio::test]
 async fn what_the_footer_says_of_keys_is_what_it_says_when_the_rows_are_written_anew() {
     let mut bed = Bed::with(256 << 20, 300).await;
     filled(&mut bed, 3, 600).await;
