@@ -47,7 +47,9 @@ fn people_type_statements_of_many_lines_stop_them_and_find_them_again() {
         ["\u{3}", "stopped", wait],
         ["\\x\r", "rows are shown as lines", wait],
         ["SELECT 1 AS one, 2 AS two;\r", "two │ 2", wait],
-        ["\\d spans\r", "trace_id", wait],
+        // Typed while the one before it runs.
+        ["SELECT 3 AS three;\rSELECT 4 AS four;\r", "four │ 4", wait],
+        ["\\d spans\r", "40 shown", wait],
         [".limit 3\r", prompt, wait],
         ["SELECT span_id FROM spans;\r", "3+ rows", wait],
         ["SELECT attributes['http.rou\t", "'http.route']", wait],
