@@ -199,10 +199,9 @@ impl Hour<'_> {
     fn final_pass(&self, start: i64, due: i64) -> Option<Vec<&PartEntry>> {
         let hulls: Vec<_> = self.level1.iter().map(|part| hull(part, start)).collect();
         let merges = |at: usize| {
-            // Where services are few, row groups are taken over as they are, and the same would come out again.
-            let shares = || (0..hulls.len()).any(|other| other != at && meet(hulls[at], hulls[other]));
-            let overlaps = self.level1[at].services.is_none() && shares();
-            written_ns(self.level1[at]) < due && (self.level1[at].bytes < SMALL_BYTES || overlaps)
+            // Each may have rows that the other repeats, and parents of its rows.
+            let overlaps = || (0..hulls.len()).any(|other| other != at && meet(hulls[at], hulls[other]));
+            written_ns(self.level1[at]) < due && (self.level1[at].bytes < SMALL_BYTES || overlaps())
         };
         let mut taken: Vec<&PartEntry> = (0..hulls.len()).filter(|at| merges(*at)).map(|at| self.level1[at]).collect();
         if taken.is_empty() {

@@ -15,14 +15,16 @@ use hashbrown::HashSet;
 
 use super::parents::{self, Id, Parents};
 use super::plan::{Job, Kind};
-use super::work::{Like, Outputs, Room, part_error};
+use super::work::{Like, Outputs, Room, kernel_error, part_error};
 use crate::store::Error;
-use crate::store::part::{ARRIVAL, Opened, Promotion, SORTED_GROUPS, Writer, row_hash};
+use crate::store::part::{ARRIVAL, Opened, Promotion, SORTED_GROUPS, Writer, joined, row_hash};
 
 /// Services of an hour at most: the pages of a row group have few of them each.
 const SERVICES: usize = 64;
-/// Row groups have this share of the rows, or of the bytes, that they may have.
+/// Full row groups have this share of the rows, or of the bytes, that they may have.
 const FULL: u64 = 4;
+/// So many small ones may be among the inputs, and two for each full one.
+const SMALL: usize = 8;
 /// Decompressed bytes of a full row group.
 const GROUP_BYTES: u64 = 32 << 20;
 /// Rows of a batch that is looked through.
@@ -34,10 +36,12 @@ const ID_BYTES: u64 = 48;
 
 /// What rows are known by, and which parents they lack.
 const KNOWN_BY: [&str; 6] = ["trace_id", "span_id", "start_time", "duration_ns", "parent_span_id", "parent_service"];
+/// The first of them have a part in the hash.
+const HASHED: usize = 4;
 const PARENTS: [&str; 3] = ["trace_id", "parent_span_id", "parent_service"];
 
 /// What becomes of the inputs.
-struct Lots<'a> {
+pub(super) struct Lots<'a> {
     /// Inputs with these columns are taken over as they are, the few others are written anew.
     promotion: &'a Promotion,
     /// The inputs of each output, by their places.
@@ -45,18 +49,25 @@ struct Lots<'a> {
 }
 
 /// How to do without writing the rows of `inputs` again; `None` if most of them had to be.
-fn lots<'a>(inputs: &'a [Opened], room: &Room<'_>) -> Option<Lots<'a>> {
+pub(super) fn lots<'a>(inputs: &'a [Opened], room: &Room<'_>) -> Option<Lots<'a>> {
     let mut services = BTreeSet::new();
-    let (mut rows, mut groups, mut bytes) = (0, 0, 0);
+    let (mut rows, mut full, mut rows_of_full, mut small) = (0, 0, 0, 0);
     // Promoted columns, and rows of the inputs that have them.
     let mut kinds: Vec<(&Promotion, u64)> = Vec::new();
     for input in inputs {
         services.extend(input.entry.services.as_ref()?);
         rows += input.entry.rows;
-        groups += input.entry.row_groups.len() as u64;
-        bytes += input.entry.rows * input.row_bytes();
-        // One is held as a whole, beside the output. Parts of older versions have rows as they arrived.
-        if input.entry.bytes > room.target_bytes() || input.sort() == ARRIVAL {
+        for of_group in input.group_rows() {
+            let is_full = of_group * FULL >= room.config.row_group_rows as u64
+                || of_group * input.row_bytes() * FULL >= GROUP_BYTES;
+            match is_full {
+                true => (full, rows_of_full) = (full + 1, rows_of_full + of_group),
+                false => small += 1,
+            }
+        }
+        // One is held as a whole, beside the output. Parts of older versions have rows as they arrived. A list of keys
+        // that was cut says nothing of some, and beside other lists that would read as "has none".
+        if input.entry.bytes > room.target_bytes() / 2 * 3 || input.sort() == ARRIVAL || !input.keys.complete {
             return None;
         }
         match kinds.iter_mut().find(|(kind, _)| kind.is_same(input.promotion())) {
@@ -64,10 +75,11 @@ fn lots<'a>(inputs: &'a [Opened], room: &Room<'_>) -> Option<Lots<'a>> {
             None => kinds.push((input.promotion(), input.entry.rows)),
         }
     }
-    let full_rows = room.config.row_group_rows as u64;
-    let is_full = rows * FULL >= groups * full_rows || bytes * FULL >= groups * GROUP_BYTES;
+    // A few small ones, as of a flush of little, are not worth that all of them are written again.
+    let is_full = rows_of_full * 4 >= rows * 3 && small <= full * 2 + SMALL;
     let (promotion, taken_over) = kinds.into_iter().max_by_key(|(_, rows)| *rows)?;
-    if services.len() > SERVICES || !is_full || taken_over * 2 < rows {
+    let fits = promotion.obeys(room.config, inputs.iter().map(|input| &input.keys));
+    if services.len() > SERVICES || !is_full || taken_over * 2 < rows || !fits {
         return None;
     }
     let mut in_time: Vec<usize> = (0..inputs.len()).collect();
@@ -83,7 +95,7 @@ fn lots<'a>(inputs: &'a [Opened], room: &Room<'_>) -> Option<Lots<'a>> {
                 room_left = room.target_bytes();
             }
         }
-        room_left -= size;
+        room_left = room_left.saturating_sub(size);
     }
     Some(Lots { promotion, lots })
 }
@@ -125,7 +137,8 @@ pub(super) async fn look_through(inputs: &[Opened], room: &Room<'_>) -> Result<O
         hashes.clear();
         for input in inputs {
             let groups = (0..input.entry.row_groups.len()).collect();
-            let mut stream = input.rows(groups, Some(&KNOWN_BY), BATCH_ROWS).map_err(|e| part_error(&e))?;
+            let columns = if pass == 0 { &KNOWN_BY[..] } else { &KNOWN_BY[..HASHED] };
+            let mut stream = input.rows(groups, Some(columns), BATCH_ROWS).map_err(|e| part_error(&e))?;
             while let Some(batch) = stream.next().await.map_err(|e| part_error(&e))? {
                 room.go_on()?;
                 hashes.extend(hashes_of(&batch).filter(|hash| hash % passes == pass));
@@ -184,12 +197,12 @@ async fn find(inputs: &[Opened], wanted: &HashSet<Id>, room: &Room<'_>) -> Resul
 async fn take_over(input: &Opened, parents: &Parents, writer: &mut Writer, room: &Room<'_>) -> Result<(), Error> {
     let whole = input.whole().await.map_err(|e| part_error(&e))?;
     writer.take_over_keys(input);
-    for (group, rows) in input.group_rows().enumerate() {
+    for group in 0..input.entry.row_groups.len() {
         room.go_on()?;
-        let facts = read(input, group, &Opened::TAKEN_OVER, rows).await?;
+        let facts = whole.read(group, &Opened::TAKEN_OVER).map_err(|e| part_error(&e))?;
         let filled = match parents.is_empty() {
             true => None,
-            false => parents.filled(&read(input, group, &PARENTS, rows).await?)?,
+            false => parents.filled(&whole.read(group, &PARENTS).map_err(|e| part_error(&e))?)?,
         };
         writer.take_over(&whole, group, &facts, filled.as_ref()).map_err(|e| part_error(&e))?;
     }
@@ -205,23 +218,28 @@ async fn write_anew(
     room: &Room<'_>,
 ) -> Result<(), Error> {
     let schema = promotion.schema();
-    let most = room.group_bytes() / usize::try_from(input.row_bytes()).unwrap_or(usize::MAX).max(1);
-    for (group, rows) in input.group_rows().enumerate() {
-        let mut stream = input.rows(vec![group], None, rows.min(most).max(1)).map_err(|e| part_error(&e))?;
+    for group in 0..input.entry.row_groups.len() {
+        let mut stream = input.rows(vec![group], None, room.batch_rows(input)).map_err(|e| part_error(&e))?;
+        let (mut waiting, mut bytes) = (Vec::new(), 0);
         while let Some(batch) = stream.next().await.map_err(|e| part_error(&e))? {
             room.go_on()?;
             let batch = input.reshape(&batch, promotion, &schema).map_err(|e| part_error(&e))?;
-            writer.write(&parents.fill(batch)?).map_err(|e| part_error(&e))?;
+            bytes += batch.get_array_memory_size();
+            waiting.push(batch);
+            if bytes >= room.group_bytes() {
+                write(&mut waiting, parents, writer)?;
+                bytes = 0;
+            }
         }
+        // Rows of the next one may belong before these.
+        write(&mut waiting, parents, writer)?;
     }
     Ok(())
 }
 
-/// The `rows` rows of a row group as one batch.
-async fn read(input: &Opened, group: usize, columns: &[&str], rows: usize) -> Result<RecordBatch, Error> {
-    let mut stream = input.rows(vec![group], Some(columns), rows).map_err(|e| part_error(&e))?;
-    let batch = stream.next().await.map_err(|e| part_error(&e))?;
-    let batch = batch.filter(|batch| batch.num_rows() == rows);
-    let (path, problem) = (&input.entry.path, "a row group has not the rows that its footer counts");
-    batch.ok_or_else(|| Error::Parts { detail: format!("part `{path}`: {problem}") })
+/// What waits, as a row group.
+fn write(waiting: &mut Vec<RecordBatch>, parents: &Parents, writer: &mut Writer) -> Result<(), Error> {
+    let Some(group) = joined(waiting).map_err(|e| kernel_error(&e))? else { return Ok(()) };
+    waiting.clear();
+    writer.write(&parents.fill(group)?).map_err(|e| part_error(&e))
 }

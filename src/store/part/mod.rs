@@ -10,7 +10,7 @@
 //!
 //! | key | content |
 //! |---|---|
-//! | `wg.format` | `{"format":1,"level":0,"ulid":"…","hour":"YYYY-MM-DDTHH","sort":"arrival"}`; of a stray part also `"stray":true` |
+//! | `wg.format` | `{"format":1,"level":0,"ulid":"…","hour":"YYYY-MM-DDTHH","sort":"…"}`, a text of [`ARRIVAL`] and the like; of a stray part also `"stray":true` |
 //! | `wg.keys` | `{"complete":bool,"attr":[KEY],"res":[KEY],"scope":[KEY]}` with KEY as [`KeyEntry`] |
 //! | `wg.wal` | of a flush: `{"node":"…","epoch":1,"from":1,"to":9,"index":0,"of":2}`: see [`WalRange`] |
 //! | `wg.inputs` | of a compaction: `{"inputs":["…"],"index":0,"of":2,"from":1,"to":9}`: see [`Inputs`] |

@@ -68,6 +68,18 @@ impl Promotion {
         self.0.iter().zip(&other.0).all(|(a, b)| a.len() == b.len() && are_in(a, b))
     }
 
+    /// Whether it promotes what `promote.always` names of the keys that `parts` have, and nothing of `promote.never`.
+    pub fn obeys<'a>(&self, config: &Config, parts: impl Iterator<Item = &'a Keys>) -> bool {
+        let is_in = |level: usize, key: &str| self.0[level].iter().any(|choice| choice.key == key);
+        let refused = config.promote_never.iter().any(|key| (0..3).any(|level| is_in(level, key)));
+        let lacks = |(at, level): (usize, &Level), keys: &Keys| {
+            let wanted = |key: &&str| config.promote_always.iter().any(|always| always == key);
+            keys.level(*level).iter().map(|entry| entry.key.as_str()).filter(wanted).any(|key| !is_in(at, key))
+        };
+        let mut parts = parts;
+        !refused && !parts.any(|keys| Level::ALL.iter().enumerate().any(|level| lacks(level, keys)))
+    }
+
     /// The columns of a row group, with dictionaries for all text.
     pub fn schema(&self) -> SchemaRef {
         group_schema(&self.0)

@@ -113,6 +113,11 @@ impl Opened {
         &self.promotion
     }
 
+    /// How its columns are read.
+    pub(super) fn metadata(&self) -> &ArrowReaderMetadata {
+        &self.metadata
+    }
+
     /// How its rows are sorted.
     pub fn sort(&self) -> &'static str {
         sort_of(self.metadata.metadata())
@@ -126,9 +131,8 @@ impl Opened {
     }
 
     /// Rows of each row group.
-    pub fn group_rows(&self) -> impl Iterator<Item = usize> {
-        let groups = self.metadata.metadata().row_groups().iter();
-        groups.map(|group| usize::try_from(group.num_rows()).unwrap_or(0))
+    pub fn group_rows(&self) -> impl Iterator<Item = u64> {
+        self.metadata.metadata().row_groups().iter().map(|group| u64::try_from(group.num_rows()).unwrap_or(0))
     }
 
     /// Numbers of the row groups with start times in `first..=last`, ns.
@@ -176,7 +180,7 @@ impl RowStream<'_> {
 }
 
 /// The columns `names`. Names of promoted columns have dots, which the reader's own lookup takes for levels.
-fn mask(schema: &SchemaDescriptor, names: &[&str]) -> ProjectionMask {
+pub(super) fn mask(schema: &SchemaDescriptor, names: &[&str]) -> ProjectionMask {
     let is_wanted = |leaf: &usize| {
         let path = schema.column(*leaf).path().parts().to_vec();
         names.iter().any(|name| path[0] == *name || (path.len() > 1 && path.join(".") == *name))
@@ -186,7 +190,7 @@ fn mask(schema: &SchemaDescriptor, names: &[&str]) -> ProjectionMask {
 
 /// Damage if the part store found it or the pages cannot be decoded; else the object store's failure, to be tried
 /// again.
-fn unread(path: &str, error: ParquetError) -> Error {
+pub(super) fn unread(path: &str, error: ParquetError) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(at) = cause {
         if let Some(Error::Corrupt { problem, .. }) = at.downcast_ref::<Error>() {

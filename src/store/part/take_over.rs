@@ -7,6 +7,7 @@
 
 use arrow::array::{ArrayRef, RecordBatch};
 use bytes::Bytes;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::properties::ReaderProperties;
@@ -15,13 +16,16 @@ use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader}
 
 use super::encode::Facts;
 use super::keys::Level;
+use super::read::{mask, unread};
 use super::{Error, Opened, Writer};
+use crate::store::manifest;
 
 /// The bytes of a part, with what its footer and indexes say of them.
 pub struct Whole {
     path: String,
     file: Bytes,
     reader: SerializedFileReader<Bytes>,
+    metadata: ArrowReaderMetadata,
 }
 
 impl std::fmt::Debug for Whole {
@@ -34,16 +38,33 @@ impl Opened {
     /// The columns of [`Writer::take_over`]'s rows.
     pub const TAKEN_OVER: [&'static str; 6] = Facts::COLUMNS;
 
-    /// All of the part's bytes, checked.
+    /// All of the part's bytes, checked as they are now: a block that was good when it was read before may have decayed.
     pub async fn whole(&self) -> Result<Whole, Error> {
         let path = self.entry.path.clone();
         let file = self.fetch().await?;
+        if manifest::hash(&file) != self.entry.file_xxh3 {
+            return Err(Error::corrupt(&path, "its bytes are not those that were written"));
+        }
         let properties = ReaderProperties::builder().set_read_bloom_filter(true).build();
         let options = ReadOptionsBuilder::new().with_page_index().with_encoding_stats_as_mask(false);
         let options = options.with_reader_properties(properties).build();
         let reader = SerializedFileReader::new_with_options(file.clone(), options);
         let reader = reader.map_err(|error| Error::corrupt(&path, error.to_string()))?;
-        Ok(Whole { path, file, reader })
+        Ok(Whole { path, file, reader, metadata: self.metadata().clone() })
+    }
+}
+
+impl Whole {
+    /// `columns` of the row group `group`, of the bytes that [`Writer::take_over`] copies.
+    pub fn read(&self, group: usize, columns: &[&str]) -> Result<RecordBatch, Error> {
+        let rows = usize::try_from(self.metadata.metadata().row_group(group).num_rows()).unwrap_or(0);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone());
+        let mask = mask(builder.parquet_schema(), columns);
+        let builder = builder.with_row_groups(vec![group]).with_projection(mask).with_batch_size(rows.max(1));
+        let mut batches = builder.build().map_err(|error| unread(&self.path, error))?;
+        let batch = batches.next().transpose().map_err(|error| unread(&self.path, error.into()))?;
+        let problem = "a row group has not the rows that its footer counts";
+        batch.filter(|batch| batch.num_rows() == rows).ok_or_else(|| Error::corrupt(&self.path, problem))
     }
 }
 

@@ -90,9 +90,7 @@ fn the_final_pass_merges_small_and_overlapping_parts_once() {
     let before = |n, bytes, minutes| part(1, n, bytes, minutes, 40 * MINUTE_NS);
     let apart = [before(1, 200 * MIB, [0, 20]), before(2, 200 * MIB, [25, 59])];
     assert_eq!(planned(&apart, due()), None, "large, and no bucket in common");
-    let few = [before(1, 200 * MIB, [0, 20]), before(2, 200 * MIB, [22, 59])];
-    assert_eq!(planned(&few, due()), None, "row groups of few services are taken over as they are");
-    let shared = few.map(|part| PartEntry { services: None, ..part });
+    let shared = [before(1, 200 * MIB, [0, 20]), before(2, 200 * MIB, [22, 59])];
     assert_eq!(planned(&shared, due()), Some((Kind::Sort, vec![1, 2])));
     assert_eq!(planned(&shared, due() - 1), None);
     let small = [before(1, 100 * MIB, [0, 20]), before(2, 90 * MIB, [25, 39]), before(3, 300 * MIB, [45, 59])];

@@ -204,3 +204,62 @@ async fn hashes_that_do_not_fit_are_compared_in_several_passes() {
         assert_eq!(wanted.is_none(), is_repeated, "{share} bytes");
     }
 }
+
+#[tokio::test]
+async fn cut_lists_of_keys_and_other_settings_are_not_taken_over() {
+    let mut bed = Bed::with(256 << 20, 700).await;
+    filled(&mut bed, 3, 600).await;
+    let mut inputs = opened(&bed).await;
+    let stopped = || false;
+    let is_taken_over = |inputs: &[Opened], config: &Config| {
+        super::super::splice::lots(inputs, &Room { config, ..room(&bed.upkeep, &stopped) }).is_some()
+    };
+    let config = bed.upkeep.shelf.config();
+    assert!(is_taken_over(&inputs, config));
+    let of = |is_promoted: bool| {
+        let mut keys = inputs[0].keys.attr.iter().filter(|key| key.promoted.is_some() == is_promoted);
+        keys.next().expect("there are keys of both kinds").key.clone()
+    };
+    let (column, listed) = (vec![of(true)], vec![of(false)]);
+    assert!(!is_taken_over(&inputs, &Config { promote_never: column.clone(), ..config.clone() }));
+    assert!(is_taken_over(&inputs, &Config { promote_never: listed.clone(), ..config.clone() }));
+    assert!(is_taken_over(&inputs, &Config { promote_always: column, ..config.clone() }));
+    assert!(!is_taken_over(&inputs, &Config { promote_always: listed, ..config.clone() }));
+    inputs[1].keys.complete = false;
+    assert!(!is_taken_over(&inputs, config), "what it does not list, another one may");
+}
+
+#[tokio::test]
+async fn bytes_that_decayed_after_they_were_read_are_not_taken_over() {
+    let mut bed = Bed::with(256 << 20, 700).await;
+    filled(&mut bed, 1, 600).await;
+    let part = opened(&bed).await.remove(0);
+    let mut stream = part.rows(vec![0], None, 8192).unwrap();
+    while stream.next().await.unwrap().is_some() {}
+    assert!(part.whole().await.is_ok());
+    let objects = bed.upkeep.shelf.objects();
+    let path = object_store::path::Path::from(part.entry.path.as_str());
+    let mut bytes = objects.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+    bytes[100] ^= 1;
+    std::fs::write(bed.folder.root.join(&part.entry.path), bytes).unwrap();
+    let error = part.whole().await.unwrap_err().to_string();
+    assert!(error.contains(&part.entry.path), "{error}");
+}
+
+#[tokio::test]
+async fn a_put_that_fails_keeps_what_was_to_be_taken_over() {
+    let mut bed = Bed::with(256 << 20, 700).await;
+    filled(&mut bed, 3, 600).await;
+    let rows = texts(&bed.view()).await;
+    bed.hour_ends();
+    for op in [Op::Create, Op::Link] {
+        bed.faults.arm(op, 0, 1, 5);
+        bed.step().await;
+        bed.faults.disarm();
+        assert_eq!((bed.levels(), bed.files()), (vec![0; 3], 3), "{op:?}");
+        bed.clock.advance(Duration::from_secs(700));
+    }
+    bed.step().await;
+    assert_eq!((bed.levels(), sorts(&bed).await), (vec![1], vec![SORTED_GROUPS]));
+    assert_eq!(texts(&bed.view()).await, rows);
+}
