@@ -80,6 +80,12 @@ impl Reader {
         Ok(None)
     }
 
+    /// Keeps what is left of a piece. An empty one would still hold the connection's buffer, which then had to be allocated
+    /// anew for the next.
+    fn keep(&mut self, rest: Bytes) {
+        self.rest = if rest.is_empty() { Bytes::new() } else { rest };
+    }
+
     /// Exactly `length` bytes, for which room is reserved; fewer if the body ends before.
     pub(super) async fn exactly(&mut self, length: usize) -> Result<Bytes, Unread> {
         if length == 0 {
@@ -89,17 +95,18 @@ impl Reader {
         if first.len() >= length {
             // The common case: the whole message came in one piece and is not copied.
             let taken = first.split_to(length);
-            self.rest = first;
+            self.keep(first);
             return Ok(taken);
         }
         let mut all = BytesMut::with_capacity(length);
         all.extend_from_slice(&first);
+        drop(first);
         while all.len() < length {
             let Some(mut piece) = self.piece().await? else { break };
             let n = piece.len().min(length - all.len());
             all.extend_from_slice(&piece[..n]);
             piece.advance(n);
-            self.rest = piece;
+            self.keep(piece);
         }
         Ok(all.freeze())
     }
@@ -139,7 +146,7 @@ impl Reader {
             let n = piece.len().min(reserved - all.len());
             all.extend_from_slice(&piece[..n]);
             piece.advance(n);
-            self.rest = piece;
+            self.keep(piece);
         }
     }
 }

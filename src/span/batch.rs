@@ -65,14 +65,14 @@ impl SpanBatch {
     /// The same spans with `columns`, which are those of [`schema::semconv_fields`] in their order.
     pub fn with_semconv(self, columns: Vec<ArrayRef>) -> Result<Self, SchemaMismatch> {
         let fields = schema::semconv_fields();
-        let fits = |(field, column): (&arrow::datatypes::Field, &ArrayRef)| {
+        let fits = |(field, column): (&arrow::datatypes::FieldRef, &ArrayRef)| {
             field.data_type() == column.data_type() && column.len() == self.rows()
         };
         if fields.len() == columns.len() && fields.iter().zip(&columns).all(fits) {
             return Ok(Self { spans: self.spans, semconv: Some(columns.into()) });
         }
         let got: Vec<_> = columns.iter().map(|column| format!("{} × {}", column.len(), column.data_type())).collect();
-        let expected = describe(&arrow::datatypes::Schema::new(fields));
+        let expected = describe(&arrow::datatypes::Schema::new(fields.clone()));
         Err(SchemaMismatch { expected: format!("{} rows of {expected}", self.rows()), got: got.join(", ") })
     }
 

@@ -76,7 +76,7 @@ pub fn stored() -> &'static SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         let mut fields = incoming_fields();
         fields.insert(INGEST_TIME_INDEX, Field::new(INGEST_TIME, timestamp(TimeUnit::Microsecond), false));
-        fields.extend(semconv_fields());
+        fields.extend(semconv_fields().iter().map(|field| field.as_ref().clone()));
         Arc::new(Schema::new(fields))
     });
     &SCHEMA
@@ -106,8 +106,8 @@ fn incoming_fields() -> Vec<Field> {
         Field::new("attributes", attributes(), false),
         Field::new("resource", interned_attributes(), false),
         Field::new("scope", interned_attributes(), false),
-        Field::new("events", DataType::List(item(DataType::Struct(event_fields()))), false),
-        Field::new("links", DataType::List(item(DataType::Struct(link_fields()))), false),
+        Field::new("events", DataType::List(event_item()), false),
+        Field::new("links", DataType::List(link_item()), false),
         Field::new("is_entry", DataType::Boolean, false),
         Field::new("parent_service", word(), true),
         Field::new("anomalies", DataType::UInt16, false),
@@ -116,26 +116,29 @@ fn incoming_fields() -> Vec<Field> {
 
 /// The columns that the semantic-convention check fills before the append (semconv.md 5); null while no registry is
 /// loaded.
-pub fn semconv_fields() -> Vec<Field> {
-    let finding = Fields::from(vec![
-        Field::new("id", word(), false),
-        Field::new("level", word(), false),
-        Field::new("key", word(), true),
-        Field::new("sample_type", word(), false),
-    ]);
-    vec![
-        Field::new("semconv_type", word(), true),
-        Field::new("semconv_match", word(), true),
-        Field::new("semconv_matcher", word(), true),
-        Field::new("required_total", DataType::UInt16, true),
-        Field::new("required_present", DataType::UInt16, true),
-        Field::new("recommended_total", DataType::UInt16, true),
-        Field::new("recommended_present", DataType::UInt16, true),
-        Field::new("finding_level", word(), true),
-        Field::new("semconv_findings", DataType::List(item(DataType::Struct(finding))), true),
-        Field::new("findings_dropped", DataType::UInt16, true),
-        Field::new("semconv_registry", word(), true),
-    ]
+pub fn semconv_fields() -> &'static Fields {
+    static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+        let finding = Fields::from(vec![
+            Field::new("id", word(), false),
+            Field::new("level", word(), false),
+            Field::new("key", word(), true),
+            Field::new("sample_type", word(), false),
+        ]);
+        Fields::from(vec![
+            Field::new("semconv_type", word(), true),
+            Field::new("semconv_match", word(), true),
+            Field::new("semconv_matcher", word(), true),
+            Field::new("required_total", DataType::UInt16, true),
+            Field::new("required_present", DataType::UInt16, true),
+            Field::new("recommended_total", DataType::UInt16, true),
+            Field::new("recommended_present", DataType::UInt16, true),
+            Field::new("finding_level", word(), true),
+            Field::new("semconv_findings", DataType::List(item(DataType::Struct(finding))), true),
+            Field::new("findings_dropped", DataType::UInt16, true),
+            Field::new("semconv_registry", word(), true),
+        ])
+    });
+    &FIELDS
 }
 
 /// Fields of one attribute: exactly one of `s`, `i`, `d`, `x` is set, by `type`; all are null for [`attr_type::EMPTY`].
@@ -175,9 +178,22 @@ pub fn link_fields() -> Fields {
     ])
 }
 
+/// The element field of `events`: one for all batches, since equal types are told by their address.
+pub fn event_item() -> Arc<Field> {
+    static ITEM: LazyLock<Arc<Field>> = LazyLock::new(|| item(DataType::Struct(event_fields())));
+    ITEM.clone()
+}
+
+/// The element field of `links`, as [`event_item`].
+pub fn link_item() -> Arc<Field> {
+    static ITEM: LazyLock<Arc<Field>> = LazyLock::new(|| item(DataType::Struct(link_fields())));
+    ITEM.clone()
+}
+
 /// `List<Attr>`: the type by which SQL knows an attribute container.
 pub fn attributes() -> DataType {
-    DataType::List(item(DataType::Struct(attr_fields())))
+    static LIST: LazyLock<DataType> = LazyLock::new(|| DataType::List(item(DataType::Struct(attr_fields()))));
+    LIST.clone()
 }
 
 /// `Dictionary(Int32, List<Attr>)`: resource and scope in memory, where many rows share one value.

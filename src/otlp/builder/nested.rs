@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, ListArray, StructArray, TimestampNanosecondArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Fields};
+use arrow::datatypes::{DataType, FieldRef};
 
 use super::attrs::{self, AttrLists};
 use super::intern::offset;
 use super::rows::ids;
 use super::text::{self, TextColumn};
-use crate::span::schema::{event_fields, item, link_fields};
+use crate::span::schema::{event_item, link_item};
 
 /// The events of the batch at hand.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Events {
             Arc::new(self.attributes.finish()),
             Arc::new(UInt32Array::from(self.dropped.clone())),
         ];
-        let array = lists(event_fields(), columns, &self.ends);
+        let array = lists(event_item(), columns, &self.ends);
         self.clear();
         array
     }
@@ -163,14 +163,15 @@ impl Links {
             Arc::new(UInt32Array::from(self.dropped.clone())),
             Arc::new(UInt32Array::from(self.flags.clone())),
         ];
-        let array = lists(link_fields(), columns, &self.ends);
+        let array = lists(link_item(), columns, &self.ends);
         self.clear();
         array
     }
 }
 
-fn lists(fields: Fields, columns: Vec<ArrayRef>, ends: &[i32]) -> ArrayRef {
+fn lists(item: FieldRef, columns: Vec<ArrayRef>, ends: &[i32]) -> ArrayRef {
+    let DataType::Struct(fields) = item.data_type() else { unreachable!("events and links are structs") };
     let offsets = OffsetBuffer::new(std::iter::once(0).chain(ends.iter().copied()).collect::<Vec<_>>().into());
     let structs = StructArray::new(fields.clone(), columns, None);
-    Arc::new(ListArray::new(item(DataType::Struct(fields)), offsets, Arc::new(structs), None))
+    Arc::new(ListArray::new(item, offsets, Arc::new(structs), None))
 }

@@ -354,6 +354,6 @@ fn sixteen_findings_are_kept_by_key_and_the_rest_is_counted() {
 fn the_columns_have_the_types_of_the_schema_also_without_rows() {
     let registry = load("one", &text(&[], &[("one.span", vec![])]));
     let (columns, _) = check(&Tables::compile(&registry, &[]), &batch(&[]));
-    let schema = Schema::new(schema::semconv_fields());
+    let schema = Schema::new(schema::semconv_fields().clone());
     assert!(RecordBatch::try_new(Arc::new(schema), columns).is_ok());
 }

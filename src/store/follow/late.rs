@@ -144,7 +144,7 @@ fn spans(rows: &RecordBatch) -> Result<SpanBatch, part::Error> {
         Ok(cast(column, field.data_type())?)
     };
     let spans = schema::incoming().fields().iter().map(|field| column(field)).collect::<Result<Vec<_>, _>>()?;
-    let checked = schema::semconv_fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    let checked = schema::semconv_fields().iter().map(|field| column(field)).collect::<Result<Vec<_>, _>>()?;
     let batch = RecordBatch::try_new(schema::incoming().clone(), spans)?;
     let batch = SpanBatch::try_new(batch).and_then(|batch| batch.with_semconv(checked));
     batch.map_err(|error| part::Error::Unfit(error.to_string()))

@@ -241,9 +241,14 @@ impl Door {
             done,
         };
         state.next_lsn += 1;
+        // The log thread waits for the first record, and then for a full group or its time: each one between would wake it
+        // for nothing.
+        let is_first = state.pending.is_empty();
         state.pending_bytes += pending.log_bytes();
         state.pending.push(pending);
-        self.wake.notify_all();
+        if is_first || state.is_full_group() {
+            self.wake.notify_all();
+        }
         answer
     }
 }
