@@ -24,6 +24,7 @@ use datafusion_pg_catalog::sql::rules::{
     RewritePgCatalogOperator, RewriteRegCastToSubquery, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
 };
 
+use super::known::known;
 use super::reads::{Reads, reads, subqueries};
 use crate::query::error::{Code, Error};
 use crate::query::translate::translate;
@@ -44,6 +45,10 @@ pub fn parse(
     let Some(query) = query_of(&mut parsed) else { return Ok(parsed) };
     let reads = if may_read_catalogue { reads(query) } else { Reads::default() };
     if reads.catalogue {
+        if let Some(known) = known(query) {
+            *query = known;
+            return Ok(parsed);
+        }
         if let Some(replaced) = replaced(sql, query)? {
             *query = replaced;
         }

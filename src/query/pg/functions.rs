@@ -64,7 +64,9 @@ pub fn all(caller: &Caller, routines: &Arc<Vec<Routine>>, hidden: &Arc<HashSet<i
     }
     all.push(ScalarUDF::from(TableIsVisible { hidden: hidden.clone(), signature: any() }));
     let settings = caller.settings.all().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-    all.push(ScalarUDF::from(CurrentSetting { settings: Arc::new(settings), signature: any() }));
+    let settings = Arc::new(settings);
+    all.push(ScalarUDF::from(SetConfig { settings: Arc::clone(&settings), signature: any() }));
+    all.push(ScalarUDF::from(CurrentSetting { settings, signature: any() }));
     all
 }
 
@@ -320,6 +322,40 @@ impl ScalarUDFImpl for CurrentSetting {
             }
         }
         Ok(ColumnarValue::Array(Arc::new(StringArray::from(values))))
+    }
+}
+
+/// `set_config(name, value, is_local)`, as far as it changes nothing: asyncpg turns `jit` off, which it is.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SetConfig {
+    settings: Arc<Vec<(String, String)>>,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for SetConfig {
+    fn name(&self) -> &'static str {
+        "set_config"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let (names, values) = (texts(&args, 0)?, texts(&args, 1)?);
+        for (name, value) in names.as_string::<i32>().iter().zip(values.as_string::<i32>()) {
+            let (name, value) = (name.unwrap_or_default(), value.unwrap_or_default());
+            let is =
+                |(known, of): &(String, String)| known.eq_ignore_ascii_case(name) && of.eq_ignore_ascii_case(value);
+            if !self.settings.iter().any(is) {
+                return Err(argument(format!("a query cannot set `{name}`: send `SET {name} = …`")));
+            }
+        }
+        Ok(ColumnarValue::Array(values))
     }
 }
 

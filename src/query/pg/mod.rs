@@ -7,7 +7,7 @@
 //! `serve` accepts, `waiting_room` bounds logins, `login` knows the caller, `connection` runs its messages (`extended`
 //! those with parameters), `rows` sends answers, `copy` as files. Bytes: `wire`, `front`, `back`. Values: `kind`, `value`,
 //! `parameter`. Statements that never get to the engine: `command`, `settings`. What the engine is told otherwise here:
-//! `compat`, `reads`, `catalogue`, `functions`, `routines`.
+//! `compat`, `reads`, `known`, `catalogue`, `functions`, `routines`.
 //!
 //! pgwire serves connections too, but its decoder panics on short messages, its loop cannot be cancelled between rows,
 //! and a message may claim a gigabyte before anybody has logged in.
@@ -23,6 +23,7 @@ mod extended;
 mod front;
 mod functions;
 mod kind;
+mod known;
 mod login;
 mod parameter;
 mod problem;

@@ -107,3 +107,27 @@ async fn what_psql_lists_is_what_names_reach() {
     let role = rows(&said).remove(0);
     assert_eq!((role[0].as_deref(), role[8].as_deref()), (Some("me"), Some("{}")));
 }
+
+#[tokio::test]
+async fn asyncpg_learns_of_arrays() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    let off = "SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new";
+    assert_eq!(rows(&client.query(off).await), [[Some("off".to_owned()), Some("off".to_owned())]]);
+    assert_eq!(state_of(&client.query("SELECT set_config('TimeZone', 'Europe/Berlin', false)").await), "22023");
+    client.send('P', &parse("", include_str!("../asyncpg.sql"), &[])).await;
+    client.send('D', b"S\0").await;
+    client.send('S', b"").await;
+    let said = client.until_ready().await;
+    assert_eq!(kinds(&said), "1tTZ", "{:?}", told(&said));
+    assert_eq!(said[1].1, [&1_u16.to_be_bytes()[..], &1028_u32.to_be_bytes()].concat(), "oid[]");
+    client.send('B', &bind("", "", &[Some(b"{1016,1009}")], false)).await;
+    client.send('E', &execute("", 0)).await;
+    client.send('S', b"").await;
+    let said = client.until_ready().await;
+    let found: Vec<_> =
+        rows(&said).into_iter().map(|row| [0, 2, 5, 6].map(|at| row[at].clone().unwrap_or_default())).collect();
+    for expected in [["1016", "_int8", "20", ","], ["1009", "_text", "25", ","]] {
+        assert!(found.iter().any(|row| row == &expected), "{expected:?}: {found:?} {:?}", told(&said));
+    }
+}
