@@ -131,7 +131,7 @@ fn psql_lists_describes_asks_and_cancels() {
     }
     let functions = said(&daemon, "\\df trace_tree");
     assert!(functions.contains("trace_tree") && functions.contains("trace"), "{functions}");
-    for command in ["\\l", "\\dn", "\\conninfo", "\\dv", "\\encoding", "\\du", "\\dT", "\\dT+"] {
+    for command in ["\\l", "\\dn", "\\conninfo", "\\dv", "\\encoding", "\\du", "\\dT"] {
         said(&daemon, command);
     }
     let text =
