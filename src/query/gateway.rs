@@ -11,6 +11,7 @@ mod held;
 mod log;
 mod recursion;
 mod run;
+mod slots;
 mod statement;
 mod stats;
 mod typed;
@@ -26,7 +27,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -49,9 +50,9 @@ use granted::Granted;
 use held::{Abort, Running};
 use log::{Entered, Log, Who};
 use run::{Event, Job};
+use slots::{Slot, Slots};
 
-/// Statements that may wait for a slot, and how long.
-const MAX_WAITING: usize = 32;
+/// How long a statement waits for a slot.
 const WAIT: Duration = Duration::from_secs(5);
 /// Rows and bytes of an answer in Arrow.
 const ARROW_ROWS: u64 = 10_000_000;
@@ -91,8 +92,7 @@ struct Inner {
     clock: Clock,
     engine: Arc<RuntimeEnv>,
     threads: Threads,
-    slots: Arc<Semaphore>,
-    waiting: Semaphore,
+    slots: Slots,
     extra: Vec<(String, Arc<dyn TableProvider>)>,
     bare: Bare,
     log: Log,
@@ -160,8 +160,7 @@ impl Gateway {
                 clock,
                 engine,
                 threads: Threads(Some(runtime)),
-                slots: Arc::new(Semaphore::new(slots)),
-                waiting: Semaphore::new(MAX_WAITING),
+                slots: Slots::new(slots),
                 extra,
                 bare: Bare::default(),
                 log: Log::default(),
@@ -287,7 +286,7 @@ impl Gateway {
         let deadline = started + limits.time;
         let entry = entered.entry.clone();
         let stop = entry.stop.clone();
-        let slot = match stop.run_until_cancelled(self.slot(deadline)).await {
+        let slot = match stop.run_until_cancelled(self.slot(&statement.identity, deadline)).await {
             Some(slot) => slot?,
             None => return Err(cancelled()),
         };
@@ -306,9 +305,9 @@ impl Gateway {
         let runtime = inner.threads.0.as_ref().expect("it is taken only by drop");
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
-            let _held = (slot, running);
-            // A caller that takes no more rows does not hold the slot beyond the deadline.
-            stopped.run_until_cancelled(tokio::time::timeout_at(deadline, run::run(job, events))).await;
+            let _running = running;
+            // A caller that takes no more rows does not keep it beyond the deadline.
+            stopped.run_until_cancelled(tokio::time::timeout_at(deadline, run::run(job, slot, events))).await;
         });
         let mut answer = Answer {
             query_id: entered.entry.query_id().to_owned(),
@@ -361,23 +360,16 @@ impl Gateway {
             .hint("simplify it: fewer joins, nested queries or constant expressions")
     }
 
-    async fn slot(&self, deadline: Instant) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
-        let busy = || {
-            Error::new(Code::Busy, "too many statements run at the moment")
-                .hint("send it again in a second; `query.max_running` is the number of cores")
-        };
-        if let Ok(slot) = self.inner.slots.clone().try_acquire_owned() {
-            return Ok(slot);
-        }
-        let _place = self.inner.waiting.try_acquire().map_err(|_| busy())?;
+    async fn slot(&self, identity: &str, deadline: Instant) -> Result<Slot, Error> {
         let until = deadline.min(Instant::now() + WAIT);
-        match tokio::time::timeout_at(until, self.inner.slots.clone().acquire_owned()).await {
+        match tokio::time::timeout_at(until, self.inner.slots.take(identity)).await {
             Ok(Ok(slot)) => Ok(slot),
-            _ => Err(busy()),
+            _ => Err(Error::new(Code::Busy, "too many statements run at the moment")
+                .hint("send it again in a second; `query.max_running` is the number of cores")),
         }
     }
 
-    /// Slots that statements hold.
+    /// Statements that run, or wait for their readers.
     #[cfg(test)]
     pub(crate) fn slots_taken(&self) -> usize {
         usize::try_from(self.inner.running.get()).unwrap_or_default()

@@ -82,7 +82,8 @@ pub fn check_of(writer: Writer, sql: &str, params: &Params) -> Result<Checked, E
         if writer == Writer::Postgres {
             arrays = compat::arrays(inner);
         }
-        Ok::<_, Error>(())
+        // Values can be arrays, and comparisons with arrays are written out: what is planned now may be larger.
+        read_only(inner, sql)
     };
     let mut clock = Vec::new();
     let (must_exist, limitable) = match &mut statement {
@@ -348,7 +349,13 @@ impl Visitor for Walk {
             if list.len() > MAX_IN_LIST {
                 return ControlFlow::Break(Box::new(too_complex("values in an IN list", MAX_IN_LIST)));
             }
-            self.listed += list.iter().filter(|value| matches!(value, Expr::Value(_))).count();
+            self.listed += list.iter().filter_map(constant).sum::<usize>();
+        }
+        if let Expr::Array(ast::Array { elem, .. }) = expr {
+            if elem.len() > MAX_IN_LIST {
+                return ControlFlow::Break(Box::new(too_complex("values in an array", MAX_IN_LIST)));
+            }
+            self.listed += elem.iter().filter_map(constant).sum::<usize>();
         }
         ControlFlow::Continue(())
     }
@@ -358,6 +365,20 @@ impl Visitor for Walk {
             ast::Statement::Query(_) => ControlFlow::Continue(()),
             other => ControlFlow::Break(Box::new(not_allowed(&first_words(&other.to_string())))),
         }
+    }
+}
+
+/// Nodes of a value as it is written, or as a bound one is set in: `1`, `(-1)`, `'…'::timestamptz`. `None` for what is
+/// more than that: it could hold a tree.
+fn constant(expr: &Expr) -> Option<usize> {
+    let number = |expr: &Expr| match expr {
+        Expr::Value(_) => Some(1),
+        Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => matches!(**expr, Expr::Value(_)).then_some(2),
+        _ => None,
+    };
+    match expr {
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => number(inner).map(|nodes| nodes + 1),
+        _ => number(expr),
     }
 }
 

@@ -141,6 +141,15 @@ impl Params {
         }
     }
 
+    /// Memory of the values, about, each once.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::None | Self::Open => 0,
+            Self::List(values) => values.iter().map(weight).sum(),
+            Self::Map(values) => values.iter().map(|(name, value)| name.len() + weight(value)).sum(),
+        }
+    }
+
     fn value(&self, name: &str) -> Option<&Param> {
         match self {
             Self::None | Self::Open => None,
@@ -307,6 +316,7 @@ fn literal(param: &Param, placeholder: &str, span: datafusion::sql::sqlparser::t
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::guard::{Writer, check_of};
 
     #[test]
     fn an_instant_comes_as_an_object_of_one_timestamp() {
@@ -322,5 +332,47 @@ mod tests {
         ] {
             assert_eq!(of(wrong).unwrap_err().code, Code::Argument, "{wrong}");
         }
+    }
+
+    fn refused(writer: Writer, sql: &str, params: &Params) -> Option<String> {
+        check_of(writer, sql, params).err().map(|error| {
+            assert_eq!(error.code, Code::TooComplex, "{}", error.message);
+            error.message
+        })
+    }
+
+    #[test]
+    fn values_have_a_bound_together_each_as_often_as_it_is_used() {
+        let megabyte = Params::List(vec![Param::Text("x".repeat(1 << 20))]);
+        let uses = |times: usize| format!("SELECT {}", vec!["length($1)"; times].join(", "));
+        assert_eq!(refused(Writer::Own, &uses(15), &megabyte), None);
+        let message = refused(Writer::Own, &uses(16), &megabyte).unwrap();
+        assert!(message.contains("16777216 bytes of bound values"), "{message}");
+        let many = Params::Map((0..17).map(|n| (format!("p{n}"), Param::Binary(vec![0; 1 << 19]))).collect());
+        let sql = format!("SELECT {}", (0..17).map(|n| format!("length($p{n})")).collect::<Vec<_>>().join(", "));
+        assert!(refused(Writer::Own, &sql, &many).is_some(), "bytes are written as hex");
+    }
+
+    #[test]
+    fn a_statement_with_its_values_is_under_the_caps_of_one_without() {
+        let array = |of: Param, elements: usize| Params::List(vec![Param::Many(vec![of; elements])]);
+        let instant = Param::Cast { text: Some("2023-11-14".to_owned()), to: To::Timestamp };
+        for value in [Param::Int(7), Param::Int(-7), Param::Text("a".to_owned()), Param::Double(-0.5), instant] {
+            let any =
+                |elements| refused(Writer::Postgres, "SELECT 1 WHERE 1 = ANY ($1)", &array(value.clone(), elements));
+            assert_eq!(any(10_000), None, "{value:?}");
+            assert!(any(10_001).unwrap().contains("10000 values in an IN list"), "{value:?}");
+            let open = |elements| refused(Writer::Postgres, "SELECT $1", &array(value.clone(), elements));
+            assert_eq!(open(10_000), None, "{value:?}");
+            assert!(open(10_001).unwrap().contains("10000 values in an array"), "{value:?}");
+        }
+        // Written out, each element is a comparison of its own, one within the other.
+        let chain =
+            |elements| refused(Writer::Postgres, "SELECT 1 WHERE 1 < ANY ($1)", &array(Param::Int(7), elements));
+        assert_eq!(chain(100), None);
+        assert!(chain(1_300).unwrap().contains("5000 expression nodes"));
+        // What only looks like a list of values is counted.
+        let text = format!("SELECT 1 WHERE 1 IN ({}1)", "- ".repeat(5_500));
+        assert!(check_of(Writer::Own, &text, &Params::None).is_err());
     }
 }

@@ -147,7 +147,8 @@ async fn tell_apart(tcp: &mut TcpStream, ahead: &mut BytesMut, timeouts: &Timeou
             }
         }
     };
-    match timeouts.header {
+    // Where heads have no limit, a connection without any byte is idle.
+    match timeouts.header.or(timeouts.idle) {
         Some(limit) => tokio::time::timeout(limit, read).await.ok()?,
         None => read.await,
     }

@@ -1,13 +1,25 @@
 //! Small HTTP servers: binding an endpoint, answering GET requests.
 //!
 //! Duty: what `/metrics` and health have in common. Guarantee: `localhost` binds every address it resolves to, and an
-//! address in use is told with the setting that moves it. Left to others: the answers.
+//! address in use is told with the setting that moves it; a client that asks nothing for 2 min is cut, and at most 128
+//! connections are open on an address. Left to others: the answers.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
+use axum::body::Body;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// To the head of a request, from the one before too: who scrapes comes more often.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+const MAX_CONNECTIONS: usize = 128;
 
 /// An endpoint could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -53,12 +65,79 @@ pub fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
 /// Serves `router` on every listener until `stop` is cancelled.
 pub fn serve(listeners: Vec<TcpListener>, router: &Router, stop: &CancellationToken) {
     for listener in listeners {
-        let (router, stop) = (router.clone(), stop.clone());
-        tokio::spawn(async move {
-            let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
-            if let Err(error) = served {
-                tracing::error!(%error, "listener failed");
+        tokio::spawn(accept(listener, router.clone(), HEAD_TIMEOUT, stop.clone()));
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router, head: Duration, stop: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            // Over the bound it is closed at once: it costs nothing to try again.
+            Ok((stream, _)) => {
+                if let Ok(slot) = slots.clone().try_acquire_owned() {
+                    let (router, stop) = (router.clone(), stop.clone());
+                    tokio::spawn(async move {
+                        let _slot = slot;
+                        connection(stream, router, head, stop).await;
+                    });
+                }
             }
-        });
+            Err(error) => {
+                // Out of file handles, or the client left: the listener goes on.
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+// axum's own loop sets no time, and hyper has none unless told.
+async fn connection(stream: TcpStream, router: Router, head: Duration, stop: CancellationToken) {
+    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(head);
+    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_nothing_is_cut_and_who_asks_is_answered() {
+        let listener = bind("127.0.0.1:0", "metrics", "x").await.unwrap().remove(0);
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+        tokio::spawn(accept(listener, router, Duration::from_millis(200), CancellationToken::new()));
+        let request = &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..];
+        for (said, answered) in [(&b""[..], false), (request, true), (&request[..9], false)] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(said).await.unwrap();
+            let mut answer = Vec::new();
+            tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer))
+                .await
+                .expect("it is closed")
+                .unwrap();
+            assert_eq!(answer.ends_with(b"here"), answered, "{}", String::from_utf8_lossy(&answer));
+        }
     }
 }

@@ -10,6 +10,7 @@ pub mod config;
 mod door;
 mod error;
 mod flight;
+mod idle;
 mod openapi;
 mod page;
 mod pipelines;

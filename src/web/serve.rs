@@ -1,8 +1,8 @@
 //! Connections of the API.
 //!
-//! Duty: accept, speak HTTP/1.1 and HTTP/2, stop. Guarantee: a client that sends no head is cut after 10 s, at most 1024
-//! connections are open, and a stop waits for running answers, but not for ever. Left to others: what is answered
-//! (`router`).
+//! Duty: accept, speak HTTP/1.1 and HTTP/2, stop. Guarantee: a client that sends no head is cut after 10 s, one that asks
+//! nothing more after 2 min (`idle`), at most 1024 connections are open, and a stop waits for running answers, but not for
+//! ever. Left to others: what is answered (`router`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,13 @@ use tower::ServiceExt as _;
 
 use super::AppState;
 use super::door::Local;
+use super::idle::Activity;
 
 const MAX_CONNECTIONS: usize = 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(10);
+/// A client of HTTP/2 that is told to leave may take this long.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves on `listeners` until `shutdown`, then lets running answers end for up to 10 s.
 pub async fn serve(listeners: Vec<TcpListener>, state: AppState, shutdown: CancellationToken) {
@@ -72,10 +75,14 @@ async fn connection(stream: TcpStream, router: Router, _slot: OwnedSemaphorePerm
     let Ok(local) = stream.local_addr() else { return };
     // Answers are written in pieces; waiting for more would delay the last one.
     let _ = stream.set_nodelay(true);
+    let activity = Activity::new();
+    let of_service = activity.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let in_hand = of_service.begin();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Local(local));
-        router.clone().oneshot(request)
+        let answering = router.clone().oneshot(request);
+        async move { answering.await.map(|answer| answer.map(|body| in_hand.until_the_end_of(body))) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -87,6 +94,14 @@ async fn connection(stream: TcpStream, router: Router, _slot: OwnedSemaphorePerm
         () = shutdown.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
+        }
+        () = activity.over() => {
+            served.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = served.as_mut() => ended,
+                // Whoever is silent does not answer to that either. A request that came meanwhile is answered.
+                () = async { tokio::time::sleep(GOODBYE).await; activity.over().await } => Ok(()),
+            }
         }
     };
     if let Err(error) = ended {

@@ -419,3 +419,41 @@ async fn the_schema_says_what_functions_and_relations_are_for() {
     assert_eq!(find("functions", "sqrt")["about"], Value::Null);
     assert!(find("tables", "system.queries")["columns"].as_array().unwrap().len() > 10);
 }
+
+/// Whether the server closes `stream` within `limit`; what it says before is not looked at.
+async fn closes(stream: &mut tokio::net::TcpStream, limit: Duration) -> bool {
+    use tokio::io::AsyncReadExt as _;
+    let mut said = Vec::new();
+    tokio::time::timeout(limit, stream.read_to_end(&mut said)).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_nothing_is_cut_and_an_answer_that_takes_long_is_not() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let server = plain().await;
+    let connect = async |said: &[u8]| {
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        stream
+    };
+    // No byte, half a preface, the preface and settings of HTTP/2, half a head.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let silent = [&b""[..], b"PRI * HT", preface, b"GET / HTTP/1.1\r\nHost: loc"];
+    let mut streams = Vec::new();
+    for said in silent {
+        streams.push(connect(said).await);
+    }
+    // An answer that its reader takes slowly: longer than the time to a first request.
+    let sql = "SELECT%20value,value-1,value-2,value-3,value-4%20FROM%20generate_series(1,1000000)";
+    let head = format!("GET /api/v1/sql?format=arrow&q={sql} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut slow = connect(head.as_bytes()).await;
+    let began = tokio::time::Instant::now();
+    for (stream, said) in streams.iter_mut().zip(silent) {
+        let left = Duration::from_secs(17).saturating_sub(began.elapsed());
+        assert!(closes(stream, left).await, "{:?}", String::from_utf8_lossy(said));
+    }
+    assert!(began.elapsed() >= Duration::from_secs(9), "{:?}", began.elapsed());
+    let mut answer = Vec::new();
+    tokio::time::timeout(Duration::from_secs(20), slow.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200") && answer.ends_with(b"0\r\n\r\n"), "{}", answer.len());
+}

@@ -112,7 +112,7 @@ found = {}
 for name, ask in (
     ("psycopg", lambda: by_psycopg(ASKED["queries"])),
     ("sqlalchemy", by_sqlalchemy),
-    ("asyncpg", lambda: asyncio.run(by_asyncpg([sql for sql in ASKED["queries"] if "make_array" not in sql]))),
+    ("asyncpg", lambda: asyncio.run(by_asyncpg(ASKED["queries"]))),
 ):
     if ASKED.get("only") in (None, name):
         found[name] = ask()

@@ -89,7 +89,7 @@ impl Gateway {
         let limits = Granted::of(&statement, &self.inner.config, &mut notices);
         let deadline = Instant::now() + limits.time.min(self.inner.config.planning_timeout);
         let describe = async {
-            let slot = self.slot(deadline).await?;
+            let slot = self.slot(&statement.identity, deadline).await?;
             let job = self.job(statement, &limits);
             let runtime = self.inner.threads.0.as_ref().expect("it is taken only by drop");
             let task = runtime.spawn(async move {

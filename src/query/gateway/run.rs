@@ -1,9 +1,10 @@
 //! One statement on the query threads.
 //!
-//! Duty: guard, view, plan, limit, stream. Guarantee: it ends when nobody takes its rows any more. Left to others: time
-//! (`gateway` stops waiting and drops it).
+//! Duty: guard, view, plan, limit, stream. Guarantee: it ends when nobody takes its rows any more, and while its reader
+//! takes none, its slot is lent to others. Left to others: time (`gateway` stops waiting and drops it).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use super::cut::Cut;
 use super::log::{Entry, Log};
 use super::recursion::bounded as bounded_recursion;
+use super::slots::Slot;
 use super::stats::Stats;
 use super::yielding::yielding;
 use crate::query::config::Config;
@@ -79,11 +81,50 @@ pub(super) enum Event {
     Failed(Box<Error>),
 }
 
-/// Runs `job`; a closed channel ends it early.
-pub(super) async fn run(job: Job, events: mpsc::Sender<Event>) {
-    if let Err(error) = steps(job, &events).await {
-        // Nobody listens any more: then the error has no reader either.
-        let _ = events.send(Event::Failed(Box::new(error))).await;
+/// How long a reader may take nothing before the slot is lent: a page of a portal, a pause of the network.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Runs `job` in `slot`; a closed channel ends it early.
+pub(super) async fn run(job: Job, slot: Slot, events: mpsc::Sender<Event>) {
+    let mut reader = Reader { events, slot: Some(slot) };
+    if let Err(error) = steps(job, &mut reader).await {
+        reader.slot = None;
+        reader.tell(Event::Failed(Box::new(error))).await;
+    }
+}
+
+/// Who takes what a statement gives.
+struct Reader {
+    events: mpsc::Sender<Event>,
+    /// None once nothing is left to do.
+    slot: Option<Slot>,
+}
+
+impl Reader {
+    /// Hands `event` over; false = nobody listens any more.
+    async fn tell(&mut self, event: Event) -> bool {
+        match tokio::time::timeout(PATIENCE, self.events.reserve()).await {
+            Ok(Ok(place)) => {
+                place.send(event);
+                return true;
+            }
+            Ok(Err(_)) => return false,
+            Err(_) => {}
+        }
+        // Nothing is done until the reader goes on: a channel that is full stops the plan below.
+        let lent = match self.slot.take().map(Slot::lend) {
+            Some(Ok(lent)) => Some(lent),
+            Some(Err(kept)) => {
+                self.slot = Some(kept);
+                None
+            }
+            None => None,
+        };
+        let told = self.events.send(event).await.is_ok();
+        if let Some(lent) = lent.filter(|_| told) {
+            self.slot = Some(lent.take_back().await);
+        }
+        told
     }
 }
 
@@ -99,7 +140,7 @@ struct Ready {
     notices: Vec<String>,
 }
 
-async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> {
+async fn steps(mut job: Job, reader: &mut Reader) -> Result<(), Error> {
     let view = std::mem::replace(&mut job.view, View::empty());
     let view = match job.as_of_us {
         Some(as_of_us) => view.until(as_of_us),
@@ -122,7 +163,7 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
     let mut stream = execute_stream(physical.clone(), task).map_err(|e| translate(&e, &job.sql, Some(&context)))?;
     let schema = if stream.schema().fields().len() == schema.fields().len() { stream.schema() } else { schema };
     let schema = names.applied(schema);
-    if events.send(Event::Planned { schema: schema.clone(), snapshot_us, notices }).await.is_err() {
+    if !reader.tell(Event::Planned { schema: schema.clone(), snapshot_us, notices }).await {
         return Ok(());
     }
     let mut cut = Cut::new(job.rows, job.bytes);
@@ -130,7 +171,7 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
         let batch = batch.and_then(|batch| names.renamed(batch, &schema));
         let batch = batch.map_err(|e| translate(&e, &job.sql, Some(&context)))?;
         if let Some(batch) = cut.take(batch)
-            && events.send(Event::Rows(batch)).await.is_err()
+            && !reader.tell(Event::Rows(batch)).await
         {
             return Ok(());
         }
@@ -147,8 +188,9 @@ async fn steps(mut job: Job, events: &mpsc::Sender<Event>) -> Result<(), Error> 
     }
     let (stats, truncated, incomplete) = (Stats::of(&physical, parts), cut.truncated, !notices.is_empty());
     let end = Event::End { stats, truncated, incomplete, notices };
-    // A reader that has gone needs no end.
-    let _ = events.send(end).await;
+    // Nothing is left to do, whenever the reader takes it.
+    reader.slot = None;
+    reader.tell(end).await;
     Ok(())
 }
 

@@ -357,11 +357,37 @@ async fn listings_name_our_tables_and_columns() {
 #[tokio::test]
 async fn a_full_house_is_busy_and_a_dropped_answer_makes_room() {
     let gateway = gateway();
-    let slots = gateway.inner.slots.available_permits();
-    let held: Vec<_> = (0..slots).map(|_| gateway.inner.slots.clone().try_acquire_owned().unwrap()).collect();
+    let mut held = Vec::new();
+    while gateway.inner.slots.free() > 0 {
+        held.push(gateway.inner.slots.take("others").await.unwrap());
+    }
     let limits = Limits { time: Some(Duration::from_millis(50)), ..Limits::default() };
     let error = rows(&gateway, Statement { limits, ..Statement::new("SELECT 1") }).await.unwrap_err();
     assert_eq!((error.code, error.retry_after()), (Code::Busy, Some(Duration::from_secs(1))));
     drop(held);
     assert_eq!(one(&gateway, "SELECT 1").await.unwrap(), "1");
+}
+
+/// More rows than an answer has room for ahead of its reader.
+const MANY: &str = "SELECT * FROM generate_series(1, 1000000)";
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_lends_its_slot_and_goes_on_where_it_stood() {
+    let gateway = gateway();
+    let mut paused = Vec::new();
+    for _ in 0..gateway.inner.slots.free() {
+        paused.push(gateway.run(Statement { shape: Shape::Arrow, ..Statement::new(MANY) }).await.unwrap());
+    }
+    // The time of a wait is not over before the slots are lent.
+    assert_eq!(one(&gateway, "SELECT 1").await.unwrap(), "1");
+    for answer in &mut paused {
+        let rows: usize = answer.collect().await.unwrap().iter().map(RecordBatch::num_rows).sum();
+        assert_eq!(rows, 1_000_000);
+    }
+    drop(paused);
+    let began = Instant::now();
+    while gateway.slots_taken() > 0 && began.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!((gateway.slots_taken(), gateway.inner.slots.waiting()), (0, 0));
 }

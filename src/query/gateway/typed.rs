@@ -51,7 +51,7 @@ impl Gateway {
     ) -> Result<Typed, Error> {
         let inner = &self.inner;
         let limits = Granted::of(&statement, &inner.config, &mut Vec::new());
-        let slot = self.slot(Instant::now() + limits.time).await?;
+        let slot = self.slot(&statement.identity, Instant::now() + limits.time).await?;
         let job = self.job(statement, &limits);
         let runtime = inner.threads.0.as_ref().expect("it is taken only by drop");
         let task = runtime.spawn(async move {

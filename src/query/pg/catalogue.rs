@@ -5,10 +5,10 @@
 //! of this surface only, and the guard knows its tables by their type. Left to others: functions (`functions`), what the
 //! built-in types and operators are (datafusion-pg-catalog).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{Field, Int32Type, Schema, SchemaRef};
 use datafusion::catalog::{MemTable, SchemaProvider, Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
@@ -70,6 +70,8 @@ struct Shared {
     fixed: Arc<PgCatalogStaticTables>,
     /// Those of the first session: every session has the same.
     routines: OnceLock<Arc<Vec<Routine>>>,
+    /// Numbers of the relations that no name without a schema reaches; `None` = not known for the names as they are.
+    hidden: ArcSwapOption<HashSet<i32>>,
 }
 
 type Relations = BTreeMap<String, (SchemaRef, TableType)>;
@@ -93,7 +95,8 @@ impl Catalogue {
             }
         }
         names.0.store(Arc::new(BTreeMap::from([(NAME.to_owned(), of_catalogue)])));
-        Ok(Self(Arc::new(Shared { names, provider, fixed, routines: OnceLock::new() })))
+        let (routines, hidden) = (OnceLock::new(), ArcSwapOption::empty());
+        Ok(Self(Arc::new(Shared { names, provider, fixed, routines, hidden })))
     }
 
     /// Adds the catalogue, its functions and its types to the session of a statement of `caller`.
@@ -104,8 +107,10 @@ impl Catalogue {
             return Err(DataFusionError::Internal("a session has its catalog".to_owned()));
         };
         for schema in [SCHEMA, SYSTEM, INFORMATION] {
-            if let Some(tables) = catalog.schema(schema) {
-                self.0.names.follow(schema, tables.as_ref()).await?;
+            if let Some(tables) = catalog.schema(schema)
+                && self.0.names.follow(schema, tables.as_ref()).await?
+            {
+                self.0.hidden.store(None);
             }
         }
         let routines = self.0.routines.get_or_init(|| Arc::new(routines(&context.state()))).clone();
@@ -117,7 +122,8 @@ impl Catalogue {
             .with_type_planner(Arc::new(PgOidTypePlanner))
             .build();
         *state.write() = planned;
-        for function in functions::all(caller, &routines) {
+        let hidden = self.hidden().await?;
+        for function in functions::all(caller, &routines, &hidden) {
             context.register_udf(function);
         }
         CoerceIntArgsToBigInt::widen(context);
@@ -128,26 +134,47 @@ impl Catalogue {
 
     /// The number of a schema.
     async fn schema(&self, name: &str) -> Result<Option<i32>> {
-        let Some(PgCatalogTable::Dynamic(table)) = self.0.provider.build_table_by_name("pg_namespace")? else {
-            return Ok(None);
-        };
-        let batches: Vec<RecordBatch> = table.execute(Arc::new(TaskContext::default())).try_collect().await?;
         let of = |batch: &RecordBatch| {
             let names = batch.column_by_name("nspname")?.as_string_opt::<i32>()?;
             let numbers = batch.column_by_name("oid")?.as_primitive_opt::<Int32Type>()?;
             (0..names.len()).find(|row| names.value(*row) == name).map(|row| numbers.value(row))
         };
-        Ok(batches.iter().find_map(of))
+        Ok(self.rows("pg_namespace").await?.iter().find_map(of))
+    }
+
+    /// Numbers of the relations that are in neither of the schemas where names without one are looked for.
+    async fn hidden(&self) -> Result<Arc<HashSet<i32>>> {
+        if let Some(hidden) = self.0.hidden.load_full() {
+            return Ok(hidden);
+        }
+        let elsewhere = [self.schema(SYSTEM).await?, self.schema(INFORMATION).await?];
+        let of = |batch: RecordBatch| -> Option<Vec<i32>> {
+            let schemas = batch.column_by_name("relnamespace")?.as_primitive_opt::<Int32Type>()?.clone();
+            let numbers = batch.column_by_name("oid")?.as_primitive_opt::<Int32Type>()?.clone();
+            let is_hidden = |row: &usize| elsewhere.contains(&Some(schemas.value(*row)));
+            Some((0..numbers.len()).filter(is_hidden).map(|row| numbers.value(row)).collect())
+        };
+        let hidden = Arc::new(self.rows("pg_class").await?.into_iter().filter_map(of).flatten().collect());
+        self.0.hidden.store(Some(Arc::clone(&hidden)));
+        Ok(hidden)
+    }
+
+    /// The rows of a table of the catalogue that are made anew for each look.
+    async fn rows(&self, table: &str) -> Result<Vec<RecordBatch>> {
+        match self.0.provider.build_table_by_name(table)? {
+            Some(PgCatalogTable::Dynamic(table)) => table.execute(Arc::new(TaskContext::default())).try_collect().await,
+            _ => Ok(Vec::new()),
+        }
     }
 }
 
 impl Names {
-    /// Takes the relations of `schema` of a session, where they are others than before.
-    async fn follow(&self, schema: &str, tables: &dyn SchemaProvider) -> Result<()> {
+    /// Takes the relations of `schema` of a session, where they are others than before; whether they are.
+    async fn follow(&self, schema: &str, tables: &dyn SchemaProvider) -> Result<bool> {
         let mut names = tables.table_names();
         names.sort();
         if self.0.load().get(schema).is_some_and(|known| known.keys().eq(names.iter())) {
-            return Ok(());
+            return Ok(false);
         }
         let mut relations = Relations::new();
         for name in names {
@@ -161,7 +188,7 @@ impl Names {
             all.insert(schema.to_owned(), relations.clone());
             all
         });
-        Ok(())
+        Ok(true)
     }
 
     fn relation(&self, schema: &str, name: &str) -> Option<(SchemaRef, TableType)> {

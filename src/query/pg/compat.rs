@@ -5,8 +5,8 @@
 //! statement that does not name the catalogue keeps its meaning and its places. Left to others: which names exist
 //! (`catalogue`).
 //!
-//! The rules are those of datafusion-pg-catalog. All of them, and its replacements of whole statements, are for
-//! statements about the catalogue alone: some answer NULL to what the engine cannot plan.
+//! The rules are those of datafusion-pg-catalog. Most of them, and its replacements of whole statements, are for
+//! statements that read the catalogue; where those name rows of ours as well, what is said of these stays (`reads`).
 
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -19,18 +19,18 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_pg_catalog::sql::rules::{
-    CurrentUserVariableToSessionUserFunctionCall, RewriteArrayAnyAllOperation, RewritePgCatalogOperator,
-    SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
+    AliasDuplicatedProjectionRewrite, CurrentUserVariableToSessionUserFunctionCall, FixArrayLiteral,
+    FixVersionColumnName, PrependUnqualifiedPgTableName, ResolveUnqualifiedIdentifier, RewriteArrayAnyAllOperation,
+    RewritePgCatalogOperator, RewriteRegCastToSubquery, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
 };
 
+use super::known::known;
+use super::reads::{Reads, reads, subqueries};
 use crate::query::error::{Code, Error};
 use crate::query::translate::translate;
 
 static CATALOGUE: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
-
-/// Types that are written as names of the catalogue.
-const TYPES: [&str; 8] =
-    ["regclass", "regtype", "regproc", "regprocedure", "regnamespace", "regrole", "regoper", "information_schema"];
+static CASTS: LazyLock<RewriteRegCastToSubquery> = LazyLock::new(RewriteRegCastToSubquery::new);
 
 /// The tree of `sql`, whose tokens are within the caps; `parse` is the guard's own way to one.
 ///
@@ -40,24 +40,63 @@ pub fn parse(
     tokens: Vec<TokenWithSpan>,
     parse: impl FnOnce(&str, Vec<TokenWithSpan>) -> Result<Parsed, Error>,
 ) -> Result<Parsed, Error> {
-    if !is_about_catalogue(&tokens) {
-        let mut parsed = parse(sql, tokens)?;
-        if let Some(query) = query_of(&mut parsed) {
-            for rule in plain_rules() {
-                rewrite(query, rule);
-            }
+    let may_read_catalogue = names_catalogue(&tokens);
+    let mut parsed = parse(sql, tokens)?;
+    let Some(query) = query_of(&mut parsed) else { return Ok(parsed) };
+    let reads = if may_read_catalogue { reads(query) } else { Reads::default() };
+    if reads.catalogue {
+        if let Some(known) = known(query) {
+            *query = known;
+            return Ok(parsed);
         }
+        if let Some(replaced) = replaced(sql, query)? {
+            *query = replaced;
+        }
+        for rule in rules_of_catalogue() {
+            rewrite(query, rule);
+        }
+        subqueries(query);
+        rewrite(query, &FixVersionColumnName);
+        let _: ControlFlow<()> = query.visit(&mut NoFunction);
         return Ok(parsed);
     }
+    for rule in plain_rules() {
+        rewrite(query, rule);
+    }
+    if reads.casts {
+        rewrite(query, &*CASTS);
+    }
+    Ok(parsed)
+}
+
+/// What stands in place of `statement`, the tree of `sql`, where tools are known to ask just that.
+fn replaced(sql: &str, statement: &ast::Statement) -> Result<Option<ast::Statement>, Error> {
     let failed = |error| translate(&DataFusionError::SQL(Box::new(error), None), sql, None);
     let mut statements = CATALOGUE.parse(sql).map_err(failed)?;
     match (statements.pop(), statements.is_empty()) {
-        (Some(mut statement), true) => {
-            let _: ControlFlow<()> = statement.visit(&mut NoFunction);
-            Ok(Parsed::Statement(Box::new(statement)))
+        // Where nothing was replaced, its rules alone make the same of the tree as it is.
+        (Some(other), true) => {
+            Ok((other.to_string() != CATALOGUE.rewrite(statement.clone()).to_string()).then_some(other))
         }
         _ => Err(Error::new(Code::NotAllowed, "more than one statement").hint("send them one by one")),
     }
+}
+
+/// Rules for statements that read the catalogue, in the order of datafusion-pg-catalog. The one that puts NULL in place of
+/// subqueries is ours: `subqueries`.
+fn rules_of_catalogue() -> [&'static dyn SqlStatementRewriteRule; 10] {
+    [
+        &AliasDuplicatedProjectionRewrite,
+        &ResolveUnqualifiedIdentifier,
+        &RewriteArrayAnyAllOperation,
+        &PrependUnqualifiedPgTableName,
+        &StripCallableQualifier,
+        &FixArrayLiteral,
+        &CurrentUserVariableToSessionUserFunctionCall,
+        &StripCollate,
+        &RewritePgCatalogOperator,
+        &*CASTS,
+    ]
 }
 
 /// Rules that keep the meaning of every statement.
@@ -80,8 +119,9 @@ fn query_of(parsed: &mut Parsed) -> Option<&mut ast::Statement> {
     }
 }
 
-/// Whether a statement names the catalogue; EXPLAIN and listings never do, for the guard reads them itself.
-fn is_about_catalogue(tokens: &[TokenWithSpan]) -> bool {
+/// Whether a statement has words of the catalogue, and is to be looked at; EXPLAIN and listings never are, for the guard
+/// reads them itself.
+fn names_catalogue(tokens: &[TokenWithSpan]) -> bool {
     let words = tokens.iter().filter_map(|token| match &token.token {
         Token::Word(word) => Some(word.value.to_ascii_lowercase()),
         _ => None,
@@ -90,7 +130,7 @@ fn is_about_catalogue(tokens: &[TokenWithSpan]) -> bool {
     if words.peek().is_some_and(|first| ["explain", "describe", "desc", "show"].contains(&first.as_str())) {
         return false;
     }
-    words.any(|word| word.starts_with("pg_") || TYPES.contains(&word.as_str()))
+    words.any(|word| word.starts_with("pg_") || word.starts_with("reg") || word == "information_schema")
 }
 
 /// Puts comparisons with arrays into forms that the engine plans, once parameters are in their places. The names of

@@ -24,6 +24,7 @@ use super::rows::{Rows, Sent, Stop, attended};
 use super::settings::Settings;
 use super::wire::{Broken, Wire};
 use super::{State, compat};
+use crate::access::Identity;
 use crate::query::error::{Code, Error};
 use crate::query::gateway::{POSTGRES_ROWS, Shape};
 use crate::query::params::Params;
@@ -33,6 +34,8 @@ use crate::query::{Answer, Limits, Statement};
 pub struct Connection {
     pub(super) wire: Wire,
     pub(super) state: Arc<State>,
+    identity: Identity,
+    /// What the client calls itself: shown to it alone.
     user: String,
     database: String,
     pub(super) settings: Arc<Settings>,
@@ -57,10 +60,11 @@ const SHOWN_ALL: [&str; 3] = ["name", "setting", "description"];
 impl Connection {
     /// A connection of `session`.
     pub fn new(wire: Wire, state: Arc<State>, session: Session) -> Self {
-        let Session { user, database, settings, place } = session;
+        let Session { identity, user, database, settings, place } = session;
         Self {
             wire,
             state,
+            identity,
             user,
             database,
             settings: Arc::new(settings),
@@ -275,7 +279,7 @@ impl Connection {
         };
         Statement {
             shape: Shape::Postgres,
-            identity: self.user.clone(),
+            identity: self.identity.name.clone(),
             surface: "postgres",
             postgres: Some(Arc::new(caller)),
             ..Statement::new(sql)

@@ -14,9 +14,9 @@ use super::command::{self, Command};
 use super::connection::{Connection, Reply, columns, fields, plain, texts};
 use super::front::{Bind, Target};
 use super::kind::{Kind, Scalar};
-use super::parameter;
 use super::problem::Problem;
 use super::rows::{Rows, Sent, Stop, attended};
+use super::{known, parameter};
 use crate::query::error::{Code, Error};
 use crate::query::gateway::{POSTGRES_ROWS, Wanted};
 use crate::query::params::{self, Params};
@@ -308,9 +308,10 @@ impl Connection {
         if let Some(facts) = prepared.described.get() {
             return Ok(facts.clone());
         }
-        let declared = prepared.declared.clone();
+        let (declared, numbers) = (prepared.declared.clone(), known::numbers(&prepared.sql));
+        let cast = move |at: usize| numbers.iter().find(|(number, _)| *number == at + 1).map(|(_, of)| *of);
         let kinds = move |wanted: &[Wanted]| -> Vec<Kind> {
-            wanted.iter().enumerate().map(|(at, of)| kind(&declared, at, of)).collect()
+            wanted.iter().enumerate().map(|(at, of)| kind(&declared, at, cast(at), of)).collect()
         };
         let fill = kinds.clone();
         self.kept.stop();
@@ -347,9 +348,9 @@ impl Connection {
     }
 }
 
-/// The type of parameter `at` (from 0): what the client says, else what the plan wants.
-fn kind(declared: &[u32], at: usize, wanted: &Wanted) -> Kind {
-    if let Some(told) = declared.get(at).copied().and_then(Kind::numbered) {
+/// The type of parameter `at` (from 0): what the client says, else what its text casts it to, else what the plan wants.
+fn kind(declared: &[u32], at: usize, cast: Option<Kind>, wanted: &Wanted) -> Kind {
+    if let Some(told) = declared.get(at).copied().and_then(Kind::numbered).or(cast) {
         return told;
     }
     match (parameter::kind(wanted.of.as_ref()), wanted.is_array) {

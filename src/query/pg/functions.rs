@@ -4,9 +4,10 @@
 //! anything but the caller, its settings and the list of our functions, and none has an effect; they are there in
 //! sessions of this surface only. Left to others: the tables (`catalogue`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, StringArray};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, ScalarValue};
@@ -20,11 +21,10 @@ use super::routines::Routine;
 use super::settings::VERSION;
 use crate::query::functions::argument;
 
-/// The functions of a session of `caller`.
-pub fn all(caller: &Caller, routines: &Arc<Vec<Routine>>) -> Vec<ScalarUDF> {
+/// The functions of a session of `caller`, where names without a schema reach no relation that is `hidden`.
+pub fn all(caller: &Caller, routines: &Arc<Vec<Routine>>, hidden: &Arc<HashSet<i32>>) -> Vec<ScalarUDF> {
     let mut all = vec![
         pg::create_current_schemas_udf(),
-        pg::create_pg_table_is_visible(),
         pg::create_pg_get_partkeydef_udf(),
         pg::create_pg_get_statisticsobjdef_columns_udf(),
         pg::create_pg_encoding_to_char_udf(),
@@ -62,8 +62,11 @@ pub fn all(caller: &Caller, routines: &Arc<Vec<Routine>>) -> Vec<ScalarUDF> {
     for what in [What::Arguments, What::IdentityArguments, What::Result] {
         all.push(ScalarUDF::from(OfRoutine { what, routines: routines.clone(), signature: any() }));
     }
+    all.push(ScalarUDF::from(TableIsVisible { hidden: hidden.clone(), signature: any() }));
     let settings = caller.settings.all().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-    all.push(ScalarUDF::from(CurrentSetting { settings: Arc::new(settings), signature: any() }));
+    let settings = Arc::new(settings);
+    all.push(ScalarUDF::from(SetConfig { settings: Arc::clone(&settings), signature: any() }));
+    all.push(ScalarUDF::from(CurrentSetting { settings, signature: any() }));
     all
 }
 
@@ -238,6 +241,52 @@ impl ScalarUDFImpl for OfRoutine {
     }
 }
 
+/// `pg_table_is_visible(oid)`: whether the name of a relation reaches it without a schema.
+#[derive(Debug)]
+struct TableIsVisible {
+    hidden: Arc<HashSet<i32>>,
+    signature: Signature,
+}
+
+// The relations are the same in every session.
+impl PartialEq for TableIsVisible {
+    fn eq(&self, other: &Self) -> bool {
+        self.hidden == other.hidden
+    }
+}
+
+impl Eq for TableIsVisible {}
+
+impl std::hash::Hash for TableIsVisible {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.hidden.len().hash(state);
+    }
+}
+
+impl ScalarUDFImpl for TableIsVisible {
+    fn name(&self) -> &'static str {
+        "pg_table_is_visible"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let Some(numbers) = args.args.first() else {
+            return Err(argument("pg_table_is_visible takes a number".to_owned()));
+        };
+        let numbers = cast(&numbers.to_array(args.number_rows)?, &DataType::Int64)?;
+        let visible = |oid: i64| i32::try_from(oid).map_or(true, |oid| !self.hidden.contains(&oid));
+        let visible: BooleanArray = numbers.as_primitive::<Int64Type>().iter().map(|oid| oid.map(visible)).collect();
+        Ok(ColumnarValue::Array(Arc::new(visible)))
+    }
+}
+
 /// `current_setting(name [, missing_ok])`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct CurrentSetting {
@@ -273,6 +322,40 @@ impl ScalarUDFImpl for CurrentSetting {
             }
         }
         Ok(ColumnarValue::Array(Arc::new(StringArray::from(values))))
+    }
+}
+
+/// `set_config(name, value, is_local)`, as far as it changes nothing: asyncpg turns `jit` off, which it is.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SetConfig {
+    settings: Arc<Vec<(String, String)>>,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for SetConfig {
+    fn name(&self) -> &'static str {
+        "set_config"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let (names, values) = (texts(&args, 0)?, texts(&args, 1)?);
+        for (name, value) in names.as_string::<i32>().iter().zip(values.as_string::<i32>()) {
+            let (name, value) = (name.unwrap_or_default(), value.unwrap_or_default());
+            let is =
+                |(known, of): &(String, String)| known.eq_ignore_ascii_case(name) && of.eq_ignore_ascii_case(value);
+            if !self.settings.iter().any(is) {
+                return Err(argument(format!("a query cannot set `{name}`: send `SET {name} = …`")));
+            }
+        }
+        Ok(ColumnarValue::Array(values))
     }
 }
 

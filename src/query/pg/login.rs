@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::settings::Settings;
 use super::wire::{Broken, Wire};
 use super::{State, back};
+use crate::access::Identity;
 
 /// Names that the only dataset has as a database; that of the user is one too, for it is what drivers give where none is
 /// said.
@@ -25,7 +26,9 @@ const MAX_REQUESTS: usize = 3;
 /// Who has logged in.
 #[derive(Debug)]
 pub struct Session {
-    /// As whom.
+    /// Who it is, by its token.
+    pub identity: Identity,
+    /// What it calls itself.
     pub user: String,
     /// To which database.
     pub database: String,
@@ -82,9 +85,7 @@ async fn startup(
     if value("replication").is_some_and(|value| !["false", "off", "no", "0"].contains(&value.as_str())) {
         return Err(Broken::Protocol(Problem::fatal("0A000", "nothing is replicated from here")));
     }
-    if !identified(wire, state, loopback).await? {
-        return Ok(None);
-    }
+    let Some(identity) = identified(wire, state, loopback).await? else { return Ok(None) };
     if database != user && !DATABASES.contains(&database.as_str()) {
         let shown: String = database.chars().take(60).collect();
         let problem = Problem::fatal("3D000", format!("there is no dataset `{shown}`")).hint("`default` is there");
@@ -103,19 +104,19 @@ async fn startup(
     back::authenticated(&mut wire.out);
     settings.reported().for_each(|(name, value)| back::setting(&mut wire.out, name, value));
     back::key(&mut wire.out, place.pid, place.secret);
-    Ok(Some(Session { user, database, settings, place }))
+    Ok(Some(Session { identity, user, database, settings, place }))
 }
 
-/// Whether the client is somebody; false = it has gone.
-async fn identified(wire: &mut Wire, state: &State, loopback: bool) -> Result<bool, Broken> {
-    if state.access.identify(None, loopback).is_ok() {
-        return Ok(true);
+/// Who the client is; `None` = it has gone.
+async fn identified(wire: &mut Wire, state: &State, loopback: bool) -> Result<Option<Identity>, Broken> {
+    if let Ok(identity) = state.access.identify(None, loopback) {
+        return Ok(Some(identity));
     }
     back::password_wanted(&mut wire.out);
     wire.flush().await?;
-    let Some(password) = wire.password().await? else { return Ok(false) };
+    let Some(password) = wire.password().await? else { return Ok(None) };
     match state.access.identify(Some(&format!("Bearer {password}")), loopback) {
-        Ok(_) => Ok(true),
+        Ok(identity) => Ok(Some(identity)),
         Err(error) => Err(Broken::Protocol(Problem::refused(&error))),
     }
 }

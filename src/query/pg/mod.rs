@@ -4,9 +4,10 @@
 //! [`Gateway`] alone, under its guard, limits and cancel; no bytes of a client panic or take memory before they come.
 //! Left to others: who may call (`access`), where it listens (`app`).
 //!
-//! `serve` accepts, `login` knows the caller, `connection` runs its messages (`extended` those with parameters), `rows`
-//! sends answers, `copy` as files. Bytes: `wire`, `front`, `back`. Values: `kind`, `value`, `parameter`. Statements that never get to the
-//! engine: `command`, `settings`. What the engine is told otherwise here: `compat`, `catalogue`, `functions`, `routines`.
+//! `serve` accepts, `waiting_room` bounds logins, `login` knows the caller, `connection` runs its messages (`extended`
+//! those with parameters), `rows` sends answers, `copy` as files. Bytes: `wire`, `front`, `back`. Values: `kind`, `value`,
+//! `parameter`. Statements that never get to the engine: `command`, `settings`. What the engine is told otherwise here:
+//! `compat`, `reads`, `known`, `catalogue`, `functions`, `routines`.
 //!
 //! pgwire serves connections too, but its decoder panics on short messages, its loop cannot be cancelled between rows,
 //! and a message may claim a gigabyte before anybody has logged in.
@@ -22,14 +23,17 @@ mod extended;
 mod front;
 mod functions;
 mod kind;
+mod known;
 mod login;
 mod parameter;
 mod problem;
+mod reads;
 mod routines;
 mod rows;
 mod serve;
 mod settings;
 mod value;
+mod waiting_room;
 mod wire;
 
 use std::sync::Arc;

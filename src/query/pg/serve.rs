@@ -1,15 +1,15 @@
 //! Connections of clients of PostgreSQL.
 //!
-//! Duty: accept, log in, serve, stop. Guarantee: a client that does not log in is cut after 10 s, at most 64 of those and
-//! 256 in all are open, and a stop waits for running statements, but not for ever. Left to others: what is said
-//! (`login`, `connection`).
+//! Duty: accept, log in, serve, stop. Guarantee: a client that does not log in is cut after 10 s, and before where 64 are
+//! that far (`waiting_room`): they take nothing from those that have, of which 256 may be; a stop waits for running
+//! statements, but not for ever. Left to others: what is said (`login`, `connection`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,10 +18,10 @@ use super::back;
 use super::connection::Connection;
 use super::login::login;
 use super::problem::Problem;
+use super::waiting_room::{Chair, WaitingRoom};
 use super::wire::{Broken, Wire};
 
 const MAX_CONNECTIONS: usize = 256;
-const MAX_LOGINS: usize = 64;
 const LOGIN: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(10);
 /// A client whose machine has gone is found out so.
@@ -30,7 +30,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Serves on `listeners` until `shutdown`, then lets running statements end for up to 10 s.
 pub async fn serve(listeners: Vec<TcpListener>, state: State, shutdown: CancellationToken) {
     let state = Arc::new(state);
-    let slots = Slots { all: Arc::new(Semaphore::new(MAX_CONNECTIONS)), logins: Arc::new(Semaphore::new(MAX_LOGINS)) };
+    let slots = Slots { all: Arc::new(Semaphore::new(MAX_CONNECTIONS)), logins: WaitingRoom::default() };
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(accept(listener, state.clone(), slots.clone(), shutdown.clone()));
@@ -45,7 +45,7 @@ pub async fn serve(listeners: Vec<TcpListener>, state: State, shutdown: Cancella
 #[derive(Clone)]
 struct Slots {
     all: Arc<Semaphore>,
-    logins: Arc<Semaphore>,
+    logins: WaitingRoom,
 }
 
 async fn accept(listener: TcpListener, state: Arc<State>, slots: Slots, shutdown: CancellationToken) {
@@ -56,8 +56,8 @@ async fn accept(listener: TcpListener, state: Arc<State>, slots: Slots, shutdown
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file handles, or the client left: the listener goes on.
                 tracing::warn!(%error, "a connection cannot be accepted");
@@ -65,10 +65,8 @@ async fn accept(listener: TcpListener, state: Arc<State>, slots: Slots, shutdown
                 continue;
             }
         };
-        // Over the bound of logins it is closed at once: it costs nothing to try again.
-        if let Ok(login) = slots.logins.clone().try_acquire_owned() {
-            connections.spawn(connection(stream, state.clone(), login, slots.all.clone(), shutdown.clone()));
-        }
+        let login = slots.logins.enter(peer.ip());
+        connections.spawn(connection(stream, state.clone(), login, slots.all.clone(), shutdown.clone()));
     }
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
@@ -80,7 +78,7 @@ async fn accept(listener: TcpListener, state: Arc<State>, slots: Slots, shutdown
 async fn connection(
     stream: TcpStream,
     state: Arc<State>,
-    logging_in: OwnedSemaphorePermit,
+    logging_in: Chair,
     slots: Arc<Semaphore>,
     shutdown: CancellationToken,
 ) {
@@ -91,6 +89,8 @@ async fn connection(
     let mut wire = Wire::new(stream);
     let session = tokio::select! {
         () = shutdown.cancelled() => return,
+        // Others need its place; it costs nothing to try again.
+        () = logging_in.taken() => return,
         session = tokio::time::timeout(LOGIN, login(&mut wire, &state, loopback)) => session,
     };
     let session = match session {

@@ -236,21 +236,15 @@ fn zone(text: &str) -> Result<(TimeZone, String), Problem> {
     if ["utc", "gmt", "z", "zulu", "etc/utc", "+00", "0"].iter().any(|utc| plain.eq_ignore_ascii_case(utc)) {
         return Ok((TimeZone::UTC, "UTC".to_owned()));
     }
-    // Java names offsets so.
-    let named = plain.strip_prefix("GMT").filter(|rest| rest.starts_with(['+', '-'])).unwrap_or(plain);
-    let fixed =
-        named.parse::<i8>().ok().and_then(|hours| jiff::tz::Offset::from_hours(hours).ok()).map(TimeZone::fixed);
-    let posix = || {
-        named
-            .split_once(':')
-            .and_then(|(hours, minutes)| {
-                let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
-                let minutes = if named.starts_with('-') { -minutes } else { minutes };
-                jiff::tz::Offset::from_seconds((hours.checked_mul(60)?.checked_add(minutes)?).checked_mul(60)?).ok()
-            })
-            .map(TimeZone::fixed)
+    // As PostgreSQL reads them: a number alone is hours east; any other offset is written as POSIX has it, where what is
+    // added leads back to UTC. Java's driver turns `GMT+05:30` around for that, and sends `GMT-05:30`.
+    let hours = plain.parse::<i8>().ok().and_then(|hours| jiff::tz::Offset::from_hours(hours).ok());
+    let named = || TimeZone::get(plain).ok();
+    let posix = || match plain.starts_with(['+', '-']) || plain.starts_with(|c: char| c.is_ascii_digit()) {
+        true => TimeZone::posix(&format!("GMT{plain}")).ok(),
+        false => TimeZone::posix(plain).ok(),
     };
-    match fixed.or_else(posix).or_else(|| TimeZone::get(plain).ok()) {
+    match hours.map(TimeZone::fixed).or_else(named).or_else(posix) {
         Some(zone) => Ok((zone, plain.to_owned())),
         None => Err(Problem::new("22023", format!("there is no time zone `{plain}`")).hint("`SET TimeZone = 'UTC'`")),
     }
@@ -293,8 +287,21 @@ mod tests {
         let mut settings = settings();
         settings.set("timezone", Some("Europe/Berlin")).unwrap();
         assert_eq!(settings.show("TimeZone"), Some("Europe/Berlin"));
-        settings.set("timezone", Some("GMT+05:30")).unwrap();
-        assert_eq!(settings.zone(), &TimeZone::fixed(jiff::tz::Offset::from_seconds(19_800).unwrap()));
+        // `GMT+05:30` of Java comes as `GMT-05:30`: offsets with a name or minutes have the sign of POSIX.
+        for (text, seconds) in [
+            ("GMT-05:30", 19_800),
+            ("GMT+05:30", -19_800),
+            ("GMT-3", 10_800),
+            ("-05:30", 19_800),
+            ("<+0530>-05:30", 19_800),
+            ("'+2'", 7_200),
+            ("-7", -25_200),
+            ("Etc/GMT-3", 10_800),
+        ] {
+            settings.set("timezone", Some(text)).unwrap();
+            let offset = settings.zone().to_offset(jiff::Timestamp::UNIX_EPOCH);
+            assert_eq!(offset.seconds(), seconds, "{text}");
+        }
         assert_eq!(settings.set("timezone", Some("Mars")).unwrap_err().state, "22023");
         assert!(settings.reset().iter().any(|(name, value)| *name == "TimeZone" && value == "UTC"));
         assert_eq!(settings.zone(), &TimeZone::UTC);

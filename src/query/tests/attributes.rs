@@ -118,6 +118,37 @@ async fn a_bracket_works_through_aliases_views_joins_and_unions() {
     assert!(error.contains("an attribute key is a text literal"), "{error}");
 }
 
+#[tokio::test]
+async fn a_value_that_is_no_number_is_found_in_files_as_in_memory() {
+    // In pages without and with one that is above every bound.
+    let values = [1.0, 2.0, 3.0, f64::NAN, 7.0, 8.0, -1.0, f64::NAN];
+    let spans: Vec<Span> =
+        (1..).zip(values).map(|(id, value)| Span::new(1, id).with("x", Val::Double(value))).collect();
+    let promotions = [("attr.x".to_owned(), DataType::Float64)].into();
+    let memory = Fill::new().memory(&spans).view();
+    let flushed = Fill::new().part(&spans, &promotions, 2).await.view();
+    for (filter, count) in [
+        ("attributes['x'] > 5", "4"),
+        ("attributes['x'] >= 8.5", "2"),
+        ("attributes['x'] <> 7", "7"),
+        ("NOT (attributes['x'] <= 5)", "4"),
+        ("attributes['x'] BETWEEN 2.5 AND 'NaN'::double", "5"),
+        ("attributes['x'] = 'NaN'::double", "2"),
+        ("attributes['x'] IN (7, 'NaN'::double)", "3"),
+        ("isnan(attributes['x']::double)", "2"),
+        ("attributes['x'] < 2", "2"),
+    ] {
+        let sql = format!("SELECT count(*) FROM spans WHERE {filter}");
+        assert_eq!((one(&memory, &sql).await, one(&flushed, &sql).await), (count.into(), count.into()), "{filter}");
+    }
+    for sql in [
+        "SELECT max(attributes['x']::double) FROM spans",
+        "SELECT span_id FROM spans ORDER BY attributes['x']::double DESC, span_id LIMIT 3",
+    ] {
+        assert_eq!(ask(&memory, sql).await, ask(&flushed, sql).await, "{sql}");
+    }
+}
+
 /// Row by row, by the table of conversions in the specification.
 fn oracle(value: Option<&Val>, of: &str) -> String {
     let null = || "∅".to_owned();

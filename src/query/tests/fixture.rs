@@ -72,6 +72,7 @@ pub struct Span {
     pub parent_service: Option<&'static str>,
     pub attributes: Attrs,
     pub resource: Attrs,
+    pub resource_key: u64,
     pub events: Vec<(i64, &'static str, Attrs)>,
     /// `semconv_type`, `required_present`, `required_total`; stored in parts only.
     pub semconv: Option<(&'static str, u16, u16)>,
@@ -92,6 +93,7 @@ impl Span {
             parent_service: None,
             attributes: vec![],
             resource: vec![],
+            resource_key: 0,
             events: vec![],
             semconv: None,
         }
@@ -167,6 +169,7 @@ pub fn batch(spans: &[Span]) -> SpanBatch {
                 let times: Vec<i64> = spans.iter().map(|s| s.start).collect();
                 Arc::new(TimestampNanosecondArray::from(times).with_timezone("UTC"))
             }
+            "resource_key" => Arc::new(UInt64Array::from_iter_values(spans.iter().map(|s| s.resource_key))),
             "duration_ns" => Arc::new(Int64Array::from_iter_values(spans.iter().map(|s| s.duration))),
             "service_name" => words(spans.iter().map(|s| s.service)),
             "name" => words(spans.iter().map(|s| s.name)),

@@ -1,7 +1,8 @@
 //! Prepared statements of Flight clients.
 //!
-//! Duty: keep the text and what was bound to it between calls. Guarantee: at most 1000 are kept, the longest unused goes
-//! first; a handle is worth nothing to another caller. Left to others: planning and running it (`service`).
+//! Duty: keep the text and what was bound to it between calls. Guarantee: an identity has at most 1000 and 16 MiB, all
+//! together 64 MiB; its own longest unused go first, or those of whom has most; a handle is worth nothing to another
+//! caller. Left to others: planning and running it (`service`).
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,8 +10,13 @@ use std::sync::Mutex;
 use crate::clock::Clock;
 use crate::query::{Code, Error, Params};
 
-/// Statements that are kept.
+/// Statements that are kept of an identity, and their bytes.
 const MOST: usize = 1000;
+const MOST_BYTES: usize = 16 << 20;
+/// Bytes of all identities together.
+const MOST_BYTES_OF_ALL: usize = 64 << 20;
+/// Bytes that one is counted for beside its text, names and values.
+const EACH: usize = 512;
 
 /// A statement as it was prepared, with what is bound to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,18 +27,52 @@ pub(super) struct Prepared {
     pub params: Params,
 }
 
+impl Prepared {
+    fn bytes(&self) -> usize {
+        let names = self.names.iter().map(|name| name.len() + size_of::<String>()).sum::<usize>();
+        EACH + self.sql.len() + names + self.params.bytes()
+    }
+}
+
 #[derive(Debug)]
 struct Kept {
     prepared: Prepared,
-    identity: String,
+    bytes: usize,
     used_us: i64,
 }
 
-/// Those that are kept.
+type Handle = Vec<u8>;
+
+/// What is kept of an identity.
+#[derive(Debug, Default)]
+struct Own {
+    kept: HashMap<Handle, Kept>,
+    bytes: usize,
+}
+
+impl Own {
+    fn remove(&mut self, handle: &[u8]) {
+        if let Some(kept) = self.kept.remove(handle) {
+            self.bytes -= kept.bytes;
+        }
+    }
+
+    /// Forgets the longest unused, but not `but`; whether there was one.
+    fn forget(&mut self, but: &[u8]) -> bool {
+        let others = self.kept.iter().filter(|(handle, _)| handle.as_slice() != but);
+        let oldest = others.min_by_key(|(_, kept)| kept.used_us).map(|(handle, _)| handle.clone());
+        oldest.is_some_and(|oldest| {
+            self.remove(&oldest);
+            true
+        })
+    }
+}
+
+/// Those that are kept, by identity.
 #[derive(Debug)]
 pub(super) struct Shelf {
     clock: Clock,
-    kept: Mutex<HashMap<Vec<u8>, Kept>>,
+    kept: Mutex<HashMap<String, Own>>,
 }
 
 impl Shelf {
@@ -41,16 +81,14 @@ impl Shelf {
     }
 
     /// Keeps a statement of `identity`; gives its handle.
-    pub(super) fn put(&self, identity: &str, prepared: Prepared) -> Vec<u8> {
+    pub(super) fn put(&self, identity: &str, prepared: Prepared) -> Handle {
         let handle = [self.clock.random().to_le_bytes(), self.clock.random().to_le_bytes()].concat();
-        let mut kept = self.kept();
-        if kept.len() >= MOST
-            && let Some(oldest) = kept.iter().min_by_key(|(_, kept)| kept.used_us).map(|(handle, _)| handle.clone())
-        {
-            kept.remove(&oldest);
-        }
-        let used_us = self.clock.now_us();
-        kept.insert(handle.clone(), Kept { prepared, identity: identity.to_owned(), used_us });
+        let mut all = self.kept();
+        let own = all.entry(identity.to_owned()).or_default();
+        let (bytes, used_us) = (prepared.bytes(), self.clock.now_us());
+        own.bytes += bytes;
+        own.kept.insert(handle.clone(), Kept { prepared, bytes, used_us });
+        fit(&mut all, identity, &handle);
         handle
     }
 
@@ -58,35 +96,64 @@ impl Shelf {
     ///
     /// Errors: `sql.argument` where it is not kept for this caller.
     pub(super) fn get(&self, handle: &[u8], identity: &str) -> Result<Prepared, Error> {
-        self.with(handle, identity, |prepared| prepared.clone())
+        let mut all = self.kept();
+        let kept = find(&mut all, handle, identity)?;
+        kept.used_us = self.clock.now_us();
+        Ok(kept.prepared.clone())
     }
 
     /// Binds `params` to it, in place of those before.
     ///
     /// Errors: as [`Shelf::get`].
     pub(super) fn bind(&self, handle: &[u8], identity: &str, params: Params) -> Result<(), Error> {
-        self.with(handle, identity, |prepared| prepared.params = params)
+        let mut all = self.kept();
+        let kept = find(&mut all, handle, identity)?;
+        let before = kept.bytes;
+        kept.used_us = self.clock.now_us();
+        kept.prepared.params = params;
+        kept.bytes = kept.prepared.bytes();
+        let after = kept.bytes;
+        if let Some(own) = all.get_mut(identity) {
+            own.bytes = own.bytes - before + after;
+        }
+        fit(&mut all, identity, handle);
+        Ok(())
     }
 
     /// Forgets it; a handle that is not known is none either way.
     pub(super) fn close(&self, handle: &[u8], identity: &str) {
-        let mut kept = self.kept();
-        if kept.get(handle).is_some_and(|kept| kept.identity == identity) {
-            kept.remove(handle);
+        let mut all = self.kept();
+        if let Some(own) = all.get_mut(identity) {
+            own.remove(handle);
+            if own.kept.is_empty() {
+                all.remove(identity);
+            }
         }
     }
 
-    fn with<T>(&self, handle: &[u8], identity: &str, does: impl FnOnce(&mut Prepared) -> T) -> Result<T, Error> {
-        let mut kept = self.kept();
-        let kept = kept.get_mut(handle).filter(|kept| kept.identity == identity).ok_or_else(|| {
-            Error::new(Code::Argument, "there is no prepared statement of this handle").hint("prepare it again")
-        })?;
-        kept.used_us = self.clock.now_us();
-        Ok(does(&mut kept.prepared))
-    }
-
-    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, Kept>> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<String, Own>> {
         self.kept.lock().expect("no holder of this lock panics")
+    }
+}
+
+fn find<'a>(all: &'a mut HashMap<String, Own>, handle: &[u8], identity: &str) -> Result<&'a mut Kept, Error> {
+    let kept = all.get_mut(identity).and_then(|own| own.kept.get_mut(handle));
+    kept.ok_or_else(|| {
+        Error::new(Code::Argument, "there is no prepared statement of this handle").hint("prepare it again")
+    })
+}
+
+/// Forgets what is too much of `identity`, then what is too much of all; what `handle` names stays: it is at most a text
+/// of 64 KiB and 1 MiB of values.
+fn fit(all: &mut HashMap<String, Own>, identity: &str, handle: &[u8]) {
+    if let Some(own) = all.get_mut(identity) {
+        while (own.kept.len() > MOST || own.bytes > MOST_BYTES) && own.forget(handle) {}
+    }
+    while all.values().map(|own| own.bytes).sum::<usize>() > MOST_BYTES_OF_ALL {
+        let Some(most) = all.values_mut().max_by_key(|own| own.bytes) else { return };
+        if !most.forget(handle) {
+            return;
+        }
     }
 }
 
@@ -126,6 +193,51 @@ mod tests {
         shelf.put("me", prepared("SELECT 'one more'"));
         assert!(shelf.get(&handles[0], "me").is_ok());
         assert!(shelf.get(&handles[1], "me").is_err());
-        assert_eq!(shelf.kept().len(), MOST);
+        assert_eq!(shelf.kept()["me"].kept.len(), MOST);
+    }
+
+    #[test]
+    fn what_one_keeps_costs_no_other_one_its_own() {
+        let shelf = Shelf::new(Clock::manual(0, 1));
+        let mine = shelf.put("me", prepared("SELECT 1"));
+        for n in 0..2 * MOST {
+            shelf.put("you", prepared(&format!("SELECT {n}")));
+        }
+        assert_eq!(shelf.get(&mine, "me").unwrap(), prepared("SELECT 1"));
+    }
+
+    #[test]
+    fn bytes_are_counted_those_that_are_bound_too() {
+        let clock = Clock::manual(0, 1);
+        let shelf = Shelf::new(clock.clone());
+        let megabyte = || Params::List(vec![crate::query::params::Param::Text("x".repeat(1 << 20))]);
+        let handles: Vec<_> = (0..40)
+            .map(|_| {
+                clock.advance(Duration::from_millis(1));
+                let handle = shelf.put("me", prepared("SELECT $1"));
+                shelf.bind(&handle, "me", megabyte()).unwrap();
+                handle
+            })
+            .collect();
+        let left = handles.iter().filter(|handle| shelf.get(handle, "me").is_ok()).count();
+        assert_eq!(left, 15, "sixteen and what they are beside would be more than 16 MiB");
+        assert!(shelf.get(&handles[39], "me").is_ok() && shelf.get(&handles[24], "me").is_err());
+        // Values that are bound anew are in place of those before.
+        for _ in 0..20 {
+            shelf.bind(&handles[39], "me", megabyte()).unwrap();
+        }
+        assert!(shelf.get(&handles[25], "me").is_ok());
+        // Many identities: who has most loses its own.
+        let small = shelf.put("small", prepared("SELECT 1"));
+        for who in 0..8 {
+            for _ in 0..15 {
+                let handle = shelf.put(&format!("large-{who}"), prepared("SELECT $1"));
+                shelf.bind(&handle, &format!("large-{who}"), megabyte()).unwrap();
+            }
+        }
+        assert!(shelf.kept().values().map(|own| own.bytes).sum::<usize>() <= MOST_BYTES_OF_ALL);
+        assert!(shelf.get(&small, "small").is_ok());
+        let counted = |own: &Own| own.kept.values().map(|kept| kept.prepared.bytes()).sum::<usize>() == own.bytes;
+        assert!(shelf.kept().values().all(counted));
     }
 }

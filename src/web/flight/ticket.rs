@@ -4,7 +4,7 @@
 //! within 60 s, from the caller that it was made for, and only if this process made it: nothing of other bytes is read.
 //! Left to others: running what is in it (`service`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use crate::query::{Code, Error, Params};
 const LIFE: Duration = Duration::from_secs(60);
 /// Bytes of the seal before the body.
 const SEAL: usize = 32;
-/// Tickets used within their life: more than so many at once are refused.
-const MOST_USED: usize = 100_000;
+/// Tickets that an identity may use within their life: more at once are refused.
+const MOST_USED: usize = 50_000;
 
 /// What is fetched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,8 +45,8 @@ struct Body {
 pub(super) struct Tickets {
     key: [u8; 32],
     clock: Clock,
-    /// Expiry and id of those that were taken and have not expired.
-    used: Mutex<BTreeSet<(i64, u128)>>,
+    /// Expiry and id of those that were taken and have not expired, by identity: nobody is refused for others.
+    used: Mutex<HashMap<String, BTreeSet<(i64, u128)>>>,
 }
 
 impl std::fmt::Debug for Tickets {
@@ -125,9 +125,12 @@ impl Tickets {
 
     /// Whether it was not used before.
     fn mark(&self, body: &Body) -> Result<bool, Error> {
-        let mut used = self.used.lock().expect("no holder of this lock panics");
-        let later = used.split_off(&(self.clock.now_us().saturating_add(1), 0));
-        *used = later;
+        let now_us = self.clock.now_us();
+        let mut all = self.used.lock().expect("no holder of this lock panics");
+        // Identities are those of a file; what they used ends within a minute.
+        all.retain(|_, used| used.last().is_some_and(|(expires_us, _)| *expires_us > now_us));
+        let used = all.entry(body.identity.clone()).or_default();
+        *used = used.split_off(&(now_us.saturating_add(1), 0));
         if used.len() >= MOST_USED && !used.contains(&(body.expires_us, body.id)) {
             return Err(
                 Error::new(Code::Busy, "too many statements came within a minute").hint("try again in a second")
@@ -171,7 +174,24 @@ mod tests {
         assert_eq!(tickets.take(&early, "me").unwrap_err().message, "the ticket is older than 60 s");
         let (_, next) = tickets.make("me", statement());
         tickets.take(&next, "me").unwrap();
-        assert_eq!(tickets.used.lock().unwrap().len(), 1, "those that expired are forgotten");
+        assert_eq!(tickets.used.lock().unwrap()["me"].len(), 1, "those that expired are forgotten");
+    }
+
+    #[test]
+    fn who_uses_too_many_tickets_is_refused_alone() {
+        let clock = Clock::manual(1_000, 1);
+        let tickets = Tickets::new(clock.clone());
+        let take = |identity: &str| {
+            let (_, ticket) = tickets.make(identity, What::Listing(Vec::new()));
+            tickets.take(&ticket, identity).map(|_| ())
+        };
+        // As many as the limit once was for all together.
+        let outcomes: Vec<_> = (0..100_000).map(|_| take("many")).collect();
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), MOST_USED);
+        assert_eq!(outcomes.last().unwrap().as_ref().unwrap_err().code, Code::Busy);
+        assert_eq!(take("me"), Ok(()));
+        clock.advance(LIFE);
+        assert_eq!((take("many"), tickets.used.lock().unwrap().len()), (Ok(()), 1));
     }
 
     #[test]

@@ -67,6 +67,18 @@ async fn a_slow_head_a_slow_body_and_an_idle_connection_are_closed_without_an_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_a_limit_of_heads_a_connection_that_says_nothing_is_idle() {
+    let mut config = config();
+    let http = config.http.as_mut().unwrap();
+    (http.read_header_timeout, http.idle_timeout) = (None, Some(Duration::from_millis(500)));
+    let running = Running::start(config).await;
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    let (text, after) = rest(&mut socket).await;
+    assert_eq!(text, "");
+    assert!(after > Duration::from_millis(450) && after < Duration::from_secs(3), "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_byte_at_a_time_buys_no_time() {
     let running = quick().await;
     let mut socket = TcpStream::connect(running.http()).await.unwrap();
