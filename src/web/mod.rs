@@ -11,6 +11,7 @@ mod door;
 mod error;
 mod flight;
 mod openapi;
+mod outbox;
 mod page;
 mod pipelines;
 mod request;
@@ -34,6 +35,7 @@ pub use serve::serve;
 use crate::access::{Access, Hosts};
 use crate::clock::Clock;
 use crate::engine::Engine;
+use crate::notify::Outbox;
 use crate::query::Gateway;
 use crate::store::Store;
 
@@ -46,6 +48,8 @@ pub struct AppState {
     pub store: Option<Store>,
     /// Takes what changes pipelines; `None` where none run.
     pub engine: Option<Engine>,
+    /// Shows messages to receivers; `None` where no gates are judged.
+    pub outbox: Option<Outbox>,
     /// Knows callers.
     pub access: Arc<Access>,
     /// Accepted values of `Host`.
