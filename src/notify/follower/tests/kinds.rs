@@ -1,6 +1,6 @@
 //! PagerDuty, Slack and CloudEvents over the wire.
 
-use super::super::super::config::{PagerDuty, Slack};
+use super::super::super::config::{Alertmanager, Auth, PagerDuty, Slack, Tls, Username};
 use super::*;
 
 fn secret(dir: &tempfile::TempDir, name: &str, text: &str) -> std::path::PathBuf {
@@ -76,9 +76,21 @@ fn secrets_that_are_no_good_are_refused_by_their_key() {
     let empty = secret(&dir, "empty", "\n");
     let no_url = secret(&dir, "no_url", "hunter2");
     let url = "http://h".to_owned();
+    let am = |tls: Option<Tls>, auth: Option<Auth>| {
+        Kind::Alertmanager(Alertmanager { urls: vec!["https://a".to_owned()], tls, auth })
+    };
+    let no_ca = Tls { ca_file: Some(no_url.clone()), ..Tls::default() };
+    let no_key = Tls { identity: Some((no_url.clone(), no_url.clone())), ..Tls::default() };
+    let user = Username::File(no_url.clone());
+    let no_password = Auth::Basic { username: user, password_file: dir.path().join("none") };
+    let no_token = Auth::Bearer { scheme: "Bearer".to_owned(), filename: empty.clone() };
     for (kind, expected) in [
         (Kind::PagerDuty(PagerDuty { routing_key_file: empty, url }), "pagerduty::routing_key_file: "),
         (Kind::Slack(Slack { url_file: no_url }), "slack::url_file: "),
+        (am(Some(no_ca), None), "alertmanager::tls::ca_file: cannot use "),
+        (am(Some(no_key), None), "alertmanager::tls::key_file: cannot use "),
+        (am(None, Some(no_password)), "alertmanager::auth::basicauth::client_auth::password_file: cannot read "),
+        (am(None, Some(no_token)), "alertmanager::auth::bearertokenauth::filename: "),
     ] {
         let receivers = BTreeMap::from([("x".to_owned(), Receiver::of(kind))]);
         let config = Config { receivers, ..Config::default() };
