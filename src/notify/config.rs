@@ -197,7 +197,7 @@ receivers:
             "receivers::pd::pagerduty: `routing_key_file` is required",
             "receivers::pd::pagerduty::url: must be an http",
             "receivers::chat::slack: `url_file` is required",
-            "receivers::chat::slack::url: ",
+            "receivers::chat::slack: has invalid keys: url",
             "receivers::hook::webhook::url: must be",
             "receivers::hook::webhook::format: must be one of",
             "receivers::hook::webhook::min_level: must be one of",
