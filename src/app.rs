@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::graph::Graph;
+use crate::notify::Outbox;
 use crate::query::gateway::Resources;
 use crate::query::{Gateway, pg};
 use crate::receive::{OnSetAside, Receiver, SetAside, Wiring};
@@ -92,7 +93,10 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     };
     let pipelines = Pipelines::open(&config, engine_store, rim, &registry, &clock).await?;
     gateway.set_registry_types(conventions.attribute_types());
-    let side = Side::bind(&config, &gateway, pipelines.engine(), &registry, (&store, learn.metrics()), &clock).await?;
+    let outbox = Outbox::new(journal.clone(), clock.clone());
+    let side =
+        Side::bind(&config, &gateway, (pipelines.engine(), outbox), &registry, (&store, learn.metrics()), &clock)
+            .await?;
 
     let run_file = RunFile::write(
         &config.store.path,
@@ -217,7 +221,7 @@ impl Side {
     async fn bind(
         config: &Config,
         gateway: &Gateway,
-        engine: &engine::Engine,
+        (engine, outbox): (&engine::Engine, Outbox),
         registry: &Registry,
         (store, learning): (&Store, &crate::learn::Metrics),
         clock: &Clock,
@@ -278,6 +282,7 @@ impl Side {
                 gateway: gateway.clone(),
                 store: Some(store.clone()),
                 engine: Some(engine.clone()),
+                outbox: Some(outbox),
                 access: access.clone(),
                 hosts: Arc::new(Hosts::new(&config.web.allowed_hosts)),
                 flight: config.query.flight_enabled,

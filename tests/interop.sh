@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What is heavier than CI allows (storage.md 18, column *full*): the crash loop, a minute of decoder fuzzing, overload under
-# a memory limit, daemons that start at once on a bucket of versitygw, and the unit tests that are ignored: power loss,
+# a memory limit, daemons that start at once on a bucket of versitygw, the real Alertmanager told of 200 services, and the unit tests that are ignored: power loss,
 # sick disks, sick object stores, a stop at every operation of the disk, a long run.
 #
 # usage: tests/interop.sh [--rounds N] [--seeds N] [--minutes N] [--stride N] [--only PART]...
@@ -9,12 +9,12 @@
 #   --seeds N     seeds of C2 (2000), and of C8 and C9 (500)
 #   --minutes N   how long C16 (30) and C12 (5) run
 #   --stride N    C4 takes one operation of the disk in N (1)
-#   --only PART   one of: crash memory s3 power points disk objects long units; repeatable, all without it
+#   --only PART   one of: crash memory s3 alertmanager power points disk objects long units; repeatable, all without it
 #
 # C12 runs in a control group of its own where WEAVERGEN_TEST_CGROUP names a memory group that may be written to.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-parts="crash memory s3 power points disk objects long units"
+parts="crash memory s3 alertmanager power points disk objects long units"
 usage() { sed -n 's/^# \(usage: .*\)/\1/p' tests/interop.sh >&2; exit 2; }
 chosen=
 export CRASH_ROUNDS=200 FUZZ_SECONDS=60
@@ -46,6 +46,17 @@ if is_due s3; then
     fi
     export WEAVERGEN_TEST_VERSITYGW="$gateway/versitygw"
     tests/run.sh --test it -- --nocapture --ignored s3::
+fi
+if is_due alertmanager; then
+    # Debian's package; WEAVERGEN_TEST_ALERTMANAGER names another binary.
+    program=${WEAVERGEN_TEST_ALERTMANAGER:-prometheus-alertmanager}
+    if ! command -v "$program" >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus-alertmanager >/dev/null
+    fi
+    command -v "$program" >/dev/null ||
+        { echo "error: this needs Alertmanager; install it: sudo apt-get install prometheus-alertmanager" >&2; exit 1; }
+    export WEAVERGEN_TEST_ALERTMANAGER=$program
+    tests/run.sh --test it -- --nocapture --ignored alertmanager::
 fi
 if is_due power; then units store::tests::power; fi
 if is_due points; then units store::tests::points; fi

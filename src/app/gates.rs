@@ -19,7 +19,7 @@ use crate::gate::evaluator::Position;
 use crate::gate::load::LoadError;
 use crate::gate::result::Runner;
 use crate::gate::{self, Evaluator, Gate, Group, Journal, Known, Late, Metrics, Parts, Planner, Starts};
-use crate::notify::Notifier;
+use crate::notify::{self, Notifier};
 use crate::query::Gateway;
 use crate::span::pinned::ScalarType;
 use crate::store::Store;
@@ -60,7 +60,15 @@ impl Gates {
         let gateway = gate::run::gateway(store.reader(), &config.query, &config.gates, tables, clock.clone())
             .context("cannot start the threads of gates")?;
         let metrics = Metrics::register(registry)?;
-        let notifier = Notifier::open(&config.notify, journal.clone(), clock.clone(), registry)?;
+        let interval =
+            |group: &Group| -> Vec<_> { group.gates.iter().map(|gate| (gate.name.clone(), group.interval)).collect() };
+        let rim = notify::Rim {
+            journal: journal.clone(),
+            clock: clock.clone(),
+            intervals: groups.iter().flat_map(interval).collect(),
+            instance: instance(config)?,
+        };
+        let notifier = Notifier::open(&config.notify, rim, registry)?;
         let late = Late::over(gateway.clone());
         gateway.set_registry_types(types);
         let runner = gate::run::runner(gateway.clone());
@@ -125,6 +133,13 @@ impl Gates {
         running.spawn(self.notifier.run(stop));
         Ok(())
     }
+}
+
+/// The id of this node, which the store has made.
+fn instance(config: &Config) -> anyhow::Result<String> {
+    let path = config.store.path.join("node.id");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.trim().to_owned())
 }
 
 async fn load(

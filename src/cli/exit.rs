@@ -71,7 +71,11 @@ impl Exit {
             return Some(if error.class() == Class::Conflict { Self::Unavailable } else { Self::Io });
         }
         if let Some(error) = cause.downcast_ref::<crate::notify::OpenError>() {
-            return Some(if error.class() == Class::Invalid { Self::Config } else { Self::Bad });
+            return Some(match error {
+                crate::notify::OpenError::Journal(_) => Self::Io,
+                error if error.class() == Class::Invalid => Self::Config,
+                _ => Self::Bad,
+            });
         }
         let unavailable = cause.is::<crate::telemetry::BindError>()
             || cause.is::<crate::receive::Error>()

@@ -11,6 +11,7 @@ mod frames;
 mod house;
 mod input;
 mod listen;
+mod outbox;
 mod replay;
 mod report;
 mod run;
@@ -58,6 +59,8 @@ pub enum Command {
     List(List),
     /// Show one gate of the daemon: state and latest results of each key
     Show(Show),
+    /// List messages to receivers that wait or were given up; `retry ID` tries one of the latter again
+    Outbox(outbox::Args),
 }
 
 const RUN_HELP: &str = "Exit codes, 1 before 3 before 4: 0 judged and good; 1 a gate failed; 2 usage; 3 something was not \
@@ -128,6 +131,7 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Resu
             ask(LIST, Vec::new(), list.asked, data_folder, clock).await?;
             Ok(Exit::Good)
         }
+        Command::Outbox(args) => Ok(outbox::run(args, data_folder, &clock).await.map_err(exit::Failure::from)?),
         Command::Show(show) => {
             let Asked { output, daemon } = show.asked;
             let target = daemon.clone().target(data_folder.clone()).map_err(exit::Failure::from)?;

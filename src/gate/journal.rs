@@ -7,6 +7,8 @@
 mod batch;
 mod outbox;
 mod read;
+mod resend;
+mod revive;
 mod rows;
 #[cfg(test)]
 pub(crate) mod faulty;
@@ -22,6 +24,8 @@ use tokio::sync::watch;
 pub use batch::{Batch, EpisodeEdit, StartEdit};
 pub use outbox::Size;
 pub use read::{Place, Snapshot};
+pub use resend::{LabelSet, Resend, ResendPlace, ResendRow};
+pub use revive::Revived;
 pub use rows::{
     EVIDENCE_BYTES, EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Missed, Notice, OutboxRow, OutcomeRun,
     RUN_NS, StartRequest, StartRow, StartState, Status, TickRow, Told,
@@ -52,6 +56,7 @@ const EPISODE: TableDefinition<'static, ([u8; 16], u64), Bytes> = TableDefinitio
 const JOURNAL: TableDefinition<'static, u64, Bytes> = TableDefinition::new("journal");
 const TICK: TableDefinition<'static, (&str, i64), Bytes> = TableDefinition::new("tick");
 const OUTBOX: TableDefinition<'static, (&str, u64), Bytes> = TableDefinition::new("outbox");
+const RESEND: TableDefinition<'static, (&str, [u8; 16], [u8; 16]), Bytes> = TableDefinition::new("resend");
 const STARTS: TableDefinition<'static, ([u8; 16], u64), Bytes> = TableDefinition::new("starts");
 const HEALTH: TableDefinition<'static, [u8; 16], Bytes> = TableDefinition::new("health");
 const RESULT: TableDefinition<'static, (i64, u64), Bytes> = TableDefinition::new("result");
@@ -174,6 +179,7 @@ impl Journal {
             tx.open_table(JOURNAL)?;
             tx.open_table(TICK)?;
             tx.open_table(OUTBOX)?;
+            tx.open_table(RESEND)?;
             tx.open_table(STARTS)?;
             tx.open_table(HEALTH)?;
             tx.open_table(RESULT)?;
@@ -292,9 +298,24 @@ impl Journal {
         batch: &Batch,
         now_ns: i64,
     ) -> Result<(), Error> {
+        self.mark_told(receiver, rows, &[], batch, now_ns)
+    }
+
+    /// As [`Journal::mark_sent`], with what the receiver now knows beside it.
+    ///
+    /// Errors: see [`Error`].
+    pub fn mark_told(
+        &self,
+        receiver: &str,
+        rows: &[(u64, Option<OutboxRow>)],
+        resends: &[Resend],
+        batch: &Batch,
+        now_ns: i64,
+    ) -> Result<(), Error> {
         let tx = self.inner.db.begin_write()?;
         let mut kept = self.sizes();
         let mut sizes = kept.clone();
+        resend::write(&tx, receiver, resends, &mut sizes)?;
         {
             let mut outbox = tx.open_table(OUTBOX)?;
             for (sequence, row) in rows {

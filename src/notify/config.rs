@@ -1,18 +1,17 @@
 //! The section `notify` (gates.md 9).
 //!
-//! Duty: its keys, defaults and checks. Guarantee: a receiver has exactly one kind that is built; secrets come from files
-//! and are never shown. Left to others: reading a secret's file (`follower`, at start).
+//! Duty: its keys, defaults and checks. Guarantee: a receiver has exactly one kind; secrets come from files
+//! and are never shown. Left to others: reading a secret's file (`open`, at start), the keys of each kind (`kinds`).
+
+mod kinds;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::gate::state::Level;
-use crate::yaml::{Code, Section};
+use crate::yaml::Section;
 
-/// Kinds that are specified and not built.
-const COMING: [&str; 3] = ["alertmanager", "pagerduty", "slack"];
+pub use kinds::{Alertmanager, Auth, Format, Kind, PagerDuty, Slack, Tls, Username, Webhook};
 
 /// Who is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,28 +23,24 @@ pub struct Config {
     /// Between re-sends, for kinds that re-send.
     pub resend_interval: Duration,
     /// By name.
-    pub receivers: BTreeMap<String, Webhook>,
+    pub receivers: BTreeMap<String, Receiver>,
 }
 
-/// A receiver of kind webhook.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Webhook {
-    /// Where to POST.
-    pub url: String,
-    /// Its content signs every message.
-    pub secret_file: Option<PathBuf>,
-    /// Sent with every message.
-    pub headers: BTreeMap<String, String>,
+/// One that is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    /// How it is spoken to.
+    pub kind: Kind,
     /// Least level told.
     pub min_level: Level,
     /// Whether ends are told.
     pub send_resolved: bool,
 }
 
-impl fmt::Debug for Webhook {
-    /// Addresses and headers of webhooks hold secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Webhook").field("min_level", &self.min_level).finish_non_exhaustive()
+impl Receiver {
+    /// One of `kind` that is told everything.
+    pub const fn of(kind: Kind) -> Self {
+        Self { kind, min_level: Level::Warn, send_resolved: true }
     }
 }
 
@@ -68,8 +63,8 @@ impl Config {
         let mut receivers = BTreeMap::new();
         for entry in receivers_section.entries() {
             let receiver = receivers_section.block_of(entry);
-            if let Some(webhook) = read_receiver(&receiver) {
-                receivers.insert(entry.key.clone(), webhook);
+            if let Some(receiver) = read_receiver(&receiver) {
+                receivers.insert(entry.key.clone(), receiver);
             }
         }
         let default = section.texts("default").unwrap_or_default();
@@ -92,53 +87,27 @@ impl Config {
     }
 }
 
-fn read_receiver(receiver: &Section<'_>) -> Option<Webhook> {
-    let mut is_coming = false;
-    for kind in COMING {
-        if receiver.is_set(kind) {
-            receiver.warn(kind, Code::NotSupported, "is coming; this version sends to `webhook` only");
-            is_coming = true;
+fn read_receiver(receiver: &Section<'_>) -> Option<Receiver> {
+    let given: Vec<&'static str> = kinds::NAMES.into_iter().filter(|kind| receiver.has(kind)).collect();
+    match given[..] {
+        [name] => {
+            let block = receiver.block(name);
+            let kind = Kind::read(name, &block);
+            let levels = [("warn", Level::Warn), ("fail", Level::Fail)];
+            let min_level = block.choice("min_level", &levels).unwrap_or(Level::Warn);
+            Some(Receiver { kind, min_level, send_resolved: block.boolean("send_resolved").unwrap_or(true) })
+        }
+        [] => {
+            let kinds = kinds::NAMES.join(", ");
+            receiver.check_self(format!("a receiver needs a kind, one of {kinds}; e.g. `webhook: {{url: …}}`"));
+            None
+        }
+        [first, second, ..] => {
+            let text = format!("a receiver has exactly one kind, and `{first}` is given too; make it another receiver");
+            receiver.check(second, text);
+            None
         }
     }
-    if !receiver.has("webhook") {
-        if !is_coming {
-            receiver.check_self("a receiver needs a kind: `webhook: {url: …}`");
-        }
-        return None;
-    }
-    let webhook = receiver.block("webhook");
-    match webhook.text("format").as_deref() {
-        None | Some("alertmanager") => {}
-        Some("cloudevents") => {
-            webhook.warn("format", Code::NotSupported, "cloudevents is coming; this version sends `alertmanager`");
-        }
-        Some(other) => webhook.check("format", format!("must be alertmanager or cloudevents, got \"{other}\"")),
-    }
-    let url = webhook.text("url").unwrap_or_default();
-    if url.is_empty() {
-        webhook.check_self("`url` is required");
-    } else if !is_http(&url) {
-        webhook.check("url", "must be an http or https address");
-    }
-    let headers_section = webhook.block("headers");
-    let mut headers = BTreeMap::new();
-    for (name, entry) in headers_section.named_texts() {
-        if let crate::yaml::Value::Text(value) = &entry.value.value {
-            let is_valid = reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
-                && reqwest::header::HeaderValue::from_str(value).is_ok();
-            if !is_valid {
-                webhook.check("headers", format!("`{name}` is no valid HTTP header"));
-            }
-            headers.insert(name.to_owned(), value.clone());
-        }
-    }
-    Some(Webhook {
-        url,
-        secret_file: webhook.text("secret_file").map(PathBuf::from),
-        headers,
-        min_level: webhook.choice("min_level", &[("warn", Level::Warn), ("fail", Level::Fail)]).unwrap_or(Level::Warn),
-        send_resolved: webhook.boolean("send_resolved").unwrap_or(true),
-    })
 }
 
 fn is_http(text: &str) -> bool {
@@ -166,32 +135,77 @@ mod tests {
             (&["hook".to_owned()][..], "http://localhost:8080")
         );
         let hook = &config.receivers["hook"];
-        assert_eq!((hook.url.as_str(), hook.min_level, hook.send_resolved), ("http://h/x", Level::Warn, true));
+        assert_eq!((hook.min_level, hook.send_resolved), (Level::Warn, true));
+        let Kind::Webhook(webhook) = &hook.kind else { panic!("{hook:?}") };
+        assert_eq!((webhook.url.as_str(), webhook.format), ("http://h/x", Format::Alertmanager));
     }
 
     #[test]
-    fn what_cannot_work_and_what_is_coming_is_refused_by_name() {
+    fn each_kind_is_read_with_its_defaults() {
+        let text = "receivers:
+  am: {alertmanager: {urls: ['http://a:9093', 'https://b/am/'], tls: {ca_file: ca.pem}, auth: {bearertokenauth: {filename: t}}}}
+  pd: {pagerduty: {routing_key_file: key, min_level: fail}}
+  chat: {slack: {url_file: chat, send_resolved: false}}
+  bus: {webhook: {url: 'http://e', format: cloudevents}}";
+        let (config, problems) = read(text);
+        assert_eq!(problems, [] as [String; 0]);
+        let Kind::Alertmanager(am) = &config.receivers["am"].kind else { panic!() };
+        assert_eq!(am.urls, ["http://a:9093", "https://b/am"]);
+        assert_eq!(am.tls.as_ref().unwrap().ca_file, Some("ca.pem".into()));
+        assert_eq!(am.auth, Some(Auth::Bearer { scheme: "Bearer".into(), filename: "t".into() }));
+        let pd = &config.receivers["pd"];
+        let expected = PagerDuty { routing_key_file: "key".into(), url: "https://events.pagerduty.com".into() };
+        assert_eq!((&pd.kind, pd.min_level), (&Kind::PagerDuty(expected), Level::Fail));
+        let chat = &config.receivers["chat"];
+        assert_eq!((&chat.kind, chat.send_resolved), (&Kind::Slack(Slack { url_file: "chat".into() }), false));
+        let Kind::Webhook(bus) = &config.receivers["bus"].kind else { panic!() };
+        assert_eq!(bus.format, Format::CloudEvents);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
         let text = "default: [gone]
 external_url: localhost
 resend_interval: 5s
 receivers:
-  am: {alertmanager: {urls: ['http://a']}}
+  am: {alertmanager: {urls: ['ftp://a', 'http://b', 'http://b/', 'http://u:p@c', 'http://d/api/v2/alerts']}}
+  tls: {alertmanager: {urls: ['http://a'], tls: {cert_file: c, server_name_override: x}, auth: {}}}
+  both: {alertmanager: {urls: ['http://a'], auth: {basicauth: {username: u}, bearertokenauth: {filename: f}}}}
+  half: {alertmanager: {urls: [], auth: {basicauth: {client_auth: {username: u, username_file: v}}}}}
   none: {}
-  hook: {webhook: {url: 'ftp://h', format: cloudevents, min_level: bad, headers: {'a b': c}}}";
+  two: {webhook: {url: 'http://h'}, slack: {url_file: x}}
+  pd: {pagerduty: {url: nowhere}}
+  chat: {slack: {url: 'http://secret'}}
+  hook: {webhook: {url: 'ftp://h', format: xml, min_level: bad, headers: {'a b': c}}}";
         let (_, problems) = read(text);
         for expected in [
             "default: no receiver `gone`",
             "external_url: must be an http",
             "resend_interval: must be at least 10s",
-            "receivers::am::alertmanager: is coming",
+            "receivers::am::alertmanager::urls: `ftp://a` is no http",
+            "receivers::am::alertmanager::urls: `http://b/` is given twice",
+            "receivers::am::alertmanager::urls: an address holds no user and no password",
+            "receivers::am::alertmanager::urls: `http://d/api/v2/alerts` is written without",
+            "receivers::tls::alertmanager::tls::cert_file: ",
+            "receivers::tls::alertmanager::tls::server_name_override: ",
+            "receivers::tls::alertmanager::auth: needs",
+            "receivers::both::alertmanager::auth: needs exactly one",
+            "receivers::half::alertmanager::urls: ",
+            "receivers::half::alertmanager::auth::basicauth::client_auth: ",
             "receivers::none: a receiver needs a kind",
+            "receivers::two::slack: a receiver has exactly one kind",
+            "receivers::pd::pagerduty: `routing_key_file` is required",
+            "receivers::pd::pagerduty::url: must be an http",
+            "receivers::chat::slack: `url_file` is required",
+            "receivers::chat::slack: has invalid keys: url",
             "receivers::hook::webhook::url: must be",
-            "receivers::hook::webhook::format: cloudevents is coming",
+            "receivers::hook::webhook::format: must be one of",
             "receivers::hook::webhook::min_level: must be one of",
             "receivers::hook::webhook::headers: `a b`",
         ] {
             assert!(problems.iter().any(|p| p.starts_with(expected)), "{expected}: {problems:#?}");
         }
+        assert!(!problems.iter().any(|p| p.contains("u:p@")), "{problems:#?}");
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! One follower of the outbox a receiver.
+//! One follower of the outbox a line: a receiver, or one address of a receiver with several.
 //!
 //! Duty: send what is due, in order per alert id; mark what arrived, put off what did not, give up what never will, with a
 //! health alert through the other receivers. Guarantee: a mark is written only after a 2xx, so a message is sent at least
 //! once; a message waits only for earlier ones of its alert id, receivers never for each other. Left to others: bodies
-//! (`webhook`), waits (`retry`).
+//! (`webhook` and its neighbours), waits (`retry`), Alertmanagers' batches and re-sends (`peer`), secrets (`open`).
 
+mod open;
+mod peer;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -15,61 +18,32 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{Config, Webhook};
+use super::alertmanager::Terms;
 use super::metrics::Metrics;
 use super::retry::{self, Next, Reply};
-use super::webhook::{self, IDEMPOTENCY_KEY, SIGNATURE};
+use super::shown::transition;
 use crate::clock::Clock;
-use crate::error::Class;
 use crate::gate::Journal;
 use crate::gate::health::{Condition, HealthKind};
-use crate::gate::journal::{Batch, Error, Notice, OutboxRow, Status};
+use crate::gate::journal::{Batch, Error, Notice, OutboxRow, Resend, Status};
+use crate::gate::state::Level;
+use target::{Each, Target};
 
-/// Time for one answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub use open::{OpenError, Rim};
+
 /// Messages looked at together, of which each alert's first is sent.
 const LOOKED_AT: usize = 2_048;
 /// Messages of one receiver on the wire at a time.
 const AT_A_TIME: usize = 16;
 /// Longest pause without looking at the outbox.
 const IDLE: Duration = Duration::from_secs(30);
-/// What of an answer's body is kept in a dead letter, in bytes.
-const KEPT_TEXT: usize = 512;
-
-/// Why delivery cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A `secret_file`.
-    #[error(
-        "notify::receivers::{receiver}::webhook::secret_file: cannot read {path}: {why}; check the path and its rights"
-    )]
-    Secret {
-        /// Name of the receiver.
-        receiver: String,
-        /// As configured.
-        path: String,
-        /// The operating system's words.
-        why: String,
-    },
-    /// The HTTP client or the metrics' names.
-    #[error("delivery cannot start: {0}")]
-    Setup(String),
-}
-
-impl OpenError {
-    /// What the caller can do about it.
-    pub const fn class(&self) -> Class {
-        match self {
-            Self::Secret { .. } => Class::Invalid,
-            Self::Setup(_) => Class::Internal,
-        }
-    }
-}
 
 /// Sends to every receiver.
+///
+/// A receiver of the kind alertmanager has a line a address, `NAME@HOST:PORT`, each with a queue and re-sends of its own:
+/// none waits for another. Every other receiver is one line of its own name.
 #[derive(Debug)]
 pub struct Notifier {
     followers: Vec<Follower>,
@@ -77,22 +51,28 @@ pub struct Notifier {
 
 #[derive(Debug)]
 struct Follower {
+    /// Of the line.
     name: String,
-    webhook: Webhook,
-    secret: Option<Vec<u8>>,
+    target: Target,
+    min_level: Level,
+    send_resolved: bool,
+    /// Who is told when this line fails.
     others: Vec<String>,
-    /// Up to this sequence there are only dead letters; a message never comes back to life.
+    /// Up to this sequence there are only dead letters; a message never comes back to life under its number.
     dead_to: AtomicU64,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    external_url: String,
     journal: Journal,
     clock: Clock,
+    /// Of receivers without certificates of their own.
     client: reqwest::Client,
     metrics: Metrics,
+    terms: Terms,
+    /// Names this daemon.
+    instance: String,
 }
 
 /// What a pass did.
@@ -104,60 +84,31 @@ struct Pass {
     next_ns: Option<i64>,
 }
 
+/// What may be sent now.
+#[derive(Debug, Default)]
+struct Due {
+    /// Each alert's first message, if its time has come.
+    messages: Vec<(u64, OutboxRow)>,
+    /// Numbers of messages that this receiver does not want.
+    skipped: Vec<u64>,
+    next_ns: Option<i64>,
+}
+
+/// A try that ended.
+#[derive(Debug)]
+struct Ended {
+    sequence: u64,
+    row: OutboxRow,
+    reply: Reply,
+    /// What the receiver knows if it arrived.
+    changes: Vec<Resend>,
+}
+
 impl Notifier {
-    /// Reads secrets and makes the client.
-    ///
-    /// Errors: see [`OpenError`].
-    pub fn open(config: &Config, journal: Journal, clock: Clock, registry: &Registry) -> Result<Self, OpenError> {
-        let metrics = Metrics::register(registry).map_err(|e| OpenError::Setup(e.to_string()))?;
-        Self::with(config, journal, clock, metrics, client(TIMEOUT)?)
-    }
-
-    fn with(
-        config: &Config,
-        journal: Journal,
-        clock: Clock,
-        metrics: Metrics,
-        client: reqwest::Client,
-    ) -> Result<Self, OpenError> {
-        let shared = Arc::new(Shared { external_url: config.external_url.clone(), journal, clock, client, metrics });
-        let follower = |(name, webhook): (&String, &Webhook)| {
-            let secret = webhook.secret_file.as_ref().map(|path| {
-                let unreadable = |e: std::io::Error| OpenError::Secret {
-                    receiver: name.clone(),
-                    path: path.display().to_string(),
-                    why: e.to_string(),
-                };
-                std::fs::read(path).map(|bytes| bytes.trim_ascii_end().to_vec()).map_err(unreadable)
-            });
-            Ok(Follower {
-                name: name.clone(),
-                webhook: webhook.clone(),
-                secret: secret.transpose()?,
-                others: config.receivers.keys().filter(|other| *other != name).cloned().collect(),
-                dead_to: AtomicU64::new(0),
-                shared: shared.clone(),
-            })
-        };
-        let followers = config.receivers.iter().map(follower).collect::<Result<_, OpenError>>()?;
-        Ok(Self { followers })
-    }
-
     /// Sends until `stop`. What is on the wire then is sent again at the next start, with the same id.
     pub async fn run(self, stop: CancellationToken) {
         futures::future::join_all(self.followers.into_iter().map(|follower| follower.run(stop.clone()))).await;
     }
-}
-
-/// A client that waits for an answer for `timeout`.
-fn client(timeout: Duration) -> Result<reqwest::Client, OpenError> {
-    reqwest::Client::builder()
-        .timeout(timeout)
-        // A redirected POST would become a GET, and arrive as nothing.
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("weavergen/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|e| OpenError::Setup(e.to_string()))
 }
 
 impl Follower {
@@ -189,11 +140,47 @@ impl Follower {
         }
     }
 
-    /// Tries each alert's first message that is due.
+    /// Tries each alert's first message that is due, and what an Alertmanager is to be told again.
     async fn pass(&self) -> Result<Pass, Error> {
+        if let Target::Alertmanager(peer) = &self.target {
+            let (journal, receiver, lines) = (self.shared.journal.clone(), peer.receiver.clone(), peer.lines.clone());
+            blocking(move || journal.hand_on(&receiver, &lines)).await?;
+        }
+        let Due { mut messages, skipped, mut next_ns } = self.due().await?;
+        let mut tried = messages.len() + skipped.len();
+        if !skipped.is_empty() {
+            self.mark(skipped.into_iter().map(|sequence| (sequence, None)).collect(), Vec::new(), Batch::default())
+                .await?;
+        }
+        let mut sooner = |at_ns: i64| next_ns = Some(next_ns.map_or(at_ns, |next| next.min(at_ns)));
+        match &self.target {
+            Target::Alertmanager(peer) => {
+                let (resent, at_ns) = self.resend(peer).await?;
+                self.tell(peer, messages).await?;
+                tried += resent;
+                sooner(at_ns);
+            }
+            Target::Each(each) => match each.pace() {
+                Some(pace) if !messages.is_empty() => {
+                    if let Some(at_ns) = pace.free_at(self.shared.clock.now_ns()) {
+                        tried -= messages.len();
+                        sooner(at_ns);
+                    } else {
+                        messages.truncate(1);
+                        self.send_all(each, messages).await?;
+                        pace.sent(self.shared.clock.now_ns());
+                    }
+                }
+                _ => self.send_all(each, messages).await?,
+            },
+        }
+        Ok(Pass { tried, next_ns })
+    }
+
+    async fn due(&self) -> Result<Due, Error> {
         let now_ns = self.shared.clock.now_ns();
         let mut waiting = BTreeSet::new();
-        let (mut due, mut skipped, mut next_ns) = (Vec::new(), Vec::new(), None::<i64>);
+        let mut due = Due::default();
         let first = self.dead_to.load(Ordering::Relaxed);
         let mut after = first;
         loop {
@@ -206,24 +193,33 @@ impl Follower {
             for (sequence, row) in rows {
                 // Left out ones hold up nobody, so they do not wait for their turn.
                 if !self.wants(&row.notice) {
-                    skipped.push((sequence, None));
+                    due.skipped.push(sequence);
                 } else if !waiting.insert(row.notice.alert) {
                 } else if row.next_try_ns > now_ns {
-                    next_ns = Some(next_ns.map_or(row.next_try_ns, |next| next.min(row.next_try_ns)));
+                    due.next_ns = Some(due.next_ns.map_or(row.next_try_ns, |next| next.min(row.next_try_ns)));
                 } else {
-                    due.push((sequence, row));
+                    due.messages.push((sequence, row));
                 }
             }
             // However many wait for their time, what stands behind them does not wait with them.
-            if count < LOOKED_AT || !due.is_empty() || !skipped.is_empty() {
-                break;
+            if count < LOOKED_AT || !due.messages.is_empty() || !due.skipped.is_empty() {
+                return Ok(due);
             }
             after = last;
         }
-        let tried = due.len() + skipped.len();
-        if !skipped.is_empty() {
-            self.mark(skipped, Batch::default()).await?;
+    }
+
+    fn wants(&self, notice: &Notice) -> bool {
+        // An Alertmanager that is not told of an end must still not be told again that it fires.
+        let is_unwanted_end = notice.status == Status::Resolved && !self.send_resolved;
+        if is_unwanted_end && !matches!(self.target, Target::Alertmanager(_)) {
+            return false;
         }
+        notice.health || notice.level >= self.min_level
+    }
+
+    /// Sends each message for itself, several at a time.
+    async fn send_all(&self, each: &Each, due: Vec<(u64, OutboxRow)>) -> Result<(), Error> {
         let mut due = due.into_iter();
         let mut on_the_wire = FuturesUnordered::new();
         loop {
@@ -231,11 +227,11 @@ impl Follower {
                 && let Some((sequence, row)) = due.next()
             {
                 on_the_wire.push(async move {
-                    let reply = self.send(&row.notice).await;
-                    (sequence, row, reply)
+                    let reply = self.send(each, &row.notice).await;
+                    Ended { sequence, row, reply, changes: Vec::new() }
                 });
             }
-            let Some(first) = on_the_wire.next().await else { break };
+            let Some(first) = on_the_wire.next().await else { return Ok(()) };
             let mut ended = vec![first];
             // Those that ended meanwhile are marked by the same transaction.
             while let Some(Some(next)) = futures::FutureExt::now_or_never(on_the_wire.next()) {
@@ -243,71 +239,31 @@ impl Follower {
             }
             self.settle(ended).await?;
         }
-        Ok(Pass { tried, next_ns })
     }
 
-    fn wants(&self, notice: &Notice) -> bool {
-        if notice.status == Status::Resolved && !self.webhook.send_resolved {
-            return false;
-        }
-        notice.health || notice.level >= self.webhook.min_level
-    }
-
-    async fn send(&self, notice: &Notice) -> Reply {
-        let body = webhook::body(notice, &self.name, &self.shared.external_url);
-        let mut request = self
-            .shared
-            .client
-            .post(&self.webhook.url)
-            .header(reqwest::header::CONTENT_TYPE, "application/json")
-            .header(IDEMPOTENCY_KEY, webhook::idempotency_key(notice));
-        for (name, value) in &self.webhook.headers {
-            request = request.header(name, value);
-        }
-        if let Some(secret) = &self.secret {
-            let unix_s = self.shared.clock.now_ns() / 1_000_000_000;
-            request = request.header(SIGNATURE, webhook::signature(secret, unix_s, &body));
-        }
-        let reply = match request.body(body).send().await {
-            Ok(response) => self.read(response).await,
-            Err(error) if error.is_timeout() => Reply::Timeout,
-            // The address may hold a secret.
-            Err(error) => Reply::Network(chain(&error.without_url())),
-        };
-        self.shared.metrics.sent.with_label_values(&[self.name.as_str(), reply.code().as_str()]).inc();
+    async fn send(&self, each: &Each, notice: &Notice) -> Reply {
+        let reply = each.send(notice, &self.name, &self.shared).await;
+        self.count(&reply);
         reply
     }
 
-    async fn read(&self, response: reqwest::Response) -> Reply {
-        let code = response.status().as_u16();
-        let asked = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = asked.and_then(|text| retry::retry_after(text, self.shared.clock.now_ns()));
-        let mut text = Vec::new();
-        if !(200..300).contains(&code) {
-            let mut body = response.bytes_stream();
-            while let Some(Ok(bytes)) = body.next().await {
-                text.extend_from_slice(&bytes);
-                if text.len() >= KEPT_TEXT {
-                    text.truncate(KEPT_TEXT);
-                    break;
-                }
-            }
-        }
-        Reply::Status { code, retry_after, text: String::from_utf8_lossy(&text).trim().to_owned() }
+    fn count(&self, reply: &Reply) {
+        self.shared.metrics.sent.with_label_values(&[self.name.as_str(), reply.code().as_str()]).inc();
     }
 
     /// Writes down how tries ended.
-    async fn settle(&self, ended: Vec<(u64, OutboxRow, Reply)>) -> Result<(), Error> {
+    async fn settle(&self, ended: Vec<Ended>) -> Result<(), Error> {
         let now_ns = self.shared.clock.now_ns();
-        let mut marks = Vec::new();
+        let (mut marks, mut known) = (Vec::new(), Vec::new());
         let (mut arrived, mut dead) = (false, None);
-        for (sequence, row, reply) in ended {
+        for Ended { sequence, row, reply, changes } in ended {
             let attempts = row.attempts.saturating_add(1);
-            let id = webhook::idempotency_key(&row.notice);
+            let id = transition(&row.notice);
             match retry::next(&reply, attempts, row.written_ns, now_ns, self.shared.clock.random()) {
                 Next::Done => {
                     arrived = true;
                     marks.push((sequence, None));
+                    known.extend(changes);
                 }
                 Next::Again(next_try_ns) => {
                     tracing::warn!(receiver = %self.name, transition = %id, attempts, code = %reply.code(), "message not delivered yet");
@@ -317,6 +273,10 @@ impl Follower {
                     tracing::error!(receiver = %self.name, transition = %id, attempts, %why, "message given up");
                     self.shared.metrics.dead_letters.inc();
                     dead = Some(why.clone());
+                    if row.notice.status == Status::Resolved {
+                        // Its end cannot be told, so at least nobody says any more that it fires.
+                        known.push(Resend::ForgetAll(row.notice.alert));
+                    }
                     marks.push((sequence, Some(OutboxRow { attempts, dead: Some(why), ..row })));
                 }
             }
@@ -326,14 +286,13 @@ impl Follower {
             (None, true) => self.health(None).await?,
             (None, false) => Batch::default(),
         };
-        self.mark(marks, batch).await
+        self.mark(marks, known, batch).await
     }
 
     /// Turns the health alert about this receiver on (with a reason) or off.
     async fn health(&self, failing: Option<&str>) -> Result<Batch, Error> {
         let snapshot = self.shared.journal.clone();
-        let known = tokio::task::spawn_blocking(move || snapshot.snapshot()?.health());
-        let known = known.await.map_err(|e| Error::Damaged(e.to_string()))??;
+        let known = blocking(move || snapshot.snapshot()?.health()).await?;
         let condition = Condition {
             kind: HealthKind::DeliveryFailing,
             about: &self.name,
@@ -353,15 +312,13 @@ impl Follower {
     /// Messages behind sequence `after`.
     async fn waiting(&self, after: u64) -> Result<Vec<(u64, OutboxRow)>, Error> {
         let (journal, name) = (self.shared.journal.clone(), self.name.clone());
-        let read = tokio::task::spawn_blocking(move || journal.snapshot()?.waiting(&name, after, LOOKED_AT));
-        read.await.map_err(|e| Error::Damaged(e.to_string()))?
+        blocking(move || journal.snapshot()?.waiting(&name, after, LOOKED_AT)).await
     }
 
-    async fn mark(&self, marks: Vec<(u64, Option<OutboxRow>)>, batch: Batch) -> Result<(), Error> {
+    async fn mark(&self, marks: Vec<(u64, Option<OutboxRow>)>, known: Vec<Resend>, batch: Batch) -> Result<(), Error> {
         let (journal, name) = (self.shared.journal.clone(), self.name.clone());
         let now_ns = self.shared.clock.now_ns();
-        let write = tokio::task::spawn_blocking(move || journal.mark_sent(&name, &marks, &batch, now_ns));
-        write.await.map_err(|e| Error::Damaged(e.to_string()))?
+        blocking(move || journal.mark_told(&name, &marks, &known, &batch, now_ns)).await
     }
 
     fn show(&self, rows: &[(u64, OutboxRow)], now_ns: i64) {
@@ -375,13 +332,7 @@ impl Follower {
     }
 }
 
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+/// Work on the file, off the threads that serve.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::Damaged(e.to_string()))?
 }

@@ -29,6 +29,11 @@ pub(super) enum Reply {
 }
 
 impl Reply {
+    /// As if it had arrived.
+    pub(super) const fn nothing_to_say() -> Self {
+        Self::Status { code: 200, retry_after: None, text: String::new() }
+    }
+
     /// The label `code`.
     pub(super) fn code(&self) -> String {
         match self {
@@ -52,20 +57,27 @@ pub(super) enum Next {
 
 /// After try number `attempts` (from 1) of a message written at `written_ns`.
 pub(super) fn next(reply: &Reply, attempts: u32, written_ns: i64, now_ns: i64, chance: u64) -> Next {
-    let (why, asked) = match reply {
+    let why = match reply {
         Reply::Status { code: 200..=299, .. } => return Next::Done,
-        Reply::Status { code: code @ (408 | 429 | 500..=599), retry_after, .. } => {
-            (format!("status {code}"), *retry_after)
-        }
+        Reply::Status { code: code @ (408 | 429 | 500..=599), .. } => format!("status {code}"),
         Reply::Status { code, text, .. } => return Next::Dead(format!("status {code}: {text}")),
-        Reply::Timeout => ("no answer in time".to_owned(), None),
-        Reply::Network(why) => (why.clone(), None),
+        Reply::Timeout => "no answer in time".to_owned(),
+        Reply::Network(why) => why.clone(),
     };
     if now_ns.saturating_sub(written_ns) >= OLDEST_NS {
         return Next::Dead(format!("not delivered within a day; last: {why}"));
     }
-    let wait = jitter(attempts, chance).max(asked.unwrap_or_default());
-    Next::Again(now_ns.saturating_add(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX)))
+    Next::Again(again_ns(reply, attempts, now_ns, chance))
+}
+
+/// When what was answered by `reply` is tried again after try number `attempts` (from 1), ns since 1970.
+pub(super) fn again_ns(reply: &Reply, attempts: u32, now_ns: i64, chance: u64) -> i64 {
+    let asked = match reply {
+        Reply::Status { retry_after, .. } => retry_after.unwrap_or_default(),
+        Reply::Timeout | Reply::Network(_) => Duration::ZERO,
+    };
+    let wait = jitter(attempts, chance).max(asked);
+    now_ns.saturating_add(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// Full jitter: evenly between nothing and 1 s doubling to 5 min.

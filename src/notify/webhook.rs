@@ -7,7 +7,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::gate::identity::{hex, transition_id};
+use super::shown::{page, rfc3339, transition};
+use crate::gate::identity::hex;
 use crate::gate::journal::{Notice, Status};
 
 /// Name of the header that holds the transition id.
@@ -15,13 +16,13 @@ pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// Name of the header that holds the signature.
 pub(super) const SIGNATURE: &str = "X-Weavergen-Signature";
 
-/// Value of [`IDEMPOTENCY_KEY`].
-pub(super) fn idempotency_key(notice: &Notice) -> String {
-    transition_id(notice.alert, notice.episode, notice.number)
-}
-
 /// The body: version 4 of Alertmanager's webhook with one alert, and our own object beside it.
 pub(super) fn body(notice: &Notice, receiver: &str, external_url: &str) -> String {
+    message(notice, receiver, external_url).to_string()
+}
+
+/// The body as a value.
+pub(super) fn message(notice: &Notice, receiver: &str, external_url: &str) -> Value {
     let alert = notice.alert.to_string();
     let status = match notice.status {
         Status::Firing => "firing",
@@ -52,7 +53,7 @@ pub(super) fn body(notice: &Notice, receiver: &str, external_url: &str) -> Strin
         "weavergen": {
             "alert_id": alert,
             "episode": notice.episode,
-            "transition": idempotency_key(notice),
+            "transition": transition(notice),
             "level": notice.level.as_str(),
             "outcome": notice.outcome.map(|outcome| outcome.as_str()),
             "reason": notice.reason,
@@ -64,20 +65,6 @@ pub(super) fn body(notice: &Notice, receiver: &str, external_url: &str) -> Strin
             "pipeline": pipeline.map(|(process, run)| json!({ "process": process, "run": run })),
         },
     })
-    .to_string()
-}
-
-/// The gate's page, with key and window.
-fn page(notice: &Notice, external_url: &str) -> String {
-    let Ok(mut url) = reqwest::Url::parse(external_url) else { return external_url.to_owned() };
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().push("gates").push(&notice.gate);
-    }
-    url.query_pairs_mut()
-        .append_pair("key", &notice.key)
-        .append_pair("window_start", &rfc3339(notice.window.start_ns))
-        .append_pair("window_end", &rfc3339(notice.window.end_ns));
-    url.into()
 }
 
 /// Value of [`SIGNATURE`] at `unix_s`.
@@ -85,10 +72,6 @@ pub(super) fn signature(secret: &[u8], unix_s: i64, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
     mac.update(format!("{unix_s}.{body}").as_bytes());
     format!("t={unix_s},v1={}", hex(&mac.finalize().into_bytes()))
-}
-
-fn rfc3339(ns: i64) -> String {
-    jiff::Timestamp::from_nanosecond(i128::from(ns)).map_or_else(|_| ns.to_string(), |at| at.to_string())
 }
 
 #[cfg(test)]

@@ -61,6 +61,16 @@ pub enum Error {
         /// What, as a noun, with a reason where there is one.
         what: String,
     },
+    /// A message of the outbox cannot be shown or tried again.
+    #[error("{message}")]
+    Outbox {
+        /// What the caller can do about it.
+        class: Class,
+        /// What is wrong.
+        message: String,
+        /// The next move.
+        hint: &'static str,
+    },
     /// No such path.
     #[error("there is nothing at this path")]
     NotFound,
@@ -104,6 +114,7 @@ impl Error {
             Self::Request { .. } | Self::Method | Self::NotBuilt { .. } | Self::Resolve { .. } => Class::Invalid,
             Self::NotFound | Self::NoStatement { .. } => Class::NotFound,
             Self::Bind { .. } => Class::Unavailable,
+            Self::Outbox { class, .. } => *class,
         }
     }
 
@@ -125,6 +136,7 @@ impl Error {
             Self::NotFound | Self::NoStatement { .. } => "web.not_found",
             Self::NotBuilt { .. } => "web.not_built",
             Self::Method => "web.method",
+            Self::Outbox { .. } => "web.outbox",
             Self::Resolve { .. } | Self::Bind { .. } => "web.listen",
         }
     }
@@ -133,6 +145,7 @@ impl Error {
         Some(match self {
             Self::Query(error) => return error.hint.as_deref(),
             Self::Request { hint, .. } => hint,
+            Self::Outbox { hint, .. } => hint,
             Self::Host { .. } => "use a loopback name or the bound address, or add the name to `web::allowed_hosts`",
             Self::CrossSite => "send it from a page of this address, or from a program",
             Self::TooLarge { limit } if *limit > super::request::MAX_BODY => "send fewer files at a time",

@@ -12,6 +12,7 @@ mod error;
 mod flight;
 mod idle;
 mod openapi;
+mod outbox;
 mod page;
 mod pipelines;
 mod request;
@@ -35,6 +36,7 @@ pub use serve::serve;
 use crate::access::{Access, Hosts};
 use crate::clock::Clock;
 use crate::engine::Engine;
+use crate::notify::Outbox;
 use crate::query::Gateway;
 use crate::store::Store;
 
@@ -47,6 +49,8 @@ pub struct AppState {
     pub store: Option<Store>,
     /// Takes what changes pipelines; `None` where none run.
     pub engine: Option<Engine>,
+    /// Shows messages to receivers; `None` where no gates are judged.
+    pub outbox: Option<Outbox>,
     /// Knows callers.
     pub access: Arc<Access>,
     /// Accepted values of `Host`.

@@ -194,6 +194,23 @@ fn schemas() -> Value {
         ]),
         "Flushed": object(["parts", "rows", "manifest_version", "elapsed_ms"].map(|name| (name, number()))),
         "Compacted": object(["added", "removed", "parts", "manifest_version", "elapsed_ms"].map(|name| (name, number()))),
+        "Outbox": object([
+            ("messages", list(object([
+                ("id", number()),
+                ("receiver", text()),
+                ("alert", text()),
+                ("transition", text()),
+                ("status", text()),
+                ("level", text()),
+                ("line", text()),
+                ("written", text()),
+                ("attempts", number()),
+                ("next_try", or_null(text())),
+                ("dead", or_null(text())),
+            ]))),
+            ("next", or_null(text())),
+        ]),
+        "Retried": object([("id", number())]),
         "Files": list(request(1, [("name", text()), ("content", text()), ("base64", text())])),
         "Deployed": object([("deployed", list(object(deployed)))]),
         "Start": request(1, [

@@ -7,7 +7,7 @@
 use axum::http::Method;
 use axum::routing::{MethodRouter, delete, get, post};
 
-use super::{AppState, answer, openapi, page, pipelines, schema, store};
+use super::{AppState, answer, openapi, outbox, page, pipelines, schema, store};
 
 /// A path with one method.
 pub(super) struct Route {
@@ -202,6 +202,29 @@ pub(super) static ALL: &[Route] = &[
         body: Some(Body { media: &[JSON], schema: "Start", is_needed: true }),
         answer: Answer { status: 201, media: &[JSON], schema: Some("Started"), error: PROBLEM },
         handler: || post(pipelines::start),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/gates/outbox",
+        about: "Messages to receivers that wait or were given up.",
+        admin: false,
+        parameters: &[
+            query("after", "the `next` of the answer before"),
+            query("limit", "most messages: 1000, at most 10000"),
+        ],
+        body: None,
+        answer: json("Outbox"),
+        handler: || get(outbox::list),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/gates/outbox/{id}/retry",
+        about: "Tries a message again that was given up.",
+        admin: true,
+        parameters: &[Parameter { name: "id", place: "path", is_needed: true, about: "its number" }],
+        body: None,
+        answer: json("Retried"),
+        handler: || post(outbox::retry),
     },
 ];
 

@@ -111,13 +111,22 @@ impl Target {
     }
 
     fn post(&self, path: &str, patience: Duration) -> Result<reqwest::RequestBuilder, Failure> {
+        self.request(reqwest::Method::POST, path, patience)
+    }
+
+    fn request(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        patience: Duration,
+    ) -> Result<reqwest::RequestBuilder, Failure> {
         let client = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(Duration::from_secs(5))
             .timeout(patience)
             .build()
             .map_err(|error| Failure::Daemon(format!("cannot make a client: {error}")))?;
-        let request = client.post(format!("{}{path}", self.url));
+        let request = client.request(method, format!("{}{path}", self.url));
         Ok(match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -161,6 +170,16 @@ impl Target {
         let text = response.text().await.map_err(|error| Failure::Broken(format!("the answer broke off: {error}")))?;
         serde_json::from_str(&text)
             .map_err(|_| Failure::Broken(format!("{} does not answer with JSON: is it weavergen?", self.url)))
+    }
+
+    /// Reads JSON at `path`, with these values in its query.
+    pub(in crate::cli) async fn look(&self, path: &str, query: &[(&str, &str)]) -> Result<serde_json::Value, Failure> {
+        let request = self.request(reqwest::Method::GET, path, Duration::from_secs(600))?.query(query);
+        let response = self.send(request, "").await?;
+        if !response.status().is_success() {
+            return Err(refused(response, self).await);
+        }
+        self.json(response).await
     }
 
     /// Makes a call that changes something and answers JSON.

@@ -198,24 +198,24 @@ impl Batch {
 }
 
 /// A number in `meta` that only rises.
-struct Counter {
+pub(super) struct Counter {
     name: &'static str,
     next: u64,
 }
 
 impl Counter {
-    fn open(tx: &WriteTransaction, name: &'static str) -> Result<Self, Error> {
+    pub(super) fn open(tx: &WriteTransaction, name: &'static str) -> Result<Self, Error> {
         let meta = tx.open_table(META)?;
         let next = stored(&meta, name)?.unwrap_or(1);
         Ok(Self { name, next })
     }
 
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.next += 1;
         self.next - 1
     }
 
-    fn close(self, tx: &WriteTransaction) -> Result<(), Error> {
+    pub(super) fn close(self, tx: &WriteTransaction) -> Result<(), Error> {
         tx.open_table(META)?.insert(self.name, encode(&self.next).as_slice())?;
         Ok(())
     }

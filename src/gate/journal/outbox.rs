@@ -1,14 +1,16 @@
 //! How much waits for each receiver, and what goes when it is too much (gates.md 9, limits).
 //!
-//! Duty: count messages and bytes of each receiver, and remove what may go. Guarantee: a message that is still tried never
-//! goes, however full the outbox is; what goes are dead letters, the oldest first. Left to others: writing and sending.
+//! Duty: count messages, re-sends and bytes of each receiver, and remove what may go. Guarantee: a message that is still
+//! tried never goes, however full the outbox is; what goes are first re-sends, of ends before those of what fires, then dead
+//! letters, the oldest first. Left to others: writing and sending.
 
 use std::collections::BTreeMap;
 
 use redb::{ReadableTable as _, WriteTransaction};
 
+use super::resend::ResendRow;
 use super::rows::{OutboxRow, decode};
-use super::{Error, OUTBOX};
+use super::{Error, OUTBOX, RESEND};
 
 /// Most of one receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Size {
     pub bytes: u64,
     /// Messages that are not tried any more.
     pub dead: u64,
+    /// What is told again and again; no messages, and part of the bytes.
+    pub resends: u64,
 }
 
 /// By receiver.
@@ -44,6 +48,10 @@ impl Sizes {
             let (key, row) = entry?;
             let is_dead = decode::<OutboxRow>(row.value())?.dead.is_some();
             sizes.came(key.value().0, row.value().len(), is_dead);
+        }
+        for entry in tx.open_table(RESEND)?.iter()? {
+            let (key, row) = entry?;
+            sizes.keeps(key.value().0, row.value().len());
         }
         Ok(sizes)
     }
@@ -66,36 +74,94 @@ impl Sizes {
         size.dead = size.dead.saturating_sub(u64::from(is_dead));
     }
 
+    /// Takes in a re-send.
+    pub(super) fn keeps(&mut self, receiver: &str, bytes: usize) {
+        let size = self.0.entry(receiver.to_owned()).or_default();
+        size.resends += 1;
+        size.bytes += bytes as u64;
+    }
+
+    pub(super) fn forgot(&mut self, receiver: &str, bytes: usize) {
+        let size = self.0.entry(receiver.to_owned()).or_default();
+        size.resends = size.resends.saturating_sub(1);
+        size.bytes = size.bytes.saturating_sub(bytes as u64);
+    }
+
+    /// Names of all that had messages.
+    pub(super) fn receivers(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
     fn any_dead(&self) -> bool {
         self.0.values().any(|size| size.dead > 0)
     }
 
-    /// Removes the oldest dead letters of receivers that are over `limits`.
+    /// Removes re-sends, then the oldest dead letters, of receivers that are over `limits`.
     pub(super) fn trim(&mut self, tx: &WriteTransaction, limits: Limits) -> Result<(), Error> {
         let over: Vec<String> =
             self.0.iter().filter(|(_, size)| size.surplus(limits)).map(|(r, _)| r.clone()).collect();
         for receiver in over {
-            let mut table = tx.open_table(OUTBOX)?;
-            let mut gone = Vec::new();
-            let (mut left, mut more) = (self.of(&receiver), limits.messages / ONE_MORE_OF);
-            for entry in table.range((receiver.as_str(), 0)..=(receiver.as_str(), u64::MAX))? {
-                if left.dead == 0 || (more == 0 && !left.surplus(limits)) {
-                    break;
-                }
-                let (key, row) = entry?;
-                if decode::<OutboxRow>(row.value())?.dead.is_some() {
-                    more -= u64::from(!left.surplus(limits));
-                    self.went(&receiver, row.value().len(), true);
-                    left = self.of(&receiver);
-                    gone.push(key.value().1);
-                }
-            }
-            for sequence in &gone {
-                table.remove((receiver.as_str(), *sequence))?;
-            }
-            tracing::warn!(%receiver, removed = gone.len(), "the outbox is full; dead letters were removed");
+            let resends = self.trim_resends(tx, &receiver, limits)?;
+            let letters = self.trim_letters(tx, &receiver, limits)?;
+            tracing::warn!(%receiver, resends, letters, "the outbox is full; re-sends or dead letters were removed");
         }
         Ok(())
+    }
+
+    fn trim_resends(&mut self, tx: &WriteTransaction, receiver: &str, limits: Limits) -> Result<usize, Error> {
+        let mut table = tx.open_table(RESEND)?;
+        let mut rows = Vec::new();
+        for entry in table.range((receiver, [0; 16], [0; 16])..=(receiver, [u8::MAX; 16], [u8::MAX; 16]))? {
+            let (key, row) = entry?;
+            let of: ResendRow = decode(row.value())?;
+            // What fires would end at the receiver without its re-sends, so it goes last.
+            rows.push((
+                of.until_ns.unwrap_or(i64::MAX),
+                of.starts_at_ns,
+                key.value().1,
+                key.value().2,
+                row.value().len(),
+            ));
+        }
+        rows.sort_unstable();
+        let mut more = limits.messages / ONE_MORE_OF;
+        let mut gone = 0;
+        for (_, _, alert, set, bytes) in rows {
+            let is_over = self.of(receiver).is_over(limits);
+            if !is_over && more == 0 {
+                break;
+            }
+            more -= u64::from(!is_over);
+            table.remove((receiver, alert, set))?;
+            self.forgot(receiver, bytes);
+            gone += 1;
+        }
+        Ok(gone)
+    }
+
+    fn trim_letters(&mut self, tx: &WriteTransaction, receiver: &str, limits: Limits) -> Result<usize, Error> {
+        if !self.of(receiver).is_over(limits) {
+            return Ok(0);
+        }
+        let mut table = tx.open_table(OUTBOX)?;
+        let mut gone = Vec::new();
+        let (mut left, mut more) = (self.of(receiver), limits.messages / ONE_MORE_OF);
+        for entry in table.range((receiver, 0)..=(receiver, u64::MAX))? {
+            if left.dead == 0 || (more == 0 && !left.is_over(limits)) {
+                break;
+            }
+            let (key, row) = entry?;
+            if decode::<OutboxRow>(row.value())?.dead.is_some() {
+                more -= u64::from(!left.is_over(limits));
+                self.went(receiver, row.value().len(), true);
+                left = self.of(receiver);
+                gone.push(key.value().1);
+            }
+        }
+        for sequence in &gone {
+            table.remove((receiver, *sequence))?;
+        }
+        Ok(gone.len())
     }
 
     /// Removes dead letters written before `before_ns`.
@@ -124,6 +190,10 @@ impl Sizes {
 impl Size {
     /// Whether it is over `limits` and something of it may go.
     const fn surplus(&self, limits: Limits) -> bool {
-        self.dead > 0 && (self.messages > limits.messages || self.bytes > limits.bytes)
+        (self.dead > 0 || self.resends > 0) && self.is_over(limits)
+    }
+
+    const fn is_over(&self, limits: Limits) -> bool {
+        self.messages + self.resends > limits.messages || self.bytes > limits.bytes
     }
 }

@@ -12,7 +12,8 @@ use super::rows::{
     EpisodeRow, GateRow, HealthRow, JournalRow, KeyRow, OutboxRow, OutcomeRun, StartRow, StartState, TickRow, decode,
 };
 use super::{
-    EPISODE, Error, GATE, HEALTH, JOURNAL, Journal, META, OUTBOX, RESULT, RUNNING, STARTS, STATE, TICK, stored,
+    EPISODE, Error, GATE, HEALTH, JOURNAL, Journal, LabelSet, META, OUTBOX, RESEND, RESULT, RUNNING, ResendPlace,
+    ResendRow, STARTS, STATE, TICK, stored,
 };
 
 /// Place of a complete row of results: its first tick and a number.
@@ -180,6 +181,48 @@ impl Snapshot {
             }
         }
         Ok(rows)
+    }
+
+    /// At most `limit` messages of all receivers, in order of receiver and sequence, behind `after`; dead ones among them.
+    pub fn messages(&self, after: (&str, u64), limit: usize) -> Result<Vec<(String, u64, OutboxRow)>, Error> {
+        let table = self.tx.open_table(OUTBOX)?;
+        let from = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
+        let rows = table.range::<(&str, u64)>(from)?.take(limit).map(|entry| {
+            let (key, row) = entry?;
+            Ok((key.value().0.to_owned(), key.value().1, decode(row.value())?))
+        });
+        rows.collect()
+    }
+
+    /// What `line` knows of `alert`.
+    pub fn resends_of(&self, line: &str, alert: AlertId) -> Result<Vec<ResendRow>, Error> {
+        let table = self.tx.open_table(RESEND)?;
+        let rows = table.range((line, alert.0, [0; 16])..=(line, alert.0, [u8::MAX; 16]))?;
+        rows.map(|entry| decode(entry?.1.value())).collect()
+    }
+
+    /// At most `limit` rows of what `line` knows, behind `after`.
+    pub fn resends(
+        &self,
+        line: &str,
+        after: Option<ResendPlace>,
+        limit: usize,
+    ) -> Result<Vec<(ResendPlace, ResendRow)>, Error> {
+        let table = self.tx.open_table(RESEND)?;
+        let from = match after {
+            None => std::ops::Bound::Included((line, [0; 16], [0; 16])),
+            Some((alert, set)) => std::ops::Bound::Excluded((line, alert.0, set.0)),
+        };
+        let to = std::ops::Bound::Included((line, [u8::MAX; 16], [u8::MAX; 16]));
+        if after == Some((AlertId([u8::MAX; 16]), LabelSet([u8::MAX; 16]))) {
+            return Ok(Vec::new());
+        }
+        let rows = table.range::<(&str, [u8; 16], [u8; 16])>((from, to))?.take(limit).map(|entry| {
+            let (key, row) = entry?;
+            let (_, alert, set) = key.value();
+            Ok(((AlertId(alert), LabelSet(set)), decode(row.value())?))
+        });
+        rows.collect()
     }
 
     /// Starts that are due, in order, and the wall times (ns since 1970) at which their alerts' earlier ones began.

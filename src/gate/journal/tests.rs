@@ -1,5 +1,7 @@
 //! What a commit promises, whatever moment it is killed at.
 
+mod told;
+
 use std::collections::BTreeMap;
 
 use super::super::result::Window;

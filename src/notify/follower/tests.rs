@@ -1,15 +1,20 @@
 //! Delivery against a receiver that answers as told.
 
 mod chaos;
+mod kinds;
+mod peers;
 
 use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use prometheus::Registry;
+
+use super::super::config::{Config, Format, Kind, Receiver, Webhook};
 use super::super::webhook::tests::notice;
+use super::super::{webhook, wire};
 use super::*;
-use crate::gate::state::Level;
 
 /// How the receiver treats a request.
 #[derive(Clone, Copy, Debug)]
@@ -19,10 +24,15 @@ enum Manner {
     Reset,
 }
 
+/// A body with this text is always refused.
+const REFUSED: &str = "no good";
+
 #[derive(Clone, Debug)]
 struct Request {
     head: String,
     body: serde_json::Value,
+    /// Of the answer; 0 = none was given.
+    code: u16,
 }
 
 impl Request {
@@ -99,8 +109,12 @@ impl Peer {
                             break (head.to_owned(), body.to_owned());
                         }
                     };
-                    peer.seen.lock().unwrap().push(Request { head, body: serde_json::from_str(&body).unwrap() });
+                    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+                    let is_refused = body.to_string().contains(REFUSED);
                     let manner = peer.manners.lock().unwrap().pop().unwrap_or(Manner::Answer(200, ""));
+                    let manner = if is_refused { Manner::Answer(400, "") } else { manner };
+                    let code = if let Manner::Answer(code, _) = manner { code } else { 0 };
+                    peer.seen.lock().unwrap().push(Request { head, body, code });
                     match manner {
                         Manner::Answer(code, headers) => {
                             let answer = format!(
@@ -140,26 +154,28 @@ struct Bench {
     notifier: Notifier,
 }
 
-fn webhook(url: &str) -> Webhook {
-    Webhook {
-        url: url.to_owned(),
-        secret_file: None,
-        headers: BTreeMap::new(),
-        min_level: Level::Warn,
-        send_resolved: true,
-    }
+fn hook(url: &str) -> Webhook {
+    Webhook { url: url.to_owned(), format: Format::Alertmanager, secret_file: None, headers: BTreeMap::new() }
 }
 
-fn bench(receivers: &[(&str, Webhook)]) -> Bench {
+fn webhook(url: &str) -> Receiver {
+    Receiver::of(Kind::Webhook(hook(url)))
+}
+
+fn rim(journal: &Journal, clock: &Clock) -> Rim {
+    let intervals = [("span_completeness".to_owned(), Duration::from_secs(30))].into();
+    Rim { journal: journal.clone(), clock: clock.clone(), intervals, instance: "01J".to_owned() }
+}
+
+fn bench(receivers: &[(&str, Receiver)]) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(&dir.path().join("gates.redb")).unwrap();
     let clock = Clock::manual(1_767_225_600_000_000_000, 9);
-    let receivers = receivers.iter().map(|(name, webhook)| ((*name).to_owned(), webhook.clone())).collect();
+    let receivers = receivers.iter().map(|(name, receiver)| ((*name).to_owned(), receiver.clone())).collect();
     let config = Config { receivers, ..Config::default() };
     let metrics = Metrics::register(&Registry::new()).unwrap();
-    let notifier =
-        Notifier::with(&config, journal.clone(), clock.clone(), metrics, client(Duration::from_millis(300)).unwrap())
-            .unwrap();
+    let client = wire::client(Duration::from_millis(300), None).unwrap();
+    let notifier = Notifier::with(&config, rim(&journal, &clock), metrics, client).unwrap();
     Bench { _dir: dir, journal, clock, notifier }
 }
 
@@ -191,7 +207,7 @@ impl Bench {
 }
 
 fn id(alert: u8, number: u32) -> String {
-    webhook::idempotency_key(&notice(alert, number, Status::Firing))
+    transition(&notice(alert, number, Status::Firing))
 }
 
 #[tokio::test]
@@ -288,7 +304,7 @@ async fn a_message_that_is_a_day_old_is_given_up() {
 #[tokio::test]
 async fn levels_below_the_least_and_unwanted_ends_are_left_out_and_health_alerts_are_not() {
     let peer = Peer::new(&[]).await;
-    let only = Webhook { min_level: Level::Fail, send_resolved: false, ..webhook(&peer.url) };
+    let only = Receiver { min_level: Level::Fail, send_resolved: false, ..webhook(&peer.url) };
     let bench = bench(&[("hook", only)]);
     let warn = Notice { level: Level::Warn, ..notice(1, 0, Status::Firing) };
     let health = Notice { health: true, ..Notice { level: Level::Warn, ..notice(4, 0, Status::Firing) } };
@@ -312,8 +328,8 @@ async fn a_message_is_signed_with_the_secret_of_its_receiver() {
     let secret_file = dir.path().join("secret");
     std::fs::write(&secret_file, "s3cret\n").unwrap();
     let headers = BTreeMap::from([("X-Team".to_owned(), "shop".to_owned())]);
-    let signed = Webhook { secret_file: Some(secret_file), headers, ..webhook(&peer.url) };
-    let bench = bench(&[("hook", signed)]);
+    let signed = Webhook { secret_file: Some(secret_file), headers, ..hook(&peer.url) };
+    let bench = bench(&[("hook", Receiver::of(Kind::Webhook(signed)))]);
     bench.write(&[("hook", notice(1, 0, Status::Firing))]);
     bench.drain("hook", 2).await;
     let request = peer.seen.lock().unwrap()[0].clone();
@@ -327,9 +343,10 @@ async fn a_message_is_signed_with_the_secret_of_its_receiver() {
 fn a_secret_that_cannot_be_read_is_refused_at_start() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(&dir.path().join("gates.redb")).unwrap();
-    let hook = Webhook { secret_file: Some(dir.path().join("none")), ..webhook("http://h") };
-    let config = Config { receivers: BTreeMap::from([("hook".to_owned(), hook)]), ..Config::default() };
-    let error = Notifier::open(&config, journal, Clock::os(), &Registry::new()).unwrap_err();
+    let hook = Webhook { secret_file: Some(dir.path().join("none")), ..hook("http://h") };
+    let receivers = BTreeMap::from([("hook".to_owned(), Receiver::of(Kind::Webhook(hook)))]);
+    let config = Config { receivers, ..Config::default() };
+    let error = Notifier::open(&config, rim(&journal, &Clock::os()), &Registry::new()).unwrap_err();
     assert!(error.to_string().starts_with("notify::receivers::hook::webhook::secret_file: cannot read"), "{error}");
 }
 
@@ -362,7 +379,8 @@ async fn a_mark_that_was_lost_sends_the_same_id_again() {
     let follower = bench.follower("hook");
     let rows = follower.waiting(0).await.unwrap();
     // Sent, and killed before the mark.
-    assert!(matches!(follower.send(&rows[0].1.notice).await, Reply::Status { code: 200, .. }));
+    let Target::Each(each) = &follower.target else { panic!() };
+    assert!(matches!(follower.send(each, &rows[0].1.notice).await, Reply::Status { code: 200, .. }));
     bench.drain("hook", 2).await;
     assert_eq!(peer.ids(), [id(1, 0), id(1, 0)]);
 }

@@ -3,28 +3,35 @@
 use super::*;
 use crate::gate::journal::faulty::Medium;
 
-const SEEDS: u64 = 100;
+pub(super) const SEEDS: u64 = 100;
 const ALERTS: u8 = 4;
 const MESSAGES: u32 = 4;
 /// Of one answer; more than a busy machine takes for a local one.
-const PATIENCE: Duration = Duration::from_millis(150);
+pub(super) const PATIENCE: Duration = Duration::from_millis(150);
 
 /// A notifier over bytes that outlive it.
-struct World {
+pub(super) struct World {
     medium: Medium,
-    clock: Clock,
+    pub(super) clock: Clock,
     config: Config,
     client: reqwest::Client,
+    /// Of the follower that is looked at.
+    line: String,
     life: Option<(Journal, Notifier)>,
 }
 
 impl World {
     fn new(seed: u64, url: &str, client: reqwest::Client) -> Self {
-        let (hook, other) = (webhook(url), webhook("http://127.0.0.1:9/nobody"));
-        let receivers = [("hook".to_owned(), hook), ("other".to_owned(), other)].into();
+        Self::of(seed, ("hook", webhook(url)), "hook".to_owned(), client)
+    }
+
+    /// With one `receiver` that is looked at, and another that nobody reaches.
+    pub(super) fn of(seed: u64, receiver: (&str, Receiver), line: String, client: reqwest::Client) -> Self {
+        let other = webhook("http://127.0.0.1:9/nobody");
+        let receivers = [(receiver.0.to_owned(), receiver.1), ("other".to_owned(), other)].into();
         let config = Config { receivers, ..Config::default() };
         let clock = Clock::manual(1_767_225_600_000_000_000, seed);
-        let mut world = Self { medium: Medium::default(), clock, config, client, life: None };
+        let mut world = Self { medium: Medium::default(), clock, config, client, line, life: None };
         world.begin();
         world
     }
@@ -33,25 +40,25 @@ impl World {
         let journal = self.medium.journal().unwrap();
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let (clock, client) = (self.clock.clone(), self.client.clone());
-        let notifier = Notifier::with(&self.config, journal.clone(), clock, metrics, client).unwrap();
+        let notifier = Notifier::with(&self.config, rim(&journal, &clock), metrics, client).unwrap();
         self.life = Some((journal, notifier));
     }
 
-    fn journal(&self) -> &Journal {
+    pub(super) fn journal(&self) -> &Journal {
         &self.life.as_ref().unwrap().0
     }
 
-    fn follower(&self) -> &Follower {
-        self.life.as_ref().unwrap().1.followers.iter().find(|follower| follower.name == "hook").unwrap()
+    pub(super) fn follower(&self) -> &Follower {
+        self.life.as_ref().unwrap().1.followers.iter().find(|follower| follower.name == self.line).unwrap()
     }
 
-    fn rows(&self, receiver: &str) -> Vec<OutboxRow> {
+    pub(super) fn rows(&self, receiver: &str) -> Vec<OutboxRow> {
         let rows = self.journal().snapshot().unwrap().outbox(receiver, usize::MAX).unwrap();
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
     /// A pass in which the process is killed, at any of its writes.
-    async fn die(&mut self, write: u64, power_cut: bool) {
+    pub(super) async fn die(&mut self, write: u64, power_cut: bool) {
         self.medium.die_at(self.medium.changes() + write);
         let _ = self.follower().pass().await;
         self.life = None;
@@ -60,7 +67,7 @@ impl World {
     }
 }
 
-fn fault(chance: u64) -> Manner {
+pub(super) fn fault(chance: u64) -> Manner {
     match chance % 12 {
         0 | 1 => Manner::Answer(500, ""),
         2 => Manner::Answer(503, "retry-after: 2\r\n"),
@@ -122,7 +129,7 @@ async fn one(seed: u64, client: reqwest::Client) {
 #[tokio::test]
 async fn through_any_faults_every_message_arrives_in_order_and_repeats_only_its_id() {
     // Making one costs more than a world's whole life.
-    let client = client(PATIENCE).unwrap();
+    let client = wire::client(PATIENCE, None).unwrap();
     for seeds in (0..SEEDS).collect::<Vec<_>>().chunks(20) {
         futures::future::join_all(seeds.iter().map(|seed| one(*seed, client.clone()))).await;
     }

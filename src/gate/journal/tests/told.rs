@@ -1,0 +1,187 @@
+//! What lines of an Alertmanager keep, how much of it, and dead letters that come back.
+
+use super::super::super::health::HealthKind;
+use super::*;
+
+/// Alert `alert` as it was told to a line.
+fn row(alert: u8, until_ns: Option<i64>) -> ResendRow {
+    ResendRow { notice: Notice { alert: AlertId([alert; 16]), ..notice(0) }, starts_at_ns: i64::from(alert), until_ns }
+}
+
+fn put(journal: &Journal, line: &str, rows: &[ResendRow]) {
+    let rows: Vec<_> = rows.iter().map(|row| Resend::Put(Box::new(row.clone()))).collect();
+    journal.mark_told(line, &[], &rows, &Batch::default(), 1).unwrap();
+}
+
+fn alerts(journal: &Journal, line: &str) -> Vec<u8> {
+    let rows = journal.snapshot().unwrap().resends(line, None, 99).unwrap();
+    rows.into_iter().map(|((AlertId(id), _), _)| id[0]).collect()
+}
+
+fn outbox(messages: &[(&str, Notice)]) -> Batch {
+    let outbox = messages.iter().map(|(receiver, notice)| ((*receiver).to_owned(), notice.clone())).collect();
+    Batch { outbox, ..Batch::default() }
+}
+
+#[test]
+fn what_is_told_again_is_read_in_parts_and_forgotten_by_label_set_or_alert() {
+    let (dir, journal) = journal();
+    put(&journal, "am@a", &[row(1, None), row(2, None), row(3, None)]);
+    put(&journal, "am@b", &[row(9, None)]);
+    let mut other = row(2, Some(5));
+    other.notice.labels.insert("level".into(), "warn".into());
+    put(&journal, "am@a", std::slice::from_ref(&other));
+    let read = journal.snapshot().unwrap();
+    let first = read.resends("am@a", None, 2).unwrap();
+    let rest = read.resends("am@a", Some(first[1].0), 9).unwrap();
+    assert_eq!((first.len(), rest.len()), (2, 2));
+    assert_eq!(read.resends_of("am@a", AlertId([2; 16])).unwrap().len(), 2);
+    assert!(read.resends("am@a", Some((AlertId([255; 16]), LabelSet([255; 16]))), 9).unwrap().is_empty());
+    let forget = [
+        Resend::Forget(AlertId([2; 16]), LabelSet::of(&other.notice.labels)),
+        Resend::ForgetAll(AlertId([1; 16])),
+        Resend::ForgetAll(AlertId([7; 16])),
+    ];
+    journal.mark_told("am@a", &[], &forget, &Batch::default(), 1).unwrap();
+    assert_eq!((alerts(&journal, "am@a"), alerts(&journal, "am@b")), (vec![2, 3], vec![9]));
+    let size = journal.outbox_size("am@a");
+    assert_eq!((size.messages, size.resends), (0, 2));
+    drop((read, journal));
+    let journal = Journal::open(&dir.path().join("gates.redb")).unwrap();
+    assert_eq!(journal.outbox_size("am@a"), size, "counted again at the start");
+}
+
+#[test]
+fn of_a_full_line_re_sends_go_first_ends_before_what_fires_and_what_is_tried_never() {
+    let journal = Medium::default().limited(6, u64::MAX);
+    put(&journal, "hook", &[row(1, None), row(2, Some(9)), row(3, Some(8))]);
+    fill(&journal, 3, &[0], 1);
+    assert_eq!((alerts(&journal, "hook"), numbers(&journal)), (vec![1, 2, 3], vec![0, 1, 2]), "full is not too full");
+    let more = |numbers: std::ops::Range<u32>| {
+        let messages: Vec<_> = numbers.map(|number| ("hook", notice(number))).collect();
+        journal.commit(&outbox(&messages), 2).unwrap();
+    };
+    more(3..4);
+    assert_eq!(alerts(&journal, "hook"), [1, 2], "the end that is told for the shortest time");
+    more(4..5);
+    assert_eq!(alerts(&journal, "hook"), [1]);
+    more(5..6);
+    assert_eq!((alerts(&journal, "hook"), numbers(&journal)), (vec![], vec![0, 1, 2, 3, 4, 5]));
+    more(6..9);
+    assert_eq!(numbers(&journal), [1, 2, 3, 4, 5, 6, 7, 8], "then the dead letter, and nothing that is tried");
+    put(&journal, "hook", &[row(4, None)]);
+    assert!(alerts(&journal, "hook").is_empty(), "there is no room");
+    assert_eq!(journal.outbox_size("hook").resends, 0);
+}
+
+#[test]
+fn messages_are_handed_on_to_every_line_in_order_under_new_numbers() {
+    let (_dir, journal) = journal();
+    let lines = ["am@a".to_owned(), "am@b".to_owned()];
+    journal.commit(&outbox(&[("am", notice(0)), ("am", notice(1)), ("hook", notice(0))]), 5).unwrap();
+    assert!(journal.hand_on("am", &lines).unwrap());
+    assert!(!journal.hand_on("am", &lines).unwrap(), "once");
+    journal.commit(&outbox(&[("am@a", notice(2))]), 6).unwrap();
+    let read = journal.snapshot().unwrap();
+    let of = |receiver: &str| read.outbox(receiver, 9).unwrap();
+    assert!(of("am").is_empty());
+    assert_eq!(of("hook").len(), 1);
+    let numbers = |rows: &[(u64, OutboxRow)]| rows.iter().map(|(_, row)| row.notice.number).collect::<Vec<_>>();
+    assert_eq!((numbers(&of("am@a")), numbers(&of("am@b"))), (vec![0, 1, 2], vec![0, 1]));
+    assert!(of("am@a")[..2].iter().all(|(_, row)| row.written_ns == 5));
+    assert_eq!((journal.outbox_size("am").messages, journal.outbox_size("am@b").messages), (0, 2));
+    let all = read.messages(("", 0), 99).unwrap();
+    assert_eq!(all.len(), 6);
+    let (receiver, sequence, _) = &all[2];
+    assert_eq!(read.messages((receiver, *sequence), 99).unwrap()[..], all[3..], "in parts");
+}
+
+#[test]
+fn lines_that_are_gone_keep_nothing_and_new_ones_take_over() {
+    let (_dir, journal) = journal();
+    put(&journal, "am@old", &[row(1, None)]);
+    put(&journal, "gone@x", &[row(2, None)]);
+    journal.commit(&outbox(&[("am@old", notice(0)), ("am@old", notice(1))]), 5).unwrap();
+    let first = journal.snapshot().unwrap().outbox("am@old", 9).unwrap();
+    let dead = OutboxRow { dead: Some("status 400".into()), ..first[0].1.clone() };
+    journal.mark_sent("am@old", &[(first[0].0, Some(dead))], &Batch::default(), 6).unwrap();
+    let lines = BTreeMap::from([("am".to_owned(), vec!["am@new".to_owned()])]);
+    for _ in 0..2 {
+        journal.keep_lines(&lines).unwrap();
+        assert_eq!((alerts(&journal, "am@old"), alerts(&journal, "am@new")), (vec![], vec![1]));
+        assert!(alerts(&journal, "gone@x").is_empty());
+        let read = journal.snapshot().unwrap();
+        let numbers = |line: &str| -> Vec<u32> {
+            read.outbox(line, 9).unwrap().iter().map(|(_, row)| row.notice.number).collect()
+        };
+        assert_eq!((numbers("am@old"), numbers("am@new")), (vec![0], vec![1]), "dead letters stay");
+        assert_eq!(journal.outbox_size("am@old").dead, 1);
+    }
+}
+
+/// Gives up the first message of `hook` that waits; its number.
+fn give_up(journal: &Journal) -> u64 {
+    let (sequence, row) = journal.snapshot().unwrap().waiting("hook", 0, 1).unwrap().remove(0);
+    let row = OutboxRow { dead: Some("status 400".into()), attempts: 4, ..row };
+    journal.mark_sent("hook", &[(sequence, Some(row))], &Batch::default(), 200).unwrap();
+    sequence
+}
+
+#[test]
+fn a_dead_letter_comes_back_under_a_new_number_behind_all_others() {
+    let (_dir, journal) = journal();
+    journal.commit(&opening(60), 100).unwrap();
+    let changes = journal.outbox_changes();
+    let dead = give_up(&journal);
+    assert_eq!(journal.revive(dead + 1_000, 300).unwrap(), Revived::Unknown);
+    let Revived::Again(again) = journal.revive(dead, 300).unwrap() else { panic!() };
+    let rows = journal.snapshot().unwrap().waiting("hook", dead, 9).unwrap();
+    let expected = OutboxRow { notice: notice(0), written_ns: 300, attempts: 0, next_try_ns: 0, dead: None };
+    assert_eq!(rows, [(again, expected)]);
+    assert!(changes.has_changed().unwrap());
+    assert_eq!(journal.revive(again, 301).unwrap(), Revived::Waiting);
+    assert_eq!(journal.revive(dead, 301).unwrap(), Revived::Unknown);
+    assert_eq!((journal.outbox_size("hook").messages, journal.outbox_size("hook").dead), (1, 0));
+}
+
+#[test]
+fn what_a_later_transition_has_overtaken_stays_dead() {
+    let (_dir, journal) = journal();
+    journal.commit(&opening(60), 100).unwrap();
+    let fired = give_up(&journal);
+    let end = Notice { status: Status::Resolved, ends_at_ns: Some(90), ..notice(1) };
+    let close =
+        |episode| Batch { episodes: vec![(ALERT, episode, EpisodeEdit::Close(90, Cause::Passed))], ..Batch::default() };
+    let mut ended = close(1);
+    ended.outbox.push(("hook".to_owned(), end));
+    journal.commit(&ended, 110).unwrap();
+    let resolved = give_up(&journal);
+    assert_eq!(journal.revive(fired, 300).unwrap(), Revived::Overtaken, "it does not fire any more");
+    let Revived::Again(resolved) = journal.revive(resolved, 300).unwrap() else { panic!("its end is the latest") };
+    assert_eq!(give_up(&journal), resolved);
+    let mut next = opening(120);
+    next.episodes[0].1 = 2;
+    next.outbox.clear();
+    journal.commit(&next, 120).unwrap();
+    assert_eq!(journal.revive(resolved, 300).unwrap(), Revived::Overtaken, "it fires again");
+}
+
+#[test]
+fn a_health_alert_comes_back_only_while_it_is_as_it_says() {
+    let (_dir, journal) = journal();
+    let health = Notice { health: true, ..notice(0) };
+    let row = |told: Option<Told>| HealthRow {
+        kind: HealthKind::GateError,
+        about: "g".into(),
+        key: BTreeMap::new(),
+        episode: 1,
+        told,
+    };
+    let told = Some(Told { receivers: vec!["hook".into()], notice: health.clone() });
+    let mut batch = outbox(&[("hook", health)]);
+    batch.health.insert(ALERT, row(told));
+    journal.commit(&batch, 100).unwrap();
+    let Revived::Again(_) = journal.revive(give_up(&journal), 300).unwrap() else { panic!() };
+    journal.commit(&Batch { health: [(ALERT, row(None))].into(), ..Batch::default() }, 100).unwrap();
+    assert_eq!(journal.revive(give_up(&journal), 300).unwrap(), Revived::Overtaken);
+}
