@@ -5,6 +5,7 @@
 //! without a daemon (`run`).
 
 mod arrivals;
+mod close;
 mod columns;
 mod compare;
 mod frames;
@@ -58,6 +59,8 @@ pub enum Command {
     List(List),
     /// Show one gate of the daemon: state and latest results of each key
     Show(Show),
+    /// Close the open episode of a key by hand
+    Close(close::Args),
 }
 
 const RUN_HELP: &str = "Exit codes, 1 before 3 before 4: 0 judged and good; 1 a gate failed; 2 usage; 3 something was not \
@@ -124,6 +127,7 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Resu
         Command::Run(args) => run::run(*args, &clock).await,
         Command::Replay(args) => replay::run(args, &clock).await,
         Command::Test(args) => test::run(args).await,
+        Command::Close(args) => close::run(args, data_folder).await,
         Command::List(list) => {
             ask(LIST, Vec::new(), list.asked, data_folder, clock).await?;
             Ok(Exit::Good)

@@ -35,6 +35,7 @@ async fn serving(config: access::Config, query: crate::query::Config, engine: Op
         gateway: fixture::gateway(&spans, query),
         store: None,
         engine,
+        gates: None,
         access: Arc::new(Access::open(config, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::new(&["spans.example".to_owned()])),
         flight: true,
