@@ -76,10 +76,10 @@ fn values(gate: &Gate, key: &ActiveKey) -> Values {
         gate: gate.name.clone(),
         level: key.level.as_str().to_owned(),
         episode: key.episode,
+        value: key.last.and_then(|(_, value)| value),
         ..Values::default()
     };
     if let Some(run) = &key.run {
-        values.value = run.value;
         values.n = run.n;
         // Cut evidence is whole columns, so it is always an object.
         values.row = serde_json::from_str(&run.evidence).unwrap_or_default();
@@ -195,8 +195,7 @@ fn exposed(labels: &BTreeMap<String, String>, state: Option<&str>) -> BTreeMap<S
 
 fn label_name(name: &str) -> String {
     let fits = |(at, c): (usize, char)| c == '_' || c.is_ascii_alphabetic() || (at > 0 && c.is_ascii_digit());
-    let mut exposed: String =
-        name.chars().enumerate().map(|(at, c)| if fits((at, c)) { c } else { '_' }).collect();
+    let mut exposed: String = name.chars().enumerate().map(|(at, c)| if fits((at, c)) { c } else { '_' }).collect();
     if exposed.is_empty() {
         exposed.push('_');
     }
@@ -216,7 +215,8 @@ mod tests {
         let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
-        let given = labels(&[("a.b", "1"), ("a_b", "2"), ("alertstate", "3"), ("9x", "4"), ("__name__", "5"), ("ü", "6")]);
+        let given =
+            labels(&[("a.b", "1"), ("a_b", "2"), ("alertstate", "3"), ("9x", "4"), ("__name__", "5"), ("ü", "6")]);
         let expected = labels(&[
             ("exported_a_b", "1"),
             ("a_b", "2"),

@@ -28,8 +28,8 @@ use super::result::ResultRow;
 use super::state::{self, Cause, Downtime, Now, Phase, Rule, State};
 use super::window::{Grid, nanos};
 
-pub use shown::KeyNow;
 pub(super) use shown::Changed;
+pub use shown::KeyNow;
 pub(super) use tell::{annotations, sent_labels};
 pub(super) use tick::{Answer, Closing};
 
@@ -118,6 +118,8 @@ impl Book {
     ) -> Result<Self, Error> {
         // Without empty groups: they have no last tick, so they would be due forever.
         definitions.groups = derived::apart(&definitions.groups);
+        // A book before this one may have left some.
+        metrics.value.reset();
         let snapshot = journal.snapshot()?;
         let (rows, health) = (snapshot.gates()?, snapshot.health()?);
         let mut book = Self {

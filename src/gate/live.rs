@@ -15,8 +15,9 @@ use super::definition::{Gate, Group};
 use super::evaluator::{CloseError, Closed, Operator};
 use super::health::HealthKind;
 use super::identity::{AlertId, TENANT};
-use super::journal::{Error, GateRow, Journal, JournalRow, KeyRow, Notice, OutcomeRun};
+use super::journal::{Error, Journal, JournalRow, KeyRow, Notice, OutcomeRun};
 use super::state::{Level, Phase};
+use super::verdict::Outcome;
 use super::window::Grid;
 use crate::clock::Clock;
 
@@ -42,6 +43,8 @@ pub struct ActiveKey {
     pub fired_at_ns: Option<i64>,
     /// Tick since which it only fires for `keep_firing_for`.
     pub keeps_since_ns: Option<i64>,
+    /// Outcome and value of the latest verdict that was no error.
+    pub last: Option<(Outcome, Option<f64>)>,
     /// The run of equal outcomes that ends with the latest verdict.
     pub run: Option<OutcomeRun>,
 }
@@ -128,12 +131,12 @@ struct Inner {
     turns: Semaphore,
 }
 
-/// Some of the keys of a gate, in order.
-#[derive(Clone, Debug)]
+/// Some of the keys of a gate, and its journal's end, as one commit has them.
+#[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The gate as the same commit has it.
-    pub row: GateRow,
-    /// Keys with their latest verdicts.
+    /// The last rows of the journal, newest first, of the last 20,000 about all gates.
+    pub journal: Vec<JournalRow>,
+    /// Keys with their latest verdicts, in order.
     pub keys: Vec<(String, KeyRow, Option<OutcomeRun>)>,
     /// There are more.
     pub is_cut: bool,
@@ -210,12 +213,13 @@ impl Live {
         Ok(all)
     }
 
-    /// At most `limit` keys of `gate` behind `after`, as one commit has them. Blocks. `None`: nothing of it is written.
+    /// At most `limit` keys of `gate` behind `after`, and `journaled` rows of the journal. Blocks.
     ///
     /// Errors: the journal.
-    pub fn keys(&self, gate: &str, after: Option<&str>, limit: usize) -> Result<Option<Page>, Error> {
+    pub fn page(&self, gate: &str, after: Option<&str>, limit: usize, journaled: usize) -> Result<Page, Error> {
         let snapshot = self.inner.journal.snapshot()?;
-        let Some(row) = snapshot.gate(gate)? else { return Ok(None) };
+        // It is written when the gate is loaded.
+        let Some(row) = snapshot.gate(gate)? else { return Ok(Page::default()) };
         let mut rows = snapshot.keys_after(gate, row.generation, after, limit.saturating_add(1))?;
         let is_cut = rows.len() > limit;
         rows.truncate(limit);
@@ -224,14 +228,7 @@ impl Live {
             let run = snapshot.run(gate, row.generation, &key)?;
             keys.push((key, of_key, run));
         }
-        Ok(Some(Page { row, keys, is_cut }))
-    }
-
-    /// The last `limit` rows of the journal about `gate`, newest first, of the last 20,000 about all gates. Blocks.
-    ///
-    /// Errors: the journal.
-    pub fn journal(&self, gate: &str, limit: usize) -> Result<Vec<JournalRow>, Error> {
-        self.inner.journal.snapshot()?.last_rows(gate, limit, LOOKED_AT)
+        Ok(Page { journal: snapshot.last_rows(gate, journaled, LOOKED_AT)?, keys, is_cut })
     }
 
     /// Closes the open episode of `key` of `gate`: row 17 of gates.md 5. When this answers, it is durable. Who may do this

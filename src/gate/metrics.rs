@@ -65,7 +65,10 @@ impl Metrics {
                 "watermark_seconds",
                 "Event time up to which ticks may close, in seconds since 1970.",
             ))?,
-            reload_failed: IntGauge::with_opts(opts("reload_failed", "1 while the last reload of gate files was refused."))?,
+            reload_failed: IntGauge::with_opts(opts(
+                "reload_failed",
+                "1 while the last reload of gate files was refused.",
+            ))?,
         };
         registry.register(Box::new(metrics.evaluations.clone()))?;
         registry.register(Box::new(metrics.evaluation_seconds.clone()))?;

@@ -170,7 +170,12 @@ impl Error {
             Self::Method => {
                 "`POST /api/v1/sql` runs a statement, `GET /api/v1/sql?q=` too; what changes something takes POST only"
             }
-            Self::Store(_) | Self::Engine(_) | Self::Access(_) | Self::Journal(_) | Self::Resolve { .. } | Self::Bind { .. } => {
+            Self::Store(_)
+            | Self::Engine(_)
+            | Self::Access(_)
+            | Self::Journal(_)
+            | Self::Resolve { .. }
+            | Self::Bind { .. } => {
                 return None;
             }
         })

@@ -60,12 +60,19 @@ impl Wanted {
 pub(super) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<Value>, Error> {
     let live = state.gates.ok_or(Error::NotFound)?;
     let (limit, after) = Wanted::read(&uri)?;
-    let behind = |gate: &Gate| after.as_ref().is_none_or(|after| gate.name > *after);
+    let _turn = live.turn().await;
+    let reader = live.clone();
+    let shown = tokio::task::spawn_blocking(move || summaries(&reader, after.as_deref(), limit)).await;
+    Ok(Json(shown.map_err(|error| journal::Error::Damaged(error.to_string()))?))
+}
+
+fn summaries(live: &Live, after: Option<&str>, limit: usize) -> Value {
+    let behind = |gate: &Gate| after.is_none_or(|after| gate.name.as_str() > after);
     let mut gates = live.gates().filter(|(_, gate)| behind(gate));
     let page: Vec<(&Group, &Gate)> = gates.by_ref().take(limit).collect();
     let next = gates.next().and(page.last()).map(|(_, gate)| gate.name.as_str());
-    let shown = page.iter().map(|(group, gate)| summary(&live, group, gate));
-    Ok(Json(json!({ "gates": shown.collect::<Vec<_>>(), "next": next })))
+    let shown = page.iter().map(|(group, gate)| summary(live, group, gate));
+    json!({ "gates": shown.collect::<Vec<_>>(), "next": next })
 }
 
 /// A gate: what [`list`] has, `definition`, `keys`, `next_key`, `journal`.
@@ -86,11 +93,9 @@ pub(super) async fn show(
 
 fn whole(live: &Live, name: &str, after: Option<&str>, limit: usize) -> Result<Value, Error> {
     let (group, gate) = live.gate(name)?;
-    let page = live.keys(name, after, limit)?;
-    let journal = live.journal(name, JOURNALED)?;
+    let Page { journal, keys, is_cut } = live.page(name, after, limit, JOURNALED)?;
     let mut shown = summary(live, group, gate);
     shown["definition"] = definition(group, gate);
-    let (keys, is_cut) = page.as_ref().map_or((&[][..], false), |Page { keys, is_cut, .. }| (keys, *is_cut));
     let key = |(key, row, run): &(String, KeyRow, Option<OutcomeRun>)| key_json(gate, key, row, run.as_ref());
     shown["keys"] = keys.iter().map(key).collect();
     shown["next_key"] = keys.last().filter(|_| is_cut).map(|(key, ..)| key.as_str()).into();
@@ -242,3 +247,6 @@ fn extend(object: &mut Value, more: Value) {
         object.extend::<Map<String, Value>>(more);
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

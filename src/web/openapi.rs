@@ -186,13 +186,16 @@ fn schemas() -> Value {
         ("health", json!({"enum": ["ok", "err", "unknown"]})),
         ("evaluationTime", float()),
         ("lastEvaluation", time()),
-        ("weavergen", object([
-            ("class", text()),
-            ("mode", text()),
-            ("generation", number()),
-            ("lag", float()),
-            ("missed", number()),
-        ])),
+        (
+            "weavergen",
+            object([
+                ("class", text()),
+                ("mode", text()),
+                ("generation", number()),
+                ("lag", float()),
+                ("missed", number()),
+            ]),
+        ),
         ("alerts", list(alert())),
     ]);
     rule["properties"]["lastError"] = text();

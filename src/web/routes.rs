@@ -239,7 +239,10 @@ pub(super) static ALL: &[Route] = &[
         path: "/api/v1/gates",
         about: "Loaded gates by name.",
         admin: false,
-        parameters: &[query("limit", "gates of one answer, 1000 without it"), query("after", "begins behind this gate")],
+        parameters: &[
+            query("limit", "gates of one answer, 1000 without it"),
+            query("after", "begins behind this gate"),
+        ],
         body: None,
         answer: json("Gates"),
         handler: || get(gates::list),

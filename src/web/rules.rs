@@ -119,7 +119,9 @@ impl Rules {
                 let Some((at, _)) = self.chosen.groups.get(g) else {
                     out.push(b']');
                     if let Some(token) = &self.chosen.next_token {
-                        out.extend_from_slice(format!(",\"groupNextToken\":{}", Value::from(token.as_str())).as_bytes());
+                        out.extend_from_slice(
+                            format!(",\"groupNextToken\":{}", Value::from(token.as_str())).as_bytes(),
+                        );
                     }
                     out.extend_from_slice(b"}}\n");
                     return false;

@@ -128,7 +128,7 @@ impl Book {
 
 fn active_key(key: &str, row: &KeyRow, run: Option<OutcomeRun>) -> ActiveKey {
     let state = &row.state;
-    let is_warn = run.as_ref().is_some_and(|run| run.outcome == Outcome::Warn);
+    let is_warn = matches!(row.last, Some((Outcome::Warn, _)));
     let keeps_since = |cleared_ns: i64| state.previous_ns().map(|at_ns| at_ns.saturating_sub(cleared_ns));
     ActiveKey {
         key: key.to_owned(),
@@ -140,6 +140,7 @@ fn active_key(key: &str, row: &KeyRow, run: Option<OutcomeRun>) -> ActiveKey {
         active_at_ns: state.active_at_ns.unwrap_or_default(),
         fired_at_ns: state.fired_at_ns.filter(|_| state.phase.is_open()),
         keeps_since_ns: state.cleared_for_ns().and_then(keeps_since),
+        last: row.last,
         run,
     }
 }
