@@ -69,6 +69,7 @@ impl World {
             gateway,
             store: None,
             engine: Some(engine.clone()),
+            gates: None,
             access: Arc::new(Access::open(crate::access::Config::default(), &clock).unwrap()),
             hosts: Arc::new(Hosts::default()),
             flight: true,

@@ -26,6 +26,7 @@ async fn daemon(access: crate::access::Config) -> (tempfile::TempDir, Cancellati
         gateway: fixture::gateway(&spans, config),
         store: None,
         engine: None,
+        gates: None,
         access: Arc::new(Access::open(access, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::default()),
         flight: true,

@@ -255,5 +255,5 @@ fn numbers_are_written_as_go_does() {
         (f64::INFINITY, "+Inf"),
         (f64::NEG_INFINITY, "-Inf"),
     ];
-    assert_eq!(expected.map(|(value, _)| (go_float(value))), expected.map(|(_, text)| text.to_owned()));
+    assert_eq!(expected.map(|(value, _)| go_float(value)), expected.map(|(_, text)| text.to_owned()));
 }
