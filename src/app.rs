@@ -94,9 +94,11 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let pipelines = Pipelines::open(&config, engine_store, rim, &registry, &clock).await?;
     gateway.set_registry_types(conventions.attribute_types());
     let outbox = Outbox::new(journal.clone(), clock.clone());
-    let side =
-        Side::bind(&config, &gateway, (pipelines.engine(), outbox), &registry, (&store, learn.metrics()), &clock)
-            .await?;
+    let evaluator = gates.evaluator(&config, &store, &clock).await?;
+    let live = evaluator.live(config.notify.receivers.keys().cloned().collect());
+    gate::Alerts::register(&registry, live.clone())?;
+    let serving = (&gateway, pipelines.engine(), &live, outbox);
+    let side = Side::bind(&config, serving, &registry, (&store, learn.metrics()), &clock).await?;
 
     let run_file = RunFile::write(
         &config.store.path,
@@ -125,7 +127,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let mut judging = tokio::task::JoinSet::new();
     let parts = (gates.starts(&clock), gateway.clone(), into_store.clone());
     pipelines.run(&config, parts, &clock, &drain, &mut judging);
-    gates.run(&config, &store, &clock, drain.clone(), &mut judging).await?;
+    gates.run(evaluator, drain.clone(), &mut judging);
     let learn_stop = drain.clone();
     judging.spawn(async move {
         if let Err(error) = learn.run(learn_stop).await {
@@ -220,8 +222,7 @@ struct Side {
 impl Side {
     async fn bind(
         config: &Config,
-        gateway: &Gateway,
-        (engine, outbox): (&engine::Engine, Outbox),
+        (gateway, engine, live, outbox): (&Gateway, &engine::Engine, &gate::Live, Outbox),
         registry: &Registry,
         (store, learning): (&Store, &crate::learn::Metrics),
         clock: &Clock,
@@ -283,6 +284,7 @@ impl Side {
                 store: Some(store.clone()),
                 engine: Some(engine.clone()),
                 outbox: Some(outbox),
+                gates: Some(live.clone()),
                 access: access.clone(),
                 hosts: Arc::new(Hosts::new(&config.web.allowed_hosts)),
                 flight: config.query.flight_enabled,

@@ -16,6 +16,9 @@ pub use origin::{Hosts, is_cross_site};
 use crate::clock::Clock;
 use tokens::Tokens;
 
+/// Name of a caller without a token.
+pub const ANONYMOUS: &str = "anonymous";
+
 /// Who a request comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -62,7 +65,7 @@ impl Access {
             return self.tokens.identify(token.trim()).ok_or(Error::Unauthenticated { why: "the token is not known" });
         }
         match self.anonymous(loopback) {
-            Some(role) => Ok(Identity { name: "anonymous".to_owned(), role }),
+            Some(role) => Ok(Identity { name: ANONYMOUS.to_owned(), role }),
             None => Err(Error::Unauthenticated { why: "a token is needed" }),
         }
     }

@@ -100,38 +100,34 @@ impl Gates {
         Starts::new(self.journal.clone(), clock.clone(), self.metrics.clone())
     }
 
-    /// Closes ticks and sends notices until `stop`.
-    pub(super) async fn run(
-        self,
-        config: &Config,
-        store: &Store,
-        clock: &Clock,
-        stop: CancellationToken,
-        running: &mut JoinSet<()>,
-    ) -> anyhow::Result<()> {
+    /// What closes ticks, with the state that the journal left.
+    pub(super) async fn evaluator(&self, config: &Config, store: &Store, clock: &Clock) -> anyhow::Result<Evaluator> {
         let questions: BTreeMap<String, [u8; 32]> =
             self.gates().map(|(_, gate)| (gate.name.clone(), gate::question(gate))).collect();
         let reader = store.reader();
         let parts = Parts {
-            groups: self.groups,
+            groups: self.groups.clone(),
             questions,
             default_receivers: config.notify.default.clone(),
             value_metrics: config.gates.value_metrics,
-            runner: self.runner,
-            late: self.late,
+            runner: self.runner.clone(),
+            late: self.late.clone(),
             position: Position::new(move || {
                 let view = reader.view();
                 view.complete.then_some(view.visible_us)
             }),
-            journal: self.journal,
+            journal: self.journal.clone(),
             clock: clock.clone(),
-            metrics: self.metrics,
+            metrics: self.metrics.clone(),
             concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
         };
-        let evaluator = tokio::task::spawn_blocking(move || Evaluator::open(parts)).await??;
+        Ok(tokio::task::spawn_blocking(move || Evaluator::open(parts)).await??)
+    }
+
+    /// Closes ticks and sends notices until `stop`.
+    pub(super) fn run(self, evaluator: Evaluator, stop: CancellationToken, running: &mut JoinSet<()>) {
         running.spawn(evaluator.run(stop.clone()));
         running.spawn(self.notifier.run(stop));
-        Ok(())
     }
 }
 

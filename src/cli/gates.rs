@@ -5,6 +5,7 @@
 //! without a daemon (`run`).
 
 mod arrivals;
+mod close;
 mod columns;
 mod compare;
 mod frames;
@@ -61,6 +62,8 @@ pub enum Command {
     Show(Show),
     /// List messages to receivers that wait or were given up; `retry ID` tries one of the latter again
     Outbox(outbox::Args),
+    /// Close the open episode of a key by hand
+    Close(close::Args),
 }
 
 const RUN_HELP: &str = "Exit codes, 1 before 3 before 4: 0 judged and good; 1 a gate failed; 2 usage; 3 something was not \
@@ -127,6 +130,7 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Resu
         Command::Run(args) => run::run(*args, &clock).await,
         Command::Replay(args) => replay::run(args, &clock).await,
         Command::Test(args) => test::run(args).await,
+        Command::Close(args) => close::run(args, data_folder).await,
         Command::List(list) => {
             ask(LIST, Vec::new(), list.asked, data_folder, clock).await?;
             Ok(Exit::Good)

@@ -11,8 +11,11 @@ mod tick;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::definition::{Gate, Group, Mode};
 use super::derived;
+use super::evaluator::{CloseError, Closed};
 use super::health::{Condition, HealthKind};
 use super::identity::{AlertId, TENANT};
 use super::journal::{
@@ -25,7 +28,9 @@ use super::result::ResultRow;
 use super::state::{self, Cause, Downtime, Now, Phase, Rule, State};
 use super::window::{Grid, nanos};
 
+pub(super) use shown::Changed;
 pub use shown::KeyNow;
+pub(super) use tell::{annotations, sent_labels};
 pub(super) use tick::{Answer, Closing};
 
 /// A tick that changed no phase is written with the next that does, at the latest after so long.
@@ -52,6 +57,22 @@ struct Entry {
     row: GateRow,
     keys: BTreeMap<String, KeyRow>,
     running: BTreeMap<String, OutcomeRun>,
+    vitals: Vitals,
+    /// Keys that have a series of `weavergen_gate_value`.
+    valued: BTreeSet<String>,
+}
+
+/// How the evaluations of a gate went in this process.
+#[derive(Clone, Debug, Default)]
+struct Vitals {
+    /// Wall time of the last one, ns since 1970.
+    evaluated_ns: Option<i64>,
+    /// How long its query ran.
+    took_ns: u64,
+    /// Why it gave no rows.
+    error: Option<String>,
+    /// Ticks that were not judged, or not for every key.
+    missed: u64,
 }
 
 /// All that is known.
@@ -68,6 +89,14 @@ pub(super) struct Book {
     batch: Batch,
     /// Wall time of the oldest change in the batch.
     since_ns: Option<i64>,
+    /// Gates that changed since they were last shown.
+    touched: BTreeSet<String>,
+    /// Health alerts turned since they were last shown.
+    is_health_turned: bool,
+    /// Those who wait for the batch to be durable.
+    waiting: Vec<oneshot::Sender<()>>,
+    /// Nothing is written any more.
+    is_ended: bool,
 }
 
 /// Identity of a group: its name is unique in its file only, and its derived gates close ticks of their own.
@@ -89,6 +118,8 @@ impl Book {
     ) -> Result<Self, Error> {
         // Without empty groups: they have no last tick, so they would be due forever.
         definitions.groups = derived::apart(&definitions.groups);
+        // A book before this one may have left some.
+        metrics.value.reset();
         let snapshot = journal.snapshot()?;
         let (rows, health) = (snapshot.gates()?, snapshot.health()?);
         let mut book = Self {
@@ -101,6 +132,10 @@ impl Book {
             cuts: BTreeMap::new(),
             batch: Batch::default(),
             since_ns: None,
+            touched: BTreeSet::new(),
+            is_health_turned: false,
+            waiting: Vec::new(),
+            is_ended: false,
         };
         let placed: Vec<(usize, Arc<Gate>)> = book
             .definitions
@@ -156,7 +191,8 @@ impl Book {
             if before != Some(&row) {
                 book.batch.gates.insert(gate.name.clone(), row.clone());
             }
-            book.gates.insert(gate.name.clone(), Entry { gate, group: i, row, keys, running });
+            let (vitals, valued) = (Vitals::default(), BTreeSet::new());
+            book.gates.insert(gate.name.clone(), Entry { gate, group: i, row, keys, running, vitals, valued });
         }
         for at in 0..book.definitions.groups.len() {
             let last_ns = book.last_tick_ns(at);
@@ -224,6 +260,16 @@ impl Book {
         Some(std::mem::take(&mut self.batch))
     }
 
+    /// Those who wait for the batch that [`Book::take`] gave: told when it is durable, dropped if it is not.
+    pub(super) fn take_waiting(&mut self) -> Vec<oneshot::Sender<()>> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// From now on nobody closes by hand: what is in the batch is the last that is written.
+    pub(super) fn end_changes(&mut self) {
+        self.is_ended = true;
+    }
+
     /// When the batch must be written at the latest; `None` = it is empty.
     pub(super) fn write_by_ns(&self) -> Option<i64> {
         self.since_ns.map(|since_ns| since_ns + LAZY_NS)
@@ -246,20 +292,39 @@ impl Book {
         for name in names {
             if let Some(entry) = self.gates.get_mut(&name) {
                 entry.row.last_tick_ns = entry.row.last_tick_ns.max(last_ns);
-                self.batch.gates.insert(name, entry.row.clone());
+                entry.vitals.missed += u64::try_from((last_ns - first_ns) / grid.interval_ns + 1).unwrap_or(0);
+                self.batch.gates.insert(name.clone(), entry.row.clone());
+                self.touched.insert(name);
             }
         }
         self.since_ns.get_or_insert(now_ns);
     }
 
-    /// An operator closes the open episode of a key: row 17. `false` if there is none.
-    pub(super) fn close_by_hand(&mut self, gate: &str, key: &str, actor: &str, reason: &str, now_ns: i64) -> bool {
-        let Some(entry) = self.gates.get(gate) else { return false };
-        let Some(row) = entry.keys.get(key) else { return false };
+    /// An operator closes the open episode of a key: row 17. `written` is told when it is durable, and dropped if it
+    /// never will be.
+    ///
+    /// Errors: there is none, or nothing is written any more; then nothing changes.
+    pub(super) fn close_by_hand(
+        &mut self,
+        gate: &str,
+        key: &str,
+        (actor, reason): (&str, &str),
+        now_ns: i64,
+        written: Option<oneshot::Sender<()>>,
+    ) -> Result<Closed, CloseError> {
+        if self.is_ended {
+            return Err(CloseError::Stopping);
+        }
+        let names = || self.gates.keys().map(String::as_str);
+        let unknown = || CloseError::unknown_gate(gate, names());
+        let entry = self.gates.get(gate).ok_or_else(unknown)?;
+        let row = entry.keys.get(key).ok_or_else(|| CloseError::unknown_key(gate, key, &entry.keys))?;
         let now = Now { t_ns: now_ns, wall_ns: now_ns, downtimes: &self.downtimes };
         let Some((state, transition)) = state::close(&row.state, &now, entry.gate.mode == Mode::DryRun) else {
-            return false;
+            let (gate, key) = (gate.to_owned(), key.to_owned());
+            return Err(CloseError::NotOpen { gate, key, phase: row.state.phase.as_str() });
         };
+        let closed = Closed { episode: state.episode, at_ns: now_ns };
         let row = KeyRow { state, ..row.clone() };
         self.leave(gate, key, &row, transition, now_ns, Some((actor, reason)));
         let row = KeyRow { told: None, ..row };
@@ -269,7 +334,10 @@ impl Book {
             entry.keys.insert(key.to_owned(), row);
         }
         self.since_ns.get_or_insert(now_ns);
-        true
+        self.waiting.extend(written);
+        self.touched.insert(gate.to_owned());
+        self.show_keys_of(gate);
+        Ok(closed)
     }
 
     /// The generation of a gate ends: row 18 for its keys, and its health alerts resolve.
@@ -352,6 +420,7 @@ impl Book {
             self.health.insert(alert, row.clone());
             self.batch.health.insert(alert, row);
             self.batch.outbox.extend(messages);
+            self.is_health_turned = true;
         }
     }
 

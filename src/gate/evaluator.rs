@@ -7,15 +7,16 @@
 
 mod ask;
 mod driven;
+mod operator;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -24,11 +25,14 @@ use super::definition::Group;
 use super::derived::{self, first_held};
 use super::journal::{Batch, Error, Journal};
 use super::late::Late;
+use super::live::{Board, Live};
 use super::metrics::Metrics;
 use super::result::Runner;
 use super::state::Downtime;
 use super::window::{ALIVE_NS, Frontier, Grid, due};
 use crate::clock::Clock;
+
+pub use operator::{CloseError, Closed, Operator};
 
 /// How long to wait for a replay, or after the journal could not be written.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -100,6 +104,10 @@ struct Shared {
     parts: Parts,
     book: Mutex<Book>,
     slots: Semaphore,
+    /// Something waits to be written.
+    woken: Notify,
+    /// For those who look while it runs, where somebody does.
+    board: OnceLock<Board>,
 }
 
 /// Where a group stands.
@@ -128,22 +136,6 @@ impl Shared {
     }
 }
 
-/// Closes episodes by hand; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Operator {
-    shared: Arc<Shared>,
-}
-
-impl Operator {
-    /// Closes the open episode of `key` (an alert key) of `gate`: row 17 of gates.md 5. Written within 5 s.
-    ///
-    /// `false`: there is no open episode. Who may do this is the caller's to know.
-    pub fn close(&self, gate: &str, key: &str, actor: &str, reason: &str) -> bool {
-        let now_ns = self.shared.parts.clock.now_ns();
-        self.shared.book().close_by_hand(gate, key, actor, reason, now_ns)
-    }
-}
-
 impl Evaluator {
     /// Reads the journal, notes the downtime, ends generations whose question changed or whose gate is gone. Blocks.
     ///
@@ -155,7 +147,13 @@ impl Evaluator {
         let frontier = Frontier::new(book.frontier_floor_ns());
         let slots = Semaphore::new(parts.concurrency.max(1));
         Ok(Self {
-            shared: Arc::new(Shared { parts, book: Mutex::new(book), slots }),
+            shared: Arc::new(Shared {
+                parts,
+                book: Mutex::new(book),
+                slots,
+                woken: Notify::new(),
+                board: OnceLock::new(),
+            }),
             downtimes,
             frontier,
             running: JoinSet::new(),
@@ -170,8 +168,21 @@ impl Evaluator {
         Operator { shared: self.shared.clone() }
     }
 
+    /// For those who read and close gates while it runs; `receivers`: all that are configured.
+    pub fn live(&self, receivers: Vec<String>) -> Live {
+        let board = self.shared.board.get_or_init(Board::default).clone();
+        let mut book = self.shared.book();
+        book.touch_all();
+        board.put(book.changed());
+        drop(book);
+        let parts = &self.shared.parts;
+        let from = (board, parts.journal.clone(), self.operator());
+        Live::new(&parts.groups, receivers, from, parts.clock.clone())
+    }
+
     /// Closes ticks until `stop`; then writes what waits.
     pub async fn run(mut self, stop: CancellationToken) {
+        let shared = self.shared.clone();
         loop {
             let wait = self.start_due();
             let outcome = tokio::select! {
@@ -185,17 +196,25 @@ impl Evaluator {
                     }
                     self.take_in(closings).await
                 }
+                () = shared.woken.notified() => self.write(false).await,
                 () = tokio::time::sleep(wait) => self.write(false).await,
             };
             if let Err(error) = outcome {
                 tracing::error!(%error, "gate verdicts could not be written; their ticks are evaluated again");
                 tokio::select! {
-                    () = stop.cancelled() => return,
+                    () = stop.cancelled() => {
+                        // Those who wait for what is not written any more are told so.
+                        let mut book = shared.book();
+                        book.end_changes();
+                        drop(book.take_waiting());
+                        return;
+                    }
                     () = self.recover() => {}
                 }
             }
         }
         self.running.shutdown().await;
+        shared.book().end_changes();
         if let Err(error) = self.write(true).await {
             tracing::error!(%error, "gate verdicts could not be written; their ticks are evaluated at the next start");
         }
@@ -233,6 +252,8 @@ impl Evaluator {
         let resumed_ns = book.resumed_ns();
         let standing: Vec<Standing> = (0..book.groups().len()).map(|group| Standing::of(&book, group)).collect();
         show_lag(&parts.metrics, &standing, m_ns);
+        #[allow(clippy::cast_precision_loss, reason = "a gauge is a double")]
+        parts.metrics.watermark_seconds.set(m_ns as f64 / 1e9);
         let mut cut_us = None;
         for (group, &Standing { grid, last_ns, is_derived, .. }) in standing.iter().enumerate() {
             if self.busy.contains(&group) {
@@ -283,15 +304,25 @@ impl Evaluator {
     /// Writes the batch if it has an effect or waited long enough, and otherwise `meta.alive` when that is due.
     async fn write(&mut self, force: bool) -> Result<(), Error> {
         let now_ns = self.shared.parts.clock.now_ns();
-        let (batch, is_loaded) = {
+        let board = self.shared.board.get();
+        let (batch, waiting, changed, is_loaded) = {
             let mut book = self.shared.book();
-            (book.take(now_ns, force), !book.groups().is_empty())
+            let batch = book.take(now_ns, force);
+            let waiting = if batch.is_some() { book.take_waiting() } else { Vec::new() };
+            // Together with the batch, so that nothing is shown that is only in the next.
+            let changed = board.map(|_| book.changed());
+            (batch, waiting, changed, !book.groups().is_empty())
         };
+        let show = || board.zip(changed).into_iter().for_each(|(board, changed)| board.put(changed));
         let is_late = now_ns.saturating_sub(self.written_ns) >= ALIVE_NS;
         let batch = match batch {
             Some(batch) => batch,
             None if is_loaded && (force || is_late) => Batch::default(),
-            None => return Ok(()),
+            // What waits had no effect, so it may be seen before it is written.
+            None => {
+                show();
+                return Ok(());
+            }
         };
         let prune = now_ns.saturating_sub(self.pruned_ns) >= PRUNE_NS;
         let journal = self.shared.parts.journal.clone();
@@ -300,6 +331,11 @@ impl Evaluator {
             if prune { journal.prune(now_ns) } else { Ok(()) }
         });
         written.await.map_err(|e| Error::Damaged(e.to_string()))??;
+        show();
+        for told in waiting {
+            // Who asked may have gone.
+            let _ = told.send(());
+        }
         self.written_ns = now_ns;
         if prune {
             self.pruned_ns = now_ns;
@@ -314,7 +350,11 @@ impl Evaluator {
         loop {
             tokio::time::sleep(PAUSE).await;
             match open_book(&self.shared.parts, &self.downtimes) {
-                Ok(book) => {
+                Ok(mut book) => {
+                    if let Some(board) = self.shared.board.get() {
+                        book.touch_all();
+                        board.put(book.changed());
+                    }
                     *self.shared.book() = book;
                     return;
                 }

@@ -3,7 +3,7 @@
 //! Duty: the counters and gauges of evaluation. Guarantee: a registry that already has the names is an error at start, not
 //! a panic. Left to others: `weavergen_notify_*` (`notify`), the endpoint (`telemetry`).
 
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Cheap to clone; all clones count together.
 #[derive(Clone, Debug)]
@@ -24,6 +24,10 @@ pub struct Metrics {
     pub value: GaugeVec,
     /// Starts by gate and result: due, started, busy, refused, held.
     pub pipeline_starts: IntCounterVec,
+    /// Event time up to which ticks may close, in seconds since 1970.
+    pub watermark_seconds: Gauge,
+    /// 1 while the last reload of gate files was refused; 0 while what runs is what the files say or said at the start.
+    pub reload_failed: IntGauge,
 }
 
 impl Metrics {
@@ -57,6 +61,14 @@ impl Metrics {
                 opts("pipeline_starts_total", "Starts of pipelines by gate and result."),
                 &["gate", "result"],
             )?,
+            watermark_seconds: Gauge::with_opts(opts(
+                "watermark_seconds",
+                "Event time up to which ticks may close, in seconds since 1970.",
+            ))?,
+            reload_failed: IntGauge::with_opts(opts(
+                "reload_failed",
+                "1 while the last reload of gate files was refused.",
+            ))?,
         };
         registry.register(Box::new(metrics.evaluations.clone()))?;
         registry.register(Box::new(metrics.evaluation_seconds.clone()))?;
@@ -66,6 +78,8 @@ impl Metrics {
         registry.register(Box::new(metrics.keys.clone()))?;
         registry.register(Box::new(metrics.value.clone()))?;
         registry.register(Box::new(metrics.pipeline_starts.clone()))?;
+        registry.register(Box::new(metrics.watermark_seconds.clone()))?;
+        registry.register(Box::new(metrics.reload_failed.clone()))?;
         Ok(metrics)
     }
 }

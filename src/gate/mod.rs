@@ -4,6 +4,7 @@
 //! a pass; a breach is neither missed nor invented; only new spans that pass close what a failing gate opened
 //! (gates.md). Left to others: delivery (`notify`), pipelines (`engine`).
 
+mod alerts;
 mod book;
 pub mod builtin;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod health;
 pub mod identity;
 pub mod journal;
 pub mod late;
+pub mod live;
 pub mod load;
 pub mod metrics;
 pub mod numbers;
@@ -42,13 +44,15 @@ pub mod template;
 pub mod verdict;
 pub mod window;
 
+pub use alerts::{Alert, Alerts};
 pub use book::KeyNow;
 pub use config::Config;
 pub use definition::{Gate, Group};
-pub use evaluator::{Evaluator, Parts};
+pub use evaluator::{CloseError, Closed, Evaluator, Parts};
 pub use file::Known;
 pub use journal::Journal;
 pub use late::Late;
+pub use live::Live;
 pub use load::{Loaded, Request, load};
 pub use metrics::Metrics;
 pub use plan::Planner;

@@ -218,6 +218,11 @@ impl State {
         self.previous.map(|(t_ns, _)| t_ns)
     }
 
+    /// Event time for which `clear` has held so far; `None` unless the key is recovering.
+    pub fn cleared_for_ns(&self) -> Option<i64> {
+        self.clear_ns
+    }
+
     /// Event time to add for an effective tick at `now`.
     fn passed_ns(&self, now: &Now<'_>, rule: &Rule) -> i64 {
         let Some((previous_ns, _)) = self.previous else { return 0 };

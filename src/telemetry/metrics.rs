@@ -15,15 +15,24 @@ use crate::clock::Clock;
 
 /// The routes of the metrics endpoint.
 pub fn router(registry: Registry) -> Router {
-    Router::new().route("/metrics", get(move || std::future::ready(scrape(&registry))))
+    // Some collectors read files.
+    let scraped = move || {
+        let registry = registry.clone();
+        async move { tokio::task::spawn_blocking(move || scrape(&registry)).await.map_err(failed) }
+    };
+    Router::new().route("/metrics", get(scraped))
 }
 
 fn scrape(registry: &Registry) -> Response {
     let mut text = Vec::new();
     match TextEncoder::new().encode(&registry.gather(), &mut text) {
         Ok(()) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Err(error) => failed(error),
     }
+}
+
+fn failed(error: impl std::fmt::Display) -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
 }
 
 /// `otelcol_process_{uptime,cpu_seconds,memory_rss}`, read at every scrape.

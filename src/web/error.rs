@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use crate::access;
 use crate::engine;
 use crate::error::Class;
+use crate::gate::{CloseError, journal};
 use crate::query;
 use crate::store;
 
@@ -26,6 +27,17 @@ pub enum Error {
     /// The engine refused it or could not do it.
     #[error(transparent)]
     Engine(#[from] engine::Error),
+    /// There is no such gate or key, or its episode was not closed.
+    #[error("{error}")]
+    Gate {
+        /// Why.
+        error: CloseError,
+        /// The next move.
+        hint: String,
+    },
+    /// What gates wrote cannot be read.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
     /// `Host` is not one of ours.
     #[error("the host `{host}` is not served here")]
     Host {
@@ -101,6 +113,12 @@ pub enum Error {
     },
 }
 
+impl From<CloseError> for Error {
+    fn from(error: CloseError) -> Self {
+        Self::Gate { hint: error.hint(), error }
+    }
+}
+
 impl Error {
     /// What the caller can do about it.
     pub const fn class(&self) -> Class {
@@ -109,6 +127,8 @@ impl Error {
             Self::Access(error) => error.class(),
             Self::Store(error) => error.class(),
             Self::Engine(error) => error.class(),
+            Self::Gate { error, .. } => error.class(),
+            Self::Journal(error) => error.class(),
             Self::Host { .. } | Self::CrossSite => Class::Denied,
             Self::TooLarge { .. } => Class::TooLarge,
             Self::Request { .. } | Self::Method | Self::NotBuilt { .. } | Self::Resolve { .. } => Class::Invalid,
@@ -129,6 +149,13 @@ impl Error {
             Self::Engine(engine::Error::Refused(_)) => "invalid-definition",
             Self::Engine(engine::Error::Storage(_) | engine::Error::Held | engine::Error::Unavailable) => "unavailable",
             Self::Engine(engine::Error::Format(_) | engine::Error::Damaged(_)) => "internal",
+            Self::Gate { error: CloseError::UnknownGate { .. }, .. } => "gates.unknown_gate",
+            Self::Gate { error: CloseError::UnknownKey { .. }, .. } => "gates.unknown_key",
+            Self::Gate { error: CloseError::NotOpen { .. }, .. } => "gates.not_open",
+            Self::Gate { error: CloseError::Stopping, .. } => "gates.stopping",
+            Self::Gate { error: CloseError::Lost, .. } => "gates.not_written",
+            Self::Gate { error: CloseError::Late, .. } => "gates.not_durable",
+            Self::Journal(_) => "gates.journal",
             Self::Host { .. } => "web.host",
             Self::CrossSite => "web.cross_site",
             Self::TooLarge { .. } => "web.too_large",
@@ -144,8 +171,7 @@ impl Error {
     pub(super) fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::Query(error) => return error.hint.as_deref(),
-            Self::Request { hint, .. } => hint,
-            Self::Outbox { hint, .. } => hint,
+            Self::Request { hint, .. } | Self::Gate { hint, .. } | Self::Outbox { hint, .. } => hint,
             Self::Host { .. } => "use a loopback name or the bound address, or add the name to `web::allowed_hosts`",
             Self::CrossSite => "send it from a page of this address, or from a program",
             Self::TooLarge { limit } if *limit > super::request::MAX_BODY => "send fewer files at a time",
@@ -156,7 +182,12 @@ impl Error {
             Self::Method => {
                 "`POST /api/v1/sql` runs a statement, `GET /api/v1/sql?q=` too; what changes something takes POST only"
             }
-            Self::Store(_) | Self::Engine(_) | Self::Access(_) | Self::Resolve { .. } | Self::Bind { .. } => {
+            Self::Store(_)
+            | Self::Engine(_)
+            | Self::Access(_)
+            | Self::Journal(_)
+            | Self::Resolve { .. }
+            | Self::Bind { .. } => {
                 return None;
             }
         })

@@ -1,6 +1,6 @@
 //! The API on port 8080.
 //!
-//! Duty: `POST /api/v1/sql` and its kin, Flight SQL, what changes store and pipelines, and the plain page at `/`. Guarantee: every
+//! Duty: `POST /api/v1/sql` and its kin, Flight SQL, gates, what changes store and pipelines, the plain page at `/`. Guarantee: every
 //! error has the JSON shape of sql.md 10, those of pipelines that of bpmn.md 17, and its status is decided in one place.
 //! Left to others: running statements (`query`), who may call (`access`).
 
@@ -11,12 +11,15 @@ mod door;
 mod error;
 mod flight;
 mod idle;
+mod gates;
 mod openapi;
 mod outbox;
 mod page;
+mod pieces;
 mod pipelines;
 mod request;
 mod routes;
+mod rules;
 mod schema;
 mod serve;
 mod status;
@@ -37,6 +40,7 @@ use crate::access::{Access, Hosts};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::notify::Outbox;
+use crate::gate::Live;
 use crate::query::Gateway;
 use crate::store::Store;
 
@@ -51,6 +55,8 @@ pub struct AppState {
     pub engine: Option<Engine>,
     /// Shows messages to receivers; `None` where no gates are judged.
     pub outbox: Option<Outbox>,
+    /// Reads and closes gates; `None` where none are judged.
+    pub gates: Option<Live>,
     /// Knows callers.
     pub access: Arc<Access>,
     /// Accepted values of `Host`.

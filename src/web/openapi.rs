@@ -25,7 +25,7 @@ fn of(routes: &[Route]) -> Value {
         "info": {
             "title": "weavergen",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "SQL over spans, and what changes store and pipelines. Flight SQL is spoken on the same port.",
+            "description": "SQL over spans, gates, and what changes store and pipelines. Flight SQL is spoken on the same port.",
         },
         "paths": paths,
         "components": {
@@ -59,7 +59,13 @@ fn operation(route: &Route) -> Value {
         };
         media.iter().enumerate().map(of).collect::<Map<_, _>>()
     };
-    let error = if route.answer.error == PROBLEM { "Problem" } else { "Error" };
+    // What answers as Prometheus does refuses as it does.
+    let is_prometheus = route.answer.schema.is_some_and(|schema| schema.starts_with("Prometheus"));
+    let error = match route.answer.error {
+        PROBLEM => "Problem",
+        _ if is_prometheus => "PrometheusError",
+        _ => "Error",
+    };
     let mut operation = json!({
         "summary": route.about,
         "parameters": parameters.collect::<Vec<_>>(),
@@ -153,6 +159,120 @@ fn schemas() -> Value {
         },
     });
     let deployed = [("process_id", text()), ("version", number()), ("hash", text()), ("outcome", text())];
+    let map = || json!({"type": "object", "additionalProperties": text()});
+    let float = || json!({"type": "number"});
+    let time = || json!({"type": "string", "format": "date-time"});
+    let success = |data: Value| object([("status", json!({"const": "success"})), ("data", data)]);
+    let alert = || {
+        let mut alert = object([
+            ("labels", map()),
+            ("annotations", map()),
+            ("state", json!({"enum": ["pending", "firing"]})),
+            ("activeAt", time()),
+            ("value", text()),
+        ]);
+        alert["properties"]["keepFiringSince"] = time();
+        alert
+    };
+    let mut rule = object([
+        ("type", json!({"const": "alerting"})),
+        ("name", text()),
+        ("query", text()),
+        ("duration", float()),
+        ("keepFiringFor", float()),
+        ("labels", map()),
+        ("annotations", map()),
+        ("state", json!({"enum": ["inactive", "pending", "firing"]})),
+        ("health", json!({"enum": ["ok", "err", "unknown"]})),
+        ("evaluationTime", float()),
+        ("lastEvaluation", time()),
+        (
+            "weavergen",
+            object([
+                ("class", text()),
+                ("mode", text()),
+                ("generation", number()),
+                ("lag", float()),
+                ("missed", number()),
+            ]),
+        ),
+        ("alerts", list(alert())),
+    ]);
+    rule["properties"]["lastError"] = text();
+    let group = object([
+        ("name", text()),
+        ("file", text()),
+        ("interval", float()),
+        ("limit", number()),
+        ("evaluationTime", float()),
+        ("lastEvaluation", time()),
+        ("rules", list(rule)),
+    ]);
+    let mut rules = object([("groups", list(group))]);
+    rules["properties"]["groupNextToken"] = text();
+    let of_gate = || {
+        [
+            ("gate", text()),
+            ("group", text()),
+            ("file", text()),
+            ("class", text()),
+            ("mode", text()),
+            ("generation", number()),
+            ("state", text()),
+            ("phases", json!({"type": "object", "additionalProperties": number()})),
+            ("last_tick", time()),
+            ("last_evaluation", or_null(time())),
+            ("evaluation_time", float()),
+            ("lag", float()),
+            ("missed", number()),
+            ("error", or_null(text())),
+        ]
+    };
+    let verdict = object([
+        ("outcome", text()),
+        ("final", boolean()),
+        ("value", or_null(float())),
+        ("n", or_null(number())),
+        ("tick", time()),
+        ("window_start", time()),
+        ("window_end", time()),
+        ("evidence", any()),
+        ("trace_ids", list(text())),
+    ]);
+    let key = object([
+        ("key", text()),
+        ("labels", map()),
+        ("alert_id", text()),
+        ("phase", text()),
+        ("level", or_null(text())),
+        ("episode", or_null(number())),
+        ("active_at", or_null(time())),
+        ("fired_at", or_null(time())),
+        ("missing", number()),
+        ("verdict", or_null(verdict)),
+    ]);
+    let journaled = object([
+        ("at", time()),
+        ("tick", time()),
+        ("key", text()),
+        ("from", text()),
+        ("to", text()),
+        ("cause", text()),
+        ("level", or_null(text())),
+        ("episode", or_null(number())),
+        ("transition", or_null(text())),
+        ("actor", or_null(text())),
+        ("summary", text()),
+    ]);
+    let mut whole_gate = object(of_gate());
+    for (name, of) in [
+        ("definition", json!({"type": "object"})),
+        ("keys", list(key)),
+        ("next_key", or_null(text())),
+        ("journal", list(journaled)),
+    ] {
+        whole_gate["properties"][name] = of;
+    }
     let estimates =
         object([("rows", or_null(number())), ("rows_exact", boolean()), ("parts", number()), ("bytes", number())]);
     json!({
@@ -220,6 +340,20 @@ fn schemas() -> Value {
             ("variables", json!({"type": "object"})),
         ]),
         "Started": object([("instance", any())]),
+        "PrometheusRules": success(rules),
+        "PrometheusAlerts": success(object([("alerts", list(alert()))])),
+        "PrometheusError": object([("status", json!({"const": "error"})), ("errorType", text()), ("error", text())]),
+        "Gates": object([("gates", list(object(of_gate()))), ("next", or_null(text()))]),
+        "Gate": whole_gate,
+        "Close": request(0, [("key", text()), ("reason", text())]),
+        "Closed": object([
+            ("gate", text()),
+            ("key", text()),
+            ("episode", number()),
+            ("phase", text()),
+            ("actor", text()),
+            ("at", time()),
+        ]),
         "OpenApi": json!({"type": "object"}),
         "Error": object([("error", error)]),
         "Problem": problem,

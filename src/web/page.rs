@@ -28,7 +28,8 @@ pub(super) async fn page(State(state): State<AppState>) -> impl IntoResponse {
          <h1>weavergen {}</h1>\n<ul>\n{}{}\
          <li><a href=\"/api/v1/sql?q=SELECT+*+FROM+spans+ORDER+BY+start_time+DESC+LIMIT+20\">SQL</a> \
          POST /api/v1/sql, or GET /api/v1/sql?q=</li>\n\
-         <li><a href=\"/api/v1/schema\">tables and functions</a> /api/v1/schema</li>\n</ul>\n</body></html>\n",
+         <li><a href=\"/api/v1/schema\">tables and functions</a> /api/v1/schema</li>\n\
+         <li><a href=\"/api/v1/gates\">gates</a> /api/v1/gates, /api/v1/rules, /api/v1/alerts</li>\n</ul>\n</body></html>\n",
         env!("CARGO_PKG_VERSION"),
         link("health", &state.links.health),
         link("metrics", &state.links.metrics),

@@ -7,7 +7,7 @@
 use axum::http::Method;
 use axum::routing::{MethodRouter, delete, get, post};
 
-use super::{AppState, answer, openapi, outbox, page, pipelines, schema, store};
+use super::{AppState, answer, gates, openapi, outbox, page, pipelines, rules, schema, store};
 
 /// A path with one method.
 pub(super) struct Route {
@@ -74,6 +74,8 @@ const IDEMPOTENCY: Parameter = Parameter {
     is_needed: false,
     about: "the same key gets the same answer for 24 hours",
 };
+
+const GATE: Parameter = Parameter { name: "name", place: "path", is_needed: true, about: "name of the gate" };
 
 const fn query(name: &'static str, about: &'static str) -> Parameter {
     Parameter { name, place: "query", is_needed: false, about }
@@ -225,6 +227,72 @@ pub(super) static ALL: &[Route] = &[
         body: None,
         answer: json("Retried"),
         handler: || post(outbox::retry),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/rules",
+        about: "Gates as alerting rules by groups, in Prometheus' shape.",
+        admin: false,
+        parameters: &[
+            query("type", "alert or record; gates are alerting rules"),
+            query("rule_name[]", "only gates of this name; repeatable, as the next three"),
+            query("rule_group[]", "only groups of this name"),
+            query("file[]", "only groups of this file"),
+            query("match[]", "only gates whose labels, as their file has them, fit this selector"),
+            query("exclude_alerts", "`true` leaves alerts out"),
+            query("group_limit", "groups of one answer; `groupNextToken` tells where the next begins"),
+            query("group_next_token", "begins there"),
+        ],
+        body: None,
+        answer: json("PrometheusRules"),
+        handler: || get(rules::rules),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/alerts",
+        about: "What is pending or fires, in Prometheus' shape.",
+        admin: false,
+        parameters: &[],
+        body: None,
+        answer: json("PrometheusAlerts"),
+        handler: || get(rules::alerts),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/gates",
+        about: "Loaded gates by name.",
+        admin: false,
+        parameters: &[
+            query("limit", "gates of one answer, 1000 without it"),
+            query("after", "begins behind this gate"),
+        ],
+        body: None,
+        answer: json("Gates"),
+        handler: || get(gates::list),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/gates/{name}",
+        about: "A gate: its definition, its keys with their last verdicts, the last rows of its journal.",
+        admin: false,
+        parameters: &[
+            GATE,
+            query("limit", "keys of one answer, 1000 without it"),
+            query("after", "begins behind this key"),
+        ],
+        body: None,
+        answer: json("Gate"),
+        handler: || get(gates::show),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/gates/{name}/close",
+        about: "Closes the open episode of a key by hand; answered once it is durable.",
+        admin: true,
+        parameters: &[GATE],
+        body: Some(Body { media: &[JSON], schema: "Close", is_needed: true }),
+        answer: json("Closed"),
+        handler: || post(gates::close),
     },
 ];
 

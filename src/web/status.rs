@@ -175,6 +175,34 @@ impl IntoResponse for Problem {
     }
 }
 
+/// An error of what answers as Prometheus does: `{"status": "error", "errorType", "error"}`.
+#[derive(Debug)]
+pub(super) struct Prometheus(Error);
+
+impl<E: Into<Error>> From<E> for Prometheus {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Prometheus {
+    fn into_response(self) -> Response {
+        let Self(error) = self;
+        let kind = match error.class() {
+            Class::Invalid | Class::TooLarge | Class::Conflict => "bad_data",
+            Class::NotFound => "not_found",
+            Class::Busy | Class::Unavailable => "unavailable",
+            Class::Timeout => "timeout",
+            Class::Denied => "unauthorized",
+            Class::Internal => "internal",
+        };
+        let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        let body = serde_json::json!({"status": "error", "errorType": kind, "error": format!("{error}{hint}")});
+        let status = status(error.class(), error.code());
+        (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

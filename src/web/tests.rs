@@ -30,18 +30,28 @@ pub(super) async fn server_with(config: access::Config, engine: Option<Engine>) 
 }
 
 async fn serving(config: access::Config, query: crate::query::Config, engine: Option<Engine>) -> Server {
+    served(AppState { engine, ..state(config, query) }).await
+}
+
+/// What requests need, without what changes anything.
+pub(super) fn state(config: access::Config, query: crate::query::Config) -> AppState {
     let spans: Vec<Span> = (1..=3).map(|id| Span::new(1, id).with("http.route", "/cart")).collect();
-    let state = AppState {
+    AppState {
         gateway: fixture::gateway(&spans, query),
         store: None,
         engine,
         outbox: None,
+        engine: None,
+        gates: None,
         access: Arc::new(Access::open(config, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::new(&["spans.example".to_owned()])),
         flight: true,
         clock: crate::clock::Clock::os(),
         links: Arc::new(Links { health: Some("http://localhost:13133/".to_owned()), metrics: None }),
-    };
+    }
+}
+
+pub(super) async fn served(state: AppState) -> Server {
     let (listeners, gateway) = (bind("127.0.0.1:0").await.unwrap(), state.gateway.clone());
     let address = listeners[0].local_addr().unwrap();
     let stop = CancellationToken::new();
@@ -62,7 +72,7 @@ impl Server {
         reqwest::Client::builder().no_proxy().build().unwrap().get(format!("http://{}{path}", self.address))
     }
 
-    async fn error(&self, request: reqwest::RequestBuilder) -> (u16, Value) {
+    pub(super) async fn error(&self, request: reqwest::RequestBuilder) -> (u16, Value) {
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         let body: Value = response.json().await.unwrap();

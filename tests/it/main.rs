@@ -17,6 +17,7 @@ mod docker;
 mod engine_kills;
 mod flight;
 mod gates;
+mod gates_http;
 mod gates_run;
 mod gates_test;
 mod generate;

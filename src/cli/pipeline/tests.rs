@@ -70,6 +70,7 @@ impl World {
             store: None,
             engine: Some(engine.clone()),
             outbox: None,
+            gates: None,
             access: Arc::new(Access::open(crate::access::Config::default(), &clock).unwrap()),
             hosts: Arc::new(Hosts::default()),
             flight: true,

@@ -322,6 +322,10 @@ async fn refused(response: reqwest::Response, target: &Target) -> Failure {
     };
     let Some(code) = Code::ALL.into_iter().find(|known| known.as_str() == code) else {
         let hint = text("hint").map(|hint| format!("; {hint}")).unwrap_or_default();
+        // What was asked about is not there, or not so.
+        if matches!(status.as_u16(), 404 | 409) && code.starts_with("gates.") {
+            return Failure::Query(format!("{message}{hint}"));
+        }
         return Failure::Daemon(format!("{} refuses: {message}{hint}", target.url));
     };
     let number = |name: &str| error?.get("position")?.get(name)?.as_u64();

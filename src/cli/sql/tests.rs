@@ -27,6 +27,7 @@ async fn daemon(access: crate::access::Config) -> (tempfile::TempDir, Cancellati
         store: None,
         engine: None,
         outbox: None,
+        gates: None,
         access: Arc::new(Access::open(access, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::default()),
         flight: true,

@@ -194,26 +194,8 @@ impl Book {
         Ok(())
     }
 
-    /// Key labels, then those of group and gate, then the names of §6.
     fn labels(&self, gate: &Gate, values: &Values, level: Level) -> BTreeMap<String, String> {
-        let group = &self.definitions.groups[self.gates[&gate.name].group];
-        let mut labels = values.labels.clone();
-        for (name, text) in group.labels.iter().chain(&gate.labels) {
-            labels.insert(name.clone(), template::render(text, values));
-        }
-        let severity = match level {
-            Level::Warn => &gate.severity.warn,
-            Level::Fail => &gate.severity.fail,
-        };
-        for (name, value) in [
-            ("alertname", gate.name.as_str()),
-            ("gate_group", group.name.as_str()),
-            ("severity", severity.as_str()),
-            ("level", level.as_str()),
-        ] {
-            labels.insert(name.to_owned(), value.to_owned());
-        }
-        labels
+        sent_labels(&self.definitions.groups[self.gates[&gate.name].group], gate, values, level)
     }
 
     /// Writes the start and says for the journal what becomes of it.
@@ -277,7 +259,36 @@ fn values(
     }
 }
 
-fn annotations(gate: &Gate, values: &Values) -> BTreeMap<String, String> {
+/// Key labels, then those of group and gate, then the names of §6. `values` needs only what label templates may name.
+pub(in super::super) fn sent_labels(
+    group: &Group,
+    gate: &Gate,
+    values: &Values,
+    level: Level,
+) -> BTreeMap<String, String> {
+    let mut labels = values.labels.clone();
+    for (name, text) in group.labels.iter().chain(&gate.labels) {
+        // Most are plain text, and an environment for templates costs more than all else here.
+        let text = if text.contains(['{', '\n', '\r']) { template::render(text, values) } else { text.clone() };
+        labels.insert(name.clone(), text);
+    }
+    let severity = match level {
+        Level::Warn => &gate.severity.warn,
+        Level::Fail => &gate.severity.fail,
+    };
+    for (name, value) in [
+        ("alertname", gate.name.as_str()),
+        ("gate_group", group.name.as_str()),
+        ("severity", severity.as_str()),
+        ("level", level.as_str()),
+    ] {
+        labels.insert(name.to_owned(), value.to_owned());
+    }
+    labels
+}
+
+/// `description`, `owner`, `runbook_url` and the annotations, rendered.
+pub(in super::super) fn annotations(gate: &Gate, values: &Values) -> BTreeMap<String, String> {
     let mut annotations = gate.about.clone();
     let rendered = gate.annotations.iter().map(|(name, text)| (name.clone(), template::render(text, values)));
     annotations.extend(rendered);

@@ -100,6 +100,9 @@ impl Book {
         }
         for (gate, reason) in &missed {
             self.metrics.missed_ticks.with_label_values(&[gate.as_str(), reason.as_str()]).inc();
+            if let Some(entry) = self.gates.get_mut(gate) {
+                entry.vitals.missed += 1;
+            }
         }
         let name = self.definitions.groups[closing.group].name.as_str();
         self.metrics.late_dropped_spans.with_label_values(&[name]).inc_by(closing.late);
@@ -128,6 +131,13 @@ impl Book {
             Err(_) => entry.row.errors.saturating_add(1),
         };
         entry.row.errors = errors;
+        entry.vitals = Vitals {
+            evaluated_ns: Some(wall_ns),
+            took_ns: answer.cost_ns,
+            error: answer.rows.as_ref().err().map(ToString::to_string),
+            missed: entry.vitals.missed,
+        };
+        self.touched.insert(name.to_owned());
         self.batch.gates.insert(name.to_owned(), entry.row.clone());
         let mut moment = Moment {
             t_ns,
@@ -156,6 +166,7 @@ impl Book {
             Ok(rows) => {
                 let (seen, missing) = self.sort_out(&gate, rows, &mut moment);
                 moment.cost_ns /= u64::try_from(seen.len()).unwrap_or(u64::MAX).max(1);
+                self.show_values(name, &seen);
                 self.learn_keys(&gate, &seen)?;
                 for (key, seen) in &seen {
                     if !self.judge_key(&gate, key, seen, &answer.confirmed, &moment)? {
@@ -229,6 +240,25 @@ impl Book {
             }
         }
         Ok(())
+    }
+
+    /// Series of `weavergen_gate_value`: those of this tick's keys, of which there are at most `limit`, and no others.
+    fn show_values(&mut self, name: &str, seen: &BTreeMap<String, Seen>) {
+        let Some(entry) = self.gates.get_mut(name).filter(|_| self.definitions.value_metrics) else { return };
+        let value_of = |seen: &Seen| seen.row.as_ref().and_then(|row| row.value).filter(|value| value.is_finite());
+        let valued: BTreeMap<&String, f64> =
+            seen.iter().filter_map(|(key, seen)| Some((key, value_of(seen)?))).collect();
+        entry.valued.retain(|key| {
+            let stays = valued.contains_key(key);
+            if !stays {
+                let _ = self.metrics.value.remove_label_values(&[name, key]);
+            }
+            stays
+        });
+        for (key, value) in valued {
+            self.metrics.value.with_label_values(&[name, key.as_str()]).set(value);
+            entry.valued.insert(key.clone());
+        }
     }
 
     /// `false` if the tick has no effect on the key: missed(downtime).
@@ -357,7 +387,6 @@ impl Book {
             self.batch.running.insert(id.clone(), None);
         }
         self.batch.keys.insert(id, None);
-        let _ = self.metrics.value.remove_label_values(&[name, key]);
     }
 
     /// Adds the verdict to the running row of results.
@@ -371,9 +400,6 @@ impl Book {
         moment: &Moment,
     ) {
         let value = row.and_then(|row| row.value).filter(|value| value.is_finite());
-        if let Some(value) = value.filter(|_| self.definitions.value_metrics) {
-            self.metrics.value.with_label_values(&[gate.name.as_str(), key]).set(value);
-        }
         let Some(entry) = self.gates.get_mut(&gate.name) else { return };
         let next = OutcomeRun {
             gate: gate.name.clone(),

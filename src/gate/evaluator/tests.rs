@@ -2,6 +2,7 @@
 
 mod crash;
 mod derived;
+mod live;
 mod oracle;
 mod rules;
 mod starts;

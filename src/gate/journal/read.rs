@@ -4,6 +4,7 @@
 //! belongs to one commit. Left to others: columns (`tables`).
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use redb::{ReadTransaction, ReadableDatabase as _, ReadableTable as _};
 
@@ -70,6 +71,38 @@ impl Snapshot {
         Ok(keys)
     }
 
+    /// One gate.
+    pub fn gate(&self, name: &str) -> Result<Option<GateRow>, Error> {
+        stored(&self.tx.open_table(GATE)?, name)
+    }
+
+    /// At most `limit` keys of one generation behind the alert key `after`, in order.
+    pub fn keys_after(
+        &self,
+        gate: &str,
+        generation: u64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, KeyRow)>, Error> {
+        let table = self.tx.open_table(STATE)?;
+        let from = match after {
+            Some(after) => Bound::Excluded((gate, generation, after)),
+            None => Bound::Included((gate, generation, "")),
+        };
+        let rows = table.range::<(&str, u64, &str)>((from, Bound::Excluded((gate, generation + 1, ""))))?;
+        rows.take(limit)
+            .map(|entry| {
+                let (id, row) = entry?;
+                Ok((id.value().2.to_owned(), decode(row.value())?))
+            })
+            .collect()
+    }
+
+    /// The running row of results of one key.
+    pub fn run(&self, gate: &str, generation: u64, key: &str) -> Result<Option<OutcomeRun>, Error> {
+        stored(&self.tx.open_table(RUNNING)?, (gate, generation, key))
+    }
+
     /// Running rows of results of one generation, by alert key.
     pub fn running(&self, gate: &str, generation: u64) -> Result<BTreeMap<String, OutcomeRun>, Error> {
         let table = self.tx.open_table(RUNNING)?;
@@ -91,8 +124,8 @@ impl Snapshot {
     /// the first tick not after `until_ns`.
     pub fn results(&self, after: Place, until_ns: i64, limit: usize) -> Result<Vec<(Place, OutcomeRun)>, Error> {
         let table = self.tx.open_table(RESULT)?;
-        let from = std::ops::Bound::Excluded(after);
-        let to = std::ops::Bound::Included((until_ns, u64::MAX));
+        let from = Bound::Excluded(after);
+        let to = Bound::Included((until_ns, u64::MAX));
         if after >= (until_ns, u64::MAX) {
             return Ok(Vec::new());
         }
@@ -113,6 +146,22 @@ impl Snapshot {
             Ok((sequence.value(), decode(row.value())?))
         })
         .collect()
+    }
+
+    /// The last `limit` rows about `gate`, newest first, of the last `looked_at` rows about all gates.
+    pub fn last_rows(&self, gate: &str, limit: usize, looked_at: usize) -> Result<Vec<JournalRow>, Error> {
+        let table = self.tx.open_table(JOURNAL)?;
+        let mut found = Vec::new();
+        for entry in table.iter()?.rev().take(looked_at) {
+            if found.len() == limit {
+                break;
+            }
+            let row: JournalRow = decode(entry?.1.value())?;
+            if row.gate == gate {
+                found.push(row);
+            }
+        }
+        Ok(found)
     }
 
     /// Number of the last episode of each alert; 0 = it had none.
@@ -261,6 +310,11 @@ impl Snapshot {
     /// One start.
     pub fn start(&self, alert: AlertId, episode: u64) -> Result<Option<StartRow>, Error> {
         stored(&self.tx.open_table(STARTS)?, (alert.0, episode))
+    }
+
+    /// One health alert.
+    pub fn health_of(&self, alert: AlertId) -> Result<Option<HealthRow>, Error> {
+        stored(&self.tx.open_table(HEALTH)?, alert.0)
     }
 
     /// Health alerts that fire or did.

@@ -1,0 +1,201 @@
+//! Claims about gates over HTTP: an evaluator whose queries answer what a test says.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
+
+use super::super::tests::{Server, served, state};
+use super::super::*;
+use super::*;
+use crate::clock::Clock;
+use crate::gate::definition::Test;
+use crate::gate::definition::tests::gate;
+use crate::gate::evaluator::Position;
+use crate::gate::result::{ResultRow, RunError, Runner};
+use crate::gate::{Evaluator, Journal, Late, Metrics, Parts};
+
+/// What queries answer: value by gate and service.
+type Answers = Arc<Mutex<BTreeMap<(String, String), f64>>>;
+
+/// Gates `pass >= 1` by service, in groups by name, with interval and offset 1 s.
+pub(in crate::web) struct House {
+    pub(in crate::web) answers: Answers,
+    pub(in crate::web) fault: Arc<Mutex<Option<RunError>>>,
+    pub(in crate::web) clock: Clock,
+    pub(in crate::web) metrics: Metrics,
+    pub(in crate::web) live: Live,
+    evaluator: Option<Evaluator>,
+}
+
+pub(in crate::web) fn group(name: &str, gates: Vec<Gate>) -> Group {
+    Group {
+        name: name.to_owned(),
+        file: format!("gates/{name}.yaml"),
+        interval: Duration::from_secs(1),
+        query_offset: Duration::from_secs(1),
+        labels: BTreeMap::new(),
+        gates,
+    }
+}
+
+pub(in crate::web) fn by_service(name: &str) -> Gate {
+    Gate { by: vec!["service".to_owned()], ..gate(name, Test::AtLeast(1.0)) }
+}
+
+impl House {
+    pub(in crate::web) fn new(groups: Vec<Group>) -> Self {
+        let clock = Clock::manual(1_700_000_000_000_000_000, 7);
+        let (answers, fault) = (Answers::default(), Arc::new(Mutex::new(None)));
+        let (given, broken) = (answers.clone(), fault.clone());
+        let runner = Runner::new(move |ask| {
+            let all = given.lock().unwrap();
+            let of_gate = all.iter().filter(|((gate, _), _)| *gate == ask.gate.name);
+            let row = |((_, service), value): (&(String, String), &f64)| ResultRow {
+                key: BTreeMap::from([("service".to_owned(), service.clone())]),
+                value: Some(*value),
+                n: Some(2),
+                ..ResultRow::default()
+            };
+            let rows = of_gate.map(row).collect();
+            let rows = broken.lock().unwrap().clone().map_or(Ok(rows), Err);
+            Box::pin(async move { rows })
+        });
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let parts = Parts {
+            questions: BTreeMap::new(),
+            groups,
+            default_receivers: Vec::new(),
+            value_metrics: true,
+            runner,
+            late: Late::new(|_| Box::pin(async { Ok(0) })),
+            position: Position::new(|| Some(1)),
+            journal: Journal::in_memory().unwrap(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            concurrency: 2,
+        };
+        let evaluator = Evaluator::open(parts).unwrap();
+        let live = evaluator.live(Vec::new());
+        Self { answers, fault, clock, metrics, live, evaluator: Some(evaluator) }
+    }
+
+    pub(in crate::web) fn answer(&self, gate: &str, service: &str, value: f64) {
+        self.answers.lock().unwrap().insert((gate.to_owned(), service.to_owned()), value);
+    }
+
+    /// Closes the ticks of some seconds and writes them.
+    pub(in crate::web) async fn seconds(&mut self, seconds: u64) {
+        let evaluator = self.evaluator.as_mut().unwrap();
+        for _ in 0..seconds {
+            self.clock.advance(Duration::from_secs(1));
+            while evaluator.round_once().await.unwrap() {}
+        }
+        evaluator.finish().await.unwrap();
+    }
+
+    /// Runs as the daemon does until the answer is dropped or cancelled.
+    fn run(&mut self) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(self.evaluator.take().unwrap().run(stop.clone()));
+        (stop, running)
+    }
+
+    pub(in crate::web) async fn server(&self, config: access::Config) -> Server {
+        let query = crate::query::Config { threads: 1, ..Default::default() };
+        served(AppState { gates: Some(self.live.clone()), ..state(config, query) }).await
+    }
+}
+
+async fn asked(request: reqwest::RequestBuilder) -> Value {
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    response.json().await.unwrap()
+}
+
+#[tokio::test]
+async fn gates_and_keys_come_in_pages() {
+    let gates = ["a", "b", "outbox"].map(by_service);
+    let mut house = House::new(vec![group("g", gates.to_vec())]);
+    for service in ["cart", "pay", "web"] {
+        house.answer("b", service, if service == "pay" { 0.0 } else { 2.0 });
+    }
+    house.seconds(3).await;
+    let server = house.server(access::Config::default()).await;
+    let first = asked(server.get("/api/v1/gates?limit=2")).await;
+    assert_eq!((first["gates"][0]["gate"].as_str(), first["next"].as_str()), (Some("a"), Some("b")));
+    let b = &first["gates"][1];
+    assert_eq!(
+        (b["state"].as_str(), &b["phases"]["firing"], &b["phases"]["inactive"]),
+        (Some("firing"), &json!(1), &json!(2))
+    );
+    assert_eq!((&b["lag"], &b["missed"], &b["error"]), (&json!(0.0), &json!(0), &Value::Null));
+    let second = asked(server.get("/api/v1/gates?limit=2&after=b")).await;
+    assert_eq!((second["gates"].as_array().unwrap().len(), &second["next"]), (1, &Value::Null));
+
+    let b = asked(server.get("/api/v1/gates/b?limit=2")).await;
+    let keys = b["keys"].as_array().unwrap();
+    assert_eq!((keys.len(), b["next_key"].as_str()), (2, Some("service=pay")));
+    assert_eq!(
+        (keys[1]["phase"].as_str(), keys[1]["level"].as_str(), &keys[1]["episode"]),
+        (Some("firing"), Some("fail"), &json!(1))
+    );
+    assert_eq!((&keys[1]["verdict"]["value"], &keys[1]["verdict"]["final"]), (&json!(0.0), &json!(true)));
+    assert_eq!((&keys[0]["episode"], &keys[0]["fired_at"]), (&Value::Null, &Value::Null));
+    assert_eq!((b["journal"].as_array().unwrap().len(), b["journal"][0]["to"].as_str()), (1, Some("firing")));
+    assert_eq!(b["definition"]["stale_after"], "2 evaluations");
+    let rest = asked(server.get("/api/v1/gates/b?after=service%3Dpay")).await;
+    assert_eq!((rest["keys"].as_array().unwrap().len(), &rest["next_key"]), (1, &Value::Null));
+
+    for (path, status, code) in [
+        ("/api/v1/gates?limit=0", 400, "sql.argument"),
+        ("/api/v1/gates?limit=10001", 400, "sql.argument"),
+        ("/api/v1/gates?offset=1", 400, "sql.argument"),
+        ("/api/v1/gates/b?limit=x", 400, "sql.argument"),
+        ("/api/v1/gates/nothing", 404, "gates.unknown_gate"),
+    ] {
+        let (got, error) = server.error(server.get(path)).await;
+        assert_eq!((got, error["code"].as_str()), (status, Some(code)), "{path}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn only_an_admin_closes_and_the_journal_keeps_who_it_was() {
+    let mut house = House::new(vec![group("g", vec![by_service("b")])]);
+    house.answer("b", "cart", 0.0);
+    house.answer("b", "pay", 2.0);
+    house.seconds(3).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokens");
+    std::fs::write(&path, "0123456789abcdef viewer\nabcdef0123456789 admin\n").unwrap();
+    let server = house.server(access::Config { anonymous: Some(None), tokens_file: Some(path) }).await;
+    let close = |token: &str, key: &str| {
+        let body = json!({"key": key, "reason": "  known  "});
+        server.post("/api/v1/gates/b/close").bearer_auth(token).json(&body)
+    };
+    let (stop, running) = house.run();
+    let (status, error) = server.error(close("0123456789abcdef", "service=cart")).await;
+    assert_eq!((status, error["code"].as_str()), (403, Some("sql.denied")));
+    let (status, error) = server.error(close("abcdef0123456789", "service=pay")).await;
+    assert_eq!((status, error["code"].as_str()), (409, Some("gates.not_open")));
+    assert!(error["message"].as_str().unwrap().contains("is inactive"), "{error}");
+
+    let closed = asked(close("abcdef0123456789", "service=cart")).await;
+    let actor = closed["actor"].as_str().unwrap().to_owned();
+    assert!(actor.starts_with("token-"), "{closed}");
+    assert_eq!((&closed["episode"], closed["phase"].as_str()), (&json!(1), Some("resolved")));
+    let shown = asked(server.get("/api/v1/gates/b").bearer_auth("0123456789abcdef")).await;
+    let row = &shown["journal"][0];
+    let told = [&row["cause"], &row["actor"], &row["summary"]];
+    assert_eq!(told, [&json!("manual"), &json!(actor), &json!("known")]);
+    assert_eq!((shown["state"].as_str(), &shown["phases"]["resolved"]), (Some("inactive"), &json!(1)), "at once");
+    assert_eq!(house.metrics.keys.with_label_values(&["b", "resolved"]).get(), 1);
+    let (status, _) = server.error(close("abcdef0123456789", "service=cart")).await;
+    assert_eq!(status, 409, "twice");
+
+    stop.cancel();
+    running.await.unwrap();
+    let (status, error) = server.error(close("abcdef0123456789", "service=cart")).await;
+    assert_eq!((status, error["code"].as_str()), (503, Some("gates.stopping")));
+}
