@@ -30,6 +30,8 @@ use super::state::Downtime;
 use super::window::{ALIVE_NS, Frontier, Grid, due};
 use crate::clock::Clock;
 
+pub use driven::Driven;
+
 /// How long to wait for a replay, or after the journal could not be written.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often old rows are removed.
