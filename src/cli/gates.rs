@@ -8,9 +8,11 @@ mod arrivals;
 mod close;
 mod columns;
 mod compare;
+mod definitions;
 mod frames;
 mod house;
 mod input;
+mod lines;
 mod listen;
 mod outbox;
 mod replay;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use self::lines::Lines;
 use super::exit::Exit;
 use super::output::Output;
 use super::sql::ask::Daemon;
@@ -67,7 +70,8 @@ pub enum Command {
 }
 
 const RUN_HELP: &str = "Exit codes, 1 before 3 before 4: 0 judged and good; 1 a gate failed; 2 usage; 3 something was not \
-                        judged (always, if no span was received); 4 a warning with --fail-on warn; 69 address unavailable; \
+                        judged (always, if no span was received; in a timeline also a breach that is shorter than `for` \
+                        when the spans end); 4 a warning with --fail-on warn; 69 address unavailable; \
                         74 input unreadable; 78 gate file or configuration invalid; 130 interrupted.";
 
 /// Flags of `gates check`.
@@ -246,8 +250,11 @@ fn checked(check: &Check) -> anyhow::Result<Exit> {
     for problem in &loaded.problems {
         eprintln!("{problem}");
     }
+    let mut out = Lines::stdout();
     for line in lines {
-        println!("{line}");
+        if !out.put(line)? {
+            break;
+        }
     }
     Ok(exit)
 }

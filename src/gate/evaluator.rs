@@ -32,6 +32,7 @@ use super::state::Downtime;
 use super::window::{ALIVE_NS, Frontier, Grid, due};
 use crate::clock::Clock;
 
+pub use driven::Driven;
 pub use operator::{CloseError, Closed, Operator};
 
 /// How long to wait for a replay, or after the journal could not be written.

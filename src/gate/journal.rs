@@ -44,7 +44,7 @@ const DOWNTIMES_NS: i64 = 90 * DAY_NS;
 const DOWNTIMES: usize = 1_000;
 const DAY_NS: i64 = 86_400 * 1_000_000_000;
 /// How long results, ticks and dead letters are kept.
-const KEPT_NS: i64 = 30 * DAY_NS;
+pub const KEPT_NS: i64 = 30 * DAY_NS;
 /// Episodes kept; the oldest closed ones go first.
 const EPISODES: u64 = 1_000_000;
 
@@ -233,6 +233,16 @@ impl Journal {
         };
         tx.commit()?;
         Ok(downtimes)
+    }
+
+    /// Notes times at which a daemon did not run: those of another journal, whose history is played again.
+    ///
+    /// Errors: see [`Error`].
+    pub fn note_downtimes(&self, downtimes: &[Downtime]) -> Result<(), Error> {
+        let tx = self.inner.db.begin_write()?;
+        tx.open_table(META)?.insert("downtimes", encode(&downtimes.to_vec()).as_slice())?;
+        tx.commit()?;
+        Ok(())
     }
 
     /// Writes `batch` in one transaction, and that the daemon ran at `now_ns`.

@@ -14,7 +14,7 @@ use super::journal::{Error, Journal};
 use super::late::Late;
 use super::metrics::Metrics;
 use super::result::Runner;
-use super::state::Level;
+use super::state::{Level, Phase};
 use super::verdict::Outcome;
 use crate::clock::Clock;
 
@@ -73,6 +73,10 @@ pub struct Found {
     pub bad: Option<Level>,
     /// There was a breach, and none that lasted for an episode.
     pub brief: bool,
+    /// The spans ended in a breach that had not lasted `for` yet.
+    pub pending: bool,
+    /// How many episodes it had.
+    pub episodes: u64,
     /// Keys of the gate that are over its limit and were not judged: a sentence.
     pub overflow: Option<String>,
 }
@@ -116,6 +120,7 @@ pub async fn play(seat: Seat, judge: Judge, extent: Extent) -> Result<Vec<Found>
         evaluator.close_tick(t_ns, seat.cut_us, &groups).await?;
         worst.look(&evaluator, t_ns);
     }
+    worst.end(&evaluator);
     evaluator.finish().await?;
     Ok(worst.into_found())
 }
@@ -146,10 +151,8 @@ fn schedule(evaluator: &Evaluator, judge: Judge, extent: Extent) -> BTreeMap<i64
         }
         let first_ns = if group.by_start { extent.first_start_ns } else { extent.first_end_ns };
         // The last tick is the first behind the last span, so that every span is in a window.
-        let (mut t_ns, last_ns) = (group.grid.next(first_ns), group.grid.next(extent.last_ns));
-        while t_ns <= last_ns {
+        for t_ns in group.grid.ticks(first_ns, group.grid.next(extent.last_ns)) {
             ticks.entry(t_ns).or_default().insert(group.at);
-            t_ns = t_ns.saturating_add(group.grid.interval_ns);
         }
     }
     ticks
@@ -170,21 +173,32 @@ impl Worst {
             if now.run.last_tick_ns != t_ns {
                 continue;
             }
-            let (bad, rank) = (now.phase.level(), rank(&now));
+            let (level, rank, episodes) = (now.phase.level(), rank(&now), now.episode);
             let breach = matches!(now.run.outcome, Outcome::Warn | Outcome::Fail);
             match self.keys.get_mut(&place) {
                 None => {
-                    self.keys.insert(place, (rank, Found { brief: breach, now, bad, overflow: None }));
+                    let found = Found { now, bad: level, brief: breach, pending: false, episodes, overflow: None };
+                    self.keys.insert(place, (rank, found));
                 }
                 Some((so_far, found)) => {
                     found.brief |= breach;
+                    found.bad = found.bad.max(level);
+                    found.episodes = found.episodes.max(episodes);
                     // Of equal ones the first shows when it went wrong, and the last how it is.
-                    if rank > *so_far || (rank == *so_far && bad.is_none() && now.run.outcome != Outcome::Error) {
+                    if rank > *so_far || (rank == *so_far && rank <= HARMLESS) {
                         *so_far = rank;
-                        found.bad = bad.max(found.bad);
                         found.now = now;
                     }
                 }
+            }
+        }
+    }
+
+    /// Behind the last tick: who is left in a breach of which nobody knows whether it would have lasted.
+    fn end(&mut self, evaluator: &Evaluator) {
+        for now in evaluator.keys().into_iter().filter(|now| now.phase == Phase::Pending) {
+            if let Some((_, found)) = self.keys.get_mut(&(now.gate.name.clone(), now.key)) {
+                found.pending = true;
             }
         }
     }
@@ -196,7 +210,7 @@ impl Worst {
         for ((gate, key), (_, mut one)) in self.keys {
             // `{}` of a gate with `by` stands for an empty result, which other ticks were not.
             let stands_for_nothing = key.is_empty() && !one.now.gate.by.is_empty();
-            let says_nothing = one.bad.is_none() && one.now.run.outcome == Outcome::NoData;
+            let says_nothing = one.bad.is_none() && !one.pending && one.now.run.outcome == Outcome::NoData;
             if stands_for_nothing && says_nothing && with_keys.contains(&gate) {
                 continue;
             }
@@ -208,12 +222,18 @@ impl Worst {
     }
 }
 
-/// From what says nothing to the worst.
+/// Up to this rank nothing is wrong.
+const HARMLESS: u8 = 1;
+
+/// From what says nothing to the worst: what was not judged is worse than a warning and no failure (gates.md 12).
 fn rank(now: &KeyNow) -> u8 {
     match (now.phase.level(), now.run.outcome) {
         (Some(Level::Fail), _) => 4,
-        (Some(Level::Warn), _) => 3,
-        (None, Outcome::Error) => 2,
+        (_, Outcome::Error) => 3,
+        (Some(Level::Warn), _) => 2,
         (None, outcome) => u8::from(outcome.is_effective()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,9 @@ pub struct Test {
     pub input: Option<PathBuf>,
     /// How arrivals are mixed.
     pub order: Option<Order>,
-    /// What happens, by time.
+    /// Versions of pipelines, for gates that read `pipeline_definitions`.
+    pub definitions: Vec<Deployed>,
+    /// What happens, in the order of the file.
     pub events: Vec<Event>,
     /// What must hold at ticks.
     pub expect: Vec<Expect>,
@@ -102,9 +104,24 @@ pub struct Order {
     pub batches: usize,
 }
 
+/// A version of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployed {
+    /// BPMN process id.
+    pub process: String,
+    /// From 1.
+    pub version: u64,
+    /// `new`, `executable` or `layout`.
+    pub change: String,
+    /// From when on, ns since 1970.
+    pub at_ns: i64,
+}
+
 /// Something that happens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
+    /// Line of the file.
+    pub line: u32,
     /// When, ns since 1970.
     pub at_ns: i64,
     /// What.

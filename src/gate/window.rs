@@ -61,6 +61,13 @@ impl Grid {
         (t_ns.div_euclid(self.interval_ns) + 1).saturating_mul(self.interval_ns)
     }
 
+    /// The ticks behind `after_ns`, up to `until_ns`. Ends where time does: a tick that cannot be written is none.
+    pub fn ticks(self, after_ns: i64, until_ns: i64) -> impl Iterator<Item = i64> {
+        let first = after_ns.div_euclid(self.interval_ns).checked_add(1).and_then(|k| k.checked_mul(self.interval_ns));
+        std::iter::successors(first, move |t_ns| t_ns.checked_add(self.interval_ns))
+            .take_while(move |t_ns| *t_ns <= until_ns)
+    }
+
     /// Ticks behind `last_ns` that M = `m_ns` closes.
     pub fn count_due(self, last_ns: i64, m_ns: i64) -> usize {
         let (first, last) = (self.next(last_ns), self.last_due(m_ns));
@@ -113,6 +120,16 @@ mod tests {
         assert_eq!(due(GRID, 60, 109, 0), None);
         assert_eq!(due(GRID, 60, 110, 0), Some(Due { dropped: None, next_ns: 90 }));
         assert_eq!(due(GRID, 61, 110, 0), Some(Due { dropped: None, next_ns: 90 }), "after a change of the grid");
+    }
+
+    #[test]
+    fn ticks_end_where_time_does() {
+        let grid = Grid { interval_ns: 30, offset_ns: 0 };
+        assert_eq!(grid.ticks(60, 150).collect::<Vec<_>>(), [90, 120, 150]);
+        assert_eq!(grid.ticks(150, 60).count(), 0);
+        let last = i64::MAX - i64::MAX % 30;
+        assert_eq!(grid.ticks(i64::MAX - 40, i64::MAX).collect::<Vec<_>>(), [last - 30, last]);
+        assert_eq!(grid.ticks(i64::MAX, i64::MAX).count(), 0);
     }
 
     #[test]

@@ -249,6 +249,94 @@ fn a_timeline_is_as_bad_as_the_worst_episode_and_for_counts() {
     let (code, report) = ci.judge(&["--input", "spans.jsonl", "--judge", "timeline"]);
     let reason = "there was a breach shorter than `for`";
     assert_eq!((code, report["results"][0]["reason"].as_str()), (0, Some(reason)));
+
+    // Errors from the first to the last span, which nobody knows to be shorter than ten minutes.
+    ci.write("all.jsonl", line(&request(&[("a", 300, 300)])));
+    let args = ["--input", "all.jsonl", "--judge", "timeline", "--allow-no-data", "*"];
+    let (code, report) = ci.judge(&args);
+    assert_eq!((code, &report["results"][0]["verdict"]), (3, &json!("not judged")));
+    let reason = report["results"][0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("the spans end in a breach that had not lasted `for` 10m, so nobody knows"), "{reason}");
+    let junit = ci.run(&[&["gates.yaml", "--format", "junit"][..], &args].concat());
+    assert!(String::from_utf8_lossy(&junit.stdout).contains(" type=\"pending\">"));
+    ci.write("gates.yaml", GATES.replace("min_samples", "for: 2m\n        min_samples"));
+    assert_eq!(ci.judge(&args).0, 1, "it lasted two");
+}
+
+#[test]
+fn episodes_are_counted_and_an_error_is_not_hidden_by_a_warning() {
+    let ci = Ci::new();
+    // Bad for 20 s of every 100.
+    let mut whole = request(&[("a", 300, 0)]);
+    for (n, span) in whole.resource_spans[0].scope_spans[0].spans.iter_mut().enumerate() {
+        span.status = Some(Status { code: if n % 100 < 14 { 2 } else { 0 }, ..Status::default() });
+    }
+    ci.write("three.jsonl", line(&whole));
+    let gates = GATES.replace("window: 1m", "window: 20s").replace("min_samples: 10", "min_samples: 1");
+    ci.write("gates.yaml", &gates);
+    let (code, report) = ci.judge(&["--input", "three.jsonl", "--judge", "timeline"]);
+    assert_eq!((code, &report["results"][0]["episodes"]), (1, &json!(3)));
+
+    // Without `by`: a warning in the second minute, and a query that fails in the last.
+    let mut warm = request(&[("a", 300, 0)]);
+    let spans = &mut warm.resource_spans[0].scope_spans[0].spans;
+    spans[100..104].iter_mut().for_each(|span| span.status = Some(Status { code: 2, ..Status::default() }));
+    spans[290].kind = 3;
+    ci.write("warm.jsonl", line(&warm));
+    let alone = GATES
+        .replace("SELECT service_name, avg", "SELECT avg")
+        .replace("max(duration_ns) AS slowest", "10 / min(CASE WHEN kind = 'client' THEN 0 ELSE 1 END) AS odd")
+        .replace(" GROUP BY service_name", "")
+        .replace("        by: [service_name]\n", "");
+    ci.write("gates.yaml", &alone);
+    let (code, report) = ci.judge(&["--input", "warm.jsonl", "--judge", "timeline"]);
+    let result = &report["results"][0];
+    assert_eq!((code, &result["outcome"], &result["verdict"]), (3, &json!("error"), &json!("not judged")), "{report}");
+    assert_eq!(result["reason"], "beside it there was a warning");
+}
+
+#[test]
+fn a_folder_is_read_once_and_what_is_left_out_is_named() {
+    let ci = Ci::new();
+    ci.write("all/spans.jsonl", line(&request(&MIXED[2..3])));
+    ci.write("all/spans", line(&request(&[("other", 50, 0)])));
+    ci.write("all/README.md", "spans of a night");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(".", ci.folder.path().join("all/loop")).unwrap();
+    let output = ci.run(&["gates.yaml", "--format", "json", "--input", "all", "all/spans.jsonl"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["input"]["spans"], &report["input"]["left_out"]), (&json!(100), &json!(1)), "{}", err(&output));
+    assert!(err(&output).contains("all: left out, for neither ending nor first bytes tell spans: all/README.md;"));
+    ci.write("all/spans.jsonl.gz", [0x1F, 0x8B, 8, 0]);
+    let output = ci.run(&["gates.yaml", "--input", "all"]);
+    assert_eq!(output.status.code(), Some(74));
+    assert!(err(&output).contains("gunzip -c all/spans.jsonl.gz |"), "{}", err(&output));
+}
+
+#[test]
+fn spans_at_the_end_of_time_are_told_and_no_timeline_runs_to_them() {
+    let ci = Ci::new();
+    let mut late = request(&MIXED[2..3]);
+    late.resource_spans[0].scope_spans[0].spans[7].end_time_unix_nano = i64::MAX.unsigned_abs();
+    ci.write("late.jsonl", line(&late));
+    let output = ci.run(&["gates.yaml", "--input", "late.jsonl", "--judge", "timeline"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(err(&output).contains("use `--judge once`"), "{}", err(&output));
+    let output = ci.run(&["gates.yaml", "--input", "late.jsonl"]);
+    assert_eq!((output.status.code(), err(&output).contains("end of what clocks can say")), (Some(0), true));
+}
+
+#[test]
+fn a_gate_over_deployed_pipelines_is_not_judged_by_spans_alone() {
+    let ci = Ci::new();
+    ci.write("good.jsonl", line(&request(&MIXED[2..3])));
+    let gates = "groups: [{name: g, gates: [{gate: few, sql: SELECT count(*) AS value FROM pipeline_definitions, window: 1d, \
+                 pass: \"< 1\"}]}]";
+    ci.write("gates.yaml", gates);
+    let (code, report) = ci.judge(&["--input", "good.jsonl"]);
+    assert_eq!((code, &report["results"][0]["outcome"]), (3, &json!("error")));
+    let why = report["results"][0]["evidence"]["error"].as_str().unwrap();
+    assert!(why.contains("judge the daemon's folder with `--data DIR`"), "{why}");
 }
 
 #[test]
@@ -368,6 +456,26 @@ fn over_the_daemons_folder_it_finds_what_the_daemon_found_and_a_replay_repeats_i
     let mut played: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     played.sort_by_key(|row| (row["tick"].to_string(), row["key"].to_string()));
     assert_eq!(played.iter().map(shown).collect::<Vec<_>>(), live, "{lines}{}", err(&replay));
+
+    // By another path it is the same group, and what was deployed is in the folder.
+    let other = ci.folder.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let same = Command::new(BINARY)
+        .args(["gates", "replay", "../gates.yaml", "--data", data.to_str().unwrap(), "--from", &from, "--to", &to])
+        .current_dir(&other)
+        .env("HOME", ci.folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&same.stdout), lines, "{}", err(&same));
+    // They came behind the last span, so the implicit window of the spans would leave them out.
+    ci.write(
+        "gates.yaml",
+        "groups: [{name: d, gates: [{gate: few, sql: SELECT count(*) AS value FROM pipeline_definitions WHERE deployed_at >= $window_start, window: 1d, \
+         pass: \"< 1\"}]}]",
+    );
+    let deployed = ci.run(&["gates.yaml", "--format", "json", "--data", data.to_str().unwrap()]);
+    let report: Value = serde_json::from_slice(&deployed.stdout).unwrap();
+    assert!(report["results"][0]["value"].as_f64().unwrap() > 0.0, "the built-in pipelines: {report}");
 }
 
 #[test]

@@ -108,3 +108,113 @@ tests:
     assert_eq!(run(folder.path(), &["absent.yaml"]).status.code(), Some(74));
     assert_eq!(run(folder.path(), &[]).status.code(), Some(2));
 }
+
+/// Writes `GATES` and the tests, and runs them.
+fn tested(folder: &Path, tests: &str) -> (Option<i32>, String, String) {
+    std::fs::write(folder.join("gates.yaml"), GATES.replace("        notify: [hook]\n", "")).unwrap();
+    std::fs::write(folder.join("tests.yaml"), format!("gate_files: [gates.yaml]\ntests:\n{tests}")).unwrap();
+    let output = run(folder, &["tests.yaml"]);
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_list_that_is_empty_holds_only_if_the_gates_saw_the_spans() {
+    let folder = tempfile::tempdir().unwrap();
+    // All spans end before the first tick, which makes the breach pending.
+    let (code, told, _) = tested(
+        folder.path(),
+        "  - name: n\n    spans: [ { to: 9s, every: 1s, service: a, status: error } ]\n    transitions: []\n",
+    );
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("0 transitions are expected, there are 1:"), "{told}");
+    assert!(told.contains("at 10s good {service_name=a} to pending"), "{told}");
+    let (code, told, _) = tested(
+        folder.path(),
+        "  - name: n\n    spans: [ { to: 9s, every: 1s, service: a } ]\n    transitions: []\n    notifications: []\n",
+    );
+    assert_eq!(code, Some(0), "{told}");
+}
+
+#[test]
+fn an_event_that_changes_nothing_fails_its_test() {
+    let folder = tempfile::tempdir().unwrap();
+    let tests = r#"
+  - name: n
+    spans: [ { to: 1m, every: 5s, service: a } ]
+    events:
+      - { at: 25s, close: { gate: good, key: { service_name: a }, reason: r } }
+      - { at: 15s, fail_query: good }
+      - { at: 20s, fail_query: other }
+      - { at: 30s, fail_query: good }
+    expect: [ { at: 30s, gate: good, outcome: error } ]
+"#;
+    let (code, told, _) = tested(folder.path(), tests);
+    assert_eq!(code, Some(1), "{told}");
+    let idle: Vec<&str> = told.lines().filter(|line| line.contains("the event has no effect")).collect();
+    assert_eq!(idle.len(), 3, "{told}");
+    assert!(idle[0].contains("tests.yaml:7: ") && idle[0].contains("no open episode"), "{told}");
+    assert!(idle[1].contains("tests.yaml:8: ") && idle[1].contains("not asked at that time"), "{told}");
+    assert!(idle[2].contains("tests.yaml:9: "), "{told}");
+}
+
+#[test]
+fn ticks_behind_a_kill_see_all_spans_that_arrived_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let tests = r#"
+  - name: n
+    spans: [ { to: 2m, every: 1s, service: a, delay: 5s } ]
+    events: [ { at: 35s, kill: true, up_at: 1m5s } ]
+    expect:
+      - { at: 30s, gate: good, key: { service_name: a }, n: 30 }
+      - { at: 40s, gate: good, key: { service_name: a }, n: 30 }
+      - { at: 50s, gate: good, key: { service_name: a }, n: 30 }
+      - { at: 1m, gate: good, key: { service_name: a }, n: 30 }
+"#;
+    // At 1m5s three ticks are due at once, and all spans that were sent until then have come.
+    let (code, told, _) = tested(folder.path(), tests);
+    assert_eq!(code, Some(0), "{told}");
+}
+
+#[test]
+fn spans_of_an_input_that_are_set_aside_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let span = |trace: &str| {
+        format!(
+            r#"{{"traceId": "{trace}", "spanId": "0123456789abcdef", "name": "a", "startTimeUnixNano": "1767225601000000000",
+             "endTimeUnixNano": "1767225601000000001"}}"#
+        )
+    };
+    let (good, bad) = (span("0123456789abcdef0123456789abcdef"), span("00000000000000000000000000000000"));
+    let all = format!(r#"{{"resourceSpans": [{{"scopeSpans": [{{"spans": [{good}, {bad}]}}]}}]}}"#);
+    std::fs::write(folder.path().join("in.json"), all).unwrap();
+    let (code, told, err) = tested(
+        folder.path(),
+        "  - name: n\n    input: in.json\n    expect: [ { at: 10s, gate: good, key: { service_name: unknown_service }, n: 1 } ]\n",
+    );
+    assert_eq!(code, Some(0), "{told}{err}");
+    assert!(err.contains("tests.yaml:3: 1 spans of in.json were set aside: "), "{err}");
+}
+
+#[test]
+fn more_ticks_than_anybody_waits_for_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, _, err) =
+        tested(folder.path(), "  - name: n\n    expect: [ { at: 200d, gate: good, outcome: no_data } ]\n");
+    assert_eq!(code, Some(78), "{err}");
+    assert!(err.contains("tests.yaml:3: test n: there are 1728"), "{err}");
+}
+
+#[test]
+fn a_reader_that_goes_away_changes_no_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, ..) = tested(folder.path(), "  - name: n\n    expect: [ { at: 10s, gate: good, outcome: pass } ]\n");
+    assert_eq!(code, Some(1));
+    let mut command = Command::new(BINARY);
+    command.args(["gates", "test", "tests.yaml"]).current_dir(folder.path()).env("HOME", folder.path());
+    let piped = std::process::Stdio::piped;
+    let mut child = command.stdout(piped()).stderr(piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(!text(&output.stderr).contains("panicked"), "{}", text(&output.stderr));
+}

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use super::input;
+use super::input::{self, Taken};
 use crate::gate::suite::{Spans, Test};
 use crate::otlp::{self, Limits, SpanBuilder};
 use crate::span::SpanBatch;
@@ -32,6 +32,7 @@ pub(super) struct Arrivals {
     at_once: Option<usize>,
     last_end_ns: i64,
     builder: SpanBuilder,
+    taken: Taken,
 }
 
 impl Arrivals {
@@ -49,8 +50,11 @@ impl Arrivals {
                 all.push((end_ns + spans.delay_ns, Span::Made(made(spans, rule, nth, start_ns))));
             }
         }
+        let mut taken = Taken::default();
         if let Some(path) = &test.input {
-            for batch in input::rows(path).await? {
+            let (batches, beside) = input::rows(path).await?;
+            taken = beside;
+            for batch in batches {
                 for row in 0..batch.rows() {
                     let end_ns = batch.start_times().value(row) + batch.durations_ns().value(row);
                     last_end_ns = last_end_ns.max(end_ns);
@@ -71,7 +75,12 @@ impl Arrivals {
         }
         // Stable: what arrives together keeps the order in which it was written.
         all.sort_by_key(|(at_ns, _)| *at_ns);
-        Ok(Self { left: all.into(), at_once, last_end_ns, builder: SpanBuilder::default() })
+        Ok(Self { left: all.into(), at_once, last_end_ns, builder: SpanBuilder::default(), taken })
+    }
+
+    /// What became of the input file beside spans.
+    pub(super) fn taken(&self) -> Taken {
+        self.taken.clone()
     }
 
     /// When the last span ends, ns since 1970; the start of the test without spans.

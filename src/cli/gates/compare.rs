@@ -25,10 +25,18 @@ pub(super) fn compare(test: &Test, file: &str, played: &Played) -> Vec<String> {
             about.insert((&expect.gate, &expect.key));
         }
     }
+    for (line, why) in &played.idle {
+        told.push(format!("{file}:{line}: the event has no effect: {why}"));
+    }
+    let is_whole = test.transitions.is_some() || test.notifications.is_some() || test.pipelines.is_some();
+    if is_whole && !played.closed {
+        told.push("no tick closed, so nothing could have happened; add an `expect`, or a later span".to_owned());
+    }
+    let before = told.len();
     told.extend(transitions(test, played));
     told.extend(messages(test, played));
     told.extend(pipelines(test, played));
-    if let Some(wanted) = test.transitions.as_ref().filter(|_| told.len() > about.len()) {
+    if let Some(wanted) = test.transitions.as_ref().filter(|_| told.len() > before) {
         about.extend(wanted.iter().map(|change| (change.gate.as_str(), change.key.as_str())));
     }
     for (gate, key) in about {

@@ -5,11 +5,13 @@
 //! (`input`, `listen`), judging (`gate::playback`).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
+use datafusion::catalog::TableProvider;
 
 use super::report;
 use super::run::Tables;
@@ -133,14 +135,19 @@ impl Spans {
         }
     }
 
-    /// For questions over what is here now.
-    pub(super) fn ask(&self, config: &Config, clock: &Clock) -> anyhow::Result<Asked> {
-        let journal = Journal::in_memory()?;
-        self.ask_with(config, journal, clock)
+    /// Whether it is the data folder of a daemon.
+    pub(super) fn is_folder(&self) -> bool {
+        self.own.is_none()
     }
 
-    /// The same with a journal whose verdicts derived gates read.
-    pub(super) fn ask_with(&self, config: &Config, journal: Journal, clock: &Clock) -> anyhow::Result<Asked> {
+    /// For questions over what is here now; `definitions` stands for the daemon's `pipeline_definitions`.
+    pub(super) fn ask(
+        &self,
+        config: &Config,
+        definitions: Arc<dyn TableProvider>,
+        clock: &Clock,
+    ) -> anyhow::Result<Asked> {
+        let journal = Journal::in_memory()?;
         let live = self.live.clone();
         let is_deprecated = move |operation: &str| {
             let tables = live.tables();
@@ -151,8 +158,7 @@ impl Spans {
         let expected = expected_operations(config.semconv.expected.clone(), is_deprecated);
         let mut tables: Tables = gate::tables(Some(&journal));
         tables.push(("expected_operations".to_owned(), expected));
-        let known: Vec<String> = tables.iter().map(|(name, _)| name.clone()).collect();
-        tables.extend(schema::empty_tables().into_iter().filter(|(name, _)| !known.contains(name)));
+        tables.push(("pipeline_definitions".to_owned(), definitions));
         let tables = schema::readable(tables);
         let gateway = gate::run::gateway(self.reader.clone(), &config.query, &config.gates, tables, clock.clone())
             .context("cannot start the threads of gates")?;

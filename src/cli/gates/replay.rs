@@ -1,20 +1,33 @@
 //! `weavergen gates replay` (gates.md 8): what gates would have said of stored spans.
 //!
 //! Duty: the ticks of a span of time over a data folder, by the daemon's evaluator on a clock of its own; a transition is a line
-//! of JSON. Guarantee: where the folder's journal knows the cut of a tick, the same spans count as then, so that a replay from
-//! the journal's begin repeats it; the folder is only read. Left to others: judging (`gate`).
+//! of JSON. Guarantee: where the folder's journal knows the cut of a tick, the same spans count as then, and times without a
+//! daemon, queries that took too long and episodes that people closed come again, so that a replay from the journal's begin
+//! repeats it; the folder is only read. Left to others: judging (`gate`), what the journal knows (`history`).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod history;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::json;
 
+use self::history::{History, Step};
+use super::definitions::{Copied, Definitions};
+use super::lines::Lines;
+use super::run::MOST_TICKS;
 use super::{house, load_gates};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::sources;
 use crate::clock::Clock;
 use crate::gate::evaluator::{Evaluator, Position};
-use crate::gate::journal::{JournalRow, Snapshot};
+use crate::gate::journal::JournalRow;
+use crate::gate::result::{Ask, RunError, Runner};
 use crate::gate::{Group, Journal, Late, Metrics, Parts, question};
 
 /// Flags of `gates replay`.
@@ -29,7 +42,7 @@ pub struct Args {
     /// Ticks up to this instant, RFC 3339
     #[arg(long, value_name = "TIME")]
     pub to: jiff::Timestamp,
-    /// This gate alone
+    /// This gate alone; one that reads what other gates gave is played with all, and shown alone
     #[arg(long, value_name = "GATE")]
     pub gate: Option<String>,
     /// All spans count, also those that came after a tick had closed
@@ -40,26 +53,48 @@ pub struct Args {
     pub sources: sources::Args,
 }
 
-/// A tick to close: its spans count up to the cut; `None` = it was missed.
-type Ticks = BTreeMap<(i64, Option<i64>), BTreeSet<usize>>;
-
 /// Exit: 0 played; 3 a tick too many.
 ///
 /// Errors: configuration and gate files (78), the data folder (74).
 pub async fn run(args: Args, clock: &Clock) -> anyhow::Result<Exit> {
-    let nanos = |at: jiff::Timestamp| i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX);
-    let (from_ns, to_ns) = (nanos(args.from), nanos(args.to));
+    let (from_ns, to_ns) = (nanos("--from", args.from)?, nanos("--to", args.to)?);
     if from_ns >= to_ns {
         return Err(Failure::new(Exit::Usage, "`--to` is not behind `--from`; change one of them").into());
     }
     let config = args.sources.load()?.config;
     let mut groups = load_gates(&config, &args.files)?;
     if let Some(name) = &args.gate {
-        groups = only(groups, name)?;
+        groups = needed(groups, name)?;
     }
     let house = house::Spans::of_folder(&config, clock).await?;
-    let asked = house.ask(&config, clock)?;
-    let then = Clock::manual(from_ns, 0);
+    let definitions = Definitions::of_folder(&config.store.path, &groups, clock).await?;
+    let asked = house.ask(&config, definitions.table(), clock)?;
+    let path = config.store.path.join("gates.redb");
+    let past = match path.is_file() && !args.all_spans {
+        true => Some(history(&path, (from_ns, to_ns), clock)?),
+        false => None,
+    };
+    let history = past.as_ref();
+    play(&asked, Asking { groups, span: (from_ns, to_ns), history, gate: args.gate }, &mut Lines::stdout()).await
+}
+
+/// What is played.
+#[derive(Debug)]
+struct Asking<'a> {
+    groups: Vec<Group>,
+    /// Ticks behind the first instant up to the second, ns since 1970.
+    span: (i64, i64),
+    history: Option<&'a History>,
+    /// The gate whose transitions are shown; `None` = all.
+    gate: Option<String>,
+}
+
+async fn play<W: Write>(asked: &house::Asked, asking: Asking<'_>, lines: &mut Lines<W>) -> anyhow::Result<Exit> {
+    let Asking { groups, span: (from_ns, to_ns), history, gate } = asking;
+    if let Some(history) = history {
+        asked.journal().note_downtimes(&history.downtimes)?;
+    }
+    let (then, failing) = (Clock::manual(from_ns, 0), Failing::default());
     let parts = Parts {
         questions: groups
             .iter()
@@ -69,7 +104,7 @@ pub async fn run(args: Args, clock: &Clock) -> anyhow::Result<Exit> {
         groups,
         default_receivers: Vec::new(),
         value_metrics: false,
-        runner: asked.runner(),
+        runner: late_again(asked.runner(), failing.clone()),
         late: Late::new(|_| Box::pin(async { Ok(0) })),
         position: Position::new(|| None),
         journal: asked.journal(),
@@ -78,76 +113,95 @@ pub async fn run(args: Args, clock: &Clock) -> anyhow::Result<Exit> {
         concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
     };
     let mut evaluator = tokio::task::spawn_blocking(move || Evaluator::open(parts)).await??;
-    let path = config.store.path.join("gates.redb");
-    let known = match path.is_file() && !args.all_spans {
-        true => Some(Copied::of(&path, clock)?),
-        false => None,
-    };
-    let snapshot = known.as_ref().map(|copy| copy.journal.snapshot()).transpose()?;
-    let ticks = ticks(&evaluator, (from_ns, to_ns), asked.cut_us(), snapshot.as_ref())?;
+    let driven = evaluator.driven();
+    let count = driven.iter().map(|group| group.grid.count_due(from_ns, to_ns.saturating_add(group.grid.offset_ns)));
+    let count = count.fold(0, usize::saturating_add);
+    if count > MOST_TICKS {
+        let text = format!("there are {count} ticks between `--from` and `--to`; bring them nearer together");
+        return Err(Failure::new(Exit::NotJudged, text).into());
+    }
+    let plan = history::plan(&driven, (from_ns, to_ns), asked.cut_us(), history);
+    for note in &plan.notes {
+        eprintln!("weavergen: {note}");
+    }
+    failing.get_or_init(|| plan.timeouts);
     let mut told = 0;
-    for ((t_ns, cut_us), groups) in ticks {
-        then.advance(Duration::from_nanos(u64::try_from(t_ns.saturating_sub(then.now_ns())).unwrap_or(0)));
-        match cut_us {
-            Some(cut_us) => evaluator.close_tick(t_ns, cut_us, &groups).await?,
-            None => evaluator.miss_tick(t_ns, &groups),
+    for (wall_ns, step) in plan.steps {
+        then.advance(Duration::from_nanos(u64::try_from(wall_ns.saturating_sub(then.now_ns())).unwrap_or(0)));
+        match step {
+            Step::Tick { t_ns, cut_us: Some(cut_us), groups } => evaluator.close_tick(t_ns, cut_us, &groups).await?,
+            Step::Tick { t_ns, cut_us: None, groups } => evaluator.miss_tick(t_ns, &groups),
+            Step::Close(row) => close(&evaluator, &row),
         }
         evaluator.finish().await?;
         for (at, row) in asked.journal().snapshot()?.journal(told, usize::MAX)? {
             told = at + 1;
-            println!("{}", line(&row));
+            let is_asked = gate.as_ref().is_none_or(|gate| *gate == row.gate);
+            if is_asked && !lines.put(line(&row))? {
+                return Ok(Exit::Good);
+            }
         }
     }
     Ok(Exit::Good)
 }
 
-fn only(groups: Vec<Group>, name: &str) -> anyhow::Result<Vec<Group>> {
+fn nanos(flag: &str, at: jiff::Timestamp) -> Result<i64, Failure> {
+    let text = || format!("{flag} {at}: no span lies there; write a time from 1677 to 2262");
+    i64::try_from(at.as_nanosecond()).map_err(|_| Failure::new(Exit::Usage, text()))
+}
+
+/// What must be played to play the gate `name`: it alone, or all, if it reads what they gave.
+fn needed(groups: Vec<Group>, name: &str) -> anyhow::Result<Vec<Group>> {
+    let Some(gate) = groups.iter().flat_map(|group| &group.gates).find(|gate| gate.name == name) else {
+        let text = format!("no gate file has a gate `{name}`; `weavergen gates check` lists them");
+        return Err(Failure::new(Exit::Usage, text).into());
+    };
+    if gate.source.is_derived {
+        return Ok(groups);
+    }
     let of = |mut group: Group| {
         group.gates.retain(|gate| gate.name == name);
         (!group.gates.is_empty()).then_some(group)
     };
-    let left: Vec<Group> = groups.into_iter().filter_map(of).collect();
-    if left.is_empty() {
-        let text = format!("no gate file has a gate `{name}`; `weavergen gates check` lists them");
-        return Err(Failure::new(Exit::Usage, text).into());
-    }
-    Ok(left)
+    Ok(groups.into_iter().filter_map(of).collect())
 }
 
-/// The ticks of every group in time. Those that the journal knows have its cuts; others see every span.
-fn ticks(
-    evaluator: &Evaluator,
-    (from_ns, to_ns): (i64, i64),
-    all_us: i64,
-    known: Option<&Snapshot>,
-) -> anyhow::Result<Ticks> {
-    let mut ticks = Ticks::new();
-    for group in evaluator.driven() {
-        let journaled: BTreeMap<i64, Option<i64>> = match known {
-            Some(known) => known.ticks(&group.id)?.into_iter().map(|(t_ns, tick)| (t_ns, tick.cut_us)).collect(),
-            None => BTreeMap::new(),
-        };
-        if known.is_some() && journaled.is_empty() {
-            eprintln!("weavergen: the journal knows no tick of group {}; all spans count", group.id);
+/// The past that the journal at `path` keeps.
+///
+/// Errors: it cannot be read (74).
+fn history(path: &Path, span: (i64, i64), clock: &Clock) -> anyhow::Result<History> {
+    let copy = Copied::of(path, clock)?;
+    let failed = |error| {
+        let text = format!("{}: {error}; stop the daemon, or use `--all-spans`", path.display());
+        Failure::new(Exit::Io, text)
+    };
+    let journal = Journal::open(copy.path()).map_err(failed)?;
+    let snapshot = journal.snapshot().map_err(failed)?;
+    Ok(History::of(&snapshot, span).map_err(failed)?)
+}
+
+/// Gates and ticks, once they are known.
+type Failing = Arc<OnceLock<BTreeSet<(String, i64)>>>;
+
+/// Lets the queries fail that took too long then, for they may be quicker now.
+fn late_again(inner: Runner, failing: Failing) -> Runner {
+    Runner::new(move |ask: Ask| {
+        if failing.get().is_some_and(|failing| failing.contains(&(ask.gate.name.clone(), ask.window.end_ns))) {
+            return Box::pin(async { Err(RunError::Timeout) });
         }
-        let count = group.grid.count_due(from_ns, to_ns.saturating_add(group.grid.offset_ns));
-        if count > super::run::MOST_TICKS {
-            let text = format!("there are {count} ticks between `--from` and `--to`; bring them nearer together");
-            return Err(Failure::new(Exit::NotJudged, text).into());
-        }
-        let mut t_ns = group.grid.next(from_ns);
-        while t_ns <= to_ns {
-            // A daemon that did not run then judged nothing; a journal that knows none of the group says nothing of it.
-            let cut_us = match journaled.get(&t_ns) {
-                Some(cut_us) => *cut_us,
-                None if journaled.is_empty() => Some(all_us),
-                None => None,
-            };
-            ticks.entry((t_ns, cut_us)).or_default().insert(group.at);
-            t_ns = t_ns.saturating_add(group.grid.interval_ns);
-        }
+        inner.run(ask)
+    })
+}
+
+fn close(evaluator: &Evaluator, row: &JournalRow) {
+    let actor = row.actor.as_deref().unwrap_or_default();
+    if !evaluator.operator().close(&row.gate, &row.key, actor, &row.summary) {
+        eprintln!(
+            "weavergen: {} {{{}}}: {actor} closed an episode that is not open in this replay; it begins behind it, or the \
+             gates differ",
+            row.gate, row.key
+        );
     }
-    Ok(ticks)
 }
 
 /// A transition: what `gate_transitions` shows of it, without the wall clock.
@@ -164,31 +218,4 @@ fn line(row: &JournalRow) -> serde_json::Value {
         "episode": row.episode,
         "transition": row.transition,
     })
-}
-
-/// A journal of its own: a daemon may hold the file, and opening it would write to it.
-struct Copied {
-    journal: Journal,
-    path: std::path::PathBuf,
-}
-
-impl Copied {
-    fn of(path: &std::path::Path, clock: &Clock) -> anyhow::Result<Self> {
-        let to = std::env::temp_dir().join(format!("weavergen-gates-{}-{}.redb", std::process::id(), clock.ulid()));
-        std::fs::copy(path, &to)
-            .map_err(|error| Failure::new(Exit::Io, format!("cannot copy {}: {error}", path.display())))?;
-        let journal = Journal::open(&to).map_err(|error| {
-            let _ = std::fs::remove_file(&to);
-            let text = format!("{}: {error}; stop the daemon, or use `--all-spans`", path.display());
-            Failure::new(Exit::Io, text)
-        })?;
-        Ok(Self { journal, path: to })
-    }
-}
-
-impl Drop for Copied {
-    fn drop(&mut self) {
-        // What cannot be removed lies where the system removes it.
-        let _ = std::fs::remove_file(&self.path);
-    }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::ArgGroup;
 
+use super::definitions::Definitions;
 use super::input::{self, Source, Taken};
 use super::listen::{self, Until};
 use super::report::{self, Outputs, Report};
@@ -24,6 +25,9 @@ use crate::gate::playback::{Judge, Seat, play, ticks};
 /// Ticks of all groups above which a timeline is refused: it would take hours.
 pub(super) const MOST_TICKS: usize = 1_000_000;
 
+/// Later spans may have no tick behind them: the longest interval is a day.
+const LAST_NS: i64 = i64::MAX - 86_400 * 1_000_000_000;
+
 /// Flags of `gates run`.
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("spans").args(["input", "otlp", "data"]).required(true)))]
@@ -31,7 +35,7 @@ pub struct Args {
     /// Gate files, globs or builtin:NAME; without them those of the configuration
     #[arg(value_name = "FILES")]
     pub files: Vec<String>,
-    /// Spans: OTLP JSON lines or protobuf, Parquet, Arrow IPC, a folder of these, or - for stdin
+    /// Spans: OTLP JSON lines or protobuf, Parquet, Arrow IPC, a folder of these, or - for stdin; a file is read once
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub input: Vec<Source>,
     /// Listen for OTLP here and judge what comes: gRPC on this port, HTTP on the next
@@ -93,7 +97,8 @@ pub async fn run(args: Args, clock: &Clock) -> anyhow::Result<Exit> {
     house.close().await;
     let (input, found) = judged?;
     let allowed = Allowed { no_data: &args.allow_no_data, fail_on: args.fail_on };
-    let report = Report::new(judge, report::Input { source, rejected: taken.rejected, ..input }, found, &allowed);
+    let input = report::Input { source, rejected: taken.rejected, left_out: taken.left_out, ..input };
+    let report = Report::new(judge, input, found, &allowed);
     for (what, spans) in &taken.rejected_by {
         eprintln!("weavergen: {spans} spans were set aside: {what}; they are not judged");
     }
@@ -118,12 +123,26 @@ async fn judged(
     judge: Judge,
     clock: &Clock,
 ) -> anyhow::Result<Judged> {
-    let asked = house.ask(config, clock)?;
+    let definitions = match house.is_folder() {
+        true => Definitions::of_folder(&config.store.path, &groups, clock).await?,
+        false => Definitions::Absent,
+    };
+    let asked = house.ask(config, definitions.table(), clock)?;
     let (input, extent) = asked.extent().await?;
     let Some(extent) = extent else {
         // Gates that were asked of nothing would say no data; the report says why.
         return Ok((input, Vec::new()));
     };
+    if extent.last_ns > LAST_NS {
+        if judge == Judge::Timeline {
+            let text = "spans lie at the end of what clocks can say, 2262, where no tick is; mend their clocks, or use \
+                        `--judge once`";
+            return Err(Failure::new(Exit::NotJudged, text).into());
+        }
+        eprintln!(
+            "weavergen: spans lie at the end of what clocks can say, 2262; those of its last nanosecond are not judged"
+        );
+    }
     let count = ticks(&groups, judge, extent);
     if count > MOST_TICKS {
         let text = format!(

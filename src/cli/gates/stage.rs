@@ -9,14 +9,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::arrivals::Arrivals;
+use super::definitions::Definitions;
+use super::input::Taken;
+use super::run::MOST_TICKS;
 use super::{house, load_gates};
+use crate::cli::exit::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gate::evaluator::Position;
 use crate::gate::journal::{Batch, JournalRow, Notice};
 use crate::gate::result::{Ask, RunError, Runner};
-use crate::gate::suite::{Test, What};
+use crate::gate::suite::{Event, Test, What};
 use crate::gate::verdict::Outcome;
+use crate::gate::window::Grid;
 use crate::gate::{Evaluator, Group, Late, Metrics, Parts, question};
 
 /// A key at a tick.
@@ -45,7 +50,16 @@ pub(super) struct Played {
     pub messages: Vec<(String, Notice)>,
     /// Names of the gates.
     pub gates: BTreeSet<String>,
+    /// Events that changed nothing: their lines, and why.
+    pub idle: Vec<(u32, String)>,
+    /// Whether a tick closed at all.
+    pub closed: bool,
+    /// What became of the input beside spans.
+    pub taken: Taken,
 }
+
+/// Queries that fail, by gate and tick, with the line of the event; whether they were asked.
+type Failing = BTreeMap<(String, i64), (u32, bool)>;
 
 /// What lasts through a test.
 struct Stage<'a> {
@@ -53,11 +67,14 @@ struct Stage<'a> {
     clock: Clock,
     house: &'a house::Spans,
     asked: house::Asked,
-    failing: Arc<Mutex<BTreeSet<(String, i64)>>>,
+    failing: Arc<Mutex<Failing>>,
     gates: BTreeSet<String>,
     receivers: BTreeSet<String>,
     seen: Vec<Seen>,
     told: BTreeMap<String, i64>,
+    idle: Vec<(u32, String)>,
+    closed: bool,
+    end_ns: i64,
 }
 
 /// Plays `test` with the gates of `groups`.
@@ -80,21 +97,25 @@ async fn played(
 ) -> anyhow::Result<Played> {
     let mut arrivals = Arrivals::of(test).await?;
     let failing = test.events.iter().filter_map(|event| match &event.what {
-        What::FailQuery(gate) => Some((gate.clone(), event.at_ns)),
+        What::FailQuery(gate) => Some(((gate.clone(), event.at_ns), (event.line, false))),
         _ => None,
     });
+    let definitions = Definitions::Test(test.definitions.clone(), clock.clone());
+    let end_ns = last_tick(test, &arrivals, &groups);
     let mut stage = Stage {
         config,
         clock: clock.clone(),
         house,
-        asked: house.ask(config, clock)?,
+        asked: house.ask(config, definitions.table(), clock)?,
         failing: Arc::new(Mutex::new(failing.collect())),
         gates: BTreeSet::new(),
         receivers: config.notify.default.iter().cloned().collect(),
         seen: Vec::new(),
         told: BTreeMap::new(),
+        idle: Vec::new(),
+        closed: false,
+        end_ns,
     };
-    let end_ns = last_tick(test, &arrivals);
     let mut events: Vec<_> = test.events.iter().filter(|event| !matches!(event.what, What::FailQuery(_))).collect();
     events.sort_by_key(|event| event.at_ns);
     let mut events = events.into_iter().peekable();
@@ -103,12 +124,13 @@ async fn played(
         let due_ns = evaluator.next_due_ns(end_ns);
         let event_ns = events.peek().map(|event| event.at_ns);
         let Some(t_ns) = due_ns.into_iter().chain(event_ns).min() else { break };
-        stage.deliver(&mut arrivals, t_ns).await?;
+        // After a kill the clock is ahead of ticks that are due. What arrived by now is there when they close.
+        stage.deliver(&mut arrivals, t_ns.max(clock.now_ns())).await?;
         stage.wait_until(t_ns);
         if event_ns == Some(t_ns)
             && let Some(event) = events.next()
         {
-            evaluator = stage.happen(&event.what, evaluator).await?;
+            evaluator = stage.happen(event, evaluator).await?;
             continue;
         }
         while evaluator.round_once().await? {
@@ -116,26 +138,50 @@ async fn played(
         }
     }
     evaluator.finish().await?;
-    stage.told(end_ns)
+    stage.told(arrivals.taken())
 }
 
-/// The last tick that anybody looks at, and not before the spans end.
-fn last_tick(test: &Test, arrivals: &Arrivals) -> i64 {
+/// The last tick that anybody looks at, and not before the spans end. A list that is compared whole says something of what
+/// spans do, also if it is empty: then it is the first tick behind them, of those gates that the test names.
+fn last_tick(test: &Test, arrivals: &Arrivals, groups: &[Group]) -> i64 {
     let expected = test.expect.iter().map(|expect| expect.at_ns);
     let changes = test.transitions.iter().flatten().map(|change| change.at_ns);
-    let events = test.events.iter().map(|event| event.at_ns);
-    expected.chain(changes).chain(events).chain([arrivals.last_end_ns()]).max().unwrap_or(test.start_ns)
+    let events = test.events.iter().map(|event| match event.what {
+        What::Kill { up_at_ns } => up_at_ns,
+        _ => event.at_ns,
+    });
+    let is_whole = test.transitions.is_some() || test.notifications.is_some() || test.pipelines.is_some();
+    let named: BTreeSet<&str> = (test.expect.iter().map(|expect| &expect.gate))
+        .chain(test.transitions.iter().flatten().map(|change| &change.gate))
+        .chain(test.notifications.iter().flatten().filter_map(|message| message.gate.as_ref()))
+        .map(String::as_str)
+        .collect();
+    let is_meant = |group: &&Group| {
+        is_whole && (named.is_empty() || group.gates.iter().any(|gate| named.contains(gate.name.as_str())))
+    };
+    let behind = groups.iter().filter(is_meant).map(|group| Grid::of(group).next(arrivals.last_end_ns()));
+    let all = expected.chain(changes).chain(events).chain(behind).chain([arrivals.last_end_ns()]);
+    all.max().unwrap_or(test.start_ns)
 }
 
 impl Stage<'_> {
     async fn open(&mut self, groups: Vec<Group>) -> anyhow::Result<Evaluator> {
+        let (from_ns, end_ns) = (self.clock.now_ns(), self.end_ns);
+        let ticks = |group: &Group| Grid { offset_ns: 0, ..Grid::of(group) }.count_due(from_ns, end_ns);
+        let count = groups.iter().map(ticks).fold(0, usize::saturating_add);
+        if count > MOST_TICKS {
+            let text =
+                format!("there are {count} ticks up to the last `at` and the last span; bring them nearer to `start`");
+            return Err(Failure::new(Exit::Config, text).into());
+        }
         let gates = || groups.iter().flat_map(|group| &group.gates);
         self.gates = gates().map(|gate| gate.name.clone()).collect();
         self.receivers.extend(gates().flat_map(|gate| gate.notify.iter().flatten()).cloned());
         let (inner, failing) = (self.asked.runner(), self.failing.clone());
         let runner = Runner::new(move |ask: Ask| {
-            let fails = failing.lock().expect("no holder of this lock panics");
-            if fails.contains(&(ask.gate.name.clone(), ask.window.end_ns)) {
+            let mut fails = failing.lock().expect("no holder of this lock panics");
+            if let Some((_, is_asked)) = fails.get_mut(&(ask.gate.name.clone(), ask.window.end_ns)) {
+                *is_asked = true;
                 return Box::pin(async { Err(RunError::Run("the test lets it fail".to_owned())) });
             }
             inner.run(ask)
@@ -174,11 +220,13 @@ impl Stage<'_> {
         self.clock.advance(Duration::from_nanos(left));
     }
 
-    async fn happen(&mut self, what: &What, mut evaluator: Evaluator) -> anyhow::Result<Evaluator> {
-        match what {
+    async fn happen(&mut self, event: &Event, mut evaluator: Evaluator) -> anyhow::Result<Evaluator> {
+        match &event.what {
             What::FailQuery(_) => Ok(evaluator),
             What::Close { gate, key, reason } => {
-                evaluator.operator().close(gate, key, "test", reason);
+                if !evaluator.operator().close(gate, key, "test", reason) {
+                    self.idle.push((event.line, format!("{gate} {{{key}}} has no open episode that could be closed")));
+                }
                 Ok(evaluator)
             }
             What::Reload(files) => {
@@ -199,6 +247,7 @@ impl Stage<'_> {
 
     /// Notes every key at the ticks that have just closed.
     fn look(&mut self, evaluator: &Evaluator) {
+        self.closed = true;
         let keys = evaluator.keys();
         let fresh: BTreeMap<String, i64> = keys
             .iter()
@@ -221,7 +270,16 @@ impl Stage<'_> {
         self.told.extend(fresh);
     }
 
-    fn told(self, end_ns: i64) -> anyhow::Result<Played> {
+    fn told(mut self, taken: Taken) -> anyhow::Result<Played> {
+        let end_ns = self.end_ns;
+        let failing = self.failing.lock().expect("no holder of this lock panics").clone();
+        for ((gate, _), (line, _)) in failing.into_iter().filter(|(_, (_, is_asked))| !is_asked) {
+            self.idle.push((
+                line,
+                format!("the query of {gate} is not asked at that time, so it does not fail; a tick is needed"),
+            ));
+        }
+        self.idle.sort();
         let snapshot = self.asked.journal().snapshot()?;
         let rows = snapshot.journal(0, usize::MAX)?.into_iter().map(|(_, row)| row);
         let mut messages = Vec::new();
@@ -231,6 +289,7 @@ impl Stage<'_> {
             messages.extend(in_time.map(|notice| (receiver.clone(), notice)));
         }
         let journal = rows.filter(|row| row.t_ns <= end_ns).collect();
-        Ok(Played { seen: self.seen, journal, messages, gates: self.gates })
+        let Self { seen, gates, idle, closed, .. } = self;
+        Ok(Played { seen, journal, messages, gates, idle, closed, taken })
     }
 }

@@ -5,6 +5,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
+
+use super::lines::Lines;
 use super::{compare, load_gates, must_match, stage};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::sources;
@@ -35,27 +38,37 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let config = sources::Args { config, set, ..sources::Args::default() }.load()?.config;
     let suites = suites(&args.files)?;
     let (mut passed, mut failed) = (0_usize, 0_usize);
+    // Whoever stops reading still gets the exit code.
+    let mut lines = Lines::stdout();
     for (path, suite) in suites {
         let config = with_registry(&config, &suite, &path)?;
         let name = path.display().to_string();
         // Planned once: that takes longer than most tests.
         let groups = load_gates(&config, &suite.gate_files)?;
         for test in &suite.tests {
-            let played = stage::play(test, &groups, &config).await?;
+            let played = stage::play(test, &groups, &config).await;
+            let played = played.with_context(|| format!("{name}:{}: test {}", test.line, test.name))?;
+            for (what, spans) in &played.taken.rejected_by {
+                let input = test.input.as_deref().unwrap_or(&path).display();
+                eprintln!(
+                    "weavergen: {name}:{}: {spans} spans of {input} were set aside: {what}; the test goes without them",
+                    test.line
+                );
+            }
             let told = compare::compare(test, &name, &played);
             if told.is_empty() {
                 passed += 1;
-                println!("ok    {name}: {}", test.name);
+                lines.put(format!("ok    {name}: {}", test.name))?;
                 continue;
             }
             failed += 1;
-            println!("FAIL  {name}:{}: {}", test.line, test.name);
+            lines.put(format!("FAIL  {name}:{}: {}", test.line, test.name))?;
             for line in told.iter().flat_map(|text| text.lines()) {
-                println!("      {line}");
+                lines.put(format!("      {line}"))?;
             }
         }
     }
-    println!("{passed} passed, {failed} failed");
+    lines.put(format!("{passed} passed, {failed} failed"))?;
     if passed + failed == 0 {
         return Err(Failure::new(Exit::Config, "the files hold no test").into());
     }

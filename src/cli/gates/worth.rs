@@ -6,6 +6,7 @@
 use crate::cli::exit::Exit;
 use crate::gate::definition::{Mode, Policy};
 use crate::gate::playback::Found;
+use crate::gate::scalar::duration_text;
 use crate::gate::state::Level;
 use crate::gate::verdict::Outcome;
 
@@ -66,8 +67,23 @@ pub fn worth(found: &Found, allowed: &Allowed<'_>) -> (Worth, Option<String>) {
         Some(level) if is_dry => return dry(level.as_str()),
         Some(Level::Fail) if outcome.is_effective() => return (Worth::Failed, None),
         Some(Level::Fail) => return (Worth::Failed, Some(format!("{word} counts as fail for this gate"))),
-        Some(Level::Warn) => return (Worth::Warned, None),
-        None => {}
+        Some(Level::Warn) if outcome == Outcome::Error => {
+            return (Worth::Error, Some("beside it there was a warning".to_owned()));
+        }
+        Some(Level::Warn) if !found.pending => return (Worth::Warned, None),
+        Some(Level::Warn) | None => {}
+    }
+    // Whether it would have lasted is not in the spans: no verdict, as with too few samples. `--allow-no-data` does not
+    // reach it, for there is data, and it is bad.
+    if found.pending && outcome != Outcome::Error {
+        if is_dry {
+            return dry("pending");
+        }
+        let lasts = duration_text(gate.hold_for);
+        let text = format!(
+            "the spans end in a breach that had not lasted `for` {lasts}, so nobody knows; give spans of a longer time, or              judge once"
+        );
+        return (Worth::Error, Some(text));
     }
     let policy = match outcome {
         Outcome::Pass | Outcome::Warn | Outcome::Fail => {

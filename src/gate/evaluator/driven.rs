@@ -23,6 +23,10 @@ pub struct Driven {
     pub grid: Grid,
     /// Whether one of its gates looks at start times.
     pub by_start: bool,
+    /// Whether it is one of derived gates, whose ticks close behind those of all others.
+    pub is_derived: bool,
+    /// Names of its gates.
+    pub gates: Vec<String>,
 }
 
 impl Evaluator {
@@ -35,6 +39,8 @@ impl Evaluator {
             id: group_id(group),
             grid: Grid::of(group),
             by_start: group.gates.iter().any(by_start),
+            is_derived: derived::is_group(group),
+            gates: group.gates.iter().map(|gate| gate.name.clone()).collect(),
         });
         groups.collect()
     }

@@ -9,6 +9,7 @@ use std::ops::Bound;
 use redb::{ReadTransaction, ReadableDatabase as _, ReadableTable as _};
 
 use super::super::identity::AlertId;
+use super::super::state::Downtime;
 use super::rows::{
     EpisodeRow, GateRow, HealthRow, JournalRow, KeyRow, OutboxRow, OutcomeRun, StartRow, StartState, TickRow, decode,
 };
@@ -45,6 +46,11 @@ impl Snapshot {
     /// When the daemon was last known to run, ns since 1970.
     pub fn alive_ns(&self) -> Result<Option<i64>, Error> {
         stored(&self.tx.open_table(META)?, "alive")
+    }
+
+    /// Times at which no daemon ran, oldest first.
+    pub fn downtimes(&self) -> Result<Vec<Downtime>, Error> {
+        Ok(stored(&self.tx.open_table(META)?, "downtimes")?.unwrap_or_default())
     }
 
     /// Gates by name, those that are not loaded any more among them.

@@ -3,6 +3,8 @@
 //! Duty: the keys of gates.md 15 by the reader of gate files. Guarantee: all problems are told with their places, an unknown
 //! key with the nearest known one; nothing is run if there is one. Left to others: what the gates are.
 
+mod event;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +19,7 @@ use super::super::reader::{Keys, word};
 use super::super::state::Level;
 use super::super::verdict::Outcome;
 use super::super::window::nanos;
-use super::{Change, Event, Expect, Message, Order, Spans, Start, Suite, Test, What};
+use super::{Change, Deployed, Event, Expect, Message, Order, Spans, Start, Suite, Test, What};
 use crate::yaml::{self, FaultKind, Mark, Node, parse_strict};
 
 /// Most nodes of a file after the expansion of aliases.
@@ -26,6 +28,8 @@ const MAX_NODES: usize = 100_000;
 const MAX_SPANS: i64 = 1_000_000;
 /// 2026-01-01T00:00:00Z
 const START_NS: i64 = 1_767_225_600 * 1_000_000_000;
+/// 2200-01-01T00:00:00Z: room for the longest durations behind it.
+const LAST_START_NS: i64 = 7_258_118_400 * 1_000_000_000;
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 const ANY: (Duration, Duration) = (Duration::ZERO, LONGEST);
 
@@ -39,6 +43,7 @@ const PHASES: [(&str, &str); 5] = [
     ("recovering", "recovering"),
     ("resolved", "resolved"),
 ];
+const CHANGES: [(&str, &str); 3] = [("new", "new"), ("executable", "executable"), ("layout", "layout")];
 const OUTCOMES: [(&str, Outcome); 7] = [
     ("pass", Outcome::Pass),
     ("warn", Outcome::Warn),
@@ -89,18 +94,23 @@ impl Reading<'_> {
         let keys = Keys::of(&root, "the file", Who::File, self.problems)?;
         keys.required("gate_files", "name gate files, e.g. `gate_files: [../gates/*.yaml]`");
         keys.required("tests", "list the tests");
-        let files = keys.texts("gate_files").unwrap_or_default();
+        let gate_files = self.files(&keys, "gate_files");
         let registry = keys.text("registry").map(|(text, _)| match text.starts_with("builtin:") {
             true => text.to_owned(),
             false => self.folder.join(text).to_string_lossy().into_owned(),
         });
-        let suite = Suite {
-            gate_files: files.into_iter().map(|(file, _)| self.beside(file)).collect(),
-            registry,
-            tests: self.list(&keys, "tests", |node| self.test(node)),
-        };
+        let suite = Suite { gate_files, registry, tests: self.list(&keys, "tests", |node| self.test(node)) };
         keys.finish(&[]);
         Some(suite)
+    }
+
+    /// Gate files beside the file; none at all would be those of the configuration.
+    fn files(&self, keys: &Keys<'_>, key: &'static str) -> Vec<String> {
+        let files = keys.texts(key);
+        if files.as_ref().is_some_and(Vec::is_empty) {
+            keys.tell(Code::Missing, &keys.place(key), format!("`{key}` names no file"), "name gate files");
+        }
+        files.unwrap_or_default().into_iter().map(|(file, _)| self.beside(file)).collect()
     }
 
     /// A path or glob beside the file.
@@ -136,7 +146,14 @@ impl Reading<'_> {
         let start_ns = match keys.text("start") {
             None => START_NS,
             Some((text, mark)) => match text.parse::<jiff::Timestamp>() {
-                Ok(at) => i64::try_from(at.as_nanosecond()).unwrap_or(START_NS),
+                Ok(at) => {
+                    let start_ns = i64::try_from(at.as_nanosecond()).ok();
+                    start_ns.filter(|at| (0..=LAST_START_NS).contains(at)).unwrap_or_else(|| {
+                        let what = format!("`start`: {text} is not from 1970 to 2200");
+                        keys.tell(Code::WrongType, mark, what, "write e.g. 2026-01-01T00:00:00Z");
+                        START_NS
+                    })
+                }
                 Err(error) => {
                     let what = format!("`start`: `{text}` is no instant: {error}");
                     keys.tell(Code::WrongType, mark, what, "write e.g. 2026-01-01T00:00:00Z");
@@ -153,7 +170,8 @@ impl Reading<'_> {
             spans: self.list(&keys, "spans", |node| self.spans(node, who)),
             input: keys.text("input").map(|(file, _)| self.folder.join(file)),
             order: keys.entry("order").and_then(|entry| self.order(&entry.value, who)),
-            events: self.list(&keys, "events", |node| self.event(node, who)),
+            definitions: self.list(&keys, "definitions", |node| self.deployed(node, who)),
+            events: self.events(&keys, who),
             expect: self.list(&keys, "expect", |node| self.expect(node, who)),
             transitions: self.given(&keys, "transitions", |node| self.change(node, who)),
             notifications: self.given(&keys, "notifications", |node| self.message(node, who)),
@@ -237,52 +255,19 @@ impl Reading<'_> {
         Some(order)
     }
 
-    fn event(&self, node: &Node, who: &Who) -> Option<Event> {
-        let keys = Keys::of(node, "an event", who.clone(), self.problems)?;
-        let at_ns = self.at(&keys, "at");
-        let kinds = ["kill", "reload", "fail_query", "close"];
-        // Known, so that a slip of one is told with it.
-        for key in kinds {
-            let _ = keys.entry(key);
-        }
-        let given: Vec<&str> = kinds.into_iter().filter(|key| keys.is_given(key)).collect();
-        if given.len() > 1 || (given.is_empty() && !keys.is_given("receiver")) {
-            let what = "an event is one of `kill`, `reload`, `fail_query`, `close`";
-            keys.tell(Code::Missing, &node.mark, what, "write one event for each");
-        }
-        let up_at_ns = keys.is_given("up_at").then(|| self.at(&keys, "up_at"));
-        let what = match given.first() {
-            Some(&"kill") => {
-                keys.boolean("kill");
-                match up_at_ns {
-                    Some(up_at_ns) if up_at_ns >= at_ns => Some(What::Kill { up_at_ns }),
-                    _ => {
-                        let next = "write e.g. `{ at: 6m, kill: true, up_at: 7m }`";
-                        keys.tell(Code::Missing, &node.mark, "`kill` needs an `up_at` that is not before it", next);
-                        None
-                    }
-                }
-            }
-            Some(&"reload") => {
-                keys.texts("reload").map(|files| What::Reload(files.into_iter().map(|(f, _)| self.beside(f)).collect()))
-            }
-            Some(&"fail_query") => keys.text("fail_query").map(|(gate, _)| What::FailQuery(gate.to_owned())),
-            Some(_) => keys.entry("close").and_then(|entry| {
-                let close = Keys::of(&entry.value, "`close`", who.clone(), self.problems)?;
-                close.required("gate", "name the gate");
-                close.required("reason", "say why");
-                let what = What::Close {
-                    gate: close.text("gate").map(|(gate, _)| gate.to_owned()).unwrap_or_default(),
-                    key: key(&close),
-                    reason: close.text("reason").map(|(reason, _)| reason.to_owned()).unwrap_or_default(),
-                };
-                close.finish(&[]);
-                Some(what)
-            }),
-            None => None,
+    fn deployed(&self, node: &Node, who: &Who) -> Option<Deployed> {
+        let keys = Keys::of(node, "a definition", who.clone(), self.problems)?;
+        keys.required("process", "name the process");
+        let version = keys.count("version", (1, u64::from(u32::MAX)), Code::Limit).unwrap_or(1);
+        let usual = if version == 1 { "new" } else { "executable" };
+        let deployed = Deployed {
+            at_ns: self.at(&keys, "at"),
+            process: keys.text("process").map(|(text, _)| text.to_owned()).unwrap_or_default(),
+            version,
+            change: keys.choice("change", &CHANGES).unwrap_or(usual).to_owned(),
         };
-        keys.finish(&["receiver"]);
-        Some(Event { at_ns, what: what? })
+        keys.finish(&[]);
+        Some(deployed)
     }
 
     fn at(&self, keys: &Keys<'_>, key: &'static str) -> i64 {

@@ -21,6 +21,7 @@ tests:
     events: [ { at: 6m, kill: true, up_at: 7m } ]
     expect: [ { at: 4m, gate: g, key: { service_name: "a,b" }, outcome: fail, value: 0.5 ± 0.01 } ]
     transitions: []
+    definitions: [ { process: deploy, at: 1m }, { process: deploy, version: 2, at: 2m } ]
 "#;
     let suite = read(std::path::Path::new("dir/t.yaml"), text).unwrap();
     assert_eq!(suite.gate_files, ["dir/../gates/a.yaml", "builtin:founding"]);
@@ -28,7 +29,14 @@ tests:
     let at = |seconds: i64| (1_767_225_660 + seconds) * 1_000_000_000;
     assert_eq!((test.line, test.spans[0].instants.clone()), (5, vec![at(10), at(20)]));
     assert_eq!(test.spans[0].attributes.keys().collect::<Vec<_>>(), ["http.status"]);
-    assert_eq!(test.events, [Event { at_ns: at(360), what: What::Kill { up_at_ns: at(420) } }]);
+    assert_eq!(test.events, [Event { line: 10, at_ns: at(360), what: What::Kill { up_at_ns: at(420) } }]);
+    let deployed = |version, change: &str, at_ns| Deployed {
+        process: "deploy".to_owned(),
+        version,
+        change: change.to_owned(),
+        at_ns,
+    };
+    assert_eq!(test.definitions, [deployed(1, "new", at(60)), deployed(2, "executable", at(120))]);
     assert_eq!((test.expect[0].key.as_str(), test.expect[0].value), ("service_name=a\\,b", Some((0.5, 0.01))));
     assert_eq!((test.transitions.as_ref().map(Vec::len), &test.notifications), (Some(0), &None));
 }
@@ -54,4 +62,35 @@ fn what_is_wrong_is_told_with_its_place_and_the_next_move() {
         ]
     );
     assert!(told("tests: []")[0].contains("`gate_files` is missing"));
+}
+
+#[test]
+fn what_would_have_no_effect_or_another_one_is_told() {
+    let text = r#"
+gate_files: []
+tests:
+  - name: n
+    start: 2400-01-01T00:00:00Z
+    expect: [{at: 1s, gate: g, n: 1}]
+    events:
+      - { at: 6m, kill: false, up_at: 7m }
+      - { at: 6m, close: { gate: g, reason: r }, up_at: 7m }
+      - { at: 1m, kill: true, up_at: 3m }
+      - { at: 2m, reload: [a.yaml] }
+      - { at: 2m, fail_query: g }
+      - { at: 3m, reload: [] }
+"#;
+    assert_eq!(
+        told(text),
+        [
+            "WG-GATE-006 dir/t.yaml:2:13: `gate_files` names no file; name gate files",
+            "WG-GATE-005 dir/t.yaml:5:12: test n: `start`: 2400-01-01T00:00:00Z is not from 1970 to 2200; write e.g. \
+             2026-01-01T00:00:00Z",
+            "WG-GATE-005 dir/t.yaml:8:25: test n: `kill` is false; remove the event, or write `kill: true`",
+            "WG-GATE-005 dir/t.yaml:9:57: test n: `up_at` belongs to `kill`; remove it, or add `kill: true`",
+            "WG-GATE-005 dir/t.yaml:11:9: test n: the daemon is down then: line 10 kills it; put it before `kill` or \
+             behind `up_at`",
+            "WG-GATE-006 dir/t.yaml:13:27: test n: `reload` names no file; name gate files",
+        ]
+    );
 }

@@ -23,6 +23,7 @@ pub(super) fn render(report: &Report) -> String {
             "traces": input.traces,
             "services": input.services,
             "rejected": input.rejected,
+            "left_out": input.left_out,
             "first": input.first_ns.map(rfc3339),
             "last": input.last_ns.map(rfc3339),
         },

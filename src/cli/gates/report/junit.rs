@@ -113,7 +113,8 @@ fn case(line: &Line, fail_on: FailOn, out: &mut String, counts: &mut Counts) {
         Case::Skipped => writeln!(out, "      <skipped message=\"{said}\"/>"),
         Case::Failure(of) => writeln!(out, "      <failure message=\"{said}\" type=\"{of}\">{more}</failure>"),
         Case::Error => {
-            let of = escape(line.outcome.as_str());
+            // A verdict that is none yet.
+            let of = if line.outcome.is_effective() { "pending" } else { line.outcome.as_str() };
             writeln!(out, "      <error message=\"{said}\" type=\"{of}\">{more}</error>")
         }
     };

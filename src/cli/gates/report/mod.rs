@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::lines::is_read;
 use super::worth::{Allowed, FailOn, Worth, exit, worth};
 use crate::cli::exit::{Exit, Failure};
 use crate::gate::definition::Unit;
@@ -65,8 +66,10 @@ impl clap::FromArgMatches for Outputs {
         if outputs.is_empty() {
             outputs.push((0, Format::Text, None));
         }
-        let on_stdout = outputs.iter().filter(|(_, format, out)| out.is_none() && *format != Format::Github).count();
-        if on_stdout > 1 {
+        let on_stdout: Vec<Format> = outputs.iter().filter(|(.., out)| out.is_none()).map(|(_, of, _)| *of).collect();
+        // A log shows both of these line by line; every other format is read as a whole.
+        let are_lines = on_stdout.iter().all(|format| matches!(format, Format::Text | Format::Github));
+        if on_stdout.len() > 1 && !are_lines {
             let text = "two formats would be mixed on stdout; give one of them a file: `--format junit --out FILE`";
             return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{text}\n")));
         }
@@ -128,13 +131,15 @@ impl Open {
     pub fn write(&mut self, report: &Report) -> anyhow::Result<()> {
         for (format, out) in &mut self.0 {
             let text = report.render(*format);
-            let (name, written) = match out {
-                None => ("stdout".to_owned(), std::io::stdout().lock().write_all(text.as_bytes())),
+            match out {
+                // Nobody may read it; the exit code says it all the same.
+                None => drop(is_read(std::io::stdout().lock().write_all(text.as_bytes()))?),
                 Some((path, file)) => {
-                    (path.display().to_string(), file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+                    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+                    let failed = |error| format!("cannot write {}: {error}", path.display());
+                    written.map_err(|error| Failure::new(Exit::Io, failed(error)))?;
                 }
-            };
-            written.map_err(|error| Failure::new(Exit::Io, format!("cannot write {name}: {error}")))?;
+            }
         }
         Ok(())
     }
@@ -153,6 +158,8 @@ pub struct Input {
     pub services: u64,
     /// Spans that were set aside and not judged.
     pub rejected: u64,
+    /// Files of folders that were not read, for they look like none of spans.
+    pub left_out: u64,
     /// The first start, ns since 1970.
     pub first_ns: Option<i64>,
     /// The last end, ns since 1970.
@@ -202,7 +209,7 @@ pub struct Line {
     pub evidence: Map<String, Value>,
     /// Trace ids in hex.
     pub traces: Vec<String>,
-    /// Episodes of the key, with `--judge timeline`.
+    /// How many episodes the key had, with `--judge timeline`.
     pub episodes: u64,
 }
 
@@ -323,7 +330,7 @@ fn line(found: Found, allowed: &Allowed<'_>) -> Line {
         window: (run.window.start_ns, run.window.end_ns),
         evidence,
         traces: run.trace_ids.iter().map(|id| hex(id)).collect(),
-        episodes: now.episode,
+        episodes: found.episodes,
         gate: gate.name.clone(),
     }
 }

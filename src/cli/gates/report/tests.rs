@@ -71,6 +71,7 @@ fn sample(fail_on: FailOn) -> Report {
         traces: 80,
         services: 4,
         rejected: 2,
+        left_out: 1,
         first_ns: Some(1_767_225_600_000_000_000),
         last_ns: Some(1_767_225_899_999_999_999),
     };
@@ -157,5 +158,10 @@ fn an_out_goes_to_the_format_before_it() {
     assert_eq!(read(&["--format", "junit", "--out", "a.xml", "--format", "text"]).unwrap(), turned);
     assert!(read(&["--format", "text", "--format", "json"]).unwrap_err().contains("mixed on stdout"));
     assert_eq!(read(&["--format", "text", "--format", "github"]).unwrap().len(), 2, "both are lines for the log");
+    for whole in ["json", "junit", "sarif"] {
+        let mixed = read(&["--format", whole, "--format", "github"]).unwrap_err();
+        assert!(mixed.contains("mixed on stdout"), "what reads {whole} does not read lines behind it");
+    }
+    assert!(read(&["--format", "json", "--out", "a", "--format", "github"]).is_ok());
     assert!(read(&["--format", "junit", "--out", "a", "--out", "b"]).unwrap_err().contains("two `--out`"));
 }

@@ -1,0 +1,129 @@
+//! Ticks every 10 s, closed 5 s later.
+
+use super::*;
+use crate::gate::Journal;
+use crate::gate::journal::{Batch, GateRow};
+use crate::gate::state::{Level, Phase};
+use crate::gate::window::Grid;
+
+const S: i64 = 1_000_000_000;
+
+fn driven(at: usize, id: &str, gate: &str, is_derived: bool) -> Driven {
+    let grid = Grid { interval_ns: 10 * S, offset_ns: 5 * S };
+    Driven { at, id: id.to_owned(), grid, by_start: false, is_derived, gates: vec![gate.to_owned()] }
+}
+
+fn row(t_s: i64, at_s: i64, cause: Cause) -> JournalRow {
+    JournalRow {
+        at_ns: at_s * S,
+        t_ns: t_s * S,
+        gate: "good".to_owned(),
+        key: String::new(),
+        from: Phase::Firing(Level::Fail),
+        to: Phase::Resolved,
+        cause,
+        episode: Some(1),
+        transition: None,
+        actor: Some("ann".to_owned()),
+        summary: "known".to_owned(),
+    }
+}
+
+/// Ticks 100 to 140, of which 120 is not there, 130 was missed, and `good` took too long at 140.
+fn journal(alive_s: i64) -> Journal {
+    let journal = Journal::in_memory().unwrap();
+    let mut batch = Batch::default();
+    let gate = GateRow {
+        generation: 1,
+        question: [0; 32],
+        group: "/etc/g.yaml;g".to_owned(),
+        last_tick_ns: 0,
+        floor: 0,
+        errors: 0,
+        loaded: true,
+    };
+    batch.gates.insert("good".to_owned(), gate);
+    let late = BTreeSet::from([("good".to_owned(), Missed::Timeout)]);
+    for (t_s, cut_us, missed) in [
+        (100, Some(1), BTreeSet::new()),
+        (110, Some(2), BTreeSet::new()),
+        (130, None, BTreeSet::new()),
+        (140, Some(4), late),
+    ] {
+        batch.ticks.insert(("/etc/g.yaml;g".to_owned(), t_s * S), TickRow { cut_us, missed });
+    }
+    batch.journal.push(row(110, 123, Cause::Firing));
+    batch.journal.push(row(124, 124, Cause::Manual));
+    journal.commit(&batch, alive_s * S).unwrap();
+    journal
+}
+
+fn planned(groups: &[Driven], span_s: (i64, i64), alive_s: i64) -> Plan {
+    let span = (span_s.0 * S, span_s.1 * S);
+    let history = History::of(&journal(alive_s).snapshot().unwrap(), span).unwrap();
+    plan(groups, span, 99, Some(&history))
+}
+
+/// Tick and cut, or the key that is closed.
+fn shown(plan: &Plan) -> Vec<(i64, Option<i64>, bool)> {
+    let of = |(wall_ns, step): &(i64, Step)| match step {
+        Step::Tick { t_ns, cut_us, .. } => (t_ns / S, *cut_us, true),
+        Step::Close(_) => (wall_ns / S, None, false),
+    };
+    plan.steps.iter().map(of).collect()
+}
+
+#[test]
+fn a_tick_that_the_journal_would_know_was_missed_and_one_that_it_cannot_know_sees_all_spans() {
+    let group = [driven(0, "/etc/g.yaml;g", "good", false)];
+    let plan = planned(&group, (80, 160), 200);
+    let tick = |t_s, cut_us| (t_s, cut_us, true);
+    assert_eq!(
+        shown(&plan),
+        [
+            tick(90, None),
+            tick(100, Some(1)),
+            // Taken in at 123, when the daemon was behind; then somebody closed the episode.
+            tick(110, Some(2)),
+            (124, None, false),
+            tick(120, None),
+            tick(130, None),
+            tick(140, Some(4)),
+            tick(150, Some(99)),
+            tick(160, Some(99)),
+        ]
+    );
+    assert_eq!(plan.steps[2].0, 123 * S);
+    assert_eq!(plan.timeouts, BTreeSet::from([("good".to_owned(), 140 * S)]));
+    assert_eq!(plan.notes, ["the journal knows nothing of 2 ticks of group /etc/g.yaml;g: all spans count for them"]);
+
+    // Thirty days later the journal has lost what was before 105 s.
+    let plan = planned(&group, (80, 110), 105 + KEPT_NS / S);
+    assert_eq!(shown(&plan)[..2], [tick(90, Some(99)), tick(100, Some(1))]);
+}
+
+#[test]
+fn a_group_is_found_by_its_gates_where_its_file_has_another_name() {
+    let plan = planned(&[driven(0, "g.yaml;g", "good", false)], (90, 110), 200);
+    assert_eq!(shown(&plan), [(100, Some(1), true), (110, Some(2), true)]);
+    let other = planned(&[driven(0, "g.yaml;g", "other", false)], (90, 110), 200);
+    assert_eq!(shown(&other), [(100, Some(99), true), (110, Some(99), true)]);
+}
+
+#[test]
+fn a_derived_gate_comes_behind_all_others_of_its_tick() {
+    let groups = [driven(0, "d.yaml;d", "derived", true), driven(1, "/etc/g.yaml;g", "good", false)];
+    let plan = planned(&groups, (100, 110), 200);
+    let of = |(_, step): &(i64, Step)| match step {
+        Step::Tick { groups, .. } => groups.iter().copied().collect::<Vec<_>>(),
+        Step::Close(_) => Vec::new(),
+    };
+    assert_eq!(plan.steps.iter().map(of).collect::<Vec<_>>(), [vec![1], vec![0]]);
+    assert_eq!(plan.steps[1].0, 123 * S, "the other was behind");
+}
+
+#[test]
+fn without_a_journal_every_tick_sees_all_spans() {
+    let plan = plan(&[driven(0, "g", "good", false)], (0, 20 * S), 7, None);
+    assert_eq!((shown(&plan), plan.notes.len()), (vec![(10, Some(7), true), (20, Some(7), true)], 0));
+}

@@ -1,0 +1,153 @@
+//! A daemon's life, and the same played again.
+
+use std::sync::Mutex;
+
+use super::super::arrivals::Arrivals;
+use super::*;
+use crate::config::Config;
+use crate::gate::journal::Batch;
+use crate::gate::suite;
+
+const S: i64 = 1_000_000_000;
+
+const GATES: &str = r#"
+groups:
+  - name: g
+    interval: 10s
+    query_offset: 5s
+    gates:
+      - gate: good
+        sql: SELECT service_name, avg(CAST(status_code <> 'error' AS INT)) AS value, count(*) AS n FROM spans GROUP BY 1
+        by: [service_name]
+        window: 30s
+        pass: ">= 1"
+        for: 20s
+      - gate: failures
+        sql: SELECT count(*) AS value FROM gate_results WHERE outcome = 'fail'
+        window: 30s
+        pass: "< 1"
+"#;
+
+const SPANS: &str = r#"
+gate_files: [g.yaml]
+tests:
+  - name: life
+    spans:
+      - { from: 15s, to: 6m, every: 5s, service: a, status: error }
+      - { from: 2m11s, to: 2m18s, every: 1s, service: b, status: error, delay: 20s }
+    transitions: []
+"#;
+
+struct Daemon {
+    clock: Clock,
+    house: house::Spans,
+    asked: house::Asked,
+    groups: Vec<Group>,
+    arrivals: Arrivals,
+    late_at_ns: Arc<Mutex<BTreeSet<i64>>>,
+}
+
+impl Daemon {
+    async fn new(config: &Config, groups: Vec<Group>) -> Self {
+        let suite = suite::read(Path::new("t.yaml"), SPANS).unwrap();
+        let test = &suite.tests[0];
+        let clock = Clock::manual(test.start_ns, 0);
+        let house = house::Spans::fresh_as(config, &clock, &Clock::os()).await.unwrap();
+        let asked = house.ask(config, Definitions::Empty.table(), &clock).unwrap();
+        let arrivals = Arrivals::of(test).await.unwrap();
+        Self { clock, house, asked, groups, arrivals, late_at_ns: Arc::default() }
+    }
+
+    async fn open(&self) -> Evaluator {
+        let (inner, late) = (self.asked.runner(), self.late_at_ns.clone());
+        let runner = Runner::new(move |ask: Ask| {
+            match ask.gate.name == "good" && late.lock().unwrap().contains(&ask.window.end_ns) {
+                true => Box::pin(async { Err(RunError::Timeout) }),
+                false => inner.run(ask),
+            }
+        });
+        let reader = self.house.reader();
+        let gates = self.groups.iter().flat_map(|group| &group.gates);
+        let parts = Parts {
+            questions: gates.map(|gate| (gate.name.clone(), question(gate))).collect(),
+            groups: self.groups.clone(),
+            default_receivers: Vec::new(),
+            value_metrics: false,
+            runner,
+            late: Late::new(|_| Box::pin(async { Ok(0) })),
+            position: Position::new(move || Some(reader.view().visible_us)),
+            journal: self.asked.journal(),
+            clock: self.clock.clone(),
+            metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
+            concurrency: 1,
+        };
+        tokio::task::spawn_blocking(move || Evaluator::open(parts)).await.unwrap().unwrap()
+    }
+
+    /// Lives until `t_ns`.
+    async fn live(&mut self, evaluator: &mut Evaluator, t_ns: i64) {
+        while self.clock.now_ns() < t_ns {
+            self.clock.advance(Duration::from_secs(1));
+            while let Some((_, batches)) = self.arrivals.next_until(self.clock.now_ns()).unwrap() {
+                self.house.append(batches).await.unwrap();
+            }
+            while evaluator.round_once().await.unwrap() {}
+        }
+    }
+}
+
+/// What `play` says of `daemon`'s past.
+async fn replayed(daemon: &Daemon, config: &Config, span: (i64, i64), gate: Option<&str>) -> Vec<String> {
+    let history = History::of(&daemon.asked.journal().snapshot().unwrap(), span).unwrap();
+    let asked = daemon.house.ask(config, Definitions::Empty.table(), &daemon.clock).unwrap();
+    let groups = match gate {
+        Some(name) => needed(daemon.groups.clone(), name).unwrap(),
+        None => daemon.groups.clone(),
+    };
+    let asking = Asking { groups, span, history: Some(&history), gate: gate.map(str::to_owned) };
+    let mut lines = Lines::into(Vec::new());
+    play(&asked, asking, &mut lines).await.unwrap();
+    lines.text().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_repeats_downtimes_late_spans_timeouts_and_closures_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("g.yaml");
+    std::fs::write(&file, GATES).unwrap();
+    let config = sources::Args::default().load().unwrap().config;
+    let groups = load_gates(&config, &[file.to_string_lossy().into_owned()]).unwrap();
+    let mut daemon = Daemon::new(&config, groups).await;
+    let start_ns = daemon.clock.now_ns();
+    let at = |seconds: i64| start_ns + seconds * S;
+    daemon.late_at_ns.lock().unwrap().insert(at(170));
+
+    let mut evaluator = daemon.open().await;
+    daemon.live(&mut evaluator, at(37)).await;
+    // Pending since 20 s: the time without a daemon adds nothing to `for`.
+    evaluator.finish().await.unwrap();
+    drop(evaluator);
+    daemon.asked.journal().commit(&Batch::default(), daemon.clock.now_ns()).unwrap();
+    daemon.clock.advance(Duration::from_secs(53));
+    let mut evaluator = daemon.open().await;
+    daemon.live(&mut evaluator, at(128)).await;
+    let closed = evaluator.operator().close("good", "service_name=a", "ann", "known");
+    assert!(closed, "it fired by then");
+    daemon.live(&mut evaluator, at(200)).await;
+    evaluator.finish().await.unwrap();
+
+    let rows = daemon.asked.journal().snapshot().unwrap().journal(0, usize::MAX).unwrap();
+    let live: Vec<String> = rows.iter().map(|(_, row)| line(row).to_string()).collect();
+    let causes: Vec<&str> =
+        rows.iter().filter(|(_, row)| row.gate == "good").map(|(_, row)| row.cause.as_str()).collect();
+    assert!(causes.contains(&"manual") && causes.iter().filter(|cause| **cause == "firing").count() >= 2, "{causes:?}");
+    let span = (start_ns, at(195));
+    assert_eq!(replayed(&daemon, &config, span, None).await, live);
+
+    // A gate that reads what others gave is not alone, though it is shown alone.
+    let of_derived: Vec<String> = live.iter().filter(|line| line.contains("\"failures\"")).cloned().collect();
+    assert!(!of_derived.is_empty());
+    assert_eq!(replayed(&daemon, &config, span, Some("failures")).await, of_derived);
+    let Daemon { house, .. } = daemon;
+    house.close().await;
+}

@@ -1,0 +1,79 @@
+//! Timelines of a gate whose values are a list, one a tick.
+
+use super::super::definition::Test;
+use super::super::definition::tests::{comparison, gate};
+use super::super::result::{ResultRow, RunError};
+use super::*;
+
+const S: i64 = 1_000_000_000;
+
+/// Ticks every 10 s from 10 s on, with these values; `None` = the query fails.
+async fn played(gate: Gate, values: &[Option<f64>]) -> Vec<Found> {
+    let extent = Extent { first_start_ns: 0, first_end_ns: 0, last_ns: values.len() as i64 * 10 * S - 1 };
+    of_extent(gate, values.to_vec(), extent).await
+}
+
+async fn of_extent(gate: Gate, values: Vec<Option<f64>>, extent: Extent) -> Vec<Found> {
+    let runner = Runner::new(move |ask| {
+        let tick = usize::try_from(ask.window.end_ns / (10 * S)).unwrap();
+        let rows = match values.get(tick - 1).copied().flatten() {
+            Some(value) => Ok(vec![ResultRow { value: Some(value), n: Some(100), ..ResultRow::default() }]),
+            None => Err(RunError::Run("no disk".to_owned())),
+        };
+        Box::pin(async move { rows })
+    });
+    let group = Group {
+        name: "g".to_owned(),
+        file: "g.yaml".to_owned(),
+        interval: Duration::from_secs(10),
+        query_offset: Duration::from_secs(20),
+        labels: BTreeMap::new(),
+        gates: vec![gate],
+    };
+    let journal = Journal::in_memory().unwrap();
+    let seat = Seat { groups: vec![group], runner, journal, cut_us: 1, concurrency: 1 };
+    play(seat, Judge::Timeline, extent).await.unwrap()
+}
+
+/// Good above 0.95, a warning above 0.9.
+fn good(hold_for_s: u64) -> Gate {
+    Gate {
+        warn: Some(comparison(Test::Above(0.9))),
+        hold_for: Duration::from_secs(hold_for_s),
+        ..gate("good", Test::Above(0.95))
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_fails_is_not_hidden_by_an_episode_that_only_warns() {
+    for values in [[Some(0.92), None, Some(1.0)], [None, Some(0.92), Some(1.0)]] {
+        let found = played(good(0), &values).await;
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].now.run.outcome, found[0].bad), (Outcome::Error, Some(Level::Warn)), "{values:?}");
+    }
+    let found = played(good(0), &[Some(0.5), None, Some(1.0)]).await;
+    assert_eq!((found[0].now.run.outcome, found[0].bad), (Outcome::Fail, Some(Level::Fail)), "a failure is worse");
+}
+
+#[tokio::test]
+async fn a_breach_at_the_end_of_the_spans_is_pending_and_one_that_ended_is_not() {
+    let of = |values| async move {
+        let found = played(good(60), values).await;
+        (found[0].pending, found[0].brief, found[0].bad, found[0].now.run.outcome)
+    };
+    assert_eq!(of(&[Some(1.0), Some(0.5), Some(0.5)]).await, (true, true, None, Outcome::Fail));
+    assert_eq!(of(&[Some(0.5), Some(0.5), Some(1.0)]).await, (false, true, None, Outcome::Pass));
+}
+
+#[tokio::test]
+async fn episodes_are_counted_to_the_end() {
+    let found = played(good(0), &[Some(0.5), Some(1.0), Some(0.92), Some(1.0), Some(0.5), Some(1.0)]).await;
+    assert_eq!((found[0].episodes, found[0].bad), (3, Some(Level::Fail)));
+    assert_eq!(found[0].now.run.last_tick_ns, 10 * S, "the worst shows when it was that for the first time");
+}
+
+#[tokio::test]
+async fn spans_at_the_end_of_time_end_the_timeline() {
+    let extent = Extent { first_start_ns: i64::MAX - 5 * S, first_end_ns: i64::MAX - 5 * S, last_ns: i64::MAX };
+    assert!(of_extent(good(0), Vec::new(), extent).await.is_empty());
+}
