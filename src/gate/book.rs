@@ -396,7 +396,9 @@ fn rule(gate: &Gate, group: &Group) -> Rule {
     Rule {
         interval_ns: nanos(group.interval),
         hold_for_ns: nanos(gate.hold_for),
+        fire_after: gate.fire_after,
         keep_firing_for_ns: nanos(gate.keep_firing_for),
+        step_down_after_ns: gate.step_down_after.map(nanos),
         dry_run: gate.mode == Mode::DryRun,
     }
 }

@@ -118,6 +118,15 @@ pub enum Policy {
     Fail,
 }
 
+/// `fire_after: n of m`: a breach is an episode once `n` of the last `m` effective ticks were one; 1 ≤ n ≤ m ≤ 60.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FireAfter {
+    /// So many …
+    pub n: u8,
+    /// … of so many.
+    pub m: u8,
+}
+
 /// When a key that is missing while others are there is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleAfter {
@@ -217,10 +226,14 @@ pub struct Gate {
     pub conclusive_when: Option<(String, Comparison)>,
     /// Then: `Hold`, `Alert` or `Fail`.
     pub inconclusive: Policy,
-    /// Event time a breach must last.
+    /// Event time a breach must last; 0 with `fire_after`.
     pub hold_for: Duration,
+    /// How often a breach must come instead.
+    pub fire_after: Option<FireAfter>,
     /// Event time `clear` must hold before the episode ends.
     pub keep_firing_for: Duration,
+    /// Event time without fail after which a fail episode falls to warn.
+    pub step_down_after: Option<Duration>,
     /// Result empty or value not a number.
     pub no_data: Policy,
     /// When a missing key is gone.
@@ -285,7 +298,9 @@ pub(crate) mod tests {
             conclusive_when: None,
             inconclusive: Policy::Hold,
             hold_for: Duration::ZERO,
+            fire_after: None,
             keep_firing_for: Duration::ZERO,
+            step_down_after: None,
             no_data: Policy::Hold,
             stale_after: StaleAfter::Evaluations(2),
             error_limit: Some(4),

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use super::definition::{Comparison, EventTime, Gate, Mode, Policy, Severities, Source, StaleAfter, Test, Unit};
+use super::definition::{
+    Comparison, EventTime, FireAfter, Gate, Mode, Policy, Severities, Source, StaleAfter, Test, Unit,
+};
 use super::derived;
 use super::effects;
 use super::file::{Inherited, Setting};
@@ -14,25 +16,14 @@ use super::files::Text;
 use super::numbers::Numbers;
 use super::problem::{Code, Who};
 use super::reader::Keys;
+use super::scalar;
 use super::sql_file;
 use super::template::Use;
 use crate::query::params;
 use crate::yaml::{Mark, Node, Value};
 
 /// Keys that are specified and not built yet.
-const COMING: [&str; 11] = [
-    "finding",
-    "slo",
-    "assert",
-    "on",
-    "cron",
-    "timezone",
-    "baseline",
-    "fire_after",
-    "step_down_after",
-    "exemplars",
-    "on_resolve",
-];
+const COMING: [&str; 9] = ["finding", "slo", "assert", "on", "cron", "timezone", "baseline", "exemplars", "on_resolve"];
 /// Labels that the alert itself sets.
 const RESERVED: [&str; 3] = ["alertname", "level", "gate_group"];
 const DAY: Duration = Duration::from_secs(86_400);
@@ -145,7 +136,9 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         conclusive_when: judged.guard,
         inconclusive: inconclusive.unwrap_or_default(),
         hold_for: keys.duration("for", (Duration::ZERO, 30 * DAY)).unwrap_or_default(),
+        fire_after: fire_after(&keys),
         keep_firing_for: keys.duration("keep_firing_for", (Duration::ZERO, 30 * DAY)).unwrap_or_default(),
+        step_down_after: keys.duration("step_down_after", (Duration::ZERO, 30 * DAY)),
         no_data,
         stale_after: stale_after(&keys).unwrap_or(match on_fail {
             Some(_) => StaleAfter::Never,
@@ -322,6 +315,21 @@ fn stale_after(keys: &Keys<'_>) -> Option<StaleAfter> {
         return count.map(StaleAfter::Evaluations);
     }
     keys.duration_of("stale_after", text, mark, (Duration::from_millis(1), 366 * DAY)).map(StaleAfter::Time)
+}
+
+fn fire_after(keys: &Keys<'_>) -> Option<FireAfter> {
+    let (text, mark) = keys.text("fire_after")?;
+    if let Some(hold) = keys.entry("for") {
+        let what = "`for` and `fire_after` are given: a breach becomes an episode by one of them";
+        keys.tell(Code::FireAfter, &hold.value.mark, what, "remove one of them");
+    }
+    match scalar::n_of_m(text) {
+        Ok((n, m)) => Some(FireAfter { n, m }),
+        Err(why) => {
+            keys.tell(Code::FireAfter, mark, format!("`fire_after`: `{text}`: {why}"), "write e.g. `2 of 3`, up to 60");
+            None
+        }
+    }
 }
 
 fn severity(keys: &Keys<'_>) -> Severities {

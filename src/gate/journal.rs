@@ -374,7 +374,7 @@ fn evict(tx: &WriteTransaction, limit: u64) -> Result<(), Error> {
 }
 
 /// The row at `key`.
-fn stored<'a, K: redb::Key + 'static, T: serde::de::DeserializeOwned>(
+fn stored<'a, K: redb::Key + 'static, T: rows::Row>(
     table: &impl redb::ReadableTable<K, Bytes>,
     key: impl std::borrow::Borrow<K::SelfType<'a>>,
 ) -> Result<Option<T>, Error> {

@@ -37,6 +37,7 @@ pub enum Code {
     Unbounded = 22,
     Label = 23,
     Template = 24,
+    FireAfter = 25,
     Receiver = 29,
     OnFail = 30,
     Limit = 34,

@@ -336,7 +336,7 @@ proptest! {
     }
 }
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 22] = [
     "window",
     "pass",
     "warn",
@@ -357,6 +357,8 @@ const KEYS: [&str; 20] = [
     "description",
     "mode",
     "error_limit",
+    "fire_after",
+    "step_down_after",
 ];
 
 /// Pieces of queries, of which the texts below are made.

@@ -1,7 +1,7 @@
 //! Rows of `gates.redb` (gates.md 7).
 //!
-//! Duty: their types and their bytes: postcard behind a version byte. Guarantee: bytes of another version are an error,
-//! never misread. Left to others: tables and transactions (the parent).
+//! Duty: their types and their bytes: postcard behind a version byte. Guarantee: rows of earlier versions are read as what
+//! they are now; bytes of a later version are an error, never misread. Left to others: tables and transactions (the parent).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,27 +11,47 @@ use serde::{Deserialize, Serialize};
 use super::super::health::HealthKind;
 use super::super::identity::AlertId;
 use super::super::result::Window;
-use super::super::state::{Cause, Level, Phase, State};
+use super::super::state::{Cause, Downtime, Level, Phase, State, StateV1};
 use super::super::verdict::Outcome;
 use super::Error;
 
-/// First byte of every row.
-const VERSION: u8 = 1;
 /// Longest evidence kept with a verdict, in bytes of JSON.
 pub const EVIDENCE_BYTES: usize = 8 << 10;
 /// Longest run of equal outcomes in one row.
 pub const RUN_NS: i64 = 5 * 60 * 1_000_000_000;
 
-pub(super) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
-    postcard::to_extend(row, vec![VERSION]).expect("rows hold nothing that postcard cannot write")
+/// What stands behind a version byte.
+pub(super) trait Row: Serialize + DeserializeOwned {
+    /// First byte of the rows that are written.
+    const VERSION: u8 = 1;
+
+    /// Reads what stands behind the byte of an earlier version; `None` = there was no such version.
+    fn older(_version: u8, _row: &[u8]) -> Option<postcard::Result<Self>> {
+        None
+    }
 }
 
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    match bytes.split_first() {
-        Some((&VERSION, row)) => postcard::from_bytes(row).map_err(|e| Error::Damaged(e.to_string())),
-        Some((version, _)) => Err(Error::Format(u32::from(*version))),
-        None => Err(Error::Damaged("an empty row".to_owned())),
-    }
+impl Row for u32 {}
+impl Row for u64 {}
+impl Row for i64 {}
+impl Row for Vec<Downtime> {}
+impl Row for GateRow {}
+impl Row for EpisodeRow {}
+impl Row for JournalRow {}
+impl Row for TickRow {}
+impl Row for OutcomeRun {}
+impl Row for OutboxRow {}
+impl Row for StartRow {}
+impl Row for HealthRow {}
+
+pub(super) fn encode<T: Row>(row: &T) -> Vec<u8> {
+    postcard::to_extend(row, vec![T::VERSION]).expect("rows hold nothing that postcard cannot write")
+}
+
+pub(super) fn decode<T: Row>(bytes: &[u8]) -> Result<T, Error> {
+    let Some((version, row)) = bytes.split_first() else { return Err(Error::Damaged("an empty row".to_owned())) };
+    let read = if *version == T::VERSION { Some(postcard::from_bytes(row)) } else { T::older(*version, row) };
+    read.ok_or(Error::Format(u32::from(*version)))?.map_err(|e| Error::Damaged(e.to_string()))
 }
 
 /// Table `gate`, by name.
@@ -77,6 +97,31 @@ pub struct KeyRow {
     pub last: Option<(Outcome, Option<f64>)>,
     /// What receivers were told when the open episode fired or was raised.
     pub told: Option<Told>,
+}
+
+impl Row for KeyRow {
+    const VERSION: u8 = 2;
+
+    fn older(version: u8, row: &[u8]) -> Option<postcard::Result<Self>> {
+        let now = |old: KeyRowV1| Self {
+            labels: old.labels,
+            state: old.state.into(),
+            missing: old.missing,
+            last: old.last,
+            told: old.told,
+        };
+        (version == 1).then(|| postcard::from_bytes(row).map(now))
+    }
+}
+
+/// [`KeyRow`] before the state knew `fire_after` and `step_down_after`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct KeyRowV1 {
+    labels: BTreeMap<String, String>,
+    state: StateV1,
+    missing: u32,
+    last: Option<(Outcome, Option<f64>)>,
+    told: Option<Told>,
 }
 
 /// Who was told what.
@@ -408,6 +453,29 @@ mod tests {
         assert!(first.clone().extend(run(90, Outcome::Warn, 3.0)).is_some());
         assert!(first.clone().extend(run(330, Outcome::Pass, 3.0)).is_some());
         assert_eq!(first.extend(run(329, Outcome::Pass, 3.0)), None);
+    }
+
+    #[test]
+    fn a_state_that_an_earlier_version_wrote_goes_on_where_it_was() {
+        use super::super::super::state::{Now, Rule, step};
+        use super::super::super::verdict::Input;
+        let rule = Rule { interval_ns: 30, hold_for_ns: 60, ..Rule::default() };
+        let at = |t_ns| Now { t_ns, wall_ns: t_ns, downtimes: &[] };
+        let before = [30, 60].iter().fold(State::fresh(4), |state, t| step(&state, &at(*t), Input::Fail, &rule).0);
+        let old = KeyRowV1 {
+            labels: BTreeMap::from([("k".to_owned(), "a".to_owned())]),
+            state: StateV1::from(&before),
+            missing: 2,
+            last: Some((Outcome::Fail, Some(0.5))),
+            told: None,
+        };
+        let bytes = postcard::to_extend(&old, vec![1]).unwrap();
+        let read: KeyRow = decode(&bytes).unwrap();
+        assert_eq!((read.state.clone(), read.missing, read.last), (before, 2, old.last));
+        assert_eq!(decode::<KeyRow>(&encode(&read)).unwrap(), read, "and it is written as what it is now");
+        let (after, _) = step(&read.state, &at(90), Input::Fail, &rule);
+        assert_eq!((after.phase, after.episode), (Phase::Firing(Level::Fail), 5), "60 ns of breach were not lost");
+        assert!(matches!(decode::<KeyRow>(&[3, 0]), Err(Error::Format(3))));
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn filled() -> (tempfile::TempDir, Journal) {
         errors: 0,
         loaded: true,
     };
-    let rule = Rule { interval_ns: 30 * S, hold_for_ns: 0, keep_firing_for_ns: 0, dry_run: false };
+    let rule = Rule { interval_ns: 30 * S, ..Rule::default() };
     let now = Now { t_ns: 60 * S, wall_ns: 80 * S, downtimes: &[] };
     let (state, _) = step(&State::default(), &now, Input::Fail, &rule);
     let key = KeyRow { labels: BTreeMap::new(), state, missing: 0, last: Some((Outcome::Fail, Some(0.5))), told: None };

@@ -209,7 +209,7 @@ proptest! {
             house
         });
         let rule = Rule {
-            interval_ns: 30 * S, hold_for_ns: hold_s * S, keep_firing_for_ns: keep_s * S, dry_run: false,
+            interval_ns: 30 * S, hold_for_ns: hold_s * S, keep_firing_for_ns: keep_s * S, ..Rule::default()
         };
         prop_assert_eq!(by_key(house.seen()), by_key(oracle(&all, 60, rule, TICKS)));
         prop_assert_eq!(house.failing(), (u64::try_from(TICKS).unwrap() + 1, failing(&all, 60)));
