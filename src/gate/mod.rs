@@ -4,6 +4,7 @@
 //! a pass; a breach is neither missed nor invented; only new spans that pass close what a failing gate opened
 //! (gates.md). Left to others: delivery (`notify`), pipelines (`engine`).
 
+pub mod baseline;
 mod book;
 pub mod builtin;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod definition;
 mod derived;
 mod effects;
 pub mod evaluator;
+mod exemplars;
 pub mod expected;
 pub mod file;
 mod files;
@@ -32,6 +34,8 @@ pub(crate) mod rows;
 pub mod run;
 pub mod scalar;
 pub mod schema;
+pub mod slo;
+mod slo_keys;
 mod sql_file;
 mod standing;
 pub mod starts;

@@ -27,6 +27,7 @@ use crate::error::Class;
 use crate::gate::Journal;
 use crate::gate::health::{Condition, HealthKind};
 use crate::gate::journal::{Batch, Error, Notice, OutboxRow, Status};
+use crate::gate::state::Cause;
 
 /// Time for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -250,7 +251,8 @@ impl Follower {
         if notice.status == Status::Resolved && !self.webhook.send_resolved {
             return false;
         }
-        notice.health || notice.level >= self.webhook.min_level
+        // Who was told that it failed is told that it does not any more.
+        notice.health || notice.level >= self.webhook.min_level || notice.reason == Cause::Lowered.as_str()
     }
 
     async fn send(&self, notice: &Notice) -> Reply {

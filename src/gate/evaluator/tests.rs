@@ -1,7 +1,9 @@
 //! Gates on spans in memory: a store that is a list, a query that is a share of good spans a service.
 
+mod baseline;
 mod crash;
 mod derived;
+mod levels;
 mod oracle;
 mod rules;
 mod starts;

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::super::health::HealthKind;
 use super::super::identity::AlertId;
 use super::super::result::Window;
-use super::super::state::{Cause, Downtime, Level, Phase, State, StateV1};
+use super::super::state::{Cause, Downtime, Level, Phase, State};
 use super::super::verdict::Outcome;
 use super::Error;
+use super::past::PastTick;
 
 /// Longest evidence kept with a verdict, in bytes of JSON.
 pub const EVIDENCE_BYTES: usize = 8 << 10;
@@ -39,7 +40,6 @@ impl Row for GateRow {}
 impl Row for EpisodeRow {}
 impl Row for JournalRow {}
 impl Row for TickRow {}
-impl Row for OutcomeRun {}
 impl Row for OutboxRow {}
 impl Row for StartRow {}
 impl Row for HealthRow {}
@@ -97,31 +97,6 @@ pub struct KeyRow {
     pub last: Option<(Outcome, Option<f64>)>,
     /// What receivers were told when the open episode fired or was raised.
     pub told: Option<Told>,
-}
-
-impl Row for KeyRow {
-    const VERSION: u8 = 2;
-
-    fn older(version: u8, row: &[u8]) -> Option<postcard::Result<Self>> {
-        let now = |old: KeyRowV1| Self {
-            labels: old.labels,
-            state: old.state.into(),
-            missing: old.missing,
-            last: old.last,
-            told: old.told,
-        };
-        (version == 1).then(|| postcard::from_bytes(row).map(now))
-    }
-}
-
-/// [`KeyRow`] before the state knew `fire_after` and `step_down_after`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct KeyRowV1 {
-    labels: BTreeMap<String, String>,
-    state: StateV1,
-    missing: u32,
-    last: Option<(Outcome, Option<f64>)>,
-    told: Option<Told>,
 }
 
 /// Who was told what.
@@ -247,6 +222,10 @@ pub struct OutcomeRun {
     pub dry_run: bool,
     /// Time that all its evaluations took, the gate's share included once a key.
     pub cost_ns: u64,
+    /// Baseline at the last tick.
+    pub baseline: Option<f64>,
+    /// Values of its ticks, of a gate with a `baseline`; not in complete rows, whose values are in a table of their own.
+    pub ticks: Vec<PastTick>,
 }
 
 impl OutcomeRun {
@@ -256,17 +235,28 @@ impl OutcomeRun {
         (self.values.1 > 0).then(|| self.values.0 / self.values.1 as f64)
     }
 
+    /// Whether each of its values is known.
+    fn has_ticks(&self) -> bool {
+        self.ticks.len() as u64 == self.values.1
+    }
+
     /// Takes in the tick that follows. Gives it back if it starts a new run.
     pub fn extend(&mut self, next: Self) -> Option<Self> {
         let same = self.outcome == next.outcome
             && self.generation == next.generation
             && self.dry_run == next.dry_run
             && self.group == next.group
+            && self.has_ticks() == next.has_ticks()
             && next.last_tick_ns - self.first_tick_ns < RUN_NS;
         if !same {
             return Some(next);
         }
+        let mut ticks = std::mem::take(&mut self.ticks);
+        let later_ms = u32::try_from((next.first_tick_ns - self.first_tick_ns) / 1_000_000).unwrap_or(u32::MAX);
+        let later = |tick: &PastTick| PastTick { after_ms: tick.after_ms.saturating_add(later_ms), ..*tick };
+        ticks.extend(next.ticks.iter().map(later));
         *self = Self {
+            ticks,
             first_tick_ns: self.first_tick_ns,
             evaluations: self.evaluations + next.evaluations,
             values: (self.values.0 + next.values.0, self.values.1 + next.values.1),
@@ -309,7 +299,7 @@ pub struct Notice {
     pub labels: BTreeMap<String, String>,
     /// Annotations, rendered.
     pub annotations: BTreeMap<String, String>,
-    /// Level of the episode.
+    /// Level of the episode; of its end: its highest. `labels` hold the one it was told with last.
     pub level: Level,
     /// Of the tick; `None` for what no tick decided.
     pub outcome: Option<Outcome>,
@@ -346,7 +336,7 @@ pub struct OutboxRow {
     pub dead: Option<String>,
 }
 
-/// Table `starts`, by alert id and episode.
+/// Tables `starts` and `resolve_starts`, by alert id and episode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StartRow {
     /// Order of all starts.
@@ -357,6 +347,16 @@ pub struct StartRow {
     pub state: StartState,
     /// How often the engine answered busy.
     pub busy: u32,
+}
+
+/// At which moment of its episode a pipeline is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Occasion {
+    /// `on_fail`: it began, or its level rose.
+    #[default]
+    Failed,
+    /// `on_resolve`: it ended because `clear` held.
+    Resolved,
 }
 
 /// A pipeline to be started.
@@ -382,6 +382,9 @@ pub struct StartRequest {
     pub max_runs: u32,
     /// … in so long, ns.
     pub max_runs_in_ns: i64,
+    /// At which moment. Not in the row: each has a table of its own.
+    #[serde(skip)]
+    pub occasion: Occasion,
 }
 
 /// What became of a start.
@@ -398,7 +401,7 @@ pub enum StartState {
     },
     /// The engine will not take it.
     Refused(String),
-    /// The episode ended before.
+    /// The episode ended before; of `on_resolve`: the next one began before.
     Lapsed,
 }
 
@@ -418,10 +421,10 @@ pub struct HealthRow {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn run(tick_s: i64, outcome: Outcome, value: f64) -> OutcomeRun {
+    pub(in super::super) fn run(tick_s: i64, outcome: Outcome, value: f64) -> OutcomeRun {
         let t_ns = tick_s * 1_000_000_000;
         OutcomeRun {
             gate: "g".into(),
@@ -441,6 +444,8 @@ mod tests {
             trace_ids: vec![],
             dry_run: false,
             cost_ns: 7,
+            baseline: None,
+            ticks: vec![],
         }
     }
 
@@ -456,35 +461,12 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_an_earlier_version_wrote_goes_on_where_it_was() {
-        use super::super::super::state::{Now, Rule, step};
-        use super::super::super::verdict::Input;
-        let rule = Rule { interval_ns: 30, hold_for_ns: 60, ..Rule::default() };
-        let at = |t_ns| Now { t_ns, wall_ns: t_ns, downtimes: &[] };
-        let before = [30, 60].iter().fold(State::fresh(4), |state, t| step(&state, &at(*t), Input::Fail, &rule).0);
-        let old = KeyRowV1 {
-            labels: BTreeMap::from([("k".to_owned(), "a".to_owned())]),
-            state: StateV1::from(&before),
-            missing: 2,
-            last: Some((Outcome::Fail, Some(0.5))),
-            told: None,
-        };
-        let bytes = postcard::to_extend(&old, vec![1]).unwrap();
-        let read: KeyRow = decode(&bytes).unwrap();
-        assert_eq!((read.state.clone(), read.missing, read.last), (before, 2, old.last));
-        assert_eq!(decode::<KeyRow>(&encode(&read)).unwrap(), read, "and it is written as what it is now");
-        let (after, _) = step(&read.state, &at(90), Input::Fail, &rule);
-        assert_eq!((after.phase, after.episode), (Phase::Firing(Level::Fail), 5), "60 ns of breach were not lost");
-        assert!(matches!(decode::<KeyRow>(&[3, 0]), Err(Error::Format(3))));
-    }
-
-    #[test]
     fn a_row_of_another_version_is_refused() {
         let mut bytes = encode(&run(30, Outcome::Fail, 0.5));
         assert_eq!(decode::<OutcomeRun>(&bytes).unwrap(), run(30, Outcome::Fail, 0.5));
-        bytes[0] = 2;
-        assert!(matches!(decode::<OutcomeRun>(&bytes), Err(Error::Format(2))));
+        bytes[0] = 3;
+        assert!(matches!(decode::<OutcomeRun>(&bytes), Err(Error::Format(3))));
         assert!(matches!(decode::<OutcomeRun>(&bytes[..0]), Err(Error::Damaged(_))));
-        assert!(matches!(decode::<OutcomeRun>(&[1, 5]), Err(Error::Damaged(_))));
+        assert!(matches!(decode::<OutcomeRun>(&[2, 5]), Err(Error::Damaged(_))));
     }
 }

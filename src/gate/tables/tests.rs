@@ -42,6 +42,8 @@ fn run(first_s: i64, last_s: i64, outcome: Outcome) -> OutcomeRun {
         trace_ids: vec![[0xab; 16]],
         dry_run: false,
         cost_ns: 9,
+        baseline: None,
+        ticks: vec![],
     }
 }
 
