@@ -95,6 +95,11 @@ impl Gates {
         self.runner.clone()
     }
 
+    /// What gates gave before.
+    pub(super) fn journal(&self) -> Journal {
+        self.journal.clone()
+    }
+
     /// Due starts, for the engine.
     pub(super) fn starts(&self, clock: &Clock) -> Starts {
         Starts::new(self.journal.clone(), clock.clone(), self.metrics.clone())

@@ -12,9 +12,10 @@ use serde_json::{Map, Value, json};
 
 use super::gates::Gates;
 use crate::engine::job::span_gate::{Ask, Evaluator, Judged};
-use crate::gate::Gate;
+use crate::gate::identity::alert_key;
 use crate::gate::result::{self, ResultRow, Runner, Selection, Window};
 use crate::gate::verdict::{self, Outcome};
+use crate::gate::{Gate, Journal, baseline};
 use crate::store::Reader;
 
 /// Rows of evidence kept.
@@ -27,12 +28,12 @@ pub(super) fn evaluator(gates: &Gates, reader: Reader) -> Evaluator {
     let known: Arc<BTreeMap<String, (Arc<Gate>, Duration)>> = Arc::new(
         gates.gates().map(|(group, gate)| (gate.name.clone(), (Arc::new(gate.clone()), group.interval))).collect(),
     );
-    let runner = gates.runner();
+    let (runner, journal) = (gates.runner(), gates.journal());
     Arc::new(move |ask: Ask| {
-        let (known, runner, reader) = (known.clone(), runner.clone(), reader.clone());
+        let (known, runner, reader, journal) = (known.clone(), runner.clone(), reader.clone(), journal.clone());
         Box::pin(async move {
             let (gate, interval) = known.get(&ask.gate).ok_or("no gate of this name is loaded")?;
-            judged(&ask, gate, *interval, &runner, &reader).await
+            judged(&ask, gate, *interval, &runner, (&reader, &journal)).await
         })
     })
 }
@@ -42,7 +43,7 @@ async fn judged(
     gate: &Arc<Gate>,
     interval: Duration,
     runner: &Runner,
-    reader: &Reader,
+    (reader, journal): (&Reader, &Journal),
 ) -> Result<Judged, String> {
     let ns = |ms: i64| ms.saturating_mul(1_000_000);
     let window_ns = i64::try_from(gate.window.as_nanos()).unwrap_or(i64::MAX);
@@ -59,8 +60,12 @@ async fn judged(
     let answer = tokio::time::timeout(gate.timeout, runner.run(question)).await;
     let rows = answer.map_err(|_| "the query took longer than `timeout`".to_owned())?.map_err(|e| e.to_string())?;
     let asked = |row: &ResultRow| ask.key.as_ref().is_none_or(|key| has(row, key));
-    let mut keys: Vec<(Outcome, ResultRow)> =
-        rows.into_iter().filter(asked).map(|row| (verdict::judge(gate, &row).outcome, row)).collect();
+    let mut keys: Vec<(Outcome, ResultRow)> = Vec::new();
+    for row in rows.into_iter().filter(asked) {
+        let base =
+            baseline::of_journal(journal, gate, &alert_key(&row.key), ns(ask.now_ms)).map_err(|e| e.to_string())?;
+        keys.push((verdict::judge(gate, &row, base).outcome, row));
+    }
     // From good to bad, as outcomes are ordered.
     keys.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.key.cmp(&b.1.key)));
     let traces = keys.iter().flat_map(|(_, row)| &row.trace_ids).map(ToString::to_string);

@@ -61,7 +61,7 @@ pub enum Command {
     Test(test::Args),
     /// List the gates of the daemon and their state
     List(List),
-    /// Show one gate of the daemon: state and latest results of each key
+    /// Show one gate of the daemon: state and latest results of each key; or what it asks, from its file
     Show(Show),
     /// List messages to receivers that wait or were given up; `retry ID` tries one of the latter again
     Outbox(outbox::Args),
@@ -113,6 +113,15 @@ pub struct Show {
     /// Name of the gate
     #[arg(value_name = "GATE")]
     pub gate: String,
+    /// Print its SQL, also what an objective became, and ask no daemon
+    #[arg(long)]
+    pub sql: bool,
+    /// Gate files, globs or builtin:NAME that it stands in; without them those of the configuration
+    #[arg(long = "file", value_name = "FILE", requires = "sql")]
+    pub files: Vec<String>,
+    /// Where gate files are.
+    #[command(flatten)]
+    pub offline: sources::Offline,
     /// How the daemon is asked.
     #[command(flatten)]
     pub asked: Asked,
@@ -140,6 +149,7 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Resu
             Ok(Exit::Good)
         }
         Command::Outbox(args) => Ok(outbox::run(args, data_folder, &clock).await.map_err(exit::Failure::from)?),
+        Command::Show(show) if show.sql => shown_sql(&show),
         Command::Show(show) => {
             let Asked { output, daemon } = show.asked;
             let target = daemon.clone().target(data_folder.clone()).map_err(exit::Failure::from)?;
@@ -257,6 +267,27 @@ fn checked(check: &Check) -> anyhow::Result<Exit> {
         }
     }
     Ok(exit)
+}
+
+/// Prints the SQL of a gate of the files.
+fn shown_sql(show: &Show) -> anyhow::Result<Exit> {
+    let config = show.offline.load()?.config;
+    let loaded = loaded(&config, &show.files)?;
+    let Some(gate) = loaded.groups.iter().flat_map(|group| &group.gates).find(|gate| gate.name == show.gate) else {
+        let text = format!("no file has a gate `{}`; `weavergen gates check` lists those there are", show.gate);
+        return Err(exit::Failure::new(Exit::Bad, text).into());
+    };
+    let of_it = |problem: &&crate::gate::Problem| problem.who == crate::gate::problem::Who::Gate(gate.name.clone());
+    let wrong: Vec<String> =
+        loaded.problems.iter().filter(of_it).filter(|p| p.code.is_error()).map(ToString::to_string).collect();
+    if !wrong.is_empty() {
+        return Err(exit::Failure::new(Exit::Bad, wrong.join("\n")).into());
+    }
+    if let Some(slo) = &gate.slo {
+        println!("-- {}", slo.told());
+    }
+    println!("{}", gate.source.sql.trim_end());
+    Ok(Exit::Good)
 }
 
 /// A line for each gate, if nothing stops the load, and the exit code.

@@ -63,6 +63,12 @@ pub struct Offline {
 }
 
 impl Offline {
+    /// Loads the configuration.
+    pub fn load(&self) -> Result<Loaded, Error> {
+        let (config, set) = (self.config.clone(), self.set.clone());
+        Args { config, set, data: None, unsupported: OnUnsupported::Skip }.load()
+    }
+
     /// Settings of the store in `folder`; the defaults without a configuration.
     pub fn store(&self, folder: &Path) -> Result<store::Config, Error> {
         if self.config.is_empty() && self.set.is_empty() {
@@ -78,8 +84,6 @@ impl Offline {
         if self.config.is_empty() && self.set.is_empty() {
             return Ok(crate::config::queries_dir_by_default());
         }
-        let (config, set) = (self.config.clone(), self.set.clone());
-        let args = Args { config, set, data: None, unsupported: OnUnsupported::Skip };
-        args.load().map(|loaded| loaded.config.queries_dir)
+        self.load().map(|loaded| loaded.config.queries_dir)
     }
 }

@@ -20,7 +20,7 @@ use super::history::RunState;
 use super::{Engine, Error};
 use crate::clock::Clock;
 use crate::gate::identity::{TENANT, evaluation_span};
-use crate::gate::journal::StartRequest;
+use crate::gate::journal::{Occasion, StartRequest};
 use crate::gate::starts::{self, Starts, message_id};
 use crate::query::render::value::write_json;
 use crate::query::{Gateway, Params, Statement};
@@ -180,7 +180,18 @@ impl Trigger {
             }
         }
         // The run may have begun and its acknowledgement been lost, with this process or with the disk of the gates.
-        match self.run_of(&request) {
+        // One process may be asked for when an episode begins and again when it ends.
+        let of_failure = match request.occasion {
+            Occasion::Failed => None,
+            Occasion::Resolved => match self.starts.run_of_failure(&request) {
+                Ok(run) => run,
+                Err(error) => {
+                    tracing::error!(%error, "the starts of gates cannot be read");
+                    return Offered::Failed;
+                }
+            },
+        };
+        match self.run_of(&request, of_failure) {
             Ok(Some(run)) => return self.started(request, run).await,
             Ok(None) => {}
             Err(error) => {
@@ -320,8 +331,8 @@ impl Trigger {
         Ok(found)
     }
 
-    /// The newest run that this start began.
-    fn run_of(&self, request: &StartRequest) -> Result<Option<u64>, Error> {
+    /// The newest run that this start began; `of_failure`: the run that began with its episode.
+    fn run_of(&self, request: &StartRequest, of_failure: Option<i64>) -> Result<Option<u64>, Error> {
         let runs = self.engine.store().runs()?;
         let of_it = |origin: &Origin| {
             (&origin.gate, &origin.key, origin.episode) == (&request.gate, &request.key, request.episode)
@@ -329,6 +340,7 @@ impl Trigger {
         let found = runs
             .iter()
             .rev()
+            .filter(|(run, _)| i64::try_from(*run).ok() != of_failure)
             .find(|(_, row)| row.process == request.pipeline && row.trigger.as_ref().is_some_and(of_it));
         Ok(found.map(|(run, _)| *run))
     }
@@ -354,7 +366,7 @@ impl Trigger {
 }
 
 fn id_of(request: &StartRequest) -> String {
-    message_id(request.alert, request.episode)
+    message_id(request)
 }
 
 /// Whether a start that waited may go now: a run ended, or a version came into force.

@@ -4,6 +4,7 @@
 //! it holds is the journal's content plus one batch that is not written yet; thrown away and opened again it is what the
 //! last commit left. Left to others: running queries and writing the batch (`evaluator`), the state machine (`state`).
 
+mod past;
 mod shown;
 mod tell;
 mod tick;
@@ -202,6 +203,9 @@ impl Book {
             }
         }
         drop(snapshot);
+        let with_baseline = book.gates.values().filter(|entry| entry.gate.baseline.is_some());
+        let wanted = with_baseline.map(|entry| (entry.gate.name.clone(), entry.row.generation)).collect();
+        book.journal.settle_past(&wanted)?;
         if !book.batch.is_empty() {
             book.journal.commit(&book.batch, now_ns)?;
             book.batch = Batch::default();
@@ -390,8 +394,11 @@ impl Book {
         self.batch.episodes.push((alert, episode, EpisodeEdit::Close(now_ns, transition.cause)));
         self.batch.starts.push((alert, episode, StartEdit::Lapse));
         if let Some(told) = &row.told {
+            // What cannot be read any more was not above what was told last.
+            let level = self.level_max(alert, episode).ok().flatten().unwrap_or(told.notice.level);
             let notice = Notice {
                 number,
+                level,
                 status: Status::Resolved,
                 outcome: None,
                 reason: transition.cause.as_str().to_owned(),
@@ -465,7 +472,9 @@ fn rule(gate: &Gate, group: &Group) -> Rule {
     Rule {
         interval_ns: nanos(group.interval),
         hold_for_ns: nanos(gate.hold_for),
+        fire_after: gate.fire_after,
         keep_firing_for_ns: nanos(gate.keep_firing_for),
+        step_down_after_ns: gate.step_down_after.map(nanos),
         dry_run: gate.mode == Mode::DryRun,
     }
 }

@@ -29,6 +29,7 @@ pub const GATES: &[Builtin] = &[
         unasked: &[],
     },
     Builtin { path: "gates/semconv.yaml", text: include_str!("../../queries/gates/semconv.yaml"), unasked: &[] },
+    Builtin { path: "gates/slo.yaml", text: include_str!("../../queries/gates/slo.yaml"), unasked: &[] },
 ];
 
 impl Builtin {

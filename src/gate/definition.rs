@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::baseline::Baseline;
+use super::slo::Slo;
+
 /// A set of numbers: what a comparison of gates.md 1.3 satisfies. NaN is in none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
@@ -118,6 +121,15 @@ pub enum Policy {
     Fail,
 }
 
+/// `fire_after: n of m`: a breach is an episode once `n` of the last `m` effective ticks were one; 1 ≤ n ≤ m ≤ 60.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FireAfter {
+    /// So many …
+    pub n: u8,
+    /// … of so many.
+    pub m: u8,
+}
+
 /// When a key that is missing while others are there is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleAfter {
@@ -148,14 +160,14 @@ pub enum Mode {
     DryRun,
 }
 
-/// `on_fail`: the pipeline that an episode starts.
+/// `on_fail` and `on_resolve`: the pipeline that an episode starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OnFail {
     /// BPMN process id.
     pub pipeline: String,
     /// Templates by variable name.
     pub input: BTreeMap<String, String>,
-    /// Also at level warn.
+    /// Also at level warn; of `on_resolve`: also if the episode never rose above it.
     pub on_warn: bool,
     /// Between starts of one alert id.
     pub cooldown: Duration,
@@ -191,6 +203,8 @@ pub struct Gate {
     pub about: BTreeMap<String, String>,
     /// Its SQL.
     pub source: Source,
+    /// What its SQL was made of, and by which its rows are judged instead of `pass` and `warn`.
+    pub slo: Option<Slo>,
     /// Result columns that form the key, in file order.
     pub by: Vec<String>,
     /// Column judged.
@@ -217,10 +231,16 @@ pub struct Gate {
     pub conclusive_when: Option<(String, Comparison)>,
     /// Then: `Hold`, `Alert` or `Fail`.
     pub inconclusive: Policy,
-    /// Event time a breach must last.
+    /// What the value is held to beside `pass`.
+    pub baseline: Option<Baseline>,
+    /// Event time a breach must last; 0 with `fire_after`.
     pub hold_for: Duration,
+    /// How often a breach must come instead.
+    pub fire_after: Option<FireAfter>,
     /// Event time `clear` must hold before the episode ends.
     pub keep_firing_for: Duration,
+    /// Event time without fail after which a fail episode falls to warn.
+    pub step_down_after: Option<Duration>,
     /// Result empty or value not a number.
     pub no_data: Policy,
     /// When a missing key is gone.
@@ -235,6 +255,8 @@ pub struct Gate {
     pub labels: BTreeMap<String, String>,
     /// Templates.
     pub annotations: BTreeMap<String, String>,
+    /// Row predicate on `spans` whose traces are evidence of keys that do not pass.
+    pub exemplars: Option<String>,
     /// Most keys.
     pub limit: usize,
     /// Whether effects leave the journal.
@@ -245,6 +267,8 @@ pub struct Gate {
     pub include_own_spans: bool,
     /// The pipeline that an episode starts.
     pub on_fail: Option<OnFail>,
+    /// The pipeline that an episode starts which ended because `clear` held.
+    pub on_resolve: Option<OnFail>,
     /// Receivers; `None` = `notify.default`.
     pub notify: Option<Vec<String>>,
 }
@@ -271,6 +295,7 @@ pub(crate) mod tests {
                 explicit_window: false,
                 is_derived: false,
             },
+            slo: None,
             by: Vec::new(),
             value_column: "value".to_owned(),
             n_column: "n".to_owned(),
@@ -284,8 +309,11 @@ pub(crate) mod tests {
             insufficient: Policy::Hold,
             conclusive_when: None,
             inconclusive: Policy::Hold,
+            baseline: None,
             hold_for: Duration::ZERO,
+            fire_after: None,
             keep_firing_for: Duration::ZERO,
+            step_down_after: None,
             no_data: Policy::Hold,
             stale_after: StaleAfter::Evaluations(2),
             error_limit: Some(4),
@@ -293,11 +321,13 @@ pub(crate) mod tests {
             severity: Severities { warn: "warning".to_owned(), fail: "critical".to_owned() },
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            exemplars: None,
             limit: 1000,
             mode: Mode::Enforce,
             include_pipeline_spans: false,
             include_own_spans: false,
             on_fail: None,
+            on_resolve: None,
             notify: None,
         }
     }

@@ -1,4 +1,4 @@
-//! What a gate does when it fails: `on_fail` and `notify` (gates.md 9, 11).
+//! What a gate does when it fails and when it passes again: `on_fail`, `on_resolve` and `notify` (gates.md 9, 11).
 //!
 //! Duty: read both and check their names against those that are known. Guarantee: a pipeline that could not be started
 //! by the gate is told. Left to others: starting and sending (`engine`, `notify`).
@@ -38,24 +38,42 @@ pub(super) fn on_fail(
     insufficient: Policy,
     setting: Setting<'_>,
 ) -> Option<OnFail> {
-    let entry = keys.entry("on_fail")?;
-    if mode == Mode::DryRun {
-        let what = "`on_fail` starts nothing while `mode` is dry_run";
-        keys.tell(Code::DryRunOnFail, &entry.mark, what, "set `mode: enforce` once the gate has proved itself");
-    }
+    keys.entry("on_fail")?;
     for (key, policy, word) in [("no_data", no_data, "ok"), ("insufficient", insufficient, "pass")] {
         if policy == Policy::Pass {
             let what = format!("`{key}: {word}` would close with silence what `on_fail` opened");
             keys.tell(Code::OnFail, &keys.place(key), what, "set it to `hold`, or remove `on_fail`");
         }
     }
-    let inner = Keys::of(&entry.value, "`on_fail`", keys.who.clone(), setting.problems)?;
+    pipeline(keys, "on_fail", Use::Text, gate, mode, setting)
+}
+
+/// `on_resolve` of the gate `gate`.
+pub(super) fn on_resolve(keys: &Keys<'_>, gate: &str, mode: Mode, setting: Setting<'_>) -> Option<OnFail> {
+    pipeline(keys, "on_resolve", Use::Resolve, gate, mode, setting)
+}
+
+/// The pipeline at `key`, whose inputs are templates for `of`.
+fn pipeline(
+    keys: &Keys<'_>,
+    key: &'static str,
+    of: Use,
+    gate: &str,
+    mode: Mode,
+    setting: Setting<'_>,
+) -> Option<OnFail> {
+    let entry = keys.entry(key)?;
+    if mode == Mode::DryRun {
+        let what = format!("`{key}` starts nothing while `mode` is dry_run");
+        keys.tell(Code::DryRunOnFail, &entry.mark, what, "set `mode: enforce` once the gate has proved itself");
+    }
+    let inner = Keys::of(&entry.value, &format!("`{key}`"), keys.who.clone(), setting.problems)?;
     inner.required("pipeline", "name the BPMN process to start");
     let pipeline = inner.text("pipeline").map(|(id, mark)| {
         check_pipeline(&inner, id, mark, gate, setting.known);
         id.to_owned()
     });
-    let input = inner.templates("input", Use::Text);
+    let input = inner.templates("input", of);
     if let Some(entry) = inner.named("input").iter().find(|entry| entry.key == "run") {
         inner.tell(Code::OnFail, &entry.mark, "the input `run` is set by the engine", "choose another name");
     }

@@ -6,33 +6,28 @@
 
 use std::time::Duration;
 
-use super::definition::{Comparison, EventTime, Gate, Mode, Policy, Severities, Source, StaleAfter, Test, Unit};
+use super::baseline;
+use super::definition::{
+    Comparison, EventTime, FireAfter, Gate, Mode, Policy, Severities, Source, StaleAfter, Test, Unit,
+};
 use super::derived;
 use super::effects;
+use super::exemplars;
 use super::file::{Inherited, Setting};
 use super::files::Text;
 use super::numbers::Numbers;
 use super::problem::{Code, Who};
 use super::reader::Keys;
+use super::scalar;
+use super::slo::Slo;
+use super::slo_keys;
 use super::sql_file;
 use super::template::Use;
 use crate::query::params;
 use crate::yaml::{Mark, Node, Value};
 
 /// Keys that are specified and not built yet.
-const COMING: [&str; 11] = [
-    "finding",
-    "slo",
-    "assert",
-    "on",
-    "cron",
-    "timezone",
-    "baseline",
-    "fire_after",
-    "step_down_after",
-    "exemplars",
-    "on_resolve",
-];
+const COMING: [&str; 5] = ["finding", "assert", "on", "cron", "timezone"];
 /// Labels that the alert itself sets.
 const RESERVED: [&str; 3] = ["alertname", "level", "gate_group"];
 const DAY: Duration = Duration::from_secs(86_400);
@@ -48,6 +43,9 @@ pub(super) struct Places {
     pub value: Mark,
     pub n: Mark,
     pub guard: Mark,
+    pub exemplars: Mark,
+    /// Predicates of `slo`.
+    pub slo: Option<slo_keys::Places>,
 }
 
 /// Reads `node`; `None` where it is no mapping.
@@ -60,7 +58,7 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
 
     let about = ["description", "owner", "runbook_url"];
     let about = about.into_iter().filter_map(|key| Some((key.to_owned(), keys.text(key)?.0.to_owned()))).collect();
-    let (source, source_mark) = source(&keys, text, setting);
+    let (mut source, mut source_mark) = source(&keys, text, setting);
     let by = keys.texts("by").unwrap_or_default();
     for (at, (column, mark)) in by.iter().enumerate() {
         check_label(&keys, column, mark);
@@ -79,24 +77,37 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         }
         Some(text.to_owned())
     };
-    let value_column = column("value_column").unwrap_or_else(|| "value".to_owned());
-    let n_column = column("n_column").unwrap_or_else(|| "n".to_owned());
+    // An objective names its columns itself.
+    let is_slo = keys.is_given("slo");
+    let value_column = column("value_column").filter(|_| !is_slo).unwrap_or_else(|| "value".to_owned());
+    let n_column = column("n_column").filter(|_| !is_slo).unwrap_or_else(|| "n".to_owned());
     let unit = keys.choice("unit", &UNITS).unwrap_or_default();
 
-    keys.required("window", "say how far back the gate looks, e.g. `window: 5m`");
-    let window = keys.duration("window", (Duration::from_secs(1), 90 * DAY));
+    let (slo, slo_places) = slo_keys::read(&keys, setting).unzip();
+    let window = if is_slo {
+        slo.as_ref().map(Slo::longest)
+    } else {
+        keys.required("window", "say how far back the gate looks, e.g. `window: 5m`");
+        keys.duration("window", (Duration::from_secs(1), 90 * DAY))
+    };
     if window.is_some_and(|window| window < inherited.interval) {
         let what = "the window is shorter than the group's interval: some spans are never judged";
-        keys.tell(Code::ShortWindow, &keys.place("window"), what, "lengthen `window` or shorten `interval`");
+        let place = keys.place(if is_slo { "slo" } else { "window" });
+        keys.tell(Code::ShortWindow, &place, what, "lengthen `window` or shorten `interval`");
     }
     let time = keys.choice("time", &[("end", EventTime::End), ("start", EventTime::Start)]).unwrap_or_default();
     if time == EventTime::Start {
         let what = "with `time: start` a span longer than `query_offset` comes late by construction";
         keys.tell(Code::StartTime, &keys.place("time"), what, "prefer `time: end`");
     }
-    let judged = comparisons(&keys, unit);
+    let judged = if is_slo { by_pairs(&keys) } else { comparisons(&keys, unit) };
+    if let Some(slo) = slo.as_ref().filter(|_| source_mark.is_none()) {
+        let columns: Vec<String> = by.iter().map(|(column, _)| (*column).to_owned()).collect();
+        source = Source { sql: slo.sql(&columns, time), explicit_window: true, ..source };
+        source_mark = keys.entry("slo").map(|entry| entry.value.mark.clone());
+    }
     let min_samples = keys.count("min_samples", (0, u64::MAX), Code::WrongType);
-    if keys.entry("min_samples").is_none() && is_ratio(unit, &judged.pass) {
+    if keys.entry("min_samples").is_none() && (is_slo || is_ratio(unit, &judged.pass)) {
         let what = "a ratio without `min_samples` is judged on a single sample";
         keys.tell(Code::NoSampleFloor, &judged.pass_mark, what, "set `min_samples`, e.g. 100");
     }
@@ -127,10 +138,12 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         keys.tell(Code::Label, &entry.mark, what, "use letters, digits and `_`");
     }
     let on_fail = effects::on_fail(&keys, &name, mode, no_data, insufficient, setting);
+    let on_resolve = effects::on_resolve(&keys, &name, mode, setting);
     let notify = effects::notify(&keys, setting.known);
     let gate = Gate {
         about,
         source,
+        slo,
         by: by.iter().map(|(column, _)| (*column).to_owned()).collect(),
         value_column,
         n_column,
@@ -144,8 +157,11 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         insufficient,
         conclusive_when: judged.guard,
         inconclusive: inconclusive.unwrap_or_default(),
+        baseline: baseline::read(&keys, setting),
         hold_for: keys.duration("for", (Duration::ZERO, 30 * DAY)).unwrap_or_default(),
+        fire_after: fire_after(&keys),
         keep_firing_for: keys.duration("keep_firing_for", (Duration::ZERO, 30 * DAY)).unwrap_or_default(),
+        step_down_after: keys.duration("step_down_after", (Duration::ZERO, 30 * DAY)),
         no_data,
         stale_after: stale_after(&keys).unwrap_or(match on_fail {
             Some(_) => StaleAfter::Never,
@@ -158,6 +174,7 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         severity: severity(&keys),
         labels,
         annotations,
+        exemplars: exemplars::read(&keys),
         limit: keys
             .count("limit", (1, 100_000), Code::Limit)
             .and_then(|limit| usize::try_from(limit).ok())
@@ -166,6 +183,7 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         include_pipeline_spans: keys.boolean("include_pipeline_spans").unwrap_or(false),
         include_own_spans: keys.boolean("include_own_spans").unwrap_or(false),
         on_fail,
+        on_resolve,
         notify,
         name,
         line: keys.place("gate").position().map_or(1, |(line, _)| line),
@@ -181,6 +199,8 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         value: of_result(&["value_column"]),
         n: of_result(&["n_column", "min_samples"]),
         guard: keys.place("conclusive_when"),
+        exemplars: keys.place("exemplars"),
+        slo: slo_places,
     };
     keys.finish(&COMING);
     Some((gate, places))
@@ -216,14 +236,15 @@ fn name(keys: &mut Keys<'_>) -> String {
 fn source(keys: &Keys<'_>, text: &Text, setting: Setting<'_>) -> (Source, Option<Mark>) {
     let none = || Source { sql: String::new(), path: None, line: 0, explicit_window: false, is_derived: false };
     let (inline, file) = (keys.text("sql"), keys.text("sql_file"));
-    let coming = ["finding", "slo", "assert"].into_iter().filter(|key| keys.is_given(key)).count();
+    let others = ["finding", "slo", "assert"].into_iter().filter(|key| keys.is_given(key)).count();
     let several = |key| keys.tell(Code::Source, &keys.place(key), "the gate has several sources", "keep one of them");
-    match (keys.is_given("sql"), keys.is_given("sql_file"), coming) {
+    match (keys.is_given("sql"), keys.is_given("sql_file"), others) {
         (false, false, 0) => {
-            keys.tell(Code::Source, &keys.mark, "the gate has no source", "give it `sql` or `sql_file`");
+            keys.tell(Code::Source, &keys.mark, "the gate has no source", "give it `sql`, `sql_file` or `slo`");
         }
         (true, true, _) | (false, true, 1..) => several("sql_file"),
         (true, false, 1..) => several("sql"),
+        (false, false, 2..) if keys.is_given("slo") => several("slo"),
         _ => {}
     }
     if let Some((sql, mark)) = inline {
@@ -260,6 +281,19 @@ struct Judged {
     guard: Option<(String, Comparison)>,
 }
 
+/// `conclusive_when`: a column and what it is compared with.
+fn guard(keys: &Keys<'_>) -> Option<(String, Comparison)> {
+    let (text, mark) = keys.text("conclusive_when")?;
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+    let (column, rest) = text.split_at(end);
+    if column.is_empty() {
+        let what = format!("`conclusive_when`: `{text}` does not begin with a column");
+        keys.tell(Code::Comparison, mark, what, "write e.g. `match_rate >= 0.8`");
+        return None;
+    }
+    Some((column.to_owned(), keys.comparison_of("conclusive_when", rest, mark, Unit::None)?))
+}
+
 fn comparisons(keys: &Keys<'_>, unit: Unit) -> Judged {
     keys.required("pass", "say what is good, e.g. `pass: \"> 95%\"`");
     let (pass, warn, clear) =
@@ -287,20 +321,17 @@ fn comparisons(keys: &Keys<'_>, unit: Unit) -> Judged {
             }
         }
     }
-    let guard = keys.text("conclusive_when").and_then(|(text, mark)| {
-        let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
-        let (column, rest) = text.split_at(end);
-        if column.is_empty() {
-            let what = format!("`conclusive_when`: `{text}` does not begin with a column");
-            keys.tell(Code::Comparison, mark, what, "write e.g. `match_rate >= 0.8`");
-            return None;
-        }
-        Some((column.to_owned(), keys.comparison_of("conclusive_when", rest, mark, Unit::None)?))
-    });
+    let guard = guard(keys);
     let pass_mark = keys.place("pass");
     let pass = pass.unwrap_or_else(|| Comparison { text: String::new(), test: Test::IsNot(0.0) });
     let clear = clear.unwrap_or_else(|| pass.clone());
     Judged { pass, pass_mark, warn, clear, guard }
+}
+
+/// An objective is judged by its pairs: a value above 1 is that of a hot one.
+fn by_pairs(keys: &Keys<'_>) -> Judged {
+    let pass = Comparison { text: "<= 1".to_owned(), test: Test::AtMost(1.0) };
+    Judged { clear: pass.clone(), pass, pass_mark: keys.place("slo"), warn: None, guard: guard(keys) }
 }
 
 fn is_ratio(unit: Unit, pass: &Comparison) -> bool {
@@ -322,6 +353,21 @@ fn stale_after(keys: &Keys<'_>) -> Option<StaleAfter> {
         return count.map(StaleAfter::Evaluations);
     }
     keys.duration_of("stale_after", text, mark, (Duration::from_millis(1), 366 * DAY)).map(StaleAfter::Time)
+}
+
+fn fire_after(keys: &Keys<'_>) -> Option<FireAfter> {
+    let (text, mark) = keys.text("fire_after")?;
+    if let Some(hold) = keys.entry("for") {
+        let what = "`for` and `fire_after` are given: a breach becomes an episode by one of them";
+        keys.tell(Code::FireAfter, &hold.value.mark, what, "remove one of them");
+    }
+    match scalar::n_of_m(text) {
+        Ok((n, m)) => Some(FireAfter { n, m }),
+        Err(why) => {
+            keys.tell(Code::FireAfter, mark, format!("`fire_after`: `{text}`: {why}"), "write e.g. `2 of 3`, up to 60");
+            None
+        }
+    }
 }
 
 fn severity(keys: &Keys<'_>) -> Severities {

@@ -5,7 +5,9 @@
 //! Left to others: what a tick does (`book`), sending (`notify`), starting (`engine`), SQL over it (`tables`).
 
 mod batch;
+mod older;
 mod outbox;
+mod past;
 mod read;
 mod resend;
 mod revive;
@@ -23,12 +25,13 @@ use tokio::sync::watch;
 
 pub use batch::{Batch, EpisodeEdit, StartEdit};
 pub use outbox::Size;
+pub use past::{PastRun, PastTick};
 pub use read::{Place, Snapshot};
 pub use resend::{LabelSet, Resend, ResendPlace, ResendRow};
 pub use revive::Revived;
 pub use rows::{
-    EVIDENCE_BYTES, EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Missed, Notice, OutboxRow, OutcomeRun,
-    RUN_NS, StartRequest, StartRow, StartState, Status, TickRow, Told,
+    EVIDENCE_BYTES, EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Missed, Notice, Occasion, OutboxRow,
+    OutcomeRun, RUN_NS, StartRequest, StartRow, StartState, Status, TickRow, Told,
 };
 
 use super::identity::AlertId;
@@ -58,8 +61,12 @@ const TICK: TableDefinition<'static, (&str, i64), Bytes> = TableDefinition::new(
 const OUTBOX: TableDefinition<'static, (&str, u64), Bytes> = TableDefinition::new("outbox");
 const RESEND: TableDefinition<'static, (&str, [u8; 16], [u8; 16]), Bytes> = TableDefinition::new("resend");
 const STARTS: TableDefinition<'static, ([u8; 16], u64), Bytes> = TableDefinition::new("starts");
+/// Those of `on_resolve`.
+const RESOLVE_STARTS: TableDefinition<'static, ([u8; 16], u64), Bytes> = TableDefinition::new("resolve_starts");
 const HEALTH: TableDefinition<'static, [u8; 16], Bytes> = TableDefinition::new("health");
 const RESULT: TableDefinition<'static, (i64, u64), Bytes> = TableDefinition::new("result");
+/// Numbers of [`RESULT`], of gates with a `baseline`.
+const PAST: TableDefinition<'static, (&str, u64, &str, i64), Bytes> = TableDefinition::new("past");
 const RUNNING: TableDefinition<'static, (&str, u64, &str), Bytes> = TableDefinition::new("running");
 
 /// Why the journal cannot be read or written.
@@ -181,9 +188,11 @@ impl Journal {
             tx.open_table(OUTBOX)?;
             tx.open_table(RESEND)?;
             tx.open_table(STARTS)?;
+            tx.open_table(RESOLVE_STARTS)?;
             tx.open_table(HEALTH)?;
             tx.open_table(RESULT)?;
             tx.open_table(RUNNING)?;
+            tx.open_table(PAST)?;
             Mutex::new(Sizes::read(&tx)?)
         };
         tx.commit()?;
@@ -272,20 +281,22 @@ impl Journal {
     /// Errors: see [`Error`].
     pub fn answer_start(
         &self,
+        occasion: Occasion,
         alert: AlertId,
         episode: u64,
         answer: impl FnOnce(&mut StartRow),
     ) -> Result<bool, Error> {
         let tx = self.inner.db.begin_write()?;
         {
-            let mut starts = tx.open_table(STARTS)?;
+            let mut starts = tx.open_table(starts_of(occasion))?;
             let Some(mut row) = stored::<_, StartRow>(&starts, (alert.0, episode))? else { return Ok(false) };
             if row.state != StartState::Due {
                 return Ok(false);
             }
             answer(&mut row);
             starts.insert((alert.0, episode), encode(&row).as_slice())?;
-            if let StartState::Started { run, .. } = row.state {
+            // The run of an episode is the one that was to repair it.
+            if let (StartState::Started { run, .. }, Occasion::Failed) = (row.state, occasion) {
                 let mut episodes = tx.open_table(EPISODE)?;
                 if let Some(mut opened) = stored::<_, EpisodeRow>(&episodes, (alert.0, episode))? {
                     opened.pipeline_run = Some(run);
@@ -362,7 +373,17 @@ impl Journal {
         let mut sizes = kept.clone();
         sizes.prune(&tx, before_ns)?;
         {
-            tx.open_table(RESULT)?.retain_in(..(before_ns, 0), |_, _| false)?;
+            let mut past = tx.open_table(PAST)?;
+            let mut gone = Vec::new();
+            tx.open_table(RESULT)?.retain_in(..(before_ns, 0), |_, row| {
+                gone.extend(
+                    decode::<OutcomeRun>(row).ok().map(|run| (run.gate, run.generation, run.key, run.first_tick_ns)),
+                );
+                false
+            })?;
+            for (gate, generation, key, first_ns) in &gone {
+                past.remove((gate.as_str(), *generation, key.as_str(), *first_ns))?;
+            }
             tx.open_table(TICK)?.retain(|(_, t_ns), _| t_ns >= before_ns)?;
             evict(&tx, EPISODES)?;
         }
@@ -404,8 +425,16 @@ fn evict(tx: &WriteTransaction, limit: u64) -> Result<(), Error> {
     Ok(())
 }
 
+/// The table of starts.
+const fn starts_of(occasion: Occasion) -> TableDefinition<'static, ([u8; 16], u64), Bytes> {
+    match occasion {
+        Occasion::Failed => STARTS,
+        Occasion::Resolved => RESOLVE_STARTS,
+    }
+}
+
 /// The row at `key`.
-fn stored<'a, K: redb::Key + 'static, T: serde::de::DeserializeOwned>(
+fn stored<'a, K: redb::Key + 'static, T: rows::Row>(
     table: &impl redb::ReadableTable<K, Bytes>,
     key: impl std::borrow::Borrow<K::SelfType<'a>>,
 ) -> Result<Option<T>, Error> {

@@ -5,6 +5,7 @@
 //! (gates.md). Left to others: delivery (`notify`), pipelines (`engine`).
 
 mod alerts;
+pub mod baseline;
 mod book;
 pub mod builtin;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod definition;
 mod derived;
 mod effects;
 pub mod evaluator;
+mod exemplars;
 pub mod expected;
 pub mod file;
 mod files;
@@ -34,6 +36,8 @@ pub(crate) mod rows;
 pub mod run;
 pub mod scalar;
 pub mod schema;
+pub mod slo;
+mod slo_keys;
 mod sql_file;
 mod standing;
 pub mod starts;

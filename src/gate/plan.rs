@@ -4,6 +4,8 @@
 //! query without a problem here plans for every window, reads only rows, and gives columns that `run` can read. Left to
 //! others: running it (`run`).
 
+mod objective;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -89,6 +91,9 @@ impl Planner {
     pub(super) fn check(&self, gate: &Gate, places: &Places, problems: &Problems) {
         let Some(source) = &places.source else { return };
         let report = Report { gate, who: Who::Gate(gate.name.clone()), source, problems };
+        if gate.slo.is_some() && !self.is_about_spans(gate, places, &report) {
+            return;
+        }
         let mut unknown = false;
         for (name, at) in params::names(&gate.source.sql) {
             if !run::PARAMETERS.contains(&name.as_str()) {
@@ -125,6 +130,9 @@ impl Planner {
             report.unsteady(word, at);
         }
         report.columns(&probes[0].schema, places);
+        if gate.exemplars.is_some() {
+            self.check_exemplars(gate, places, &report);
+        }
         if let [first, second] = probes.as_slice() {
             report.bounds(first, second);
         }

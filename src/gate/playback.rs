@@ -130,7 +130,9 @@ fn prepared(group: Group, judge: Judge, extent: Extent, end_ns: i64) -> Group {
     let whole = |gate: Gate| Gate {
         window: Duration::from_nanos(u64::try_from(end_ns.saturating_sub(extent.first_start_ns)).unwrap_or(1).max(1)),
         hold_for: Duration::ZERO,
+        fire_after: None,
         keep_firing_for: Duration::ZERO,
+        step_down_after: None,
         clear: gate.pass.clone(),
         ..gate
     };

@@ -129,6 +129,17 @@ impl<'a> Keys<'a> {
         inside
     }
 
+    /// A number, with or without a fraction.
+    pub fn number(&self, key: &'static str) -> Option<f64> {
+        let node = &self.entry(key)?.value;
+        match node.value {
+            #[allow(clippy::cast_precision_loss, reason = "who writes more digits gets the nearest double")]
+            Value::Int(number) => Some(number as f64),
+            Value::Float(number) => Some(number),
+            _ => self.wrong(key, node, "a number", "write digits without quotes"),
+        }
+    }
+
     /// One of a few words.
     pub fn choice<T: Copy>(&self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
         let (text, mark) = self.text(key)?;

@@ -232,6 +232,23 @@ impl<'a> Decimal<'a> {
     }
 }
 
+/// `2 of 3`: how often in how many, both from 1 to 60. `Err` says why not.
+pub fn n_of_m(text: &str) -> Result<(u8, u8), String> {
+    let mut words = text.split_ascii_whitespace();
+    let (Some(n), Some("of"), Some(m), None) = (words.next(), words.next(), words.next(), words.next()) else {
+        return Err("it is not written as `2 of 3`".to_owned());
+    };
+    let number = |word: &str| {
+        let read =
+            Some(word).filter(|word| word.bytes().all(|b| b.is_ascii_digit())).and_then(|word| word.parse().ok());
+        read.filter(|number| (1..=60).contains(number)).ok_or(format!("`{word}` is no number from 1 to 60"))
+    };
+    match (number(n)?, number(m)?) {
+        (n, m) if n > m => Err(format!("{n} of {m} never come")),
+        both => Ok(both),
+    }
+}
+
 /// `3/24h`: how many, in how long.
 pub fn max_runs(text: &str) -> Result<(u32, Duration), String> {
     let Some((count, time)) = text.split_once('/') else {
@@ -318,6 +335,25 @@ mod tests {
         }
         for (text, unit) in [("> 1s", Unit::Ratio), ("> 5%", Unit::Bytes), ("> 1h", Unit::None)] {
             assert!(matches!(comparison(text, unit), Err(Fault::Unit(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn n_of_m_is_how_often_in_how_many() {
+        assert_eq!(n_of_m("2 of 3"), Ok((2, 3)));
+        assert_eq!(n_of_m(" 60  of 60 "), Ok((60, 60)));
+        let wrong = [
+            ("2", "not written as"),
+            ("2/3", "not written as"),
+            ("2 of 3 of 4", "not written as"),
+            ("3 of 2", "3 of 2 never come"),
+            ("0 of 2", "`0` is no number from 1 to 60"),
+            ("1 of 61", "`61` is no number"),
+            ("+1 of 2", "`+1` is no number"),
+            ("x of 2", "`x` is no number"),
+        ];
+        for (text, why) in wrong {
+            assert!(n_of_m(text).is_err_and(|got| got.contains(why)), "{text}: {:?}", n_of_m(text));
         }
     }
 

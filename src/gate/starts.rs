@@ -1,13 +1,12 @@
 //! Pipelines that episodes ask for (gates.md 11).
 //!
 //! Duty: the handle by which the engine sees due starts and answers them. Guarantee: a start stays due until it is answered
-//! or its episode ends; of one alert id no two begin within `cooldown`, and at most `max_runs` in their time. Left to
-//! others: asking for a start (`book`), starting and refusing loops (`engine`).
+//! or its episode ends (of `on_resolve`: the next one begins); of one alert id and occasion no two begin within `cooldown`,
+//! and at most `max_runs` in their time. Left to others: asking for a start (`book`), starting and refusing loops (`engine`).
 
 use tokio::sync::watch;
 
-use super::identity::AlertId;
-use super::journal::{Error, Journal, StartRequest, StartRow, StartState};
+use super::journal::{Error, Journal, Occasion, StartRequest, StartRow, StartState};
 use super::metrics::Metrics;
 use crate::clock::Clock;
 
@@ -65,6 +64,17 @@ impl Starts {
         self.journal.start_changes()
     }
 
+    /// The run that `on_fail` started in the episode of `request`.
+    ///
+    /// Errors: see [`Error`].
+    pub fn run_of_failure(&self, request: &StartRequest) -> Result<Option<i64>, Error> {
+        let row = self.journal.snapshot()?.start(request.alert, request.episode)?;
+        Ok(row.and_then(|row| match row.state {
+            StartState::Started { run, .. } => Some(run),
+            _ => None,
+        }))
+    }
+
     /// Answers a start. Durable when it returns; blocks for one sync of the disk.
     ///
     /// `false`: it was answered before, or its episode ended meanwhile; nothing was changed.
@@ -76,7 +86,7 @@ impl Starts {
             Answer::Busy => row.busy += 1,
             Answer::Refused(reason) => row.state = StartState::Refused(reason.clone()),
         };
-        let changed = self.journal.answer_start(request.alert, request.episode, change)?;
+        let changed = self.journal.answer_start(request.occasion, request.alert, request.episode, change)?;
         if changed {
             let result = match answer {
                 Answer::Started(_) => "started",
@@ -90,8 +100,12 @@ impl Starts {
 }
 
 /// Message id of a start: the engine drops repeats by it.
-pub fn message_id(alert: AlertId, episode: u64) -> String {
-    format!("{alert}#{episode}")
+pub fn message_id(request: &StartRequest) -> String {
+    let StartRequest { alert, episode, occasion, .. } = request;
+    match occasion {
+        Occasion::Failed => format!("{alert}#{episode}"),
+        Occasion::Resolved => format!("{alert}#{episode}#resolved"),
+    }
 }
 
 /// Why a start may not begin yet.
@@ -121,6 +135,7 @@ pub(super) fn held_until(request: &StartRequest, began: &[i64], now_ns: i64) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::identity::AlertId;
     use super::*;
 
     fn request(cooldown_ns: i64, max_runs: u32, max_runs_in_ns: i64) -> StartRequest {
@@ -135,6 +150,7 @@ mod tests {
             cooldown_ns,
             max_runs,
             max_runs_in_ns,
+            occasion: Occasion::Failed,
         }
     }
 
@@ -150,7 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn a_message_id_names_alert_and_episode() {
-        assert_eq!(message_id(AlertId([0xab; 16]), 7), format!("{}#7", "ab".repeat(16)));
+    fn a_message_id_names_alert_episode_and_occasion() {
+        let failed = StartRequest { alert: AlertId([0xab; 16]), episode: 7, ..request(0, 1, 1) };
+        assert_eq!(message_id(&failed), format!("{}#7", "ab".repeat(16)));
+        let resolved = StartRequest { occasion: Occasion::Resolved, ..failed };
+        assert_eq!(message_id(&resolved), format!("{}#7#resolved", "ab".repeat(16)));
     }
 }

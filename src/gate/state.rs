@@ -7,10 +7,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::definition::FireAfter;
 use super::verdict::Input;
 
+mod older;
 #[cfg(test)]
 pub(in crate::gate) mod tests;
+
+pub(in crate::gate) use older::StateV1;
 
 /// Wall time for which a resolved alert is still told to those who ask again.
 pub const RESOLVED_FOR_NS: i64 = 15 * 60 * 1_000_000_000;
@@ -101,6 +105,8 @@ pub enum Cause {
     Superseded,
     /// The gate is gone.
     Removed,
+    /// From fail to warn. Last, for rows of the journal hold the numbers of the others.
+    Lowered,
 }
 
 impl Cause {
@@ -118,6 +124,7 @@ impl Cause {
             Self::Manual => "manual",
             Self::Superseded => "superseded",
             Self::Removed => "removed",
+            Self::Lowered => "lowered",
         }
     }
 }
@@ -140,10 +147,10 @@ pub struct Transition {
 impl Transition {
     /// Whether receivers are told, unless it is suppressed.
     pub const fn is_told(&self) -> bool {
-        matches!(self.cause, Cause::Firing | Cause::Raised) || matches!(self.to, Phase::Resolved)
+        matches!(self.cause, Cause::Firing | Cause::Raised | Cause::Lowered) || matches!(self.to, Phase::Resolved)
     }
 
-    /// Whether it is a moment at which `on_fail` may start its pipeline.
+    /// Whether it is a moment at which `on_fail` may start its pipeline: never a lower level.
     pub const fn may_start(&self) -> bool {
         matches!(self.cause, Cause::Firing | Cause::Raised)
     }
@@ -170,14 +177,18 @@ pub struct Now<'a> {
 }
 
 /// What of the gate and its group decides, in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
     /// The group's grid.
     pub interval_ns: i64,
-    /// `for`
+    /// `for`; without effect beside `fire_after`.
     pub hold_for_ns: i64,
+    /// `fire_after`
+    pub fire_after: Option<FireAfter>,
     /// `keep_firing_for`
     pub keep_firing_for_ns: i64,
+    /// `step_down_after`
+    pub step_down_after_ns: Option<i64>,
     /// `mode: dry_run`
     pub dry_run: bool,
 }
@@ -205,6 +216,10 @@ pub struct State {
     fail_ns: Option<i64>,
     /// q
     clear_ns: Option<i64>,
+    /// The last effective inputs, the newest at the end; empty without `fire_after`.
+    ring: Vec<Input>,
+    /// d
+    calm_ns: Option<i64>,
 }
 
 impl State {
@@ -248,13 +263,34 @@ impl State {
         if x == Input::Clear && matches!(self.phase, Phase::Recovering(_)) {
             self.clear_ns = Some(self.clear_ns.unwrap_or(0).saturating_add(passed_ns));
         }
+        if self.phase.level() == Some(Level::Fail) {
+            self.calm_ns = Some(match x {
+                Input::Fail => 0,
+                _ => self.calm_ns.unwrap_or(0).saturating_add(passed_ns),
+            });
+        }
+        match rule.fire_after {
+            Some(FireAfter { m, .. }) => {
+                self.ring.push(x);
+                let surplus = self.ring.len().saturating_sub(usize::from(m));
+                self.ring.drain(..surplus);
+            }
+            None => self.ring.clear(),
+        }
         self.previous = Some((now.t_ns, x));
     }
 
-    /// The highest level whose breach lasted long enough.
-    fn armed(&self, rule: &Rule) -> Option<Level> {
+    /// The highest level whose breach, of which `x` is one, lasted long enough or came often enough.
+    fn armed(&self, x: Input, rule: &Rule) -> Option<Level> {
         let lasted = |ns: Option<i64>| ns.is_some_and(|ns| ns >= rule.hold_for_ns);
-        match (lasted(self.fail_ns), lasted(self.breach_ns)) {
+        let often = |n: u8, counts: fn(Input) -> bool| {
+            self.ring.iter().filter(|input| counts(**input)).count() >= usize::from(n)
+        };
+        let (fail, any) = match rule.fire_after {
+            None => (lasted(self.fail_ns), lasted(self.breach_ns)),
+            Some(FireAfter { n, .. }) => (often(n, |input| input == Input::Fail), often(n, Input::is_breach)),
+        };
+        match (fail && x == Input::Fail, any && x.is_breach()) {
             (true, _) => Some(Level::Fail),
             (false, true) => Some(Level::Warn),
             (false, false) => None,
@@ -299,7 +335,7 @@ pub fn step(state: &State, now: &Now<'_>, x: Input, rule: &Rule) -> (State, Vec<
     if x.is_effective() {
         change.state.count(now, x, rule);
     }
-    let armed = change.state.armed(rule).filter(|_| x.is_breach());
+    let armed = change.state.armed(x, rule);
     match (state.phase, x) {
         // Row 16 and row 15; a resolved key that goes is told already.
         (Phase::Firing(_) | Phase::Recovering(_), Input::Gone) => change.go(Phase::Resolved, Cause::Stale),
@@ -325,7 +361,11 @@ pub fn step(state: &State, now: &Now<'_>, x: Input, rule: &Rule) -> (State, Vec<
             }
         }
         // Row 5.
-        (Phase::Pending, Input::Pass | Input::Clear) => change.go(Phase::Inactive, Cause::Cancelled),
+        (Phase::Pending, Input::Pass | Input::Clear) => {
+            if !change.state.ring.iter().any(|input| input.is_breach()) {
+                change.go(Phase::Inactive, Cause::Cancelled);
+            }
+        }
         (Phase::Inactive, Input::Pass | Input::Clear) => {}
         // Rows 9 and 10.
         (Phase::Firing(level), Input::Clear) => {
@@ -342,7 +382,14 @@ pub fn step(state: &State, now: &Now<'_>, x: Input, rule: &Rule) -> (State, Vec<
                 change.go(Phase::Resolved, Cause::Passed);
             }
         }
-        // Rows 13, 6 and 8.
+        // Row 7.
+        (Phase::Firing(Level::Fail), Input::Warn | Input::Pass) => {
+            let calm_ns = change.state.calm_ns.unwrap_or(0);
+            if rule.step_down_after_ns.is_some_and(|after_ns| calm_ns >= after_ns) {
+                change.go(Phase::Firing(Level::Warn), Cause::Lowered);
+            }
+        }
+        // Rows 13, 6 and 8. A relapse never lowers at once: row 13 leads to row 6 alone.
         (Phase::Firing(level) | Phase::Recovering(level), Input::Warn | Input::Fail | Input::Pass) => {
             if matches!(state.phase, Phase::Recovering(_)) {
                 change.state.clear_ns = None;
@@ -355,6 +402,9 @@ pub fn step(state: &State, now: &Now<'_>, x: Input, rule: &Rule) -> (State, Vec<
     }
     if !change.state.phase.is_open() {
         change.state.clear_ns = None;
+    }
+    if change.state.phase.level() != Some(Level::Fail) {
+        change.state.calm_ns = None;
     }
     (change.state, change.transitions)
 }
@@ -377,7 +427,7 @@ pub fn end(state: &State, now: &Now<'_>, cause: Cause, dry_run: bool) -> Option<
 fn leave(state: &State, now: &Now<'_>, dry_run: bool, to: Phase, cause: Cause) -> (State, Transition) {
     let mut change = Change { state: state.clone(), transitions: Vec::new(), now, dry_run };
     change.go(to, cause);
-    change.state.clear_ns = None;
+    (change.state.clear_ns, change.state.calm_ns) = (None, None);
     let transition = change.transitions.pop().expect("`go` pushed one");
     (change.state, transition)
 }

@@ -16,8 +16,22 @@ pub const MAX_BYTES: usize = 4 << 10;
 /// Steps that a template may take.
 const FUEL: u64 = 50_000;
 /// Names that every template may use.
-const NAMES: [&str; 11] =
-    ["labels", "value", "n", "row", "gate", "level", "outcome", "episode", "window_start", "window_end", "trace_ids"];
+const NAMES: [&str; 12] = [
+    "labels",
+    "value",
+    "n",
+    "row",
+    "gate",
+    "level",
+    "outcome",
+    "episode",
+    "baseline",
+    "window_start",
+    "window_end",
+    "trace_ids",
+];
+/// The name that the inputs of `on_resolve` may use beside them.
+const PIPELINE: &str = "pipeline";
 /// Names that a label may use: labels are identity, so they must not change with a value.
 const LABEL_NAMES: [&str; 2] = ["labels", "gate"];
 /// Names that every environment has.
@@ -28,8 +42,10 @@ const GLOBALS: [&str; 4] = ["range", "dict", "namespace", "debug"];
 pub enum Use {
     /// A label: `labels` and `gate` only.
     Label,
-    /// An annotation or a pipeline's input.
+    /// An annotation or an input of `on_fail`.
     Text,
+    /// An input of `on_resolve`: also `pipeline`.
+    Resolve,
 }
 
 /// What templates see.
@@ -51,12 +67,16 @@ pub struct Values {
     pub outcome: String,
     /// Number of the episode.
     pub episode: u64,
+    /// What the value was held to; `None` without a baseline.
+    pub baseline: Option<f64>,
     /// Start of the window, ns since 1970.
     pub window_start_ns: i64,
     /// End of the window, ns since 1970.
     pub window_end_ns: i64,
     /// Traces that show it.
     pub trace_ids: Vec<TraceId>,
+    /// The pipeline that `on_fail` asked for, with its run if it began; `None` also where there is no such name.
+    pub pipeline: Option<(String, Option<i64>)>,
 }
 
 /// `template` with `values`.
@@ -71,9 +91,10 @@ pub fn check(template: &str, of: Use) -> Result<(), String> {
     if template.len() > MAX_BYTES {
         return Err(format!("the template has {} bytes, at most {MAX_BYTES}", template.len()));
     }
-    let names: &[&str] = match of {
-        Use::Label => &LABEL_NAMES,
-        Use::Text => &NAMES,
+    let names: Vec<&str> = match of {
+        Use::Label => LABEL_NAMES.to_vec(),
+        Use::Text => NAMES.to_vec(),
+        Use::Resolve => NAMES.into_iter().chain([PIPELINE]).collect(),
     };
     let environment = environment();
     let text = plain(template);
@@ -86,7 +107,7 @@ pub fn check(template: &str, of: Use) -> Result<(), String> {
         let known = names.join(", ");
         return Err(match of {
             Use::Label => format!("the template uses `{name}`; a label may use {known} only, for labels are identity"),
-            Use::Text => format!("the template uses `{name}`; there are {known}"),
+            Use::Text | Use::Resolve => format!("the template uses `{name}`; there are {known}"),
         });
     }
     // Filters, tests and functions are looked up when they run.
@@ -133,9 +154,11 @@ fn context_of(values: &Values) -> Value {
         level => values.level.as_str(),
         outcome => values.outcome.as_str(),
         episode => values.episode,
+        baseline => values.baseline,
         window_start => time(values.window_start_ns),
         window_end => time(values.window_end_ns),
         trace_ids => traces,
+        pipeline => values.pipeline.as_ref().map(|(process, run)| context! { process => process.as_str(), run => run }),
     }
 }
 
@@ -219,6 +242,8 @@ mod tests {
             level: "fail".into(),
             window_end_ns: 1_700_000_000_000_000_000,
             trace_ids: vec![TraceId([0xab; 16])],
+            pipeline: Some(("repair".into(), Some(42))),
+            baseline: Some(0.95),
             row: serde_json::json!({"strict": 0.5, "worst": ["a", {"b": 2}]}).as_object().unwrap().clone(),
             ..Values::default()
         }
@@ -238,8 +263,10 @@ mod tests {
             ("{{ trace_ids[0] }}", "abababababababababababababababab"),
             ("{% if level == 'fail' %}bad{% endif %}", "bad"),
             ("{{ labels.nothing }}|{{ gate.upper() }}", "|G"),
+            ("{{ pipeline.process }} {{ pipeline.run }}", "repair 42"),
+            ("{{ value | round(2) }} after {{ baseline }}", "0.91 after 0.95"),
         ] {
-            assert_eq!(check(template, Use::Text), Ok(()), "{template}");
+            assert_eq!(check(template, Use::Resolve), Ok(()), "{template}");
             assert_eq!(render(template, &values()), want, "{template}");
         }
     }
@@ -267,6 +294,8 @@ mod tests {
             assert!(check(template, of).is_err_and(|got| got.contains(why)), "{template}: {:?}", check(template, of));
         }
         assert_eq!(check("{{ labels.x }}-{{ gate }}", Use::Label), Ok(()));
+        assert_eq!(check("{{ pipeline.process }} {{ value }}", Use::Resolve), Ok(()));
+        assert!(check("{{ pipelines }}", Use::Resolve).is_err_and(|why| why.contains("trace_ids, pipeline")));
         assert!(check(&"x".repeat(MAX_BYTES + 1), Use::Text).is_err());
     }
 

@@ -132,7 +132,7 @@ fn a_built_in_file_runs_dry_until_it_is_named() {
     let all: Vec<_> = named.groups.iter().flat_map(|group| &group.gates).collect();
     let dry: Vec<_> = all.iter().filter(|gate| gate.mode == Mode::DryRun).map(|gate| gate.name.as_str()).collect();
     assert_eq!((all.len(), dry), (14, vec!["completeness_falling", "performance_rank_correlation"]), "twelve figures");
-    for pack in ["instrumentation", "semconv", "delivery"] {
+    for pack in ["instrumentation", "semconv", "delivery", "slo"] {
         assert_eq!(said(&load_files(&[format!("builtin:{pack}")], None)), "", "{pack}");
     }
     let typo = load_files(&["builtin:foundin".to_owned()], None);
@@ -336,7 +336,7 @@ proptest! {
     }
 }
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 26] = [
     "window",
     "pass",
     "warn",
@@ -357,6 +357,12 @@ const KEYS: [&str; 20] = [
     "description",
     "mode",
     "error_limit",
+    "fire_after",
+    "step_down_after",
+    "on_resolve",
+    "slo",
+    "baseline",
+    "exemplars",
 ];
 
 /// Pieces of queries, of which the texts below are made.
@@ -404,4 +410,5 @@ proptest! {
     }
 }
 
+mod objectives;
 mod run;

@@ -23,7 +23,7 @@ pub enum Outcome {
     NoData,
     /// Fewer samples than `min_samples`.
     Insufficient,
-    /// `conclusive_when` is not met.
+    /// `conclusive_when` is not met, or there is no baseline yet.
     Inconclusive,
     /// The query gave no usable result; of the whole gate.
     Error,
@@ -104,12 +104,31 @@ impl Judged {
     }
 }
 
-/// The outcome of `row` under the rules of `gate`: the first row of table 4.1 that applies.
-pub fn judge(gate: &Gate, row: &ResultRow) -> Judged {
+/// The outcome of `row` under the rules of `gate`: the first row of table 4.1 that applies. `base` is the baseline, if the gate
+/// wants one and there is one.
+pub fn judge(gate: &Gate, row: &ResultRow, base: Option<f64>) -> Judged {
+    let aside = judge_aside(gate, row);
+    let (Some(baseline), Some(value)) = (&gate.baseline, row.value) else { return aside };
+    match (aside.outcome, base) {
+        (Outcome::NoData | Outcome::Insufficient | Outcome::Inconclusive | Outcome::Error, _) => aside,
+        (_, None) => Judged::without_value(Outcome::Inconclusive),
+        (Outcome::Pass, Some(base)) if !baseline.holds(value, base) => Judged::without_value(weaker(gate, value)),
+        (Outcome::Pass | Outcome::Warn | Outcome::Fail, Some(_)) => aside,
+    }
+}
+
+/// The same with the baseline left aside.
+pub fn judge_aside(gate: &Gate, row: &ResultRow) -> Judged {
     let Some(value) = row.value.filter(|value| value.is_finite()) else {
         return Judged::without_value(Outcome::NoData);
     };
-    if row.n.is_some_and(|n| n < gate.min_samples) {
+    // The pairs of an objective have samples of their own.
+    let by_pairs = gate.slo.as_ref().map(|slo| slo.outcome(gate.min_samples, row));
+    let is_thin = match by_pairs {
+        Some(outcome) => outcome == Outcome::Insufficient,
+        None => row.n.is_some_and(|n| n < gate.min_samples),
+    };
+    if is_thin {
         return Judged::without_value(Outcome::Insufficient);
     }
     if let Some((column, wanted)) = &gate.conclusive_when
@@ -117,13 +136,26 @@ pub fn judge(gate: &Gate, row: &ResultRow) -> Judged {
     {
         return Judged::without_value(Outcome::Inconclusive);
     }
+    if let Some(outcome) = by_pairs {
+        return Judged { outcome, clears: outcome == Outcome::Pass };
+    }
     if gate.pass.test.holds(value) {
         return Judged { outcome: Outcome::Pass, clears: gate.clear.test.holds(value) };
     }
+    Judged::without_value(weaker(gate, value))
+}
+
+/// What a value is that does not pass.
+fn weaker(gate: &Gate, value: f64) -> Outcome {
     match &gate.warn {
-        Some(warn) if warn.test.holds(value) => Judged::without_value(Outcome::Warn),
-        _ => Judged::without_value(Outcome::Fail),
+        Some(warn) if warn.test.holds(value) => Outcome::Warn,
+        _ => Outcome::Fail,
     }
+}
+
+/// Whether a pass that clears may close what `on_fail` opened: it has the samples that §4.3 asks for.
+pub fn proves(gate: &Gate, row: &ResultRow, judged: Judged) -> bool {
+    judged.clears && row.n.is_none_or(|n| n >= gate.min_samples)
 }
 
 /// What `judged` means for the key, without the rule for gates with `on_fail`.
@@ -232,7 +264,7 @@ mod tests {
         let with = |value, n, rate: Value| {
             let mut row = row(value, n);
             row.evidence.insert("match_rate".to_owned(), rate);
-            judge(&gate, &row).outcome
+            judge(&gate, &row, None).outcome
         };
         let good = || Value::from(0.9);
         assert_eq!(with(None, Some(0), Value::Null), Outcome::NoData, "before samples and rates are looked at");
@@ -249,7 +281,7 @@ mod tests {
     #[test]
     fn a_value_between_pass_and_clear_passes_without_clearing() {
         let gate = Gate { conclusive_when: None, ..strict() };
-        let judged = |value| judge(&gate, &row(Some(value), None));
+        let judged = |value| judge(&gate, &row(Some(value), None), None);
         assert_eq!(input(&gate, judged(0.96)), Input::Pass);
         assert_eq!(input(&gate, judged(0.98)), Input::Clear);
     }
@@ -270,13 +302,32 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_passes_is_also_held_to_its_baseline() {
+        let gate =
+            Gate { baseline: Some(super::super::baseline::tests::baseline()), conclusive_when: None, ..strict() };
+        let of = |value, n, base| judge(&gate, &row(value, Some(n)), base);
+        assert_eq!(of(Some(0.96), 10, None).outcome, Outcome::Inconclusive, "a fresh gate");
+        assert_eq!(of(Some(0.1), 10, None).outcome, Outcome::Inconclusive, "before it is a fail");
+        assert_eq!(
+            (of(Some(0.1), 9, None).outcome, of(None, 10, None).outcome),
+            (Outcome::Insufficient, Outcome::NoData)
+        );
+        assert_eq!(of(Some(0.98), 10, Some(1.0)), Judged { outcome: Outcome::Pass, clears: true });
+        assert_eq!(of(Some(0.98), 10, Some(1.1)), Judged::without_value(Outcome::Warn), "0.98 < 0.99, and warn holds");
+        assert_eq!(of(Some(0.8), 10, Some(0.5)).outcome, Outcome::Fail, "a baseline excuses nothing");
+        let alone = Gate { warn: None, ..gate.clone() };
+        assert_eq!(judge(&alone, &row(Some(0.98), Some(10)), Some(1.1)).outcome, Outcome::Fail);
+        assert_eq!(judge_aside(&gate, &row(Some(0.98), Some(10))).outcome, Outcome::Pass);
+    }
+
+    #[test]
     fn samples_may_be_the_column_of_the_condition() {
         let gate = Gate {
             conclusive_when: Some(("n".to_owned(), comparison(Test::AtLeast(3.0)))),
             ..gate("g", Test::Above(0.0))
         };
-        assert_eq!(judge(&gate, &row(Some(1.0), Some(2))).outcome, Outcome::Inconclusive);
-        assert_eq!(judge(&gate, &row(Some(1.0), Some(3))).outcome, Outcome::Pass);
+        assert_eq!(judge(&gate, &row(Some(1.0), Some(2)), None).outcome, Outcome::Inconclusive);
+        assert_eq!(judge(&gate, &row(Some(1.0), Some(3)), None).outcome, Outcome::Pass);
     }
 
     #[test]
@@ -286,7 +337,7 @@ mod tests {
         let rows = rows.map(|(key, value)| {
             let key = BTreeMap::from([("k".to_owned(), key.to_owned())]);
             let row = ResultRow { key, ..row(value, None) };
-            let judged = judge(&gate, &row);
+            let judged = judge(&gate, &row, None);
             (row, judged)
         });
         let (kept, rest) = worst(&gate, rows.to_vec());

@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::gate::Journal;
 use crate::gate::health::{Condition, HealthKind};
 use crate::gate::journal::{Batch, Error, Notice, OutboxRow, Resend, Status};
-use crate::gate::state::Level;
+use crate::gate::state::{Cause, Level};
 use target::{Each, Target};
 
 pub use open::{OpenError, Rim};
@@ -215,7 +215,8 @@ impl Follower {
         if is_unwanted_end && !matches!(self.target, Target::Alertmanager(_)) {
             return false;
         }
-        notice.health || notice.level >= self.min_level
+        // Who was told that it failed is told that it does not any more.
+        notice.health || notice.level >= self.min_level || notice.reason == Cause::Lowered.as_str()
     }
 
     /// Sends each message for itself, several at a time.

@@ -13,7 +13,7 @@ mod allow;
 pub mod attributes;
 mod caps;
 mod catalog;
-mod condition;
+pub(crate) mod condition;
 pub mod config;
 mod derived;
 pub mod docs;

@@ -7,6 +7,8 @@ use crate::daemon::BINARY;
 
 /// Tests of the shipped gates, below the folder of the package.
 const SHIPPED: [&str; 2] = ["tests/data/gates/founding/*.yaml", "tests/data/gates/packs/*.yaml"];
+/// Tests of single keys of gates, by gates of their own.
+const KEYS: &str = "tests/data/gates/keys/*.yaml";
 /// What `coverage.yaml` needs beside them.
 const EXPECTED: &str = "semconv.expected={cart: [GET /cart, POST /cart]}";
 
@@ -22,7 +24,7 @@ fn text(bytes: &[u8]) -> String {
 fn every_shipped_gate_passes_fails_and_has_no_data_as_its_tests_say() {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(BINARY);
-    command.args(["gates", "test", SHIPPED[0], SHIPPED[1], "--set", EXPECTED]).env("HOME", home.path());
+    command.args(["gates", "test", SHIPPED[0], SHIPPED[1], KEYS, "--set", EXPECTED]).env("HOME", home.path());
     let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     let told = text(&output.stdout);
     assert!(output.status.success(), "{told}{}", text(&output.stderr));

@@ -174,7 +174,9 @@ fn messages(test: &Test, played: &Played) -> Vec<String> {
 fn pipelines(test: &Test, played: &Played) -> Vec<String> {
     let Some(wanted) = &test.pipelines else { return Vec::new() };
     let start = |row: &JournalRow| {
-        let asked = row.summary.split("; ").find_map(|part| part.strip_prefix("on_fail: "))?;
+        let mut parts = row.summary.split("; ");
+        let asked =
+            parts.find_map(|part| part.strip_prefix("on_fail: ").or_else(|| part.strip_prefix("on_resolve: ")))?;
         (!asked.contains(' ')).then(|| (asked.to_owned(), row.episode, row.key.clone()))
     };
     let got: Vec<_> = played.journal.iter().filter_map(start).collect();

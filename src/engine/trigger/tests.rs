@@ -10,7 +10,7 @@ use super::super::job::{Job, Outcome};
 use super::super::{Config, Jobs, SourceFile};
 use super::*;
 use crate::gate::identity::AlertId;
-use crate::gate::journal::{Batch, Journal, StartEdit};
+use crate::gate::journal::{Batch, Journal, Occasion, StartEdit};
 use crate::gate::metrics::Metrics;
 
 /// A process with the given message start and one job that ends when the test says so.
@@ -88,6 +88,10 @@ impl World {
 
     /// The gate `g` asks for a start of `alert` in `episode`.
     fn ask(&self, alert: u8, key: &str, episode: u64) {
+        self.ask_for(Occasion::Failed, alert, key, episode);
+    }
+
+    fn ask_for(&self, occasion: Occasion, alert: u8, key: &str, episode: u64) {
         let trace = "ab".repeat(16);
         let request = StartRequest {
             alert: AlertId([alert; 16]),
@@ -102,6 +106,7 @@ impl World {
             cooldown_ns: 0,
             max_runs: 100,
             max_runs_in_ns: 1,
+            occasion,
         };
         let starts = vec![(request.alert, episode, StartEdit::Request(Box::new(request)))];
         self.journal.commit(&Batch { starts, ..Batch::default() }, self.clock.now_ns()).unwrap();
@@ -205,6 +210,28 @@ async fn a_lost_acknowledgement_does_not_begin_a_second_run() {
     assert_eq!(world.due(), 1);
     // Also after the engine has forgotten the message id.
     world.clock.advance(Duration::from_secs(25 * 3600));
+    world.trigger.round().await;
+    assert_eq!((world.runs().len(), world.due(), world.counted("started")), (1, 0, 1));
+}
+
+#[tokio::test]
+async fn the_end_of_an_episode_begins_a_run_of_its_own_also_of_the_same_process() {
+    let mut world = World::plain("weavergen.gate").await;
+    world.ask(1, "k", 1);
+    world.trigger.round().await;
+    world.finish().await;
+    world.ask_for(Occasion::Resolved, 1, "k", 1);
+    world.trigger.round().await;
+    let of = |state| ("g/k".to_owned(), 1, state);
+    assert_eq!(world.runs(), [of(RunState::Completed), of(RunState::Running)]);
+    assert_eq!((world.due(), world.counted("started")), (0, 2));
+
+    // Its acknowledgement may be lost as well.
+    let mut world = World::plain("weavergen.gate").await;
+    world.ask_for(Occasion::Resolved, 1, "k", 1);
+    let request = world.trigger.starts.due().unwrap().requests.remove(0);
+    let id = id_of(&request);
+    world.trigger.publish("weavergen.gate", &id, &request, &Variables::new(), &Evidence::default()).await.unwrap();
     world.trigger.round().await;
     assert_eq!((world.runs().len(), world.due(), world.counted("started")), (1, 0, 1));
 }

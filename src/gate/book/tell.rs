@@ -1,13 +1,14 @@
 //! What a transition writes down, tells and asks for.
 //!
 //! Duty: its row of the journal, the change of its episode, messages to receivers, the start of a pipeline. Guarantee: one
-//! start an episode; whoever was told that it fires is told that it ended. Left to others: sending and starting.
+//! start an episode by `on_fail` and one by `on_resolve`; whoever was told that it fires is told that it ended. Left to
+//! others: sending and starting.
 
 use serde_json::{Value, json};
 
 use super::super::definition::OnFail;
-use super::super::identity::transition_id;
-use super::super::journal::{EpisodeRow, StartRequest, Told};
+use super::super::identity::{alert_key, transition_id};
+use super::super::journal::{EpisodeRow, Occasion, StartRequest, Told};
 use super::super::result::ResultRow;
 use super::super::starts::held_until;
 use super::super::state::{Level, Transition};
@@ -67,7 +68,7 @@ impl Book {
         if let Some((episode, number)) = transition.episode {
             self.edit_episode(alert, episode, gate, key, transition, moment);
             let level = transition.to.level().or(transition.from.level()).unwrap_or(Level::Fail);
-            let values = values(gate, after, row, level, outcome, episode, moment);
+            let mut values = values(gate, after, row, level, outcome, episode, moment);
             let mut pipeline =
                 gate.on_fail.as_ref().filter(|_| after.told.as_ref().is_some_and(|t| t.notice.pipeline.is_some()));
             if transition.may_start()
@@ -76,9 +77,28 @@ impl Book {
                 && pipeline.is_none()
             {
                 pipeline = Some(on_fail);
-                summary.push(self.ask_start(alert, episode, gate, on_fail, key, &values, moment)?);
+                let what = self.ask_start(alert, episode, gate, (on_fail, Occasion::Failed), key, &values, moment)?;
+                summary.push(what);
+            }
+            if transition.cause == Cause::Passed
+                && !transition.suppressed
+                && let Some(on_resolve) = &gate.on_resolve
+                && (on_resolve.on_warn || self.level_max(alert, episode)? == Some(Level::Fail))
+            {
+                if let Some((process, _)) = after.told.as_ref().and_then(|told| told.notice.pipeline.clone()) {
+                    let run = self.journal.snapshot()?.episode(alert, episode)?.and_then(|row| row.pipeline_run);
+                    values.pipeline = Some((process, run));
+                }
+                let what =
+                    self.ask_start(alert, episode, gate, (on_resolve, Occasion::Resolved), key, &values, moment)?;
+                summary.push(what);
             }
             if transition.is_told() && !transition.suppressed {
+                // Who hears of fail only was told of it once, and hears of the end.
+                let told_level = match transition.to.level() {
+                    Some(level) => level,
+                    None => self.level_max(alert, episode)?.unwrap_or(level),
+                };
                 let notice = Notice {
                     alert,
                     episode,
@@ -90,7 +110,7 @@ impl Book {
                     by: after.labels.clone(),
                     labels: self.labels(gate, &values, level),
                     annotations: annotations(gate, &values),
-                    level,
+                    level: told_level,
                     outcome: row.map(|_| outcome),
                     reason: transition.cause.as_str().to_owned(),
                     value: values.value,
@@ -129,7 +149,8 @@ impl Book {
         let episode = after.state.episode;
         if self.journal.snapshot()?.start(alert, episode)?.is_none() {
             let values = values(gate, after, row, level, outcome, episode, moment);
-            let what = self.ask_start(alert, episode, gate, on_fail, key, &values, moment)?;
+            let asked = (on_fail, Occasion::Failed);
+            let what = self.ask_start(alert, episode, gate, asked, key, &values, moment)?;
             tracing::info!(gate = %gate.name, key, episode, what, "an open episode got a pipeline");
         }
         if let Some(told) = &mut after.told {
@@ -148,15 +169,19 @@ impl Book {
         moment: &Moment,
     ) {
         let edit = match (transition.cause, transition.to.level()) {
-            (Cause::Firing, Some(level)) => EpisodeEdit::Open(EpisodeRow {
-                gate: gate.name.clone(),
-                key: key.to_owned(),
-                opened_ns: moment.t_ns,
-                closed_ns: None,
-                level_max: level,
-                closed_by: None,
-                pipeline_run: None,
-            }),
+            (Cause::Firing, Some(level)) => {
+                // What the end before asked for came to nothing.
+                self.batch.starts.push((alert, episode.saturating_sub(1), StartEdit::LapseResolved));
+                EpisodeEdit::Open(EpisodeRow {
+                    gate: gate.name.clone(),
+                    key: key.to_owned(),
+                    opened_ns: moment.t_ns,
+                    closed_ns: None,
+                    level_max: level,
+                    closed_by: None,
+                    pipeline_run: None,
+                })
+            }
             (Cause::Raised, Some(level)) => EpisodeEdit::Raise(level),
             (cause, None) => {
                 self.batch.starts.push((alert, episode, StartEdit::Lapse));
@@ -165,6 +190,18 @@ impl Book {
             (_, Some(_)) => return,
         };
         self.batch.episodes.push((alert, episode, edit));
+    }
+
+    /// The highest level of an episode so far; `None`: it is not kept any more.
+    pub(super) fn level_max(&self, alert: AlertId, episode: u64) -> Result<Option<Level>, Error> {
+        let written = self.journal.snapshot()?.episode(alert, episode)?.map(|row| row.level_max);
+        let of_it = self.batch.episodes.iter().filter(|(a, number, _)| (*a, *number) == (alert, episode));
+        let not_yet = of_it.filter_map(|(.., edit)| match edit {
+            EpisodeEdit::Open(row) => Some(row.level_max),
+            EpisodeEdit::Raise(level) => Some(*level),
+            EpisodeEdit::Close(..) => None,
+        });
+        Ok(not_yet.chain(written).max())
     }
 
     /// Puts the message into the outbox, and keeps what an end without a verdict repeats.
@@ -205,7 +242,7 @@ impl Book {
         alert: AlertId,
         episode: u64,
         gate: &Gate,
-        on_fail: &OnFail,
+        (asked, occasion): (&OnFail, Occasion),
         key: &str,
         values: &Values,
         moment: &Moment,
@@ -215,21 +252,26 @@ impl Book {
             episode,
             gate: gate.name.clone(),
             key: key.to_owned(),
-            pipeline: on_fail.pipeline.clone(),
+            pipeline: asked.pipeline.clone(),
             t_ns: moment.t_ns,
-            variables: variables(on_fail, key, values, moment).to_string(),
-            cooldown_ns: nanos(on_fail.cooldown),
-            max_runs: on_fail.max_runs,
-            max_runs_in_ns: nanos(on_fail.max_runs_in),
+            variables: variables(asked, key, values, moment).to_string(),
+            cooldown_ns: nanos(asked.cooldown),
+            max_runs: asked.max_runs,
+            max_runs_in_ns: nanos(asked.max_runs_in),
+            occasion,
         };
-        let began = self.journal.snapshot()?.began(alert)?;
+        let began = self.journal.snapshot()?.began(occasion, alert)?;
         let held = held_until(&request, &began, moment.wall_ns);
         self.batch.starts.push((alert, episode, StartEdit::Request(Box::new(request))));
         let result = if held.is_some() { "held" } else { "due" };
         self.metrics.pipeline_starts.with_label_values(&[gate.name.as_str(), result]).inc();
+        let of = match occasion {
+            Occasion::Failed => "on_fail",
+            Occasion::Resolved => "on_resolve",
+        };
         Ok(match held {
-            None => format!("on_fail: {}", on_fail.pipeline),
-            Some(held) => format!("on_fail: {} suppressed: {}", on_fail.pipeline, held.by),
+            None => format!("{of}: {}", asked.pipeline),
+            Some(held) => format!("{of}: {} suppressed: {}", asked.pipeline, held.by),
         })
     }
 }
@@ -252,10 +294,12 @@ fn values(
         level: level.as_str().to_owned(),
         outcome: outcome.as_str().to_owned(),
         episode,
+        baseline: moment.baselines.get(&alert_key(&after.labels)).copied(),
         window_start_ns: moment.window.start_ns,
         window_end_ns: moment.window.end_ns,
         trace_ids: row
             .map_or_else(Vec::new, |row| row.trace_ids.iter().take(TRACES).copied().collect::<Vec<TraceId>>()),
+        pipeline: None,
     }
 }
 
@@ -296,7 +340,7 @@ pub(in super::super) fn annotations(gate: &Gate, values: &Values) -> BTreeMap<St
 }
 
 /// The variables of bpmn.md S33; the gate's own `input` stands beside them.
-fn variables(on_fail: &OnFail, key: &str, values: &Values, moment: &Moment) -> Value {
+fn variables(asked: &OnFail, key: &str, values: &Values, moment: &Moment) -> Value {
     // Own row first: it is what the pipeline is about.
     let (own, others): (Vec<_>, Vec<_>) =
         moment.rows.iter().partition(|(row, _)| super::super::identity::alert_key(&row.key) == key);
@@ -312,7 +356,7 @@ fn variables(on_fail: &OnFail, key: &str, values: &Values, moment: &Moment) -> V
         "rows": rows,
         "trace_ids": values.trace_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
-    for (name, text) in &on_fail.input {
+    for (name, text) in &asked.input {
         variables[name] = Value::from(template::render(text, values));
     }
     variables

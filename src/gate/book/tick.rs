@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::definition::{Policy, StaleAfter};
 use super::super::identity::alert_key;
-use super::super::journal::EVIDENCE_BYTES;
+use super::super::journal::{EVIDENCE_BYTES, PastRun, PastTick};
 use super::super::result::{RunError, Window};
 use super::super::verdict::{self, Input, Judged, Outcome};
 use super::*;
@@ -57,6 +57,8 @@ pub(super) struct Moment {
     /// All rows of the result, worst first, for the variables of a start.
     pub(super) rows: Vec<(ResultRow, Judged)>,
     cost_ns: u64,
+    /// What values are held to, by key.
+    pub(super) baselines: BTreeMap<String, f64>,
     /// The window overlaps a time at which the daemon did not run, and the tick lies behind its begin.
     after_downtime: bool,
 }
@@ -78,7 +80,7 @@ impl Book {
             let Some(state) = entry.keys.get(&key).map(|row| &row.state) else { continue };
             let fired_ns = state.fired_at_ns.filter(|fired_ns| state.phase.is_open() && *fired_ns > start_ns);
             if let Some(fired_ns) = fired_ns
-                && verdict::judge(gate, row).clears
+                && self.judged(gate, row, t_ns).clears
             {
                 wanted.entry(fired_ns).or_default().insert(key);
             }
@@ -146,6 +148,7 @@ impl Book {
             window,
             rows: Vec::new(),
             cost_ns: answer.cost_ns,
+            baselines: BTreeMap::new(),
             after_downtime: self.downtimes.iter().any(lost),
         };
 
@@ -164,6 +167,8 @@ impl Book {
                 }
             }
             Ok(rows) => {
+                let keys: Vec<String> = rows.iter().map(|row| alert_key(&row.key)).collect();
+                moment.baselines = self.baselines(&gate, keys.iter().map(String::as_str), t_ns)?;
                 let (seen, missing) = self.sort_out(&gate, rows, &mut moment);
                 moment.cost_ns /= u64::try_from(seen.len()).unwrap_or(u64::MAX).max(1);
                 self.show_values(name, &seen);
@@ -198,7 +203,8 @@ impl Book {
             self.health(gate, HealthKind::GateOverflow, &BTreeMap::new(), "", false, moment);
             return (seen, Vec::new());
         }
-        let judged = rows.into_iter().map(|row| (verdict::judge(gate, &row), row)).map(|(j, row)| (row, j)).collect();
+        let of = |row: &ResultRow| verdict::judge(gate, row, moment.baselines.get(&alert_key(&row.key)).copied());
+        let judged = rows.into_iter().map(|row| (of(&row), row)).map(|(j, row)| (row, j)).collect();
         let (mut kept, held) = verdict::worst(gate, judged);
         let summary = format!("{} keys above the limit of {} were not judged", held.len(), gate.limit);
         self.health(gate, HealthKind::GateOverflow, &BTreeMap::new(), &summary, !held.is_empty(), moment);
@@ -303,7 +309,8 @@ impl Book {
         let state = self.gates[&gate.name].keys.get(key).map(|row| &row.state);
         let Some(state) = state.filter(|state| state.phase.is_open()) else { return true };
         let all_new = state.fired_at_ns.is_some_and(|fired_ns| moment.window.start_ns >= fired_ns);
-        seen.judged.clears && (all_new || confirmed.contains(key))
+        let proves = seen.row.as_ref().is_some_and(|row| verdict::proves(gate, row, seen.judged));
+        proves && (all_new || confirmed.contains(key))
     }
 
     /// A key that is missing while others are there.
@@ -419,13 +426,26 @@ impl Book {
             trace_ids: row.map_or_else(Vec::new, |row| row.trace_ids.iter().take(5).map(|id| id.0).collect()),
             dry_run: gate.mode == Mode::DryRun,
             cost_ns: moment.cost_ns,
+            baseline: moment.baselines.get(key).copied(),
+            ticks: match (value, row) {
+                (Some(value), Some(row)) if gate.baseline.is_some() => {
+                    let passed = verdict::judge_aside(gate, row).outcome == Outcome::Pass;
+                    vec![PastTick { after_ms: 0, value, passed }]
+                }
+                _ => Vec::new(),
+            },
         };
         let running = match entry.running.entry(key.to_owned()) {
             btree_map::Entry::Vacant(place) => place.insert(next),
             btree_map::Entry::Occupied(place) => {
                 let run = place.into_mut();
                 if let Some(next) = run.extend(next) {
-                    self.batch.results.push(std::mem::replace(run, next));
+                    let mut done = std::mem::replace(run, next);
+                    if gate.baseline.is_some() {
+                        // Also what was judged before there was one.
+                        done.ticks = PastRun::from(&done).ticks;
+                    }
+                    self.batch.results.push(done);
                 }
                 run
             }

@@ -14,9 +14,10 @@ use tracing::field::Empty;
 
 use super::super::book::{Answer, Closing};
 use super::super::definition::Gate;
+use super::super::exemplars;
 use super::super::identity::{TENANT, alert_key, evaluation_span};
 use super::super::result::{Ask, MAX_ROWS, ResultRow, RunError, Selection, Window};
-use super::super::verdict::judge;
+use super::super::verdict::{Outcome, proves};
 use super::super::window::nanos;
 use super::Shared;
 
@@ -59,6 +60,10 @@ async fn answer(shared: &Shared, gate: Arc<Gate>, t_ns: i64, cut_us: i64) -> Ans
     let window = |start_ns| Window { start_ns, end_ns: t_ns };
     let start_ns = t_ns.saturating_sub(nanos(gate.window));
     let (rows, mut cost_ns) = ask(shared, &gate, window(start_ns), cut_us).await;
+    let rows = match rows {
+        Ok(rows) => Ok(with_exemplars(shared, &gate, window(start_ns), cut_us, rows).await),
+        failed => failed,
+    };
     let mut confirmed = BTreeSet::new();
     if let Ok(rows) = &rows {
         let wanted = shared.book().to_confirm(&gate, t_ns, rows);
@@ -66,11 +71,39 @@ async fn answer(shared: &Shared, gate: Arc<Gate>, t_ns: i64, cut_us: i64) -> Ans
             let (since, cost) = ask(shared, &gate, window(fired_ns), cut_us).await;
             cost_ns = cost_ns.saturating_add(cost);
             // An error proves nothing: the key holds.
-            let passed = since.unwrap_or_default().into_iter().filter(|row| judge(&gate, row).clears);
+            let passed = since.unwrap_or_default().into_iter();
+            let passed = passed.filter(|row| proves(&gate, row, shared.book().judged(&gate, row, t_ns)));
             confirmed.extend(passed.map(|row| alert_key(&row.key)).filter(|key| keys.contains(key)));
         }
     }
     Answer { rows, confirmed, cost_ns }
+}
+
+/// Rows with the traces of `exemplars`, where a key does not pass and its query gave none.
+async fn with_exemplars(
+    shared: &Shared,
+    gate: &Gate,
+    window: Window,
+    cut_us: i64,
+    mut rows: Vec<ResultRow>,
+) -> Vec<ResultRow> {
+    let Some(asking) = exemplars::asking(gate) else { return rows };
+    let is_bare = |row: &ResultRow| {
+        let outcome = || shared.book().judged(gate, row, window.end_ns).outcome;
+        row.trace_ids.is_empty() && matches!(outcome(), Outcome::Warn | Outcome::Fail)
+    };
+    if !rows.iter().any(is_bare) {
+        return rows;
+    }
+    let _turn = shared.slots.acquire().await.ok();
+    let timeout = asking.timeout;
+    let ask = Ask { gate: Arc::new(asking), window, cut_us, spans: Selection::OfGate };
+    match tokio::time::timeout(timeout, shared.parts.runner.run(ask)).await {
+        Ok(Ok(found)) => exemplars::fill(&mut rows, found),
+        Ok(Err(error)) => tracing::warn!(gate = %gate.name, %error, "exemplars could not be read"),
+        Err(_) => tracing::warn!(gate = %gate.name, "exemplars took longer than `timeout`"),
+    }
+    rows
 }
 
 /// One run, with the time it took in ns.

@@ -1,8 +1,10 @@
 //! Gates on spans in memory: a store that is a list, a query that is a share of good spans a service.
 
+mod baseline;
 mod crash;
 mod derived;
 mod live;
+mod levels;
 mod oracle;
 mod rules;
 mod starts;

@@ -11,11 +11,14 @@ use redb::WriteTransaction;
 use super::super::identity::AlertId;
 use super::super::state::{Cause, Level};
 use super::outbox::Sizes;
+use super::past;
 use super::rows::{
-    EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Notice, OutboxRow, OutcomeRun, StartRequest, StartRow,
-    StartState, TickRow, encode,
+    EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Notice, Occasion, OutboxRow, OutcomeRun, StartRequest,
+    StartRow, StartState, TickRow, encode,
 };
-use super::{EPISODE, Error, GATE, HEALTH, JOURNAL, META, OUTBOX, RESULT, RUNNING, STARTS, STATE, TICK, stored};
+use super::{
+    EPISODE, Error, GATE, HEALTH, JOURNAL, META, OUTBOX, PAST, RESULT, RUNNING, STATE, TICK, starts_of, stored,
+};
 
 /// A change of an episode.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,10 +34,22 @@ pub enum EpisodeEdit {
 /// A change of a start.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StartEdit {
-    /// It is due, unless the episode has one.
+    /// It is due, unless the episode has one for this occasion.
     Request(Box<StartRequest>),
-    /// The episode ended: it is not due any more.
+    /// The episode ended: `on_fail` is not due any more.
     Lapse,
+    /// The next episode began: `on_resolve` is not due any more.
+    LapseResolved,
+}
+
+impl StartEdit {
+    const fn occasion(&self) -> Occasion {
+        match self {
+            Self::Request(request) => request.occasion,
+            Self::Lapse => Occasion::Failed,
+            Self::LapseResolved => Occasion::Resolved,
+        }
+    }
 }
 
 /// Rows to write; `None` removes.
@@ -56,7 +71,7 @@ pub struct Batch {
     pub ticks: BTreeMap<(String, i64), TickRow>,
     /// Table `outbox`: receiver and message.
     pub outbox: Vec<(String, Notice)>,
-    /// Table `starts`.
+    /// Tables `starts` and `resolve_starts`.
     pub starts: Vec<(AlertId, u64, StartEdit)>,
     /// Table `health`.
     pub health: BTreeMap<AlertId, HealthRow>,
@@ -124,8 +139,15 @@ impl Batch {
         if !self.results.is_empty() {
             let mut results = tx.open_table(RESULT)?;
             let mut number = Counter::open(tx, "results")?;
+            let mut before = tx.open_table(PAST)?;
             for row in &self.results {
-                results.insert((row.first_tick_ns, number.next()), encode(row).as_slice())?;
+                if row.ticks.is_empty() {
+                    results.insert((row.first_tick_ns, number.next()), encode(row).as_slice())?;
+                    continue;
+                }
+                past::write(&mut before, row)?;
+                let row = OutcomeRun { ticks: Vec::new(), ..row.clone() };
+                results.insert((row.first_tick_ns, number.next()), encode(&row).as_slice())?;
             }
             number.close(tx)?;
         }
@@ -176,17 +198,17 @@ impl Batch {
         if self.starts.is_empty() {
             return Ok(());
         }
-        let mut starts = tx.open_table(STARTS)?;
         let mut number = Counter::open(tx, "starts")?;
         for (alert, episode, edit) in &self.starts {
             let key = (alert.0, *episode);
+            let mut starts = tx.open_table(starts_of(edit.occasion()))?;
             let before: Option<StartRow> = stored(&starts, key)?;
             let after = match (edit, before) {
                 (StartEdit::Request(request), None) => {
                     let request = request.as_ref().clone();
                     StartRow { sequence: number.next(), request, state: StartState::Due, busy: 0 }
                 }
-                (StartEdit::Lapse, Some(row)) if row.state == StartState::Due => {
+                (StartEdit::Lapse | StartEdit::LapseResolved, Some(row)) if row.state == StartState::Due => {
                     StartRow { state: StartState::Lapsed, ..row }
                 }
                 _ => continue,

@@ -11,11 +11,12 @@ use redb::{ReadTransaction, ReadableDatabase as _, ReadableTable as _};
 use super::super::identity::AlertId;
 use super::super::state::Downtime;
 use super::rows::{
-    EpisodeRow, GateRow, HealthRow, JournalRow, KeyRow, OutboxRow, OutcomeRun, StartRow, StartState, TickRow, decode,
+    EpisodeRow, GateRow, HealthRow, JournalRow, KeyRow, Occasion, OutboxRow, OutcomeRun, StartRow, StartState, TickRow,
+    decode,
 };
 use super::{
     EPISODE, Error, GATE, HEALTH, JOURNAL, Journal, LabelSet, META, OUTBOX, RESEND, RESULT, RUNNING, ResendPlace,
-    ResendRow, STARTS, STATE, TICK, stored,
+    ResendRow, STARTS, STATE, TICK, starts_of, stored,
 };
 
 /// Place of a complete row of results: its first tick and a number.
@@ -43,6 +44,14 @@ impl Journal {
 
 /// Errors of every method: see [`Error`].
 impl Snapshot {
+    /// A table of this commit.
+    pub(super) fn table<K: redb::Key + 'static>(
+        &self,
+        of: redb::TableDefinition<'static, K, super::Bytes>,
+    ) -> Result<redb::ReadOnlyTable<K, super::Bytes>, Error> {
+        Ok(self.tx.open_table(of)?)
+    }
+
     /// When the daemon was last known to run, ns since 1970.
     pub fn alive_ns(&self) -> Result<Option<i64>, Error> {
         stored(&self.tx.open_table(META)?, "alive")
@@ -280,30 +289,36 @@ impl Snapshot {
         rows.collect()
     }
 
-    /// Starts that are due, in order, and the wall times (ns since 1970) at which their alerts' earlier ones began.
+    /// Starts that are due, in order, and the wall times (ns since 1970) at which their alerts' earlier ones for the same
+    /// occasion began.
     pub fn due_starts(&self) -> Result<Vec<(StartRow, Vec<i64>)>, Error> {
-        let table = self.tx.open_table(STARTS)?;
         let mut due = Vec::new();
-        let mut began: BTreeMap<AlertId, Vec<i64>> = BTreeMap::new();
-        for entry in table.iter()? {
-            let row: StartRow = decode(entry?.1.value())?;
-            match row.state {
-                StartState::Due => due.push(row),
-                StartState::Started { at_ns, .. } => began.entry(row.request.alert).or_default().push(at_ns),
-                StartState::Refused(_) | StartState::Lapsed => {}
+        let mut began: BTreeMap<(Occasion, AlertId), Vec<i64>> = BTreeMap::new();
+        for occasion in [Occasion::Failed, Occasion::Resolved] {
+            let table = self.tx.open_table(starts_of(occasion))?;
+            for entry in table.iter()? {
+                let mut row: StartRow = decode(entry?.1.value())?;
+                row.request.occasion = occasion;
+                match row.state {
+                    StartState::Due => due.push(row),
+                    StartState::Started { at_ns, .. } => {
+                        began.entry((occasion, row.request.alert)).or_default().push(at_ns);
+                    }
+                    StartState::Refused(_) | StartState::Lapsed => {}
+                }
             }
         }
         due.sort_by_key(|row| row.sequence);
         let with_began = |row: StartRow| {
-            let began = began.get(&row.request.alert).cloned().unwrap_or_default();
+            let began = began.get(&(row.request.occasion, row.request.alert)).cloned().unwrap_or_default();
             (row, began)
         };
         Ok(due.into_iter().map(with_began).collect())
     }
 
-    /// Wall times (ns since 1970) at which starts of `alert` began.
-    pub fn began(&self, alert: AlertId) -> Result<Vec<i64>, Error> {
-        let table = self.tx.open_table(STARTS)?;
+    /// Wall times (ns since 1970) at which starts of `alert` for `occasion` began.
+    pub fn began(&self, occasion: Occasion, alert: AlertId) -> Result<Vec<i64>, Error> {
+        let table = self.tx.open_table(starts_of(occasion))?;
         let mut began = Vec::new();
         for entry in table.range((alert.0, 0)..=(alert.0, u64::MAX))? {
             if let StartState::Started { at_ns, .. } = decode::<StartRow>(entry?.1.value())?.state {
@@ -313,7 +328,7 @@ impl Snapshot {
         Ok(began)
     }
 
-    /// One start.
+    /// The start of an episode by `on_fail`.
     pub fn start(&self, alert: AlertId, episode: u64) -> Result<Option<StartRow>, Error> {
         stored(&self.tx.open_table(STARTS)?, (alert.0, episode))
     }

@@ -1,7 +1,7 @@
 //! Rows of `gates.redb` (gates.md 7).
 //!
-//! Duty: their types and their bytes: postcard behind a version byte. Guarantee: bytes of another version are an error,
-//! never misread. Left to others: tables and transactions (the parent).
+//! Duty: their types and their bytes: postcard behind a version byte. Guarantee: rows of earlier versions are read as what
+//! they are now; bytes of a later version are an error, never misread. Left to others: tables and transactions (the parent).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,27 +11,47 @@ use serde::{Deserialize, Serialize};
 use super::super::health::HealthKind;
 use super::super::identity::AlertId;
 use super::super::result::Window;
-use super::super::state::{Cause, Level, Phase, State};
+use super::super::state::{Cause, Downtime, Level, Phase, State};
 use super::super::verdict::Outcome;
 use super::Error;
+use super::past::PastTick;
 
-/// First byte of every row.
-const VERSION: u8 = 1;
 /// Longest evidence kept with a verdict, in bytes of JSON.
 pub const EVIDENCE_BYTES: usize = 8 << 10;
 /// Longest run of equal outcomes in one row.
 pub const RUN_NS: i64 = 5 * 60 * 1_000_000_000;
 
-pub(super) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
-    postcard::to_extend(row, vec![VERSION]).expect("rows hold nothing that postcard cannot write")
+/// What stands behind a version byte.
+pub(super) trait Row: Serialize + DeserializeOwned {
+    /// First byte of the rows that are written.
+    const VERSION: u8 = 1;
+
+    /// Reads what stands behind the byte of an earlier version; `None` = there was no such version.
+    fn older(_version: u8, _row: &[u8]) -> Option<postcard::Result<Self>> {
+        None
+    }
 }
 
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    match bytes.split_first() {
-        Some((&VERSION, row)) => postcard::from_bytes(row).map_err(|e| Error::Damaged(e.to_string())),
-        Some((version, _)) => Err(Error::Format(u32::from(*version))),
-        None => Err(Error::Damaged("an empty row".to_owned())),
-    }
+impl Row for u32 {}
+impl Row for u64 {}
+impl Row for i64 {}
+impl Row for Vec<Downtime> {}
+impl Row for GateRow {}
+impl Row for EpisodeRow {}
+impl Row for JournalRow {}
+impl Row for TickRow {}
+impl Row for OutboxRow {}
+impl Row for StartRow {}
+impl Row for HealthRow {}
+
+pub(super) fn encode<T: Row>(row: &T) -> Vec<u8> {
+    postcard::to_extend(row, vec![T::VERSION]).expect("rows hold nothing that postcard cannot write")
+}
+
+pub(super) fn decode<T: Row>(bytes: &[u8]) -> Result<T, Error> {
+    let Some((version, row)) = bytes.split_first() else { return Err(Error::Damaged("an empty row".to_owned())) };
+    let read = if *version == T::VERSION { Some(postcard::from_bytes(row)) } else { T::older(*version, row) };
+    read.ok_or(Error::Format(u32::from(*version)))?.map_err(|e| Error::Damaged(e.to_string()))
 }
 
 /// Table `gate`, by name.
@@ -202,6 +222,10 @@ pub struct OutcomeRun {
     pub dry_run: bool,
     /// Time that all its evaluations took, the gate's share included once a key.
     pub cost_ns: u64,
+    /// Baseline at the last tick.
+    pub baseline: Option<f64>,
+    /// Values of its ticks, of a gate with a `baseline`; not in complete rows, whose values are in a table of their own.
+    pub ticks: Vec<PastTick>,
 }
 
 impl OutcomeRun {
@@ -211,17 +235,28 @@ impl OutcomeRun {
         (self.values.1 > 0).then(|| self.values.0 / self.values.1 as f64)
     }
 
+    /// Whether each of its values is known.
+    fn has_ticks(&self) -> bool {
+        self.ticks.len() as u64 == self.values.1
+    }
+
     /// Takes in the tick that follows. Gives it back if it starts a new run.
     pub fn extend(&mut self, next: Self) -> Option<Self> {
         let same = self.outcome == next.outcome
             && self.generation == next.generation
             && self.dry_run == next.dry_run
             && self.group == next.group
+            && self.has_ticks() == next.has_ticks()
             && next.last_tick_ns - self.first_tick_ns < RUN_NS;
         if !same {
             return Some(next);
         }
+        let mut ticks = std::mem::take(&mut self.ticks);
+        let later_ms = u32::try_from((next.first_tick_ns - self.first_tick_ns) / 1_000_000).unwrap_or(u32::MAX);
+        let later = |tick: &PastTick| PastTick { after_ms: tick.after_ms.saturating_add(later_ms), ..*tick };
+        ticks.extend(next.ticks.iter().map(later));
         *self = Self {
+            ticks,
             first_tick_ns: self.first_tick_ns,
             evaluations: self.evaluations + next.evaluations,
             values: (self.values.0 + next.values.0, self.values.1 + next.values.1),
@@ -264,7 +299,7 @@ pub struct Notice {
     pub labels: BTreeMap<String, String>,
     /// Annotations, rendered.
     pub annotations: BTreeMap<String, String>,
-    /// Level of the episode.
+    /// Level of the episode; of its end: its highest. `labels` hold the one it was told with last.
     pub level: Level,
     /// Of the tick; `None` for what no tick decided.
     pub outcome: Option<Outcome>,
@@ -301,7 +336,7 @@ pub struct OutboxRow {
     pub dead: Option<String>,
 }
 
-/// Table `starts`, by alert id and episode.
+/// Tables `starts` and `resolve_starts`, by alert id and episode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StartRow {
     /// Order of all starts.
@@ -312,6 +347,16 @@ pub struct StartRow {
     pub state: StartState,
     /// How often the engine answered busy.
     pub busy: u32,
+}
+
+/// At which moment of its episode a pipeline is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Occasion {
+    /// `on_fail`: it began, or its level rose.
+    #[default]
+    Failed,
+    /// `on_resolve`: it ended because `clear` held.
+    Resolved,
 }
 
 /// A pipeline to be started.
@@ -337,6 +382,9 @@ pub struct StartRequest {
     pub max_runs: u32,
     /// … in so long, ns.
     pub max_runs_in_ns: i64,
+    /// At which moment. Not in the row: each has a table of its own.
+    #[serde(skip)]
+    pub occasion: Occasion,
 }
 
 /// What became of a start.
@@ -353,7 +401,7 @@ pub enum StartState {
     },
     /// The engine will not take it.
     Refused(String),
-    /// The episode ended before.
+    /// The episode ended before; of `on_resolve`: the next one began before.
     Lapsed,
 }
 
@@ -373,10 +421,10 @@ pub struct HealthRow {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn run(tick_s: i64, outcome: Outcome, value: f64) -> OutcomeRun {
+    pub(in super::super) fn run(tick_s: i64, outcome: Outcome, value: f64) -> OutcomeRun {
         let t_ns = tick_s * 1_000_000_000;
         OutcomeRun {
             gate: "g".into(),
@@ -396,6 +444,8 @@ mod tests {
             trace_ids: vec![],
             dry_run: false,
             cost_ns: 7,
+            baseline: None,
+            ticks: vec![],
         }
     }
 
@@ -414,9 +464,9 @@ mod tests {
     fn a_row_of_another_version_is_refused() {
         let mut bytes = encode(&run(30, Outcome::Fail, 0.5));
         assert_eq!(decode::<OutcomeRun>(&bytes).unwrap(), run(30, Outcome::Fail, 0.5));
-        bytes[0] = 2;
-        assert!(matches!(decode::<OutcomeRun>(&bytes), Err(Error::Format(2))));
+        bytes[0] = 3;
+        assert!(matches!(decode::<OutcomeRun>(&bytes), Err(Error::Format(3))));
         assert!(matches!(decode::<OutcomeRun>(&bytes[..0]), Err(Error::Damaged(_))));
-        assert!(matches!(decode::<OutcomeRun>(&[1, 5]), Err(Error::Damaged(_))));
+        assert!(matches!(decode::<OutcomeRun>(&[2, 5]), Err(Error::Damaged(_))));
     }
 }

@@ -52,6 +52,7 @@ fn request() -> StartRequest {
         cooldown_ns: 0,
         max_runs: 3,
         max_runs_in_ns: 0,
+        occasion: Default::default(),
     }
 }
 
@@ -170,9 +171,9 @@ fn the_engines_answer_survives_what_the_gate_writes_afterwards() {
     let (_dir, journal) = journal();
     journal.commit(&opening(60), 100).unwrap();
     let started = |row: &mut StartRow| row.state = StartState::Started { run: 42, at_ns: 110 };
-    assert!(journal.answer_start(ALERT, 1, started).unwrap());
-    assert!(!journal.answer_start(ALERT, 1, started).unwrap(), "it is answered");
-    assert!(!journal.answer_start(ALERT, 2, started).unwrap(), "there is none");
+    assert!(journal.answer_start(Occasion::Failed, ALERT, 1, started).unwrap());
+    assert!(!journal.answer_start(Occasion::Failed, ALERT, 1, started).unwrap(), "it is answered");
+    assert!(!journal.answer_start(Occasion::Failed, ALERT, 2, started).unwrap(), "there is none");
     let later = Batch {
         episodes: vec![(ALERT, 1, EpisodeEdit::Raise(Level::Fail)), (ALERT, 1, EpisodeEdit::Close(90, Cause::Passed))],
         starts: vec![(ALERT, 1, StartEdit::Request(Box::new(request()))), (ALERT, 1, StartEdit::Lapse)],
@@ -216,6 +217,8 @@ fn results_are_read_in_pieces_and_kept_for_thirty_days() {
         trace_ids: vec![],
         dry_run: false,
         cost_ns: 0,
+        baseline: None,
+        ticks: vec![],
     };
     let batch = Batch {
         results: vec![run(10), run(20), run(20), run(DAY_NS)],

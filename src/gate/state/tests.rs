@@ -13,7 +13,12 @@ const TICK: i64 = 30;
 const EVERY: [Input; 6] = [Fail, Warn, Pass, Clear, Hold, Gone];
 
 fn rule(hold_for_s: i64, keep_s: i64) -> Rule {
-    Rule { interval_ns: TICK * S, hold_for_ns: hold_for_s * S, keep_firing_for_ns: keep_s * S, dry_run: false }
+    let (hold_for_ns, keep_firing_for_ns) = (hold_for_s * S, keep_s * S);
+    Rule { interval_ns: TICK * S, hold_for_ns, keep_firing_for_ns, ..Rule::default() }
+}
+
+fn often(n: u8, m: u8) -> Rule {
+    Rule { fire_after: Some(FireAfter { n, m }), ..rule(0, 0) }
 }
 
 fn at(t_s: i64) -> Now<'static> {
@@ -97,6 +102,83 @@ fn row_8_a_level_never_falls_and_a_pass_inside_the_band_changes_nothing() {
     let (state, seen) = run(&rule(0, 60), &[Fail, Warn, Pass, Warn, Pass]);
     assert_eq!(seen.len(), 1);
     assert_eq!(state.phase, Phase::Firing(AtFail));
+}
+
+#[test]
+fn rows_2_and_4_with_fire_after_a_breach_fires_once_it_came_often_enough() {
+    let (state, seen) = run(&often(2, 3), &[Fail, Pass, Warn]);
+    assert_eq!(seen, [(30, Cause::Pending, None), (90, Cause::Firing, Some((1, 0)))]);
+    assert_eq!(state.phase, Phase::Firing(AtWarn), "fail was there once");
+    let (state, _) = run(&often(2, 3), &[Fail, Hold, Hold, Pass, Fail]);
+    assert_eq!(state.phase, Phase::Firing(AtFail), "held ticks take no place");
+    let (_, seen) = run(&often(2, 3), &[Fail, Pass, Pass, Fail]);
+    assert_eq!(seen.iter().filter(|(_, cause, _)| *cause == Cause::Firing).count(), 0, "the first has left the ring");
+    let (state, _) = run(&often(1, 4), &[Warn]);
+    assert_eq!(
+        (state.phase, state.active_at_ns, state.fired_at_ns),
+        (Phase::Firing(AtWarn), Some(30 * S), Some(30 * S))
+    );
+    let (state, _) = run(&often(2, 4), &[Fail, Fail, Warn]);
+    assert_eq!(state.phase, Phase::Firing(AtFail), "a warn does not take the level away");
+}
+
+#[test]
+fn row_5_with_fire_after_a_pending_key_is_cancelled_once_no_breach_is_in_the_ring() {
+    let (state, seen) = run(&often(2, 3), &[Warn, Clear, Pass]);
+    assert_eq!((state.phase, seen.len()), (Phase::Pending, 1));
+    let (state, seen) = run(&often(2, 3), &[Warn, Clear, Pass, Clear]);
+    assert_eq!((state.phase, seen.last()), (Phase::Inactive, Some(&(120, Cause::Cancelled, None))));
+    let (state, _) = run(&often(2, 3), &[Warn, Clear, Hold, Hold, Gone]);
+    assert_eq!(state.phase, Phase::Inactive, "row 15 asks for no ring");
+}
+
+#[test]
+fn row_6_with_fire_after_the_level_rises_once_fail_came_often_enough() {
+    let (_, seen) = run(&often(2, 3), &[Warn, Warn, Fail, Pass, Fail]);
+    assert_eq!(seen[1..], [(60, Cause::Firing, Some((1, 0))), (150, Cause::Raised, Some((1, 1)))]);
+}
+
+#[test]
+fn row_7_a_fail_episode_falls_to_warn_after_so_long_without_fail_and_rises_again() {
+    let rule = Rule { step_down_after_ns: Some(60 * S), ..rule(0, 60) };
+    let (state, seen) = run(&rule, &[Fail, Warn, Fail, Pass, Hold, Warn]);
+    assert_eq!(seen, [(30, Cause::Firing, Some((1, 0))), (180, Cause::Lowered, Some((1, 1)))], "a fail begins it anew");
+    assert_eq!(state.phase, Phase::Firing(AtWarn));
+    let (_, seen) = run(&rule, &[Fail, Warn, Warn, Fail, Warn, Warn]);
+    let expected = [
+        (30, Cause::Firing, Some((1, 0))),
+        (90, Cause::Lowered, Some((1, 1))),
+        (120, Cause::Raised, Some((1, 2))),
+        (180, Cause::Lowered, Some((1, 3))),
+    ];
+    assert_eq!(seen, expected);
+    let (_, seen) = run(&Rule { step_down_after_ns: Some(0), ..rule }, &[Fail, Fail, Pass]);
+    assert_eq!(seen.last(), Some(&(90, Cause::Lowered, Some((1, 1)))));
+    assert!(run(&self::rule(0, 60), &[Fail, Pass, Pass, Pass]).1.len() == 1, "without it the level only rises");
+}
+
+#[test]
+fn row_7_time_in_recovering_counts_and_a_relapse_itself_lowers_nothing() {
+    let rule = Rule { step_down_after_ns: Some(60 * S), ..rule(0, 300) };
+    let (_, seen) = run(&rule, &[Fail, Clear, Clear, Warn, Warn]);
+    let expected = [
+        (30, Cause::Firing, Some((1, 0))),
+        (60, Cause::Recovering, Some((1, 1))),
+        (120, Cause::Relapsed, Some((1, 2))),
+        (150, Cause::Lowered, Some((1, 3))),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_ring_that_gets_longer_or_shorter_keeps_what_it_saw_last() {
+    let (state, _) = run(&often(3, 3), &[Fail, Pass, Fail]);
+    let (longer, _) = step(&state, &at(120), Warn, &often(3, 5));
+    assert_eq!(longer.phase, Phase::Firing(AtWarn));
+    let (shorter, _) = step(&state, &at(120), Pass, &often(1, 1));
+    assert_eq!(shorter.phase, Phase::Inactive);
+    let (without, _) = step(&state, &at(120), Fail, &rule(300, 0));
+    assert_eq!((without.phase, without.ring.len()), (Phase::Pending, 0), "the fails of before were no run");
 }
 
 #[test]
@@ -250,12 +332,20 @@ pub(in crate::gate) struct Transcript {
     history: Vec<(i64, Input)>,
     pub(in crate::gate) phase: Phase,
     recovering_since: Option<usize>,
+    failing_since: Option<usize>,
     resolved_at_s: i64,
 }
 
 impl Transcript {
     pub(in crate::gate) fn new(rule: Rule) -> Self {
-        Self { rule, history: Vec::new(), phase: Phase::Inactive, recovering_since: None, resolved_at_s: 0 }
+        Self {
+            rule,
+            history: Vec::new(),
+            phase: Phase::Inactive,
+            recovering_since: None,
+            failing_since: None,
+            resolved_at_s: 0,
+        }
     }
 
     /// Event time that a run of `counts` at the end of the effective ticks has lasted.
@@ -265,17 +355,36 @@ impl Transcript {
         (!run.is_empty()).then(|| run.windows(2).map(|pair| (pair[0] - pair[1]).min(TICK)).sum())
     }
 
-    fn armed(&self, level: Level) -> bool {
-        let lasted = match level {
-            AtFail => self.lasted(|x| x == Fail),
-            AtWarn => self.lasted(Input::is_breach),
+    /// The last m effective x; with `fire_after`.
+    fn ring(&self) -> Option<Vec<Input>> {
+        let FireAfter { m, .. } = self.rule.fire_after?;
+        let effective = self.history.iter().rev().map(|(_, x)| *x).filter(|x| x.is_effective());
+        Some(effective.take(usize::from(m)).collect())
+    }
+
+    /// `x` is the newest input.
+    fn armed(&self, level: Level, x: Input) -> bool {
+        let counts = |x: Input| if level == AtFail { x == Fail } else { x.is_breach() };
+        let enough = match (self.rule.fire_after, self.ring()) {
+            (Some(FireAfter { n, .. }), Some(ring)) => {
+                ring.into_iter().filter(|x| counts(*x)).count() >= usize::from(n)
+            }
+            _ => self.lasted(counts).is_some_and(|s| s * S >= self.rule.hold_for_ns),
         };
-        lasted.is_some_and(|s| s * S >= self.rule.hold_for_ns)
+        counts(x) && enough
+    }
+
+    /// d: event time at level fail since the last F.
+    fn calm_s(&self) -> i64 {
+        let since = self.failing_since.expect("it is at level fail");
+        let ticks: Vec<_> = self.history[since..].iter().filter(|(_, x)| x.is_effective()).collect();
+        let last_fail = ticks.iter().rposition(|(_, x)| *x == Fail).expect("level fail begins with F");
+        ticks[last_fail..].windows(2).map(|pair| (pair[1].0 - pair[0].0).min(TICK)).sum()
     }
 
     pub(in crate::gate) fn step(&mut self, t_s: i64, x: Input) -> Vec<Cause> {
         self.history.push((t_s, x));
-        let highest = [AtFail, AtWarn].into_iter().find(|level| x.is_breach() && self.armed(*level));
+        let highest = [AtFail, AtWarn].into_iter().find(|level| self.armed(*level, x));
         let keep_s = self.rule.keep_firing_for_ns / S;
         let (phase, causes) = match (self.phase, x) {
             (Phase::Firing(_) | Phase::Recovering(_), Gone) => (Phase::Resolved, vec![Cause::Stale]),
@@ -292,9 +401,17 @@ impl Transcript {
                 None => (Phase::Pending, vec![]),
                 Some(level) => (Phase::Firing(level), vec![Cause::Firing]),
             },
+            (Phase::Pending, _) if self.ring().is_some_and(|ring| ring.into_iter().any(Input::is_breach)) => {
+                (Phase::Pending, vec![])
+            }
             (Phase::Pending, _) => (Phase::Inactive, vec![Cause::Cancelled]),
             (Phase::Inactive | Phase::Resolved, _) => (self.phase, vec![]),
             (Phase::Firing(AtWarn), Fail) if highest == Some(AtFail) => (Phase::Firing(AtFail), vec![Cause::Raised]),
+            (Phase::Firing(AtFail), Warn | Pass)
+                if self.rule.step_down_after_ns.is_some_and(|after_ns| self.calm_s() * S >= after_ns) =>
+            {
+                (Phase::Firing(AtWarn), vec![Cause::Lowered])
+            }
             (Phase::Firing(level), Warn | Fail | Pass) => (Phase::Firing(level), vec![]),
             (Phase::Firing(_), _) if keep_s == 0 => (Phase::Resolved, vec![Cause::Passed]),
             (Phase::Firing(level), _) => {
@@ -316,21 +433,31 @@ impl Transcript {
         if phase == Phase::Resolved && self.phase != Phase::Resolved {
             self.resolved_at_s = t_s + 20;
         }
+        if phase.level() == Some(AtFail) {
+            self.failing_since.get_or_insert(self.history.len() - 1);
+        } else {
+            self.failing_since = None;
+        }
         self.phase = phase;
         causes
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    // 40 steps a case: more than 200,000.
+    #![proptest_config(ProptestConfig::with_cases(6_000))]
 
     #[test]
     fn the_machine_does_what_the_table_says(
         inputs in prop::collection::vec((0..EVERY.len(), 1_i64..4), 1..80),
         hold_for_s in prop::sample::select(vec![0, 1, 30, 45, 60, 120]),
         keep_s in prop::sample::select(vec![0, 1, 30, 60, 100]),
+        (n, m) in (1_u8..4, 0_u8..6),
+        step_down_s in prop::option::of(prop::sample::select(vec![0, 1, 30, 45, 60, 90])),
     ) {
-        let rule = rule(hold_for_s, keep_s);
+        let fire_after = (n <= m).then_some(FireAfter { n, m });
+        let hold_for_s = if fire_after.is_some() { 0 } else { hold_for_s };
+        let rule = Rule { fire_after, step_down_after_ns: step_down_s.map(|s| s * S), ..rule(hold_for_s, keep_s) };
         let mut transcript = Transcript::new(rule);
         let (mut state, mut t_s) = (State::default(), 0);
         for (x, gap) in inputs {
@@ -347,21 +474,44 @@ proptest! {
 
 /// Episodes of a history without holds, as (tick of firing, tick of resolving), from runs alone.
 fn episodes(inputs: &[Input], hold_ticks: usize, keep_ticks: usize) -> Vec<(usize, Option<usize>)> {
-    let mut found = Vec::new();
     let mut i = 0;
-    while i < inputs.len() {
-        let run = inputs[i..].iter().take_while(|x| x.is_breach()).count();
-        if run <= hold_ticks {
+    episodes_of(inputs, keep_ticks, |from| {
+        i = i.max(from);
+        while i < inputs.len() {
+            let run = inputs[i..].iter().take_while(|x| x.is_breach()).count();
+            if run > hold_ticks {
+                return Some(i + hold_ticks);
+            }
             i += run.max(1);
-            continue;
         }
-        let fired = i + hold_ticks;
+        None
+    })
+}
+
+/// The same with `fire_after`: at a breach that is the n-th or more of the last m inputs, whatever episode they were of.
+fn frequent(inputs: &[Input], FireAfter { n, m }: FireAfter, keep_ticks: usize) -> Vec<(usize, Option<usize>)> {
+    let is_due = |at: &usize| {
+        let last = &inputs[(at + 1).saturating_sub(usize::from(m))..=*at];
+        inputs[*at].is_breach() && last.iter().filter(|x| x.is_breach()).count() >= usize::from(n)
+    };
+    episodes_of(inputs, keep_ticks, |from| (from..inputs.len()).find(is_due))
+}
+
+/// `next`: the tick of firing at or behind a tick.
+fn episodes_of(
+    inputs: &[Input],
+    keep_ticks: usize,
+    mut next: impl FnMut(usize) -> Option<usize>,
+) -> Vec<(usize, Option<usize>)> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(fired) = next(from) {
         let ends = |from: &usize| {
             inputs[*from..].len() > keep_ticks && inputs[*from..=from + keep_ticks].iter().all(|x| *x == Clear)
         };
         let resolved = (fired + 1..inputs.len()).find(ends).map(|from| from + keep_ticks);
         found.push((fired, resolved));
-        i = resolved.map_or(inputs.len(), |tick| tick + 1);
+        from = resolved.map_or(inputs.len(), |tick| tick + 1);
     }
     found
 }
@@ -372,21 +522,28 @@ fn an_episode_is_a_run_of_breach_that_lasted_merged_over_short_gaps() {
     let mut steps = 0;
     while steps < 1_000_000 {
         let (hold_ticks, keep_ticks) = (chance.random() as usize % 5, chance.random() as usize % 5);
-        let rule = rule(hold_ticks as i64 * TICK, keep_ticks as i64 * TICK);
+        let m = 1 + chance.random() as u8 % 8;
+        let often = FireAfter { n: 1 + chance.random() as u8 % m, m };
+        let lasting = rule(hold_ticks as i64 * TICK, keep_ticks as i64 * TICK);
         // Long runs, so that hold times are reached.
         let mut inputs = Vec::new();
         while inputs.len() < 400 {
             let x = EVERY[chance.random() as usize % 4];
             inputs.extend(vec![x; 1 + chance.random() as usize % 8]);
         }
-        let (_, seen) = run(&rule, &inputs);
-        let tick = |t_s: i64| (t_s / TICK - 1) as usize;
-        let fired = seen.iter().filter(|(_, cause, _)| *cause == Cause::Firing).map(|(t, ..)| tick(*t));
-        let mut resolved = seen.iter().filter(|(_, cause, _)| *cause == Cause::Passed).map(|(t, ..)| tick(*t));
-        let pairs: Vec<_> = fired.map(|at| (at, resolved.next())).collect();
-        assert_eq!(pairs, episodes(&inputs, hold_ticks, keep_ticks), "for {hold_ticks} keep {keep_ticks} {inputs:?}");
-        assert_eq!(resolved.next(), None);
-        steps += inputs.len();
+        let counting = Rule { hold_for_ns: 0, fire_after: Some(often), ..lasting };
+        for (rule, expected) in
+            [(lasting, episodes(&inputs, hold_ticks, keep_ticks)), (counting, frequent(&inputs, often, keep_ticks))]
+        {
+            let (_, seen) = run(&rule, &inputs);
+            let tick = |t_s: i64| (t_s / TICK - 1) as usize;
+            let fired = seen.iter().filter(|(_, cause, _)| *cause == Cause::Firing).map(|(t, ..)| tick(*t));
+            let mut resolved = seen.iter().filter(|(_, cause, _)| *cause == Cause::Passed).map(|(t, ..)| tick(*t));
+            let pairs: Vec<_> = fired.map(|at| (at, resolved.next())).collect();
+            assert_eq!(pairs, expected, "{rule:?} {inputs:?}");
+            assert_eq!(resolved.next(), None);
+            steps += inputs.len();
+        }
     }
 }
 
@@ -394,10 +551,18 @@ fn an_episode_is_a_run_of_breach_that_lasted_merged_over_short_gaps() {
 fn a_value_that_wanders_between_warn_and_clear_is_told_at_most_once() {
     let chance = Clock::manual(0, 12);
     for _ in 0..500 {
-        let rule = rule((chance.random() % 4) as i64 * TICK, (chance.random() % 4) as i64 * TICK);
+        let m = 1 + chance.random() as u8 % 6;
+        let often = FireAfter { n: 1 + chance.random() as u8 % m, m };
+        let keep_s = (chance.random() % 4) as i64 * TICK;
+        let rule = match chance.random() % 2 {
+            0 => rule((chance.random() % 4) as i64 * TICK, keep_s),
+            _ => Rule { fire_after: Some(often), ..rule(0, keep_s) },
+        };
+        let rule = Rule { step_down_after_ns: Some((chance.random() % 4) as i64 * TICK * S), ..rule };
         let inputs: Vec<_> = (0..200).map(|_| [Warn, Pass, Hold][chance.random() as usize % 3]).collect();
         let (_, seen) = run(&rule, &inputs);
-        let told = seen.iter().filter(|(_, cause, _)| matches!(cause, Cause::Firing | Cause::Raised | Cause::Passed));
+        let is_told = |cause| matches!(cause, Cause::Firing | Cause::Raised | Cause::Lowered | Cause::Passed);
+        let told = seen.iter().filter(|(_, cause, _)| is_told(*cause));
         assert!(told.count() <= 1, "{inputs:?}");
     }
 }

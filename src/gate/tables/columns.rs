@@ -110,8 +110,7 @@ pub(super) fn results<'a>(rows: impl Iterator<Item = &'a OutcomeRun>) -> Batch {
         numbers(rows.iter().map(|r| r.value)),
         numbers(rows.iter().map(|r| r.value_avg())),
         counts(rows.iter().map(|r| r.n)),
-        // Baselines are not built.
-        numbers(rows.iter().map(|_| None)),
+        numbers(rows.iter().map(|r| r.baseline)),
         times(rows.iter().map(|r| Some(r.window.start_ns))),
         times(rows.iter().map(|r| Some(r.window.end_ns))),
         Arc::new(rows.iter().map(|r| Some(r.cut_us)).collect::<TimestampMicrosecondArray>().with_timezone("UTC")),

@@ -42,6 +42,8 @@ fn run(first_s: i64, last_s: i64, outcome: Outcome) -> OutcomeRun {
         trace_ids: vec![[0xab; 16]],
         dry_run: false,
         cost_ns: 9,
+        baseline: None,
+        ticks: vec![],
     }
 }
 
@@ -57,7 +59,7 @@ fn filled() -> (tempfile::TempDir, Journal) {
         errors: 0,
         loaded: true,
     };
-    let rule = Rule { interval_ns: 30 * S, hold_for_ns: 0, keep_firing_for_ns: 0, dry_run: false };
+    let rule = Rule { interval_ns: 30 * S, ..Rule::default() };
     let now = Now { t_ns: 60 * S, wall_ns: 80 * S, downtimes: &[] };
     let (state, _) = step(&State::default(), &now, Input::Fail, &rule);
     let key = KeyRow { labels: BTreeMap::new(), state, missing: 0, last: Some((Outcome::Fail, Some(0.5))), told: None };

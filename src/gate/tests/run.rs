@@ -20,12 +20,12 @@ use crate::store::View;
 
 const S: i64 = 1_000_000_000;
 
-fn over(view: &View) -> Gateway {
+pub(super) fn over(view: &View) -> Gateway {
     let query = query::Config { threads: 2, ..query::Config::default() };
     gateway(reader(view), &query, &Config::default(), Vec::new(), Clock::manual(NOW, 7)).unwrap()
 }
 
-fn only_gate(loaded: &Loaded) -> Gate {
+pub(super) fn only_gate(loaded: &Loaded) -> Gate {
     assert!(!loaded.has_errors(), "{}", said(loaded));
     loaded.groups[0].gates[0].clone()
 }
@@ -38,7 +38,7 @@ fn gate(sql: &str, more: &str) -> Gate {
     )))
 }
 
-fn ask(gate: &Gate, start_ns: i64, end_ns: i64) -> Ask {
+pub(super) fn ask(gate: &Gate, start_ns: i64, end_ns: i64) -> Ask {
     Ask {
         gate: Arc::new(gate.clone()),
         window: Window { start_ns, end_ns },
@@ -48,7 +48,7 @@ fn ask(gate: &Gate, start_ns: i64, end_ns: i64) -> Ask {
 }
 
 /// Planned for this run, as its very first.
-async fn run(gateway: &Gateway, ask: &Ask) -> Result<Vec<ResultRow>, RunError> {
+pub(super) async fn run(gateway: &Gateway, ask: &Ask) -> Result<Vec<ResultRow>, RunError> {
     run_prepared(gateway, ask, &Prepared::default()).await
 }
 

@@ -38,6 +38,8 @@ fn run(outcome: Outcome, first_s: i64, last_s: i64, value: f64) -> OutcomeRun {
         trace_ids: vec![],
         dry_run: false,
         cost_ns: 0,
+        baseline: None,
+        ticks: vec![],
     }
 }
 
@@ -100,6 +102,7 @@ fn firing(t_s: i64) -> Batch {
         cooldown_ns: 0,
         max_runs: 3,
         max_runs_in_ns: 0,
+        occasion: Default::default(),
     };
     Batch {
         episodes: vec![(alert(), 1, EpisodeEdit::Open(episode))],

@@ -307,17 +307,19 @@ async fn levels_below_the_least_and_unwanted_ends_are_left_out_and_health_alerts
     let only = Receiver { min_level: Level::Fail, send_resolved: false, ..webhook(&peer.url) };
     let bench = bench(&[("hook", only)]);
     let warn = Notice { level: Level::Warn, ..notice(1, 0, Status::Firing) };
+    let lowered = Notice { level: Level::Warn, reason: "lowered".into(), ..notice(1, 3, Status::Firing) };
     let health = Notice { health: true, ..Notice { level: Level::Warn, ..notice(4, 0, Status::Firing) } };
     bench.write(&[
         ("hook", warn),
         ("hook", notice(1, 1, Status::Firing)),
         ("hook", notice(1, 2, Status::Resolved)),
+        ("hook", lowered),
         ("hook", health),
     ]);
-    bench.drain("hook", 5).await;
+    bench.drain("hook", 6).await;
     let mut ids = peer.ids();
     ids.sort();
-    assert_eq!(ids, [id(1, 1), id(4, 0)]);
+    assert_eq!(ids, [id(1, 1), id(1, 3), id(4, 0)]);
     assert!(bench.rows("hook").is_empty());
 }
 

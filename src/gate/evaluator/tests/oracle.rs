@@ -138,7 +138,7 @@ proptest! {
             }
         });
         let rule = Rule {
-            interval_ns: 30 * S, hold_for_ns: hold_s * S, keep_firing_for_ns: keep_s * S, dry_run: false,
+            interval_ns: 30 * S, hold_for_ns: hold_s * S, keep_firing_for_ns: keep_s * S, ..Rule::default()
         };
         prop_assert_eq!(by_key(daemon.seen()), by_key(oracle(&all, 60, rule, TICKS)));
     }

@@ -1,6 +1,6 @@
 //! Pipelines: P12, cooldown, busy, and what closes an episode.
 
-use super::super::super::journal::StartState;
+use super::super::super::journal::{Occasion, StartState};
 use super::super::super::starts::Answer;
 use super::*;
 
@@ -195,4 +195,94 @@ async fn on_fail_comes_late_only_to_levels_it_is_for() {
         daemon.until(daemon.now_s() + 60).await;
         assert_eq!(daemon.starts().due().unwrap().requests.len(), starts, "{on_warn}");
     }
+}
+
+/// As [`repaired`], and another pipeline once it passes again.
+fn resolved(only_fail: bool, dry_run: bool) -> Gate {
+    let gate = repaired(60);
+    let on_resolve = OnFail {
+        pipeline: "thank".into(),
+        input: BTreeMap::from([("of".to_owned(), "{{ pipeline.process }} {{ pipeline.run }}".to_owned())]),
+        on_warn: !only_fail,
+        ..gate.on_fail.clone().unwrap()
+    };
+    let mode = if dry_run { super::super::super::definition::Mode::DryRun } else { gate.mode };
+    Gate { on_resolve: Some(on_resolve), mode, ..gate }
+}
+
+#[tokio::test]
+async fn an_episode_that_passes_asks_once_for_the_pipeline_of_its_end() {
+    let mut daemon = Daemon::new(vec![every_30s(vec![resolved(true, false)])]);
+    daemon.store.take(spans("a", 0, 60, false));
+    daemon.store.take(spans("a", 60, 900, true));
+    daemon.until(60).await;
+    let starts = daemon.starts();
+    let request = starts.due().unwrap().requests.remove(0);
+    assert_eq!((request.pipeline.as_str(), request.occasion), ("regenerate", Occasion::Failed));
+    assert!(starts.answer(&request, &Answer::Started(42)).unwrap());
+    daemon.until(300).await;
+    let due = daemon.starts().due().unwrap().requests;
+    let [ended] = due.as_slice() else { panic!("{due:?}") };
+    assert_eq!((ended.pipeline.as_str(), ended.occasion, ended.episode), ("thank", Occasion::Resolved, 1));
+    let variables: serde_json::Value = serde_json::from_str(&ended.variables).unwrap();
+    assert_eq!((&variables["of"], &variables["verdict"]), (&"regenerate 42".into(), &"pass".into()));
+    assert_eq!(daemon.rows().last().unwrap().summary, "on_resolve: thank");
+    daemon.kill();
+    daemon.start();
+    assert_eq!(daemon.starts().due().unwrap().requests, due, "after a restart too");
+    assert!(daemon.starts().answer(ended, &Answer::Started(43)).unwrap());
+    assert!(!daemon.starts().answer(ended, &Answer::Started(43)).unwrap(), "answered");
+    daemon.until(900).await;
+    assert!(daemon.starts().due().unwrap().requests.is_empty());
+    let episodes = daemon.journal().snapshot().unwrap().episodes().unwrap();
+    assert_eq!(episodes[0].2.pipeline_run, Some(42), "the run of an episode is that of on_fail");
+}
+
+#[tokio::test]
+async fn what_an_end_asked_for_lapses_once_the_next_episode_begins() {
+    let mut daemon = Daemon::new(vec![every_30s(vec![resolved(true, false)])]);
+    for (from, to, good) in [(0, 60, false), (60, 240, true), (240, 300, false), (300, 600, true)] {
+        daemon.store.take(spans("a", from, to, good));
+    }
+    daemon.until(60).await;
+    let starts = daemon.starts();
+    let failed = starts.due().unwrap().requests.remove(0);
+    assert!(starts.answer(&failed, &Answer::Started(1)).unwrap());
+    daemon.until(230).await;
+    let of_end = || {
+        let due = starts.due().unwrap().requests;
+        due.into_iter().filter(|request| request.occasion == Occasion::Resolved).collect::<Vec<_>>()
+    };
+    let first = of_end().remove(0);
+    assert_eq!(first.episode, 1, "the cooldown of on_fail is not its own");
+    assert!(starts.answer(&first, &Answer::Busy).unwrap());
+    daemon.until(300).await;
+    assert!(of_end().is_empty());
+    assert!(!starts.answer(&first, &Answer::Started(1)).unwrap(), "the next episode is open");
+    daemon.until(600).await;
+    let second = of_end().remove(0);
+    assert_eq!(second.episode, 2);
+    assert!(starts.answer(&second, &Answer::Started(2)).unwrap());
+}
+
+#[tokio::test]
+async fn neither_a_warning_nor_a_key_that_goes_nor_dry_run_asks_for_it() {
+    use super::super::super::definition::{StaleAfter, tests::comparison};
+    let warning = |only_fail| Gate { warn: Some(comparison(Test::AtLeast(0.0))), ..resolved(only_fail, false) };
+    for (gate, asked) in [(warning(true), 0), (warning(false), 1), (resolved(true, true), 0)] {
+        let mut daemon = Daemon::new(vec![every_30s(vec![gate])]);
+        daemon.store.take(spans("a", 0, 60, false));
+        daemon.store.take(spans("a", 60, 300, true));
+        daemon.until(300).await;
+        assert_eq!(daemon.seen().last().unwrap().2, Cause::Passed);
+        let due = daemon.starts().due().unwrap().requests;
+        assert_eq!(due.iter().filter(|request| request.occasion == Occasion::Resolved).count(), asked);
+    }
+    let gate = Gate { stale_after: StaleAfter::Evaluations(2), ..resolved(true, false) };
+    let mut daemon = Daemon::new(vec![every_30s(vec![gate])]);
+    daemon.store.take(spans("a", 0, 60, false));
+    daemon.store.take(spans("b", 0, 600, true));
+    daemon.until(600).await;
+    assert_eq!(daemon.seen().last().unwrap().2, Cause::Stale);
+    assert!(daemon.starts().due().unwrap().requests.is_empty());
 }

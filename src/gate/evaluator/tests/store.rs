@@ -147,6 +147,24 @@ async fn spans_that_come_after_their_window_closed_are_counted_once_and_change_o
     assert_eq!(n, [Some(9)], "the window of two minutes holds all of them");
 }
 
+#[tokio::test]
+async fn a_key_that_fails_shows_its_newest_traces_and_one_that_passes_none() {
+    let mut gate = Gate { by: vec!["service_name".into()], ..by_service(0.9) };
+    gate.source.sql = SQL.replace(" AS service,", ",");
+    gate.exemplars = Some("status_code = 'error'".to_owned());
+    let mut house = House::new(gate).await;
+    // Traces 1 to 9 of a, of which 3 is good, then one of b; none of them fails after the window.
+    let spans: Vec<_> = (1..10).map(|at| (at, "a", at == 3)).chain([(10, "b", true), (31, "a", false)]).collect();
+    house.append(&spans).await;
+    house.clock.advance(Duration::from_secs(50));
+    house.evaluator.round().await.unwrap();
+    house.evaluator.write(true).await.unwrap();
+    let runs = house.journal.snapshot().unwrap().running("good", 1).unwrap();
+    let traces = |key: &str| runs[key].trace_ids.iter().map(|id| id[15]).collect::<Vec<_>>();
+    assert_eq!(traces("service_name=a"), [9, 8, 7, 6, 5]);
+    assert_eq!(traces("service_name=b"), [0_u8; 0]);
+}
+
 /// Keys that fail, over all ticks.
 fn failing(all: &[(i64, &'static str, bool)], window_s: i64) -> f64 {
     let at = |t_s: i64, service: &str| {
@@ -209,7 +227,7 @@ proptest! {
             house
         });
         let rule = Rule {
-            interval_ns: 30 * S, hold_for_ns: hold_s * S, keep_firing_for_ns: keep_s * S, dry_run: false,
+            interval_ns: 30 * S, hold_for_ns: hold_s * S, keep_firing_for_ns: keep_s * S, ..Rule::default()
         };
         prop_assert_eq!(by_key(house.seen()), by_key(oracle(&all, 60, rule, TICKS)));
         prop_assert_eq!(house.failing(), (u64::try_from(TICKS).unwrap() + 1, failing(&all, 60)));

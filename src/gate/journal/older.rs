@@ -1,0 +1,158 @@
+//! Rows of `gates.redb` as earlier versions wrote them.
+//!
+//! Duty: their shape, and what they are now. Guarantee: what an earlier version wrote is read and goes on; what it did not know
+//! is absent. Left to others: what rows are (`rows`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::result::Window;
+use super::super::state::StateV1;
+use super::super::verdict::Outcome;
+use super::rows::{KeyRow, OutcomeRun, Row, Told};
+
+impl Row for KeyRow {
+    const VERSION: u8 = 2;
+
+    fn older(version: u8, row: &[u8]) -> Option<postcard::Result<Self>> {
+        let now = |old: KeyRowV1| Self {
+            labels: old.labels,
+            state: old.state.into(),
+            missing: old.missing,
+            last: old.last,
+            told: old.told,
+        };
+        (version == 1).then(|| postcard::from_bytes(row).map(now))
+    }
+}
+
+/// [`KeyRow`] before the state knew `fire_after` and `step_down_after`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct KeyRowV1 {
+    labels: BTreeMap<String, String>,
+    state: StateV1,
+    missing: u32,
+    last: Option<(Outcome, Option<f64>)>,
+    told: Option<Told>,
+}
+
+impl Row for OutcomeRun {
+    const VERSION: u8 = 2;
+
+    fn older(version: u8, row: &[u8]) -> Option<postcard::Result<Self>> {
+        (version == 1).then(|| postcard::from_bytes(row).map(|old: OutcomeRunV1| old.now()))
+    }
+}
+
+/// [`OutcomeRun`] before there were baselines.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct OutcomeRunV1 {
+    gate: String,
+    generation: u64,
+    group: String,
+    key: String,
+    outcome: Outcome,
+    first_tick_ns: i64,
+    last_tick_ns: i64,
+    evaluations: u64,
+    value: Option<f64>,
+    values: (f64, u64),
+    n: Option<u64>,
+    window: Window,
+    cut_us: i64,
+    evidence: String,
+    trace_ids: Vec<[u8; 16]>,
+    dry_run: bool,
+    cost_ns: u64,
+}
+
+impl OutcomeRunV1 {
+    fn now(self) -> OutcomeRun {
+        OutcomeRun {
+            gate: self.gate,
+            generation: self.generation,
+            group: self.group,
+            key: self.key,
+            outcome: self.outcome,
+            first_tick_ns: self.first_tick_ns,
+            last_tick_ns: self.last_tick_ns,
+            evaluations: self.evaluations,
+            value: self.value,
+            values: self.values,
+            n: self.n,
+            window: self.window,
+            cut_us: self.cut_us,
+            evidence: self.evidence,
+            trace_ids: self.trace_ids,
+            dry_run: self.dry_run,
+            cost_ns: self.cost_ns,
+            baseline: None,
+            ticks: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::state::{Level, Phase, State};
+    use super::super::Error;
+    use super::super::past::PastTick;
+    use super::super::rows::tests::run;
+    use super::super::rows::{decode, encode};
+    use super::*;
+
+    #[test]
+    fn a_run_that_an_earlier_version_wrote_has_no_baseline_and_grows() {
+        let now = run(30, Outcome::Pass, 1.0);
+        let old = OutcomeRunV1 {
+            gate: now.gate.clone(),
+            generation: now.generation,
+            group: now.group.clone(),
+            key: now.key.clone(),
+            outcome: now.outcome,
+            first_tick_ns: now.first_tick_ns,
+            last_tick_ns: now.last_tick_ns,
+            evaluations: now.evaluations,
+            value: now.value,
+            values: now.values,
+            n: now.n,
+            window: now.window,
+            cut_us: now.cut_us,
+            evidence: now.evidence.clone(),
+            trace_ids: now.trace_ids.clone(),
+            dry_run: now.dry_run,
+            cost_ns: now.cost_ns,
+        };
+        let mut read: OutcomeRun = decode(&postcard::to_extend(&old, vec![1]).unwrap()).unwrap();
+        assert_eq!(read, now);
+        let tick = |after_ms, value| PastTick { after_ms, value, passed: true };
+        let with = |tick_s, value| OutcomeRun { ticks: vec![tick(0, value)], ..run(tick_s, Outcome::Pass, value) };
+        let mut next = read.extend(with(60, 2.0)).expect("what has no ticks does not go on with some");
+        assert_eq!(next.extend(with(120, 3.0)), None);
+        assert_eq!(next.ticks, [tick(0, 2.0), tick(60_000, 3.0)]);
+    }
+
+    #[test]
+    fn a_state_that_an_earlier_version_wrote_goes_on_where_it_was() {
+        use super::super::super::state::{Now, Rule, step};
+        use super::super::super::verdict::Input;
+        let rule = Rule { interval_ns: 30, hold_for_ns: 60, ..Rule::default() };
+        let at = |t_ns| Now { t_ns, wall_ns: t_ns, downtimes: &[] };
+        let before = [30, 60].iter().fold(State::fresh(4), |state, t| step(&state, &at(*t), Input::Fail, &rule).0);
+        let old = KeyRowV1 {
+            labels: BTreeMap::from([("k".to_owned(), "a".to_owned())]),
+            state: StateV1::from(&before),
+            missing: 2,
+            last: Some((Outcome::Fail, Some(0.5))),
+            told: None,
+        };
+        let bytes = postcard::to_extend(&old, vec![1]).unwrap();
+        let read: KeyRow = decode(&bytes).unwrap();
+        assert_eq!((read.state.clone(), read.missing, read.last), (before, 2, old.last));
+        assert_eq!(decode::<KeyRow>(&encode(&read)).unwrap(), read, "and it is written as what it is now");
+        let (after, _) = step(&read.state, &at(90), Input::Fail, &rule);
+        assert_eq!((after.phase, after.episode), (Phase::Firing(Level::Fail), 5), "60 ns of breach were not lost");
+        assert!(matches!(decode::<KeyRow>(&[3, 0]), Err(Error::Format(3))));
+    }
+}
