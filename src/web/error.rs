@@ -171,7 +171,8 @@ impl Error {
     pub(super) fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::Query(error) => return error.hint.as_deref(),
-            Self::Request { hint, .. } | Self::Gate { hint, .. } | Self::Outbox { hint, .. } => hint,
+            Self::Request { hint, .. } | Self::Gate { hint, .. } => hint,
+            Self::Outbox { hint, .. } => hint,
             Self::Host { .. } => "use a loopback name or the bound address, or add the name to `web::allowed_hosts`",
             Self::CrossSite => "send it from a page of this address, or from a program",
             Self::TooLarge { limit } if *limit > super::request::MAX_BODY => "send fewer files at a time",

@@ -39,8 +39,8 @@ pub use serve::serve;
 use crate::access::{Access, Hosts};
 use crate::clock::Clock;
 use crate::engine::Engine;
-use crate::notify::Outbox;
 use crate::gate::Live;
+use crate::notify::Outbox;
 use crate::query::Gateway;
 use crate::store::Store;
 

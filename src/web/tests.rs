@@ -39,9 +39,8 @@ pub(super) fn state(config: access::Config, query: crate::query::Config) -> AppS
     AppState {
         gateway: fixture::gateway(&spans, query),
         store: None,
-        engine,
-        outbox: None,
         engine: None,
+        outbox: None,
         gates: None,
         access: Arc::new(Access::open(config, &Clock::manual(0, 1)).unwrap()),
         hosts: Arc::new(Hosts::new(&["spans.example".to_owned()])),

@@ -58,6 +58,8 @@ pub enum Resend {
     ForgetAll(AlertId),
 }
 
+impl super::rows::Row for ResendRow {}
+
 /// Behind which row of a line the next ones are read.
 pub type ResendPlace = (AlertId, LabelSet);
 

@@ -57,7 +57,7 @@ pub(super) fn lots<'a>(inputs: &'a [Opened], room: &Room<'_>) -> Option<Lots<'a>
     for input in inputs {
         services.extend(input.entry.services.as_ref()?);
         rows += input.entry.rows;
-        for of_group in input.group_rows() {
+        for of_group in input.group_rows().map(|rows| rows as u64) {
             let is_full = of_group * FULL >= room.config.row_group_rows as u64
                 || of_group * input.row_bytes() * FULL >= GROUP_BYTES;
             match is_full {

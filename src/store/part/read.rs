@@ -131,8 +131,8 @@ impl Opened {
     }
 
     /// Rows of each row group.
-    pub fn group_rows(&self) -> impl Iterator<Item = u64> {
-        self.metadata.metadata().row_groups().iter().map(|group| u64::try_from(group.num_rows()).unwrap_or(0))
+    pub fn group_rows(&self) -> impl Iterator<Item = usize> {
+        self.metadata.metadata().row_groups().iter().map(|group| usize::try_from(group.num_rows()).unwrap_or(0))
     }
 
     /// Numbers of the row groups with start times in `first..=last`, ns.

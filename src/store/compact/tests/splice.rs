@@ -1,5 +1,7 @@
 //! Row groups that are taken over as they are.
 
+use object_store::ObjectStoreExt as _;
+
 use super::*;
 use crate::store::part::{SORTED, SORTED_GROUPS};
 
