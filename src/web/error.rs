@@ -163,7 +163,7 @@ impl Error {
             Self::NotFound | Self::NoStatement { .. } => "web.not_found",
             Self::NotBuilt { .. } => "web.not_built",
             Self::Method => "web.method",
-            Self::Outbox { .. } => "web.outbox",
+            Self::Outbox { .. } => "gates.outbox",
             Self::Resolve { .. } | Self::Bind { .. } => "web.listen",
         }
     }

@@ -218,9 +218,13 @@ async fn cut_lists_of_keys_and_other_settings_are_not_taken_over() {
     };
     let config = bed.upkeep.shelf.config();
     assert!(is_taken_over(&inputs, config));
+    // At every level that has it: the settings are about names.
     let of = |is_promoted: bool| {
-        let mut keys = inputs[0].keys.attr.iter().filter(|key| key.promoted.is_some() == is_promoted);
-        keys.next().expect("there are keys of both kinds").key.clone()
+        let is_so = |level: &part::Level, key: &str| {
+            inputs[0].keys.get(*level, key).is_none_or(|entry| entry.promoted.is_some() == is_promoted)
+        };
+        let mut keys = inputs[0].keys.attr.iter().map(|entry| entry.key.clone());
+        keys.find(|key| part::Level::ALL.iter().all(|level| is_so(level, key))).expect("there are keys of both kinds")
     };
     let (column, listed) = (vec![of(true)], vec![of(false)]);
     assert!(!is_taken_over(&inputs, &Config { promote_never: column.clone(), ..config.clone() }));
