@@ -121,6 +121,8 @@ fn tick() -> Batch {
             trace_ids: told.trace_ids.clone(),
             dry_run: false,
             cost_ns: 1,
+            baseline: None,
+            ticks: Vec::new(),
         };
         let row = KeyRow {
             labels: told.by.clone(),
@@ -176,16 +178,18 @@ async fn outbox() -> f64 {
     let peer = tokio::spawn(accept(listener, seen.clone()));
     let outbox = (0..MANY).map(|number| ("hook".to_owned(), notice(number))).collect();
     journal.commit(&Batch { outbox, ..Batch::default() }, 1).expect("the disk takes it");
-    let hook = notify::config::Webhook {
-        url,
-        secret_file: None,
-        headers: BTreeMap::new(),
-        min_level: Level::Warn,
-        send_resolved: true,
-    };
+    let format = notify::config::Format::Alertmanager;
+    let hook = notify::config::Webhook { url, format, secret_file: None, headers: BTreeMap::new() };
+    let hook = notify::config::Receiver::of(notify::config::Kind::Webhook(hook));
     let receivers = BTreeMap::from([("hook".to_owned(), hook)]);
     let config = notify::Config { receivers, ..notify::Config::default() };
-    let notifier = Notifier::open(&config, journal.clone(), Clock::os(), &Registry::new()).expect("no secret to read");
+    let rim = notify::Rim {
+        journal: journal.clone(),
+        clock: Clock::os(),
+        intervals: BTreeMap::new(),
+        instance: "bench".to_owned(),
+    };
+    let notifier = Notifier::open(&config, rim, &Registry::new()).expect("no secret to read");
     let (stop, started) = (CancellationToken::new(), Instant::now());
     let running = tokio::spawn(notifier.run(stop.clone()));
     while journal.outbox_size("hook").messages > 0 {
