@@ -132,13 +132,15 @@ impl Flusher {
             }
         }
         let before = self.shelf.shown().flushed;
+        let rows = attempt.generation.rows();
         // An earlier attempt may have committed without learning of it; the manifest recognises that.
         let published = |shown: &Shown| {
+            // Before the rows leave memory: a reader that sees them in parts finds them counted.
+            self.catalog.flushed(&rows);
             self.memtable.flushed(&attempt.generation, shown.version, &shown.parts);
             self.metrics.measure(&shown.parts);
         };
         self.shelf.commit_flush(attempt.written.clone(), to, published).await?;
-        self.catalog.flushed(&attempt.generation.rows());
         // One flush late: an unreadable newest delta then costs a replay, not data (storage.md 6.6).
         if let Err(error) = self.segments.delete_up_to(before, &self.disk) {
             tracing::warn!(%error, "cannot delete log segments that are no longer needed");

@@ -176,17 +176,6 @@ impl Life {
         self.store.append(delivery(self.sent, &starts)).await.unwrap();
     }
 
-    /// Readers see the parts of a flush just before the catalogue has counted its rows: this waits for both.
-    async fn flush(&self) {
-        let (mut flushed, has_rows) = (self.store.inner.flushed.clone(), !self.store.reader().view().memory.is_empty());
-        let before = flushed.borrow().lsn;
-        self.store.freeze_and_flush().await.unwrap();
-        if has_rows {
-            let through = flushed.wait_for(|flushed| flushed.lsn > before);
-            tokio::time::timeout(Duration::from_secs(60), through).await.expect("the flush ends").unwrap();
-        }
-    }
-
     fn steps(&self) -> Upkeep {
         Upkeep { chores: Arc::default(), ..self.store.inner.upkeep.clone() }
     }
@@ -248,7 +237,7 @@ async fn live(seed: u64, steps: usize) {
         let choice = life.draw(20);
         match choice {
             0..=8 => life.send().await,
-            9..=12 => life.flush().await,
+            9..=12 => life.store.freeze_and_flush().await.unwrap(),
             13 | 14 => drop(life.store.compact(None).await),
             15 => life.steps().catalog.write().await.unwrap(),
             16 | 17 if life.expires => life.day().await,
