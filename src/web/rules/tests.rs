@@ -194,9 +194,10 @@ async fn pages_of_groups_follow_each_other_and_hold_all_that_is_chosen() {
     let house = House::new((0..7).map(named).collect());
     let mut seen = Vec::new();
     let mut token = String::new();
+    // Prometheus refuses a selector that an empty label fits: `!~` does not stand alone.
+    let selector = "%7Bgate_group=~%22g.%2B%22,gate_group!~%22g03%22%7D";
     let pages = loop {
-        let (status, answer) =
-            get(&house, &format!("/rules?group_limit=3{token}&match[]=%7Bgate_group!~%22g03%22%7D")).await;
+        let (status, answer) = get(&house, &format!("/rules?group_limit=3{token}&match[]={selector}")).await;
         assert_eq!(status, 200);
         seen.push(names(&answer));
         match answer["data"]["groupNextToken"].as_str() {
