@@ -8,17 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray};
-use datafusion::catalog::{MemTable, Session, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::clock::Clock;
 use crate::engine;
 use crate::gate::suite::Deployed;
 use crate::gate::{Group, schema};
+use crate::query::lazy::Lazy;
 use crate::query::{Code, Error};
 
 /// Its name in SQL.
@@ -64,8 +63,8 @@ impl Definitions {
     /// The table.
     pub(super) fn table(&self) -> Arc<dyn TableProvider> {
         match self {
-            Self::Absent => Arc::new(Table { rows: None }),
-            Self::Test(rows, clock) => Arc::new(Table { rows: Some((rows.clone(), clock.clone())) }),
+            Self::Absent => Arc::new(absent()),
+            Self::Test(rows, clock) => Arc::new(of_test(rows.clone(), clock.clone())),
             Self::Folder { store, .. } => {
                 let found = engine::provider::providers(store).into_iter().find(|(name, _)| name == NAME);
                 found.map_or_else(empty, |(_, table)| table)
@@ -108,38 +107,23 @@ impl Drop for Copied {
     }
 }
 
-/// Rows of a test; `None` = there are none to be had.
-#[derive(Debug)]
-struct Table {
-    rows: Option<(Vec<Deployed>, Clock)>,
-}
-
-#[async_trait::async_trait]
-impl TableProvider for Table {
-    fn schema(&self) -> arrow::datatypes::SchemaRef {
-        schema::pipeline_definitions()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some((rows, clock)) = &self.rows else {
-            let text = "spans do not tell which pipelines are deployed: judge the daemon's folder with `--data DIR`, or leave \
-                        out the gates that read `pipeline_definitions`";
-            return Err(DataFusionError::External(Box::new(Error::new(Code::NotAllowed, text))));
-        };
+/// The rows of a test that are deployed when a statement asks.
+fn of_test(rows: Vec<Deployed>, clock: Clock) -> Lazy {
+    Lazy::new(schema::pipeline_definitions(), move || {
         let now_ns = clock.now_ns();
         let there: Vec<&Deployed> = rows.iter().filter(|row| row.at_ns <= now_ns).collect();
-        MemTable::try_new(self.schema(), vec![vec![batch(&there)?]])?.scan(session, projection, &[], limit).await
-    }
+        Box::pin(std::future::ready(batch(&there)))
+    })
+}
+
+/// No rows to be had: whoever asks for them is told so.
+fn absent() -> Lazy {
+    Lazy::new(schema::pipeline_definitions(), || {
+        let text = "spans do not tell which pipelines are deployed: judge the daemon's folder with `--data DIR`, or leave \
+                    out the gates that read `pipeline_definitions`";
+        let error = DataFusionError::External(Box::new(Error::new(Code::NotAllowed, text)));
+        Box::pin(std::future::ready(Err(error)))
+    })
 }
 
 fn batch(rows: &[&Deployed]) -> Result<RecordBatch> {

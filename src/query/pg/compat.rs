@@ -25,7 +25,7 @@ use datafusion_pg_catalog::sql::rules::{
 };
 
 use super::known::known;
-use super::reads::{Reads, reads, subqueries};
+use super::reads::{Reads, folded, reads, subqueries};
 use crate::query::error::{Code, Error};
 use crate::query::translate::translate;
 
@@ -306,13 +306,6 @@ fn name(expr: &Expr) -> Option<String> {
             _ => name(root),
         },
         _ => None,
-    }
-}
-
-fn folded(ident: &ast::Ident) -> String {
-    match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
     }
 }
 

@@ -370,7 +370,8 @@ fn parts(name: &ObjectName) -> Vec<String> {
     name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect()
 }
 
-fn folded(ident: &Ident) -> String {
+/// The name that `ident` means: unquoted ones are in lower case.
+pub(super) fn folded(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),

@@ -5,8 +5,8 @@
 
 use serde_json::{Value, json};
 
-use crate::gate::definition::{EventTime, OnFail, Policy, StaleAfter, Unit};
-use crate::gate::scalar::duration_text;
+use crate::gate::definition::{EventTime, OnFail, Policy, StaleAfter};
+use crate::gate::scalar::{duration_text, word_of};
 use crate::gate::{Gate, Group};
 
 pub(super) fn definition(group: &Group, gate: &Gate) -> Value {
@@ -20,7 +20,7 @@ pub(super) fn definition(group: &Group, gate: &Gate) -> Value {
         "by": gate.by,
         "value_column": gate.value_column,
         "n_column": gate.n_column,
-        "unit": unit(gate.unit),
+        "unit": word_of(gate.unit),
         "window": duration_text(gate.window),
         "time": if gate.time == EventTime::End { "end" } else { "start" },
         "pass": gate.pass.text,
@@ -77,19 +77,5 @@ fn stale_after(after: StaleAfter) -> String {
         StaleAfter::Never => "never".to_owned(),
         StaleAfter::Evaluations(n) => format!("{n} evaluations"),
         StaleAfter::Time(after) => duration_text(after),
-    }
-}
-
-const fn unit(unit: Unit) -> &'static str {
-    match unit {
-        Unit::None => "none",
-        Unit::Ratio => "ratio",
-        Unit::Percent => "percent",
-        Unit::Count => "count",
-        Unit::Bytes => "bytes",
-        Unit::Seconds => "s",
-        Unit::Milliseconds => "ms",
-        Unit::Microseconds => "us",
-        Unit::Nanoseconds => "ns",
     }
 }
