@@ -270,6 +270,12 @@ impl Disk {
         if let Self::Sim(sim) = self {
             return Ok(sim.space());
         }
+        #[cfg(test)]
+        if let Self::Faulty(faults) = self
+            && let Some(free) = faults.free()
+        {
+            return Ok(Space { free, total: 1 << 41 });
+        }
         let stat = rustix::fs::statvfs(path)?;
         Ok(Space {
             free: stat.f_bavail.saturating_mul(stat.f_frsize),

@@ -1,4 +1,4 @@
-//! Errors injected into [`super::Disk`] by tests: which operation fails, how often, with which errno.
+//! Errors injected into [`super::Disk`] by tests: which operation fails, how often, with which errno; and a full disk.
 
 use std::io;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::Op;
 
 /// The faults armed at the moment; cheap to clone, all clones are one set.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Vec<Fault>>>);
+pub struct Faults(Arc<Mutex<Vec<Fault>>>, Arc<Mutex<Option<u64>>>);
 
 #[derive(Debug)]
 struct Fault {
@@ -29,6 +29,15 @@ impl Faults {
     /// Takes all faults back.
     pub fn disarm(&self) {
         self.0.lock().unwrap().clear();
+    }
+
+    /// From now on the disk says that it has `bytes` free.
+    pub fn leave_free(&self, bytes: u64) {
+        *self.1.lock().unwrap() = Some(bytes);
+    }
+
+    pub(super) fn free(&self) -> Option<u64> {
+        *self.1.lock().unwrap()
     }
 
     pub(super) fn check(&self, op: Op, _path: &Path) -> io::Result<()> {

@@ -72,6 +72,8 @@ impl Upkeep {
             ),
         };
         let sentence = format!("part `{path}` with {rows} spans is damaged ({problem}) and in quarantine/, {rest}");
+        // Without it the hour may be compacted, whatever kept it from that.
+        self.compaction.state.succeeded(&entry.hour);
         self.status.damage.lock().expect("no holder of this lock panics").push(sentence);
         self.metrics.degraded.with_label_values(&["part_corrupt"]).set(1);
         count_quarantine(&self.disk, &self.folder, &self.metrics);

@@ -31,7 +31,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use object_store::ObjectStore;
 use plan::{Job, Kind, Settings, backlog_hours, plan};
 pub use state::State;
 use work::{Outputs, Room, part_error};
@@ -72,9 +71,12 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
     if !state.is_due(upkeep.shelf.shown().version, now()) {
         return Ok(());
     }
+    // Of hours whose jobs have no room on the disk: they wait, and keep no other hour from its own.
+    let mut short: BTreeMap<String, String> = BTreeMap::new();
     loop {
         // Before the parts: who asks behind a flush means its parts as well.
-        let (paused, forced) = state.look(now());
+        let (mut paused, forced) = state.look(now());
+        paused.extend(short.keys().cloned());
         let entries = entries(&upkeep.shelf.shown());
         let behind = backlog_hours(&entries, now());
         upkeep.metrics.compaction_backlog_hours.set(i64::try_from(behind).unwrap_or(i64::MAX));
@@ -82,18 +84,28 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
         let mut room = room(upkeep, &stopped);
         let settings = Settings { join_bytes: room.target_bytes(), paused, forced };
         let Some(job) = plan(&entries, now(), &settings) else {
+            let asked = settings.forced.and_then(|hour| short.iter().find(|(of, _)| hour.is_empty() || **of == hour));
+            if let Some((_, detail)) = asked {
+                state.answer(Err(Error::DiskFull { detail: detail.clone() }));
+            }
+            state.wait_for_room(&short);
+            upkeep.metrics.degraded.with_label_values(&["compaction"]).set(i64::from(state.is_behind()));
             match state.nothing_left() {
                 true => return Ok(()),
                 false => continue,
             }
         };
-        if let Some(short) = short_of_space(upkeep, &job) {
+        if let Some(detail) = short_of_space(upkeep, &job) {
             // Its inputs go only some time after its outputs are there (storage.md 12.2).
-            state.answer(Err(Error::DiskFull { detail: short }));
-            return Ok(());
+            short.insert(job.hour, detail);
+            continue;
         }
-        room.reads = checked_anew(upkeep, &job);
-        match upkeep.watched("compaction", run(&job, &room, upkeep)).await {
+        let reads = checked_anew(upkeep, &job);
+        room.reads = Arc::new(reads.clone());
+        let done = upkeep.watched("compaction", run(&job, &room, upkeep)).await;
+        // What is damaged now may have been good when it was read for a statement: it is judged like any other.
+        reads.take_suspects().iter().for_each(|path| upkeep.shelf.part_store().suspect(path));
+        match done {
             Ok(true) => state.succeeded(&job.hour),
             // The manifest goes first.
             Ok(false) => return Ok(()),
@@ -103,7 +115,7 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
             }
             Err(error) => failed(upkeep, &job, error, now()),
         }
-        upkeep.metrics.degraded.with_label_values(&["compaction"]).set(i64::from(state.has_skipped()));
+        upkeep.metrics.degraded.with_label_values(&["compaction"]).set(i64::from(state.is_behind()));
     }
 }
 
@@ -127,10 +139,10 @@ fn room<'a>(upkeep: &'a Upkeep, stopped: &'a (dyn Fn() -> bool + Sync)) -> Room<
 
 /// The inputs, every block checked once more: what a reader found good an hour ago may have decayed, and after this job
 /// nobody can tell any more.
-fn checked_anew(upkeep: &Upkeep, job: &Job) -> Arc<dyn ObjectStore> {
+fn checked_anew(upkeep: &Upkeep, job: &Job) -> PartStore {
     let parts = PartStore::new(upkeep.shelf.objects().clone());
     job.inputs.iter().for_each(|entry| parts.register(entry));
-    Arc::new(parts)
+    parts
 }
 
 fn failed(upkeep: &Upkeep, job: &Job, error: Error, now_ns: i64) {

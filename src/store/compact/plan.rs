@@ -211,7 +211,10 @@ impl Hour<'_> {
         (taken.len() > 1).then_some(taken)
     }
 
-    /// Adds the parts of level 1 between the first and the last bucket of level 0: outputs then overlap no other part.
+    /// Adds the parts of level 1 that share a bucket with rows of level 0: none of the others can repeat such a row.
+    ///
+    /// Not those that share one with the parts added: row groups that were taken over whole meet those of their
+    /// neighbours, and a late row would have its whole hour written again.
     fn touched<'a>(&'a self, start: i64, taken: &mut Vec<&'a PartEntry>) {
         let late = self.level0.iter().filter_map(|part| hull(part, start));
         let late = late.reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1])]);
@@ -220,7 +223,7 @@ impl Hour<'_> {
                 taken.push(part);
             }
         }
-        self.close(start, taken);
+        taken.sort_by_key(|part| (part.start, part.path.clone()));
     }
 
     /// Adds parts until none that is left lies between or within those taken.

@@ -78,7 +78,7 @@ pub(super) fn lots<'a>(inputs: &'a [Opened], room: &Room<'_>) -> Option<Lots<'a>
     // A few small ones, as of a flush of little, are not worth that all of them are written again.
     let is_full = rows_of_full * 4 >= rows * 3 && small <= full * 2 + SMALL;
     let (promotion, taken_over) = kinds.into_iter().max_by_key(|(_, rows)| *rows)?;
-    let fits = promotion.obeys(room.config, inputs.iter().map(|input| &input.keys));
+    let fits = promotion.obeys(room.config, inputs.iter().map(|input| &input.keys), rows);
     if services.len() > SERVICES || !is_full || taken_over * 2 < rows || !fits {
         return None;
     }

@@ -27,6 +27,8 @@ pub struct State {
 #[derive(Debug, Default)]
 struct Memory {
     failed: BTreeMap<String, Failed>,
+    /// Hours that the last look passed over for want of room on the disk, a sentence each.
+    short: BTreeMap<String, String>,
     /// Manifest version and time at which there was nothing to do.
     idle: Option<(u64, i64)>,
     wish: Option<Wish>,
@@ -114,7 +116,17 @@ impl State {
         true
     }
 
-    pub(super) fn succeeded(&self, hour: &str) {
+    /// The hours that wait for room on the disk, all of them; each is logged when it is new.
+    pub(super) fn wait_for_room(&self, short: &BTreeMap<String, String>) {
+        let mut memory = self.memory();
+        for (hour, detail) in short.iter().filter(|(hour, _)| !memory.short.contains_key(*hour)) {
+            tracing::warn!(hour, detail, "compaction waits for room on the disk");
+        }
+        memory.short = short.clone();
+    }
+
+    /// The hour's parts are others now: what failed may go well.
+    pub(in crate::store) fn succeeded(&self, hour: &str) {
         self.memory().failed.remove(hour);
     }
 
@@ -128,15 +140,19 @@ impl State {
         times
     }
 
-    pub(super) fn has_skipped(&self) -> bool {
-        self.memory().failed.values().any(|failed| failed.times >= MOST_FAILURES)
+    /// Whether there are hours that are skipped or wait for room.
+    pub(super) fn is_behind(&self) -> bool {
+        let memory = self.memory();
+        !memory.short.is_empty() || memory.failed.values().any(|failed| failed.times >= MOST_FAILURES)
     }
 
-    /// The hours that are skipped, a sentence each.
+    /// The hours that are skipped or wait for room, a sentence each.
     pub fn reasons(&self) -> Vec<String> {
         let memory = self.memory();
         let skipped = memory.failed.iter().filter(|(_, failed)| failed.times >= MOST_FAILURES);
-        skipped.map(|(hour, failed)| format!("hour {hour} is not compacted: {}", failed.error)).collect()
+        let skipped = skipped.map(|(hour, failed)| format!("hour {hour} is not compacted: {}", failed.error));
+        let short = memory.short.values().map(|detail| format!("{detail}; make room, or shorten `retention`"));
+        skipped.chain(short).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType, TimestampNanosecondType, UInt16Type};
+use object_store::ObjectStore;
 use prometheus::Registry;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};

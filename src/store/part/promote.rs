@@ -68,16 +68,20 @@ impl Promotion {
         self.0.iter().zip(&other.0).all(|(a, b)| a.len() == b.len() && are_in(a, b))
     }
 
-    /// Whether it promotes what `promote.always` names of the keys that `parts` have, and nothing of `promote.never`.
-    pub fn obeys<'a>(&self, config: &Config, parts: impl Iterator<Item = &'a Keys>) -> bool {
+    /// Whether it promotes nothing of `promote.never`, and of `promote.always` all that a part of the `rows` rows of `parts`
+    /// would: what cannot have a column, such as a key of arrays, is not missed.
+    pub fn obeys<'a>(&self, config: &Config, parts: impl Iterator<Item = &'a Keys>, rows: u64) -> bool {
         let is_in = |level: usize, key: &str| self.0[level].iter().any(|choice| choice.key == key);
-        let refused = config.promote_never.iter().any(|key| (0..3).any(|level| is_in(level, key)));
-        let lacks = |(at, level): (usize, &Level), keys: &Keys| {
-            let wanted = |key: &&str| config.promote_always.iter().any(|always| always == key);
-            keys.level(*level).iter().map(|entry| entry.key.as_str()).filter(wanted).any(|key| !is_in(at, key))
-        };
-        let mut parts = parts;
-        !refused && !parts.any(|keys| Level::ALL.iter().enumerate().any(|level| lacks(level, keys)))
+        if config.promote_never.iter().any(|key| (0..3).any(|level| is_in(level, key))) {
+            return false;
+        }
+        if config.promote_always.is_empty() {
+            return true;
+        }
+        let would = Self::of_parts(parts, rows, config);
+        let mut always =
+            would.0.iter().enumerate().flat_map(|(level, choices)| choices.iter().map(move |c| (level, c)));
+        always.all(|(level, choice)| !config.promote_always.contains(&choice.key) || is_in(level, &choice.key))
     }
 
     /// The columns of a row group, with dictionaries for all text.

@@ -128,6 +128,9 @@ fn late_rows_wait_for_5_percent_64_mib_or_six_quiet_hours_and_touch_only_their_p
     let quiet = written + QUIET_NS;
     assert_eq!(planned(&with(MIB, [21, 42]), quiet - 1), None);
     assert_eq!(planned(&with(MIB, [21, 42]), quiet), Some((Kind::Sort, vec![9, 2, 3])));
+    // Each shares a bucket with the next, as files of whole row groups do.
+    let chained = [done(1, [0, 20]), done(2, [20, 40]), done(3, [40, 59]), part(0, 9, MIB, [21, 22], 90 * MINUTE_NS)];
+    assert_eq!(planned(&chained, quiet), Some((Kind::Sort, vec![9, 1, 2])), "minute 20 is in the bucket of 21 and 22");
     let larger = [done(1, [0, 59]), part(0, 9, 64 * MIB, [0, 1], 90 * MINUTE_NS)];
     let mut larger = larger.to_vec();
     larger[0].rows *= 10;

@@ -110,4 +110,35 @@ async fn a_damaged_input_is_named_and_everything_is_kept() {
     assert!(error.contains(&before[1].path) && error.contains("damaged"), "{error}");
     assert_eq!(bed.parts(), before);
     assert_eq!(bed.files(), 3);
+    let suspects = bed.upkeep.shelf.part_store().take_suspects();
+    assert_eq!(suspects.into_iter().collect::<Vec<_>>(), [before[1].path.clone()], "readers do not go on with it");
+}
+
+#[tokio::test]
+async fn an_hour_without_room_waits_alone_and_says_so() {
+    let mut bed = Bed::new().await;
+    let large: Vec<_> =
+        (0..3).map(|n| samples::varied(n, &within_hour(n, HOUR_START_NS - HOUR_NS, 2_000), NOW_NS / 1000)).collect();
+    for rows in large {
+        bed.flush(vec![rows], hour_number() - 1, false).await;
+    }
+    three(&mut bed).await;
+    let bytes = |hour: &str| bed.parts().iter().filter(|p| p.hour == hour).map(|p| p.bytes).sum::<u64>();
+    let (of_large, of_small) = (bytes("2023-11-14T21"), bytes(HOUR));
+    assert!(of_large > 2 * of_small, "{of_large}, {of_small}");
+    bed.faults.leave_free(of_large - 1);
+    let answered = bed.upkeep.compaction.state.ask(None).unwrap();
+    bed.step().await;
+    let error = answered.await.unwrap().unwrap_err();
+    assert!(matches!(&error, Error::DiskFull { detail } if detail.contains("2023-11-14T21")), "{error}");
+    let levels = |hour: &str| bed.parts().iter().filter(|p| p.hour == hour).map(|p| p.level).collect::<Vec<_>>();
+    assert_eq!((levels("2023-11-14T21"), levels(HOUR)), (vec![0; 3], vec![1]));
+    let degraded = || bed.upkeep.metrics.degraded.with_label_values(&["compaction"]).get();
+    let reasons = bed.upkeep.compaction.state.reasons();
+    assert!(degraded() == 1 && reasons.len() == 1 && reasons[0].contains("free bytes"), "{reasons:?}");
+    bed.faults.leave_free(of_large);
+    bed.clock.advance(Duration::from_secs(11));
+    bed.step().await;
+    assert_eq!((levels("2023-11-14T21"), degraded()), (vec![1], 0));
+    assert!(bed.upkeep.compaction.state.reasons().is_empty());
 }

@@ -218,10 +218,13 @@ async fn cut_lists_of_keys_and_other_settings_are_not_taken_over() {
     };
     let config = bed.upkeep.shelf.config();
     assert!(is_taken_over(&inputs, config));
-    // At every level that has it: the settings are about names.
+    // At every level that has it: the settings are about names. Those without a column are of scalars, or could have none.
+    const SCALARS: u8 = 0b1_1110;
     let of = |is_promoted: bool| {
         let is_so = |level: &part::Level, key: &str| {
-            inputs[0].keys.get(*level, key).is_none_or(|entry| entry.promoted.is_some() == is_promoted)
+            inputs[0].keys.get(*level, key).is_none_or(|entry| {
+                entry.promoted.is_some() == is_promoted && (is_promoted || entry.mask & SCALARS == entry.mask)
+            })
         };
         let mut keys = inputs[0].keys.attr.iter().map(|entry| entry.key.clone());
         keys.find(|key| part::Level::ALL.iter().all(|level| is_so(level, key))).expect("there are keys of both kinds")
@@ -231,6 +234,10 @@ async fn cut_lists_of_keys_and_other_settings_are_not_taken_over() {
     assert!(is_taken_over(&inputs, &Config { promote_never: listed.clone(), ..config.clone() }));
     assert!(is_taken_over(&inputs, &Config { promote_always: column, ..config.clone() }));
     assert!(!is_taken_over(&inputs, &Config { promote_always: listed, ..config.clone() }));
+    let arrays =
+        inputs[0].keys.attr.iter().find(|entry| entry.promoted.is_none() && entry.mask & SCALARS == 0).unwrap();
+    let arrays = vec![arrays.key.clone()];
+    assert!(is_taken_over(&inputs, &Config { promote_always: arrays, ..config.clone() }), "they never have a column");
     inputs[1].keys.complete = false;
     assert!(!is_taken_over(&inputs, config), "what it does not list, another one may");
 }
