@@ -88,7 +88,7 @@ pub struct State {
     last_us: i64,
     pub(in crate::store) identities: Identities,
     /// No new records, those queued are finished.
-    draining: bool,
+    pub(super) draining: bool,
     /// No new records until the log is proven again.
     pub(in crate::store) off: Option<Error>,
     /// Who asked for a freeze; told the lsn up to which rows are in frozen generations.

@@ -143,7 +143,7 @@ impl LogThread {
                 return Work::Stop;
             }
             // Often enough for the background sync's errors and for `flush_after`.
-            let tick = match self.active_since {
+            let tick = match self.active_since.filter(|_| self.memtable.frozen() < self.limits.max_frozen) {
                 Some(since) => (since + self.limits.flush_after).saturating_duration_since(Instant::now()),
                 None => Duration::from_secs(1),
             };
@@ -268,10 +268,14 @@ impl LogThread {
 
     /// Between any two groups, so that a busy log does not keep a flush waiting.
     fn freeze_if_asked(&mut self) {
-        let freezes = std::mem::take(&mut self.door.lock().freezes);
-        if freezes.is_empty() {
-            return;
-        }
+        let freezes = {
+            let mut state = self.door.lock();
+            // What was let in before the door was shut belongs to the last generation, which nothing follows.
+            if state.freezes.is_empty() || state.draining && !state.pending.is_empty() {
+                return;
+            }
+            std::mem::take(&mut state.freezes)
+        };
         self.freeze();
         let visible = self.progress.visible_lsn.load(Ordering::Acquire);
         for freeze in freezes {
