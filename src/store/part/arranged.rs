@@ -7,9 +7,7 @@
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array as _, ArrayRef, AsArray as _, DictionaryArray, FixedSizeBinaryArray, Int32Array, UInt32Array,
-};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, DictionaryArray, FixedSizeBinaryArray, Int32Array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::Int32Type;
 use arrow::error::ArrowError;
@@ -18,7 +16,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::chunk::ids_of;
 use super::group::Group;
-use super::order::{order, taken};
+use super::order::{Order, order, taken};
 use crate::span::schema;
 
 /// Columns that say where a row goes and who its parent is.
@@ -27,7 +25,7 @@ const COLUMNS: [&str; 6] = ["start_time", "service_name", "name", "trace_id", "s
 /// The columns of a row group, arranged.
 pub(super) struct Arranged<'a> {
     group: &'a Group<'a>,
-    order: Option<UInt32Array>,
+    order: Option<Order>,
     /// Columns that were made already, as they came, by their places.
     made: Vec<(usize, ArrayRef)>,
 }

@@ -35,7 +35,7 @@ impl<'a> Group<'a> {
     pub(super) fn new(batches: &'a [RecordBatch], choices: &[Vec<Choice>; 3]) -> Result<Self, Error> {
         let mut group = Self { batches, lists: Vec::new(), promoted: Vec::new() };
         for (level, choices) in Level::ALL.into_iter().zip(choices) {
-            let mut splitter = Splitter::new(choices);
+            let mut splitter = Splitter::new(choices, group.rows());
             let at = schema::stored().index_of(level.column())?;
             for batch in batches {
                 match batch.column(at).as_any_dictionary_opt() {
@@ -119,9 +119,9 @@ fn lists(lists: &[&ListArray]) -> Result<ArrayRef, ArrowError> {
 const UNKNOWN: i32 = -1;
 
 /// The columns as one with one dictionary.
-fn united<'a>(columns: impl Iterator<Item = &'a DictionaryArray<Int32Type>>) -> DictionaryArray<Int32Type> {
+fn united<'a>(columns: impl Iterator<Item = &'a DictionaryArray<Int32Type>> + Clone) -> DictionaryArray<Int32Type> {
     let mut words = Words::new(TEXT_DICTIONARY_BYTES);
-    let mut keys: Vec<i32> = Vec::new();
+    let mut keys: Vec<i32> = Vec::with_capacity(columns.clone().map(|column| column.len()).sum());
     let mut present = NullBufferBuilder::new(0);
     // The keys that the texts of the last dictionary have in the new one: slices of one batch share theirs.
     let mut of: Option<&'a ArrayRef> = None;
@@ -154,9 +154,9 @@ fn united<'a>(columns: impl Iterator<Item = &'a DictionaryArray<Int32Type>>) -> 
 }
 
 /// Columns of text as one with a dictionary.
-fn words<'a>(columns: impl Iterator<Item = &'a ArrayRef>) -> DictionaryArray<Int32Type> {
+fn words<'a>(columns: impl Iterator<Item = &'a ArrayRef> + Clone) -> DictionaryArray<Int32Type> {
     let mut words = Words::new(TEXT_DICTIONARY_BYTES);
-    let mut keys: Vec<i32> = Vec::new();
+    let mut keys: Vec<i32> = Vec::with_capacity(columns.clone().map(|column| column.len()).sum());
     let mut present = NullBufferBuilder::new(0);
     for column in columns {
         let texts = column.as_string_view();
@@ -165,10 +165,11 @@ fn words<'a>(columns: impl Iterator<Item = &'a ArrayRef>) -> DictionaryArray<Int
             present.append_n_nulls(texts.len());
             continue;
         }
-        for text in texts {
-            present.append(text.is_some());
-            keys.push(text.map_or(0, |text| words.key(text)));
+        match texts.nulls() {
+            Some(nulls) => present.append_buffer(nulls),
+            None => present.append_n_non_nulls(texts.len()),
         }
+        keys.extend(texts.iter().map(|text| text.map_or(0, |text| words.key(text))));
     }
     DictionaryArray::new(Int32Array::new(keys.into(), present.finish()), Arc::new(words.finish()))
 }

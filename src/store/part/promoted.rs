@@ -7,20 +7,23 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray as _, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, NullBufferBuilder,
+    ArrayRef, AsArray as _, BooleanArray, BooleanBufferBuilder, DictionaryArray, Float64Array, Int32Array, Int64Array,
 };
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{Float64Type, Int64Type};
 
 use super::chunk::Words;
 use super::columns::TEXT_DICTIONARY_BYTES;
-use super::split::NOWHERE;
+use super::split::Taken;
 use super::tally::Attrs;
 use crate::span::pinned::ScalarType;
 
 /// The values of a key, one a row.
 pub(super) struct Promoted {
     values: Values,
-    present: NullBufferBuilder,
+    present: BooleanBufferBuilder,
+    /// Rows without a value.
+    absent: usize,
 }
 
 enum Values {
@@ -31,33 +34,34 @@ enum Values {
 }
 
 impl Promoted {
-    pub(super) fn new(of: ScalarType) -> Self {
+    /// Of `rows` rows that are to come.
+    pub(super) fn new(of: ScalarType, rows: usize) -> Self {
+        // All at once: rows without a value are not touched again.
         let values = match of {
-            ScalarType::Text => Values::Text(Words::new(TEXT_DICTIONARY_BYTES), Vec::new(), Lately::default()),
-            ScalarType::Int => Values::Int(Vec::new()),
-            ScalarType::Double => Values::Double(Vec::new()),
-            ScalarType::Bool => Values::Bool(Vec::new()),
+            ScalarType::Text => Values::Text(Words::new(TEXT_DICTIONARY_BYTES), vec![0; rows], Lately::default()),
+            ScalarType::Int => Values::Int(vec![0; rows]),
+            ScalarType::Double => Values::Double(vec![0.0; rows]),
+            ScalarType::Bool => Values::Bool(vec![false; rows]),
         };
-        Self { values, present: NullBufferBuilder::new(0) }
+        Self { values, present: BooleanBufferBuilder::new(rows), absent: 0 }
     }
 
-    /// Adds a row for each of `places` among `attrs`, which are of the column's type.
-    pub(super) fn add(&mut self, attrs: &Attrs<'_>, places: impl Iterator<Item = u32> + Clone) {
-        match places.clone().all(|at| at != NOWHERE) {
-            true => self.present.append_n_non_nulls(places.clone().count()),
-            false => places.clone().for_each(|at| self.present.append(at != NOWHERE)),
+    /// Adds `rows` rows, of which `taken`, in order, have values among `attrs`, which are of the column's type.
+    pub(super) fn add(&mut self, attrs: &Attrs<'_>, rows: usize, taken: &[Taken]) {
+        let (from, all) = (self.present.len(), taken.len() == rows);
+        self.present.append_n(rows, all);
+        self.absent += rows - taken.len();
+        if !all {
+            taken.iter().for_each(|taken| self.present.set_bit(from + taken.row as usize, true));
         }
         match &mut self.values {
             Values::Text(words, keys, lately) => {
                 let texts = attrs.all.column(2).as_string_view();
                 let views = texts.views();
                 let mut last: Option<(&str, i32)> = None;
-                keys.extend(places.map(|at| {
-                    if at == NOWHERE {
-                        return 0;
-                    }
-                    let view = views[at as usize];
-                    let text = || texts.value(at as usize);
+                put(&mut keys[from..], taken, |at| {
+                    let view = views[at];
+                    let text = || texts.value(at);
                     if is_inline(view) {
                         return lately.key(view, || words.key(text()));
                     }
@@ -69,26 +73,26 @@ impl Promoted {
                             key
                         }
                     }
-                }));
+                });
             }
             Values::Int(values) => {
                 let all = attrs.all.column(3).as_primitive::<Int64Type>().values();
-                values.extend(places.map(|at| if at == NOWHERE { 0 } else { all[at as usize] }));
+                put(&mut values[from..], taken, |at| all[at]);
             }
             Values::Double(values) => {
                 let all = attrs.all.column(4).as_primitive::<Float64Type>().values();
-                values.extend(places.map(|at| if at == NOWHERE { 0.0 } else { all[at as usize] }));
+                put(&mut values[from..], taken, |at| all[at]);
             }
             Values::Bool(values) => {
                 let all = attrs.all.column(3).as_primitive::<Int64Type>().values();
-                values.extend(places.map(|at| at != NOWHERE && all[at as usize] != 0));
+                put(&mut values[from..], taken, |at| all[at] != 0);
             }
         }
     }
 
     /// The column; text as a dictionary.
     pub(super) fn finish(mut self) -> ArrayRef {
-        let nulls = self.present.finish();
+        let nulls = (self.absent > 0).then(|| NullBuffer::new(self.present.finish()));
         match self.values {
             Values::Text(words, keys, _) => {
                 Arc::new(DictionaryArray::new(Int32Array::new(keys.into(), nulls), Arc::new(words.finish())))
@@ -98,6 +102,11 @@ impl Promoted {
             Values::Bool(values) => Arc::new(BooleanArray::new(values.into(), nulls)),
         }
     }
+}
+
+/// Puts the values of `taken` at the places of their rows.
+fn put<T>(values: &mut [T], taken: &[Taken], mut value: impl FnMut(usize) -> T) {
+    taken.iter().for_each(|taken| values[taken.row as usize] = value(taken.at as usize));
 }
 
 /// The view of a text of so many bytes at most is the text itself.

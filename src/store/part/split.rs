@@ -18,7 +18,7 @@ use crate::span::schema;
 
 /// The residual lists, and one column a choice.
 pub(super) fn split(lists: &ListArray, choices: &[Choice]) -> Result<(ListArray, Vec<ArrayRef>), Error> {
-    let mut splitter = Splitter::new(choices);
+    let mut splitter = Splitter::new(choices, lists.len());
     splitter.add(lists)?;
     let (mut residual, columns) = splitter.finish();
     Ok((residual.pop().expect("one array was added"), columns))
@@ -35,19 +35,26 @@ pub(super) struct Splitter<'a> {
 /// Where the promoted values of an array of lists are, and what stays.
 #[derive(Default)]
 struct Places {
-    /// A choice: for each list the place of its value, [`NOWHERE`] without one.
-    taken: Vec<Vec<u32>>,
+    /// A choice: the lists that have a value, in order, and its place.
+    taken: Vec<Vec<Taken>>,
     kept: Vec<u32>,
     ends: Vec<i32>,
     last: Vec<usize>,
 }
 
-/// The place of a value that is not there.
-pub(super) const NOWHERE: u32 = u32::MAX;
+/// A row that has a value, and the place of that value.
+///
+/// Most keys are those of few rows: what the others do not have costs nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    pub(super) row: u32,
+    pub(super) at: u32,
+}
 
 impl<'a> Splitter<'a> {
-    pub(super) fn new(choices: &'a [Choice]) -> Self {
-        let columns = choices.iter().map(|choice| Promoted::new(choice.of)).collect();
+    /// For `rows` rows that are to be added.
+    pub(super) fn new(choices: &'a [Choice], rows: usize) -> Self {
+        let columns = choices.iter().map(|choice| Promoted::new(choice.of, rows)).collect();
         Self { choices, columns, residual: Vec::new(), places: Places::default() }
     }
 
@@ -56,7 +63,7 @@ impl<'a> Splitter<'a> {
         let attrs = Attrs::of(lists);
         self.places.find(lists, &attrs, self.choices);
         for (column, taken) in self.columns.iter_mut().zip(&self.places.taken) {
-            column.add(&attrs, taken.iter().copied());
+            column.add(&attrs, lists.len(), taken);
         }
         self.residual.push(self.places.residual(&attrs)?);
         Ok(())
@@ -66,8 +73,15 @@ impl<'a> Splitter<'a> {
     pub(super) fn add_shared(&mut self, lists: &ListArray, rows: &[usize]) -> Result<(), Error> {
         let attrs = Attrs::of(lists);
         self.places.find(lists, &attrs, self.choices);
+        let mut of_list = vec![None; lists.len()];
+        let mut of_rows = Vec::with_capacity(rows.len());
         for (column, taken) in self.columns.iter_mut().zip(&self.places.taken) {
-            column.add(&attrs, rows.iter().map(|list| taken[*list]));
+            taken.iter().for_each(|taken| of_list[taken.row as usize] = Some(taken.at));
+            let found = (0..).zip(rows).filter_map(|(row, list)| Some(Taken { row, at: of_list[*list]? }));
+            of_rows.clear();
+            of_rows.extend(found);
+            column.add(&attrs, rows.len(), &of_rows);
+            taken.iter().for_each(|taken| of_list[taken.row as usize] = None);
         }
         let residual = self.places.residual(&attrs)?;
         // With every key promoted, as of most resources, there is nothing to repeat.
@@ -95,10 +109,7 @@ impl Places {
         let codes: Vec<usize> = choices.iter().map(|choice| type_code(choice.of)).collect();
         let rows = lists.len();
         self.taken.resize(choices.len(), Vec::new());
-        for taken in &mut self.taken {
-            taken.clear();
-            taken.resize(rows, NOWHERE);
-        }
+        self.taken.iter_mut().for_each(Vec::clear);
         self.last.clear();
         self.last.resize(choices.len(), usize::MAX);
         self.kept.clear();
@@ -111,7 +122,7 @@ impl Places {
                     Some(slot)
                         if std::mem::replace(&mut self.last[slot], row) != row && attrs.type_at(at) == codes[slot] =>
                     {
-                        self.taken[slot][row] = at as u32;
+                        self.taken[slot].push(Taken { row: row as u32, at: at as u32 });
                     }
                     _ => self.kept.push(at as u32),
                 }

@@ -66,7 +66,7 @@ impl Column<'_> {
         match nulls.null_count() {
             0 => hybrid::put_run(1, rows, 1, out),
             all if all == rows => hybrid::put_run(0, rows, 1, out),
-            _ => hybrid::put(&nulls.iter().map(u8::from).collect::<Vec<_>>(), 1, out),
+            _ => hybrid::put_flags(nulls.inner(), out),
         }
         nulls.null_count()
     }
@@ -104,11 +104,7 @@ pub(super) fn dictionary<V: Values>(
             all if all == rows => 0,
             _ => rows,
         };
-        for row in at..at + looked_at {
-            if nulls > 0 && column.is_null(row) {
-                continue;
-            }
-            let key = column.keys[row];
+        let mut see = |key: i32| {
             if key != last.0 {
                 let key = key.cast_unsigned();
                 let entry = &mut seen[key as usize];
@@ -132,6 +128,11 @@ pub(super) fn dictionary<V: Values>(
             }
             zone.ids.push(last.1);
             text_bytes += last.2;
+        };
+        match column.nulls.filter(|_| nulls > 0 && looked_at > 0) {
+            None => keys[..looked_at].iter().for_each(|key| see(*key)),
+            // Of most columns few rows have a value: only those are looked at.
+            Some(nulls) => nulls.slice(at, rows).valid_indices().for_each(|row| see(keys[row])),
         }
         if bytes >= limit {
             order[before..].iter().for_each(|key| seen[*key as usize].id = NO_ID);

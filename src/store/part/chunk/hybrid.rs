@@ -5,6 +5,8 @@
 //!
 //! Source: parquet-format, `Encodings.md`, "Run Length Encoding / Bit-Packing Hybrid".
 
+use arrow::buffer::BooleanBuffer;
+
 /// Numbers are packed in groups of so many.
 const GROUP: usize = 8;
 /// Groups of one packed run: more would need a longer header.
@@ -33,6 +35,47 @@ pub(super) fn put<T: Copy + PartialEq + Into<u32>>(numbers: &[T], width: u32, ou
             let (group, after) = rest.split_at(rest.len().min(GROUP));
             pack(group, width, out);
             rest = after;
+            groups += 1;
+        }
+        out[header] = u8::try_from(groups << 1 | 1).expect("63 groups at most");
+    }
+}
+
+/// Appends flags as [`put`] does with one bit each, without looking at each of them.
+pub(super) fn put_flags(flags: &BooleanBuffer, out: &mut Vec<u8>) {
+    let chunks = flags.bit_chunks();
+    let words: Vec<u64> = chunks.iter_padded().chain([0]).collect();
+    let count = flags.len();
+    // Up to eight flags from `at`; what is behind the last is 0.
+    let group = |at: usize| {
+        let low = words[at / 64] >> (at % 64);
+        let high = if at % 64 > 56 { words[at / 64 + 1] << (64 - at % 64) } else { 0 };
+        (low | high) as u8
+    };
+    let is_run = |at: usize| match count - at {
+        left @ ..GROUP => matches!(group(at), 0) || group(at) == (1 << left) - 1,
+        _ => matches!(group(at), 0 | 0xff),
+    };
+    let mut at = 0;
+    while at < count {
+        if is_run(at) {
+            let first = group(at) & 1 == 1;
+            let mut end = at;
+            while end < count && (words[end / 64] >> (end % 64) & 1 == 1) == first {
+                let rest = words[end / 64] >> (end % 64);
+                let run = if first { rest.trailing_ones() } else { rest.trailing_zeros() } as usize;
+                end = (end + run.min(64 - end % 64)).min(count);
+            }
+            put_run(first.into(), end - at, 1, out);
+            at = end;
+            continue;
+        }
+        let mut groups = 0;
+        let header = out.len();
+        out.push(0);
+        while groups < PACKED_GROUPS && at < count && (groups == 0 || count - at < GROUP || !is_run(at)) {
+            out.push(group(at));
+            at = (at + GROUP).min(count);
             groups += 1;
         }
         out[header] = u8::try_from(groups << 1 | 1).expect("63 groups at most");
@@ -137,6 +180,27 @@ mod tests {
                 put(&numbers, bits, &mut out);
                 assert_eq!(read(&out, bits, numbers.len()), numbers, "{bits} bits");
             }
+        }
+    }
+
+    #[test]
+    fn flags_are_put_as_numbers_of_one_bit_are() {
+        let mut state = 7u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize
+        };
+        for round in 0..400 {
+            let (length, longest) = (next() % 1500, [1, 3, 9, 70, 700][round % 5]);
+            let mut flags = Vec::new();
+            while flags.len() < length {
+                flags.extend(std::iter::repeat_n(next().is_multiple_of(2), next() % longest + 1));
+            }
+            let from = next() % (flags.len() + 1);
+            let (mut expected, mut out) = (Vec::new(), Vec::new());
+            put(&flags[from..].iter().map(|flag| u8::from(*flag)).collect::<Vec<_>>(), 1, &mut expected);
+            put_flags(&BooleanBuffer::from(flags.as_slice()).slice(from, flags.len() - from), &mut out);
+            assert_eq!(out, expected, "{:?}", &flags[from..]);
         }
     }
 
