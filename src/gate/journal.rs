@@ -200,13 +200,20 @@ impl Journal {
         Ok(Self { inner: Arc::new(Inner { db, outbox, starts, sizes, limits }) })
     }
 
-    /// What the outbox keeps for `receiver`.
+    /// What the outbox keeps for `receiver`. Blocks while another writes to it.
     pub fn outbox_size(&self, receiver: &str) -> Size {
         self.sizes().of(receiver)
     }
 
     fn sizes(&self) -> MutexGuard<'_, Sizes> {
         self.inner.sizes.lock().expect("no holder of this lock panics")
+    }
+
+    /// Does `work` as a writer that waits for the disk.
+    #[cfg(test)]
+    pub(crate) fn hold_sizes<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _held = self.sizes();
+        work()
     }
 
     /// Changes when messages were written.

@@ -16,9 +16,10 @@ use super::super::config::{Auth, Username};
 use super::super::retry::{self, Reply};
 use super::super::shown::transition;
 use super::super::wire::{self, JSON};
-use super::{Ended, Follower, LOOKED_AT, Shared, blocking};
+use super::marks::{Ended, Unmarked};
+use super::{Follower, LOOKED_AT, Shared, blocking};
 use crate::gate::identity::AlertId;
-use crate::gate::journal::{Batch, Error, OutboxRow, Resend, ResendPlace, ResendRow};
+use crate::gate::journal::{Error, OutboxRow, Resend, ResendPlace, ResendRow};
 
 /// Batches told again before messages have their turn.
 const PAGES: usize = 16;
@@ -196,10 +197,7 @@ impl Follower {
     }
 
     async fn keep(&self, changes: Vec<Resend>) -> Result<(), Error> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        self.mark(Vec::new(), changes, Batch::default()).await
+        self.write(Unmarked { known: changes, ..Unmarked::default() }).await
     }
 
     /// Alerts of which a message waits.
@@ -207,7 +205,7 @@ impl Follower {
         let mut alerts = BTreeSet::new();
         let mut after = 0;
         loop {
-            let rows = self.waiting(after).await?;
+            let (rows, _) = self.waiting(after).await?;
             alerts.extend(rows.iter().map(|(_, row)| row.notice.alert));
             match rows.last() {
                 Some((last, _)) if rows.len() == LOOKED_AT => after = *last,
