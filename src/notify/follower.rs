@@ -251,6 +251,10 @@ impl Follower {
     async fn send(&self, each: &Each, notice: &Notice) -> Reply {
         let reply = each.send(notice, &self.name, &self.shared).await;
         self.count(&reply);
+        if let (Some(pace), Some(asked)) = (each.pace(), reply.retry_after()) {
+            // It asks the line, not the message.
+            pace.hold(self.shared.clock.now_ns(), asked);
+        }
         reply
     }
 
