@@ -14,7 +14,6 @@ use super::book::Changed;
 use super::definition::{Gate, Group};
 use super::evaluator::{CloseError, Closed, Operator};
 use super::health::HealthKind;
-use super::identity::{AlertId, TENANT};
 use super::journal::{Error, Journal, JournalRow, KeyRow, Notice, OutcomeRun};
 use super::state::{Level, Phase};
 use super::verdict::Outcome;
@@ -123,7 +122,6 @@ struct Inner {
     groups: Vec<Group>,
     /// Group and place in it, by gate.
     places: BTreeMap<String, (usize, usize)>,
-    receivers: Vec<String>,
     board: Board,
     journal: Journal,
     operator: Operator,
@@ -143,12 +141,7 @@ pub struct Page {
 }
 
 impl Live {
-    pub(super) fn new(
-        groups: &[Group],
-        receivers: Vec<String>,
-        (board, journal, operator): (Board, Journal, Operator),
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(groups: &[Group], (board, journal, operator): (Board, Journal, Operator), clock: Clock) -> Self {
         let mut groups = groups.to_vec();
         groups.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
         let placed = groups.iter().enumerate();
@@ -156,7 +149,7 @@ impl Live {
             .flat_map(|(at, group)| group.gates.iter().enumerate().map(move |(i, gate)| (gate.name.clone(), (at, i))))
             .collect();
         let turns = Semaphore::new(1);
-        Self { inner: Arc::new(Inner { groups, places, receivers, board, journal, operator, clock, turns }) }
+        Self { inner: Arc::new(Inner { groups, places, board, journal, operator, clock, turns }) }
     }
 
     /// Loaded groups by file and name; in each its gates in the order of the file.
@@ -205,11 +198,9 @@ impl Live {
         let about_gates = self.inner.board.shown().health.clone();
         let snapshot = self.inner.journal.snapshot()?;
         let mut all = about_gates.to_vec();
-        for receiver in &self.inner.receivers {
-            let kind = HealthKind::DeliveryFailing.as_str();
-            let alert = AlertId::of_health(TENANT, kind, receiver, &BTreeMap::new());
-            all.extend(snapshot.health_of(alert)?.and_then(|row| row.told).map(|told| told.notice));
-        }
+        // One is about a line: a receiver, or one address of a receiver with several.
+        let about_lines = snapshot.health()?.into_values().filter(|row| row.kind == HealthKind::DeliveryFailing);
+        all.extend(about_lines.filter_map(|row| row.told).map(|told| told.notice));
         Ok(all)
     }
 

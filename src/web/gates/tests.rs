@@ -77,7 +77,7 @@ impl House {
             concurrency: 2,
         };
         let evaluator = Evaluator::open(parts).unwrap();
-        let live = evaluator.live(Vec::new());
+        let live = evaluator.live();
         Self { answers, fault, clock, metrics, live, evaluator: Some(evaluator) }
     }
 
