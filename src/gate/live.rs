@@ -208,10 +208,35 @@ impl Live {
     ///
     /// Errors: the journal.
     pub fn page(&self, gate: &str, after: Option<&str>, limit: usize, journaled: usize) -> Result<Page, Error> {
+        self.read(gate, &[], after, limit, journaled)
+    }
+
+    /// At most `limit` keys of `gate`: those of `first` that there are, then all others; and `journaled` rows of the journal.
+    /// Blocks.
+    ///
+    /// Errors: the journal.
+    pub fn page_with(&self, gate: &str, first: &[String], limit: usize, journaled: usize) -> Result<Page, Error> {
+        self.read(gate, first, None, limit, journaled)
+    }
+
+    fn read(
+        &self,
+        gate: &str,
+        first: &[String],
+        after: Option<&str>,
+        limit: usize,
+        journaled: usize,
+    ) -> Result<Page, Error> {
         let snapshot = self.inner.journal.snapshot()?;
         // It is written when the gate is loaded.
         let Some(row) = snapshot.gate(gate)? else { return Ok(Page::default()) };
-        let mut rows = snapshot.keys_after(gate, row.generation, after, limit.saturating_add(1))?;
+        let mut rows = Vec::new();
+        for key in first {
+            rows.extend(snapshot.key(gate, row.generation, key)?.map(|of_key| (key.clone(), of_key)));
+        }
+        // As many more as may stand in front already.
+        let more = snapshot.keys_after(gate, row.generation, after, limit.saturating_add(first.len() + 1))?;
+        rows.extend(more.into_iter().filter(|(key, _)| !first.contains(key)));
         let is_cut = rows.len() > limit;
         rows.truncate(limit);
         let mut keys = Vec::with_capacity(rows.len());
