@@ -63,6 +63,12 @@ impl Decimal {
         Some(Self { digits: format!("{whole}{fraction}").parse().ok()?, scale })
     }
 
+    /// The number.
+    #[allow(clippy::cast_precision_loss, reason = "for people")]
+    pub fn number(self) -> f64 {
+        self.digits as f64 / 10_f64.powi(i32::try_from(self.scale).unwrap_or(0))
+    }
+
     fn ratio(self) -> Ratio {
         Ratio { over: u128::from(self.digits), under: 10_u128.pow(self.scale) }
     }

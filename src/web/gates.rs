@@ -164,6 +164,7 @@ fn verdict(run: &OutcomeRun) -> Value {
         "final": true,
         "value": run.value,
         "n": run.n,
+        "baseline": run.baseline,
         "tick": time(Some(run.last_tick_ns)),
         "window_start": time(Some(run.window.start_ns)),
         "window_end": time(Some(run.window.end_ns)),
