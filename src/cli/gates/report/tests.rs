@@ -1,6 +1,6 @@
 //! Reports as CI servers and people read them: `tests/data/gates/reports`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -78,7 +78,7 @@ fn sample(fail_on: FailOn) -> Report {
     let totals = Totals { passed: 1, warned: 1, failed: 1, skipped: 1, not_judged: 1 };
     let overflows =
         BTreeMap::from([("latency".to_owned(), "3 keys above the limit of 1000 were not judged".to_owned())]);
-    Report { judge: Judge::Once, fail_on, input, lines, overflows, totals, exit: Exit::Bad }
+    Report { judge: Judge::Once, fail_on, input, reason: None, lines, overflows, totals, exit: Exit::Bad }
 }
 
 #[test]
