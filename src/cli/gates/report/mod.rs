@@ -9,7 +9,7 @@ mod junit;
 mod outputs;
 mod sarif;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod text;
 
 use std::collections::BTreeMap;
@@ -21,15 +21,18 @@ use crate::cli::exit::Exit;
 use crate::gate::Gate;
 use crate::gate::definition::Unit;
 use crate::gate::identity::{AlertId, TENANT};
+use crate::gate::journal::OutcomeRun;
 use crate::gate::playback::{Found, Judge};
-use crate::gate::verdict::Outcome;
+use crate::gate::result::ResultRow;
+use crate::gate::scalar::duration_text;
+use crate::gate::verdict::{Outcome, is_conclusive};
 use crate::span::hex;
+
+pub use outputs::Outputs;
 
 /// `--format`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-pub use outputs::Outputs;
-
     /// A table for people
     Text,
     /// One object with all there is
@@ -88,6 +91,8 @@ pub struct Line {
     pub outcome: Outcome,
     /// Why it is worth that, where the outcome does not say it.
     pub why: Option<String>,
+    /// What the outcome means for this gate, where its word and `min_samples` do not say it.
+    pub meaning: Option<String>,
     /// The number judged.
     pub value: Option<f64>,
     /// Samples.
@@ -134,13 +139,13 @@ pub struct Report {
     pub fail_on: FailOn,
     /// What there was.
     pub input: Input,
+    /// Why nothing was judged, though there are spans.
+    pub reason: Option<String>,
     /// Every key, worst first.
     pub lines: Vec<Line>,
     /// Gates with more keys than their limit, and a sentence.
     pub overflows: BTreeMap<String, String>,
     /// How many are worth what.
-    /// Why nothing was judged, though there are spans.
-    pub reason: Option<String>,
     pub totals: Totals,
     /// The exit code.
     pub exit: Exit,
@@ -151,7 +156,7 @@ impl Report {
     pub fn new(judge: Judge, input: Input, found: Vec<Found>, allowed: &Allowed<'_>) -> Self {
         let overflows: BTreeMap<String, String> =
             found.iter().filter_map(|found| Some((found.now.gate.name.clone(), found.overflow.clone()?))).collect();
-        let mut lines: Vec<Line> = found.into_iter().map(|found| line(found, allowed)).collect();
+        let mut lines: Vec<Line> = found.into_iter().map(|found| line(found, judge, allowed)).collect();
         lines.sort_by(|a, b| b.worth.cmp(&a.worth).then_with(|| (&a.gate, &a.key).cmp(&(&b.gate, &b.key))));
         let count = |worth| lines.iter().filter(|line| line.worth == worth).count();
         let totals = Totals {
@@ -209,7 +214,7 @@ impl Report {
     }
 }
 
-fn line(found: Found, allowed: &Allowed<'_>) -> Line {
+fn line(found: Found, judge: Judge, allowed: &Allowed<'_>) -> Line {
     let (worth, why) = worth(&found, allowed);
     let now = found.now;
     let (gate, run) = (now.gate, now.run);
@@ -217,7 +222,9 @@ fn line(found: Found, allowed: &Allowed<'_>) -> Line {
         Ok(Value::Object(columns)) => columns,
         _ => Map::new(),
     };
+    let meaning = meaning(&gate, &now.labels, &run, &evidence, judge);
     Line {
+        meaning,
         alert: AlertId::new(TENANT, &gate.name, &now.labels).to_string(),
         about: gate.about.get("description").cloned(),
         group: now.group,
@@ -239,6 +246,38 @@ fn line(found: Found, allowed: &Allowed<'_>) -> Line {
         traces: run.trace_ids.iter().map(|id| hex(id)).collect(),
         episodes: found.episodes,
         gate: gate.name.clone(),
+    }
+}
+
+/// What the outcome of `run` means for `gate`.
+fn meaning(
+    gate: &Gate,
+    labels: &BTreeMap<String, String>,
+    run: &OutcomeRun,
+    evidence: &Map<String, Value>,
+    judge: Judge,
+) -> Option<String> {
+    match (run.outcome, &gate.slo, &gate.baseline) {
+        (Outcome::Insufficient, Some(slo), _) => slo.thin(gate.min_samples, evidence).map(|(long, samples)| {
+            let (long, least) = (duration_text(long), gate.min_samples);
+            format!("{samples} samples in the {long} of a pair that burns too fast, at least {least} are wanted")
+        }),
+        (Outcome::Inconclusive, _, Some(_)) => {
+            let row = ResultRow {
+                key: labels.clone(),
+                value: run.value,
+                n: run.n,
+                evidence: evidence.clone(),
+                ..ResultRow::default()
+            };
+            let next = match judge {
+                Judge::Once => "use --judge timeline",
+                Judge::Timeline => "give spans of a longer time",
+            };
+            is_conclusive(gate, &row)
+                .then(|| format!("there is no baseline: too few values of the past in these spans; {next}"))
+        }
+        _ => None,
     }
 }
 
@@ -274,6 +313,7 @@ impl Line {
     /// One sentence: what is wrong, or that nothing is.
     fn sentence(&self) -> String {
         let about = match self.outcome {
+            _ if self.meaning.is_some() => self.meaning.clone().unwrap_or_default(),
             Outcome::Pass | Outcome::Warn | Outcome::Fail => {
                 let n = self.n.map(|n| format!(" over {n} samples")).unwrap_or_default();
                 format!("{}{n}, wanted {}", self.value_shown(), self.wanted())
