@@ -95,7 +95,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     gateway.set_registry_types(conventions.attribute_types());
     let outbox = Outbox::new(journal.clone(), clock.clone());
     let evaluator = gates.evaluator(&config, &store, &clock).await?;
-    let live = evaluator.live(config.notify.receivers.keys().cloned().collect());
+    let live = evaluator.live();
     gate::Alerts::register(&registry, live.clone())?;
     let serving = (&gateway, pipelines.engine(), &live, outbox);
     let side = Side::bind(&config, serving, &registry, (&store, learn.metrics()), &clock).await?;

@@ -70,8 +70,8 @@ pub enum Command {
 }
 
 const RUN_HELP: &str = "Exit codes, 1 before 3 before 4: 0 judged and good; 1 a gate failed; 2 usage; 3 something was not \
-                        judged (always, if no span was received; in a timeline also a breach that is shorter than `for` \
-                        when the spans end); 4 a warning with --fail-on warn; 69 address unavailable; \
+                        judged (always, if no span was received; in a timeline also a breach that is no \
+                        episode yet when the spans end); 4 a warning with --fail-on warn; 69 address unavailable; \
                         74 input unreadable; 78 gate file or configuration invalid; 130 interrupted.";
 
 /// Flags of `gates check`.

@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::history::RunState;
+use super::history::{RunRow, RunState};
 use super::{Engine, Error};
 use crate::clock::Clock;
 use crate::gate::identity::{TENANT, evaluation_span};
@@ -180,18 +180,10 @@ impl Trigger {
             }
         }
         // The run may have begun and its acknowledgement been lost, with this process or with the disk of the gates.
-        // One process may be asked for when an episode begins and again when it ends.
-        let of_failure = match request.occasion {
-            Occasion::Failed => None,
-            Occasion::Resolved => match self.starts.run_of_failure(&request) {
-                Ok(run) => run,
-                Err(error) => {
-                    tracing::error!(%error, "the starts of gates cannot be read");
-                    return Offered::Failed;
-                }
-            },
-        };
-        match self.run_of(&request, of_failure) {
+        if request.occasion == Occasion::Resolved && self.recover_failure(&request).await == Offered::Failed {
+            return Offered::Failed;
+        }
+        match self.run_of(&request) {
             Ok(Some(run)) => return self.started(request, run).await,
             Ok(None) => {}
             Err(error) => {
@@ -235,6 +227,26 @@ impl Trigger {
             }
         }
         self.acknowledge(request, id, last).await
+    }
+
+    /// Acknowledges the run of `on_fail` of the same episode, if that was lost until the episode ended.
+    async fn recover_failure(&self, resolved: &StartRequest) -> Offered {
+        let failed = match self.starts.lapsed_failure(resolved) {
+            Ok(Some(failed)) => failed,
+            Ok(None) => return Offered::Answered,
+            Err(error) => {
+                tracing::error!(%error, "the starts of gates cannot be read");
+                return Offered::Failed;
+            }
+        };
+        match self.run_of(&failed) {
+            Ok(Some(run)) => self.started(failed, run).await,
+            Ok(None) => Offered::Answered,
+            Err(error) => {
+                tracing::error!(%error, "the engine's runs cannot be read");
+                Offered::Failed
+            }
+        }
     }
 
     async fn publish(
@@ -331,18 +343,17 @@ impl Trigger {
         Ok(found)
     }
 
-    /// The newest run that this start began; `of_failure`: the run that began with its episode.
-    fn run_of(&self, request: &StartRequest, of_failure: Option<i64>) -> Result<Option<u64>, Error> {
+    /// The run that this start began. One process may be asked for when an episode begins and again when it ends; what tells
+    /// them apart is the evaluation that asked, which is the first link of the run.
+    fn run_of(&self, request: &StartRequest) -> Result<Option<u64>, Error> {
         let runs = self.engine.store().runs()?;
+        let evaluation = evaluation_span(TENANT, &request.gate, request.t_ns);
         let of_it = |origin: &Origin| {
             (&origin.gate, &origin.key, origin.episode) == (&request.gate, &request.key, request.episode)
+                && origin.links.first() == Some(&evaluation)
         };
-        let found = runs
-            .iter()
-            .rev()
-            .filter(|(run, _)| i64::try_from(*run).ok() != of_failure)
-            .find(|(_, row)| row.process == request.pipeline && row.trigger.as_ref().is_some_and(of_it));
-        Ok(found.map(|(run, _)| *run))
+        let is_it = |row: &RunRow| row.process == request.pipeline && row.trigger.as_ref().is_some_and(of_it);
+        Ok(runs.iter().rev().find(|(_, row)| is_it(row)).map(|(run, _)| *run))
     }
 
     async fn answer(&self, request: StartRequest, answer: starts::Answer) -> Offered {

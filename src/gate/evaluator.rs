@@ -169,8 +169,8 @@ impl Evaluator {
         Operator { shared: self.shared.clone() }
     }
 
-    /// For those who read and close gates while it runs; `receivers`: all that are configured.
-    pub fn live(&self, receivers: Vec<String>) -> Live {
+    /// For those who read and close gates while it runs.
+    pub fn live(&self) -> Live {
         let board = self.shared.board.get_or_init(Board::default).clone();
         let mut book = self.shared.book();
         book.touch_all();
@@ -178,7 +178,7 @@ impl Evaluator {
         drop(book);
         let parts = &self.shared.parts;
         let from = (board, parts.journal.clone(), self.operator());
-        Live::new(&parts.groups, receivers, from, parts.clock.clone())
+        Live::new(&parts.groups, from, parts.clock.clone())
     }
 
     /// Closes ticks until `stop`; then writes what waits.

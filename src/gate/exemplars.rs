@@ -45,11 +45,13 @@ pub(super) fn asking(gate: &Gate) -> Option<Gate> {
         "" => String::new(),
         columns => format!(" GROUP BY {columns}"),
     };
+    // `by` may name any column of `spans`, also `trace_id`: what is made here is called as none of them.
     let sql = format!(
-        "WITH shown AS (\n  SELECT {keys}trace_id, max({at}) AS last FROM spans\n  WHERE {at} >= $window_start AND {at} < \
-         $window_end AND ({predicate})\n  GROUP BY {keys}trace_id\n),\nranked AS (\n  SELECT {keys}trace_id, row_number() OVER \
-         ({partition}ORDER BY last DESC, trace_id) AS place FROM shown\n)\nSELECT {keys}count(*) AS value, array_agg(trace_id \
-         ORDER BY place) AS trace_ids FROM ranked WHERE place <= {MOST}{grouped}"
+        "WITH seen AS (\n  SELECT {keys}trace_id AS exemplar_id, {at} AS exemplar_at FROM spans\n  WHERE {at} >= $window_start \
+         AND {at} < $window_end AND ({predicate})\n),\nshown AS (\n  SELECT {keys}exemplar_id, max(exemplar_at) AS exemplar_last \
+         FROM seen\n  GROUP BY {keys}exemplar_id\n),\nranked AS (\n  SELECT {keys}exemplar_id, row_number() OVER \
+         ({partition}ORDER BY exemplar_last DESC, exemplar_id) AS exemplar_place FROM shown\n)\nSELECT {keys}count(*) AS value, \
+         array_agg(exemplar_id ORDER BY exemplar_place) AS trace_ids FROM ranked WHERE exemplar_place <= {MOST}{grouped}"
     );
     let any = Comparison { text: ">= 0".to_owned(), test: Test::AtLeast(0.0) };
     Some(Gate {

@@ -218,6 +218,9 @@ const UNITS: [(&str, Unit); 9] = [
     ("ns", Unit::Nanoseconds),
 ];
 
+/// A gate of this name could not be read over HTTP.
+const UNREADABLE: &str = "outbox";
+
 fn name(keys: &mut Keys<'_>) -> String {
     let Some((name, mark)) = keys.text("gate") else { return String::new() };
     let mut letters = name.bytes();
@@ -227,6 +230,11 @@ fn name(keys: &mut Keys<'_>) -> String {
         let shown: String = name.chars().take(60).collect();
         let next = "use letters, digits, `_`, `.`, `-`, a letter or `_` first, at most 128";
         keys.tell(Code::GateName, mark, format!("`{shown}` is no name of a gate"), next);
+        return String::new();
+    }
+    if name == UNREADABLE {
+        let what = format!("`{name}` is a reserved name: `/api/v1/gates/{name}` lists messages to receivers");
+        keys.tell(Code::GateName, mark, what, "choose another name");
         return String::new();
     }
     keys.who = Who::Gate(name.to_owned());

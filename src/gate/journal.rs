@@ -200,13 +200,20 @@ impl Journal {
         Ok(Self { inner: Arc::new(Inner { db, outbox, starts, sizes, limits }) })
     }
 
-    /// What the outbox keeps for `receiver`.
+    /// What the outbox keeps for `receiver`. Blocks while another writes to it.
     pub fn outbox_size(&self, receiver: &str) -> Size {
         self.sizes().of(receiver)
     }
 
     fn sizes(&self) -> MutexGuard<'_, Sizes> {
         self.inner.sizes.lock().expect("no holder of this lock panics")
+    }
+
+    /// Does `work` as a writer that waits for the disk.
+    #[cfg(test)]
+    pub(crate) fn hold_sizes<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _held = self.sizes();
+        work()
     }
 
     /// Changes when messages were written.
@@ -276,7 +283,8 @@ impl Journal {
         Ok(())
     }
 
-    /// The engine's answer to a start. `false` if there is no such start, or it is answered already.
+    /// The engine's answer to a start. `false` if there is no such start, it is answered already, or its episode ended
+    /// meanwhile; but a run that `on_fail` began is known also then, for it counts for `cooldown` and `max_runs`.
     ///
     /// Errors: see [`Error`].
     pub fn answer_start(
@@ -290,10 +298,14 @@ impl Journal {
         {
             let mut starts = tx.open_table(starts_of(occasion))?;
             let Some(mut row) = stored::<_, StartRow>(&starts, (alert.0, episode))? else { return Ok(false) };
-            if row.state != StartState::Due {
+            let before = row.state.clone();
+            answer(&mut row);
+            let is_late_run = before == StartState::Lapsed
+                && occasion == Occasion::Failed
+                && matches!(row.state, StartState::Started { .. });
+            if before != StartState::Due && !is_late_run {
                 return Ok(false);
             }
-            answer(&mut row);
             starts.insert((alert.0, episode), encode(&row).as_slice())?;
             // The run of an episode is the one that was to repair it.
             if let (StartState::Started { run, .. }, Occasion::Failed) = (row.state, occasion) {

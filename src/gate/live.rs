@@ -14,7 +14,6 @@ use super::book::Changed;
 use super::definition::{Gate, Group};
 use super::evaluator::{CloseError, Closed, Operator};
 use super::health::HealthKind;
-use super::identity::{AlertId, TENANT};
 use super::journal::{Error, Journal, JournalRow, KeyRow, Notice, OutcomeRun};
 use super::state::{Level, Phase};
 use super::verdict::Outcome;
@@ -123,7 +122,6 @@ struct Inner {
     groups: Vec<Group>,
     /// Group and place in it, by gate.
     places: BTreeMap<String, (usize, usize)>,
-    receivers: Vec<String>,
     board: Board,
     journal: Journal,
     operator: Operator,
@@ -143,12 +141,7 @@ pub struct Page {
 }
 
 impl Live {
-    pub(super) fn new(
-        groups: &[Group],
-        receivers: Vec<String>,
-        (board, journal, operator): (Board, Journal, Operator),
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(groups: &[Group], (board, journal, operator): (Board, Journal, Operator), clock: Clock) -> Self {
         let mut groups = groups.to_vec();
         groups.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
         let placed = groups.iter().enumerate();
@@ -156,7 +149,7 @@ impl Live {
             .flat_map(|(at, group)| group.gates.iter().enumerate().map(move |(i, gate)| (gate.name.clone(), (at, i))))
             .collect();
         let turns = Semaphore::new(1);
-        Self { inner: Arc::new(Inner { groups, places, receivers, board, journal, operator, clock, turns }) }
+        Self { inner: Arc::new(Inner { groups, places, board, journal, operator, clock, turns }) }
     }
 
     /// Loaded groups by file and name; in each its gates in the order of the file.
@@ -205,11 +198,9 @@ impl Live {
         let about_gates = self.inner.board.shown().health.clone();
         let snapshot = self.inner.journal.snapshot()?;
         let mut all = about_gates.to_vec();
-        for receiver in &self.inner.receivers {
-            let kind = HealthKind::DeliveryFailing.as_str();
-            let alert = AlertId::of_health(TENANT, kind, receiver, &BTreeMap::new());
-            all.extend(snapshot.health_of(alert)?.and_then(|row| row.told).map(|told| told.notice));
-        }
+        // One is about a line: a receiver, or one address of a receiver with several.
+        let about_lines = snapshot.health()?.into_values().filter(|row| row.kind == HealthKind::DeliveryFailing);
+        all.extend(about_lines.filter_map(|row| row.told).map(|told| told.notice));
         Ok(all)
     }
 
@@ -217,10 +208,35 @@ impl Live {
     ///
     /// Errors: the journal.
     pub fn page(&self, gate: &str, after: Option<&str>, limit: usize, journaled: usize) -> Result<Page, Error> {
+        self.read(gate, &[], after, limit, journaled)
+    }
+
+    /// At most `limit` keys of `gate`: those of `first` that there are, then all others; and `journaled` rows of the journal.
+    /// Blocks.
+    ///
+    /// Errors: the journal.
+    pub fn page_with(&self, gate: &str, first: &[String], limit: usize, journaled: usize) -> Result<Page, Error> {
+        self.read(gate, first, None, limit, journaled)
+    }
+
+    fn read(
+        &self,
+        gate: &str,
+        first: &[String],
+        after: Option<&str>,
+        limit: usize,
+        journaled: usize,
+    ) -> Result<Page, Error> {
         let snapshot = self.inner.journal.snapshot()?;
         // It is written when the gate is loaded.
         let Some(row) = snapshot.gate(gate)? else { return Ok(Page::default()) };
-        let mut rows = snapshot.keys_after(gate, row.generation, after, limit.saturating_add(1))?;
+        let mut rows = Vec::new();
+        for key in first {
+            rows.extend(snapshot.key(gate, row.generation, key)?.map(|of_key| (key.clone(), of_key)));
+        }
+        // As many more as may stand in front already.
+        let more = snapshot.keys_after(gate, row.generation, after, limit.saturating_add(first.len() + 1))?;
+        rows.extend(more.into_iter().filter(|(key, _)| !first.contains(key)));
         let is_cut = rows.len() > limit;
         rows.truncate(limit);
         let mut keys = Vec::with_capacity(rows.len());

@@ -14,8 +14,8 @@ use super::journal::{Error, Journal};
 use super::late::Late;
 use super::metrics::Metrics;
 use super::result::Runner;
-use super::state::{Level, Phase};
-use super::verdict::Outcome;
+use super::state::Level;
+use super::verdict::{Input, Judged, Outcome, input};
 use crate::clock::Clock;
 
 /// How often gates are asked.
@@ -73,8 +73,8 @@ pub struct Found {
     pub bad: Option<Level>,
     /// There was a breach, and none that lasted for an episode.
     pub brief: bool,
-    /// The spans ended in a breach that had not lasted `for` yet.
-    pub pending: bool,
+    /// The last verdict that says anything is a breach of this level, and no episode of it came of it: there were too few.
+    pub ends_bad: Option<Level>,
     /// How many episodes it had.
     pub episodes: u64,
     /// Keys of the gate that are over its limit and were not judged: a sentence.
@@ -120,7 +120,6 @@ pub async fn play(seat: Seat, judge: Judge, extent: Extent) -> Result<Vec<Found>
         evaluator.close_tick(t_ns, seat.cut_us, &groups).await?;
         worst.look(&evaluator, t_ns);
     }
-    worst.end(&evaluator);
     evaluator.finish().await?;
     Ok(worst.into_found())
 }
@@ -176,14 +175,25 @@ impl Worst {
                 continue;
             }
             let (level, rank, episodes) = (now.phase.level(), rank(&now), now.episode);
-            let breach = matches!(now.run.outcome, Outcome::Warn | Outcome::Fail);
+            let x = input(&now.gate, Judged::without_value(now.run.outcome));
+            let breach = match x {
+                Input::Fail => Some(Level::Fail),
+                Input::Warn => Some(Level::Warn),
+                Input::Pass | Input::Clear | Input::Hold | Input::Gone => None,
+            };
+            // The phase does not say it: a key is also pending after a good verdict, and not any more once it is gone.
+            let ends_bad = breach.filter(|breach| level < Some(*breach));
+            let brief = breach.is_some();
             match self.keys.get_mut(&place) {
                 None => {
-                    let found = Found { now, bad: level, brief: breach, pending: false, episodes, overflow: None };
+                    let found = Found { now, bad: level, brief, ends_bad, episodes, overflow: None };
                     self.keys.insert(place, (rank, found));
                 }
                 Some((so_far, found)) => {
-                    found.brief |= breach;
+                    found.brief |= brief;
+                    if x.is_effective() {
+                        found.ends_bad = ends_bad;
+                    }
                     found.bad = found.bad.max(level);
                     found.episodes = found.episodes.max(episodes);
                     // Of equal ones the first shows when it went wrong, and the last how it is.
@@ -196,15 +206,6 @@ impl Worst {
         }
     }
 
-    /// Behind the last tick: who is left in a breach of which nobody knows whether it would have lasted.
-    fn end(&mut self, evaluator: &Evaluator) {
-        for now in evaluator.keys().into_iter().filter(|now| now.phase == Phase::Pending) {
-            if let Some((_, found)) = self.keys.get_mut(&(now.gate.name.clone(), now.key)) {
-                found.pending = true;
-            }
-        }
-    }
-
     fn into_found(self) -> Vec<Found> {
         let named = self.keys.keys().filter(|(_, key)| !key.is_empty());
         let with_keys: BTreeSet<String> = named.map(|(gate, _)| gate.clone()).collect();
@@ -212,7 +213,9 @@ impl Worst {
         for ((gate, key), (_, mut one)) in self.keys {
             // `{}` of a gate with `by` stands for an empty result, which other ticks were not.
             let stands_for_nothing = key.is_empty() && !one.now.gate.by.is_empty();
-            let says_nothing = one.bad.is_none() && !one.pending && one.now.run.outcome == Outcome::NoData;
+            // An episode as bad or worse has said it all.
+            one.ends_bad = one.ends_bad.filter(|level| one.bad < Some(*level));
+            let says_nothing = one.bad.is_none() && one.ends_bad.is_none() && one.now.run.outcome == Outcome::NoData;
             if stands_for_nothing && says_nothing && with_keys.contains(&gate) {
                 continue;
             }

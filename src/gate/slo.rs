@@ -63,6 +63,12 @@ impl Decimal {
         Some(Self { digits: format!("{whole}{fraction}").parse().ok()?, scale })
     }
 
+    /// The number.
+    #[allow(clippy::cast_precision_loss, reason = "for people")]
+    pub fn number(self) -> f64 {
+        self.digits as f64 / 10_f64.powi(i32::try_from(self.scale).unwrap_or(0))
+    }
+
     fn ratio(self) -> Ratio {
         Ratio { over: u128::from(self.digits), under: 10_u128.pow(self.scale) }
     }
@@ -236,6 +242,20 @@ impl Slo {
         }
     }
 
+    /// Of a row that is insufficient: the long window of the first hot pair that has fewer than `min_samples` in it, and how
+    /// many it has.
+    pub fn thin(
+        &self,
+        min_samples: u64,
+        evidence: &serde_json::Map<String, serde_json::Value>,
+    ) -> Option<(Duration, u64)> {
+        self.pairs.iter().enumerate().find_map(|(i, pair)| {
+            let quotient = evidence.get(&column(i))?.as_f64()?;
+            let samples = evidence.get(&format!("total_{}", name(pair.long)))?.as_u64()?;
+            (quotient > 1.0 && samples < min_samples).then_some((pair.long, samples))
+        })
+    }
+
     /// The pairs as people read them: `fail above 14.4 in 5m and 1h`.
     pub fn told(&self) -> String {
         let pair = |pair: &Pair| {
@@ -375,5 +395,12 @@ mod tests {
             "what has samples counts"
         );
         assert_eq!(slo.outcome(10, &row([0.0; 4], [1; 4])), Outcome::Pass, "nothing is hot");
+        let thin = |pairs, totals| slo.thin(10, &row(pairs, totals).evidence);
+        assert_eq!(
+            thin([0.0, 9.0, 0.0, 0.0], [3, 9, 50, 50]),
+            Some((Duration::from_secs(21_600), 9)),
+            "its own, not n"
+        );
+        assert_eq!(thin([0.0; 4], [3; 4]), None);
     }
 }

@@ -64,20 +64,18 @@ impl Starts {
         self.journal.start_changes()
     }
 
-    /// The run that `on_fail` started in the episode of `request`.
+    /// The start that `on_fail` asked for in the episode of `request` and that lapsed: its run may have begun all the same.
     ///
     /// Errors: see [`Error`].
-    pub fn run_of_failure(&self, request: &StartRequest) -> Result<Option<i64>, Error> {
+    pub fn lapsed_failure(&self, request: &StartRequest) -> Result<Option<StartRequest>, Error> {
         let row = self.journal.snapshot()?.start(request.alert, request.episode)?;
-        Ok(row.and_then(|row| match row.state {
-            StartState::Started { run, .. } => Some(run),
-            _ => None,
-        }))
+        Ok(row.filter(|row| row.state == StartState::Lapsed).map(|row| row.request))
     }
 
     /// Answers a start. Durable when it returns; blocks for one sync of the disk.
     ///
-    /// `false`: it was answered before, or its episode ended meanwhile; nothing was changed.
+    /// `false`: it was answered before, or its episode ended meanwhile; nothing was changed. A run that `on_fail` began is
+    /// taken also when the episode has ended.
     /// Errors: see [`Error`]; then ask again, for the start is still due.
     pub fn answer(&self, request: &StartRequest, answer: &Answer) -> Result<bool, Error> {
         let at_ns = self.clock.now_ns();

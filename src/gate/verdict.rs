@@ -131,9 +131,7 @@ pub fn judge_aside(gate: &Gate, row: &ResultRow) -> Judged {
     if is_thin {
         return Judged::without_value(Outcome::Insufficient);
     }
-    if let Some((column, wanted)) = &gate.conclusive_when
-        && !number_of(gate, row, column).is_some_and(|number| wanted.test.holds(number))
-    {
+    if !is_conclusive(gate, row) {
         return Judged::without_value(Outcome::Inconclusive);
     }
     if let Some(outcome) = by_pairs {
@@ -143,6 +141,13 @@ pub fn judge_aside(gate: &Gate, row: &ResultRow) -> Judged {
         return Judged { outcome: Outcome::Pass, clears: gate.clear.test.holds(value) };
     }
     Judged::without_value(weaker(gate, value))
+}
+
+/// Whether `conclusive_when` is met, or the gate has none.
+pub fn is_conclusive(gate: &Gate, row: &ResultRow) -> bool {
+    gate.conclusive_when
+        .as_ref()
+        .is_none_or(|(column, wanted)| number_of(gate, row, column).is_some_and(|number| wanted.test.holds(number)))
 }
 
 /// What a value is that does not pass.

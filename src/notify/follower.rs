@@ -3,17 +3,19 @@
 //! Duty: send what is due, in order per alert id; mark what arrived, put off what did not, give up what never will, with a
 //! health alert through the other receivers. Guarantee: a mark is written only after a 2xx, so a message is sent at least
 //! once; a message waits only for earlier ones of its alert id, receivers never for each other. Left to others: bodies
-//! (`webhook` and its neighbours), waits (`retry`), Alertmanagers' batches and re-sends (`peer`), secrets (`open`).
+//! (`webhook` and its neighbours), waits (`retry`), what answers mean (`marks`), Alertmanagers' batches and re-sends (`peer`),
+//! secrets (`open`).
 
+mod marks;
 mod open;
 mod peer;
 mod target;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -22,13 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::alertmanager::Terms;
 use super::metrics::Metrics;
-use super::retry::{self, Next, Reply};
-use super::shown::transition;
+use super::retry::Reply;
 use crate::clock::Clock;
 use crate::gate::Journal;
-use crate::gate::health::{Condition, HealthKind};
-use crate::gate::journal::{Batch, Error, Notice, OutboxRow, Resend, Status};
+use crate::gate::journal::{Error, Notice, OutboxRow, Size, Status};
 use crate::gate::state::{Cause, Level};
+use marks::{Ended, Unmarked, pause};
 use target::{Each, Target};
 
 pub use open::{OpenError, Rim};
@@ -60,6 +61,8 @@ struct Follower {
     others: Vec<String>,
     /// Up to this sequence there are only dead letters; a message never comes back to life under its number.
     dead_to: AtomicU64,
+    /// How tries ended, as long as it cannot be written.
+    unmarked: Mutex<Unmarked>,
     shared: Arc<Shared>,
 }
 
@@ -94,16 +97,6 @@ struct Due {
     next_ns: Option<i64>,
 }
 
-/// A try that ended.
-#[derive(Debug)]
-struct Ended {
-    sequence: u64,
-    row: OutboxRow,
-    reply: Reply,
-    /// What the receiver knows if it arrived.
-    changes: Vec<Resend>,
-}
-
 impl Notifier {
     /// Sends until `stop`. What is on the wire then is sent again at the next start, with the same id.
     pub async fn run(self, stop: CancellationToken) {
@@ -114,12 +107,14 @@ impl Notifier {
 impl Follower {
     async fn run(self, stop: CancellationToken) {
         let mut changes = self.shared.journal.outbox_changes();
+        let mut failures = 0;
         loop {
             changes.mark_unchanged();
             let pass = tokio::select! {
                 () = stop.cancelled() => return,
                 pass = self.pass() => pass,
             };
+            failures = if pass.is_ok() { 0 } else { failures + 1 };
             let wait = match pass {
                 Ok(Pass { tried: 1.., .. }) => continue,
                 Ok(Pass { next_ns: Some(at_ns), .. }) => {
@@ -128,8 +123,14 @@ impl Follower {
                 }
                 Ok(Pass { next_ns: None, .. }) => IDLE,
                 Err(error) => {
-                    tracing::error!(receiver = %self.name, %error, "the outbox cannot be read or marked");
-                    Duration::from_secs(1)
+                    let wait = pause(failures);
+                    let wait_s = wait.as_secs();
+                    tracing::error!(receiver = %self.name, %error, wait_s, "the outbox cannot be read or marked");
+                    // What others write makes this disk no better.
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(wait) => continue,
+                    }
                 }
             };
             tokio::select! {
@@ -142,6 +143,7 @@ impl Follower {
 
     /// Tries each alert's first message that is due, and what an Alertmanager is to be told again.
     async fn pass(&self) -> Result<Pass, Error> {
+        self.flush().await?;
         if let Target::Alertmanager(peer) = &self.target {
             let (journal, receiver, lines) = (self.shared.journal.clone(), peer.receiver.clone(), peer.lines.clone());
             blocking(move || journal.hand_on(&receiver, &lines)).await?;
@@ -149,8 +151,8 @@ impl Follower {
         let Due { mut messages, skipped, mut next_ns } = self.due().await?;
         let mut tried = messages.len() + skipped.len();
         if !skipped.is_empty() {
-            self.mark(skipped.into_iter().map(|sequence| (sequence, None)).collect(), Vec::new(), Batch::default())
-                .await?;
+            let marks = skipped.into_iter().map(|sequence| (sequence, None)).collect();
+            self.write(Unmarked { marks, ..Unmarked::default() }).await?;
         }
         let mut sooner = |at_ns: i64| next_ns = Some(next_ns.map_or(at_ns, |next| next.min(at_ns)));
         match &self.target {
@@ -167,8 +169,9 @@ impl Follower {
                         sooner(at_ns);
                     } else {
                         messages.truncate(1);
-                        self.send_all(each, messages).await?;
+                        let sent = self.send_all(each, messages).await;
                         pace.sent(self.shared.clock.now_ns());
+                        sent?;
                     }
                 }
                 _ => self.send_all(each, messages).await?,
@@ -184,10 +187,10 @@ impl Follower {
         let first = self.dead_to.load(Ordering::Relaxed);
         let mut after = first;
         loop {
-            let rows = self.waiting(after).await?;
+            let (rows, size) = self.waiting(after).await?;
             if after == first {
                 self.dead_to.store(rows.first().map_or(first, |(at, _)| at.saturating_sub(1)), Ordering::Relaxed);
-                self.show(&rows, now_ns);
+                self.show(&rows, size, now_ns);
             }
             let (count, last) = (rows.len(), rows.last().map_or(after, |(at, _)| *at));
             for (sequence, row) in rows {
@@ -219,12 +222,15 @@ impl Follower {
         notice.health || notice.level >= self.min_level || notice.reason == Cause::Lowered.as_str()
     }
 
-    /// Sends each message for itself, several at a time.
+    /// Sends each message for itself, several at a time. Once a mark fails nothing more is sent; how those on the wire end is
+    /// kept.
     async fn send_all(&self, each: &Each, due: Vec<(u64, OutboxRow)>) -> Result<(), Error> {
         let mut due = due.into_iter();
         let mut on_the_wire = FuturesUnordered::new();
+        let mut result = Ok(());
         loop {
-            while on_the_wire.len() < AT_A_TIME
+            while result.is_ok()
+                && on_the_wire.len() < AT_A_TIME
                 && let Some((sequence, row)) = due.next()
             {
                 on_the_wire.push(async move {
@@ -232,19 +238,23 @@ impl Follower {
                     Ended { sequence, row, reply, changes: Vec::new() }
                 });
             }
-            let Some(first) = on_the_wire.next().await else { return Ok(()) };
+            let Some(first) = on_the_wire.next().await else { return result };
             let mut ended = vec![first];
             // Those that ended meanwhile are marked by the same transaction.
             while let Some(Some(next)) = futures::FutureExt::now_or_never(on_the_wire.next()) {
                 ended.push(next);
             }
-            self.settle(ended).await?;
+            result = result.and(self.settle(ended).await);
         }
     }
 
     async fn send(&self, each: &Each, notice: &Notice) -> Reply {
         let reply = each.send(notice, &self.name, &self.shared).await;
         self.count(&reply);
+        if let (Some(pace), Some(asked)) = (each.pace(), reply.retry_after()) {
+            // It asks the line, not the message.
+            pace.hold(self.shared.clock.now_ns(), asked);
+        }
         reply
     }
 
@@ -252,79 +262,15 @@ impl Follower {
         self.shared.metrics.sent.with_label_values(&[self.name.as_str(), reply.code().as_str()]).inc();
     }
 
-    /// Writes down how tries ended.
-    async fn settle(&self, ended: Vec<Ended>) -> Result<(), Error> {
-        let now_ns = self.shared.clock.now_ns();
-        let (mut marks, mut known) = (Vec::new(), Vec::new());
-        let (mut arrived, mut dead) = (false, None);
-        for Ended { sequence, row, reply, changes } in ended {
-            let attempts = row.attempts.saturating_add(1);
-            let id = transition(&row.notice);
-            match retry::next(&reply, attempts, row.written_ns, now_ns, self.shared.clock.random()) {
-                Next::Done => {
-                    arrived = true;
-                    marks.push((sequence, None));
-                    known.extend(changes);
-                }
-                Next::Again(next_try_ns) => {
-                    tracing::warn!(receiver = %self.name, transition = %id, attempts, code = %reply.code(), "message not delivered yet");
-                    marks.push((sequence, Some(OutboxRow { attempts, next_try_ns, ..row })));
-                }
-                Next::Dead(why) => {
-                    tracing::error!(receiver = %self.name, transition = %id, attempts, %why, "message given up");
-                    self.shared.metrics.dead_letters.inc();
-                    dead = Some(why.clone());
-                    if row.notice.status == Status::Resolved {
-                        // Its end cannot be told, so at least nobody says any more that it fires.
-                        known.push(Resend::ForgetAll(row.notice.alert));
-                    }
-                    marks.push((sequence, Some(OutboxRow { attempts, dead: Some(why), ..row })));
-                }
-            }
-        }
-        let batch = match (dead, arrived) {
-            (Some(why), _) => self.health(Some(&why)).await?,
-            (None, true) => self.health(None).await?,
-            (None, false) => Batch::default(),
-        };
-        self.mark(marks, known, batch).await
-    }
-
-    /// Turns the health alert about this receiver on (with a reason) or off.
-    async fn health(&self, failing: Option<&str>) -> Result<Batch, Error> {
-        let snapshot = self.shared.journal.clone();
-        let known = blocking(move || snapshot.snapshot()?.health()).await?;
-        let condition = Condition {
-            kind: HealthKind::DeliveryFailing,
-            about: &self.name,
-            key: &BTreeMap::new(),
-            receivers: &self.others,
-            summary: format!("receiver {}: {}", self.name, failing.unwrap_or_default()),
-            t_ns: self.shared.clock.now_ns(),
-        };
-        let mut batch = Batch::default();
-        if let Some((row, messages)) = condition.turn(known.get(&condition.alert()), failing.is_some()) {
-            batch.health.insert(condition.alert(), row);
-            batch.outbox = messages;
-        }
-        Ok(batch)
-    }
-
-    /// Messages behind sequence `after`.
-    async fn waiting(&self, after: u64) -> Result<Vec<(u64, OutboxRow)>, Error> {
+    /// Messages behind sequence `after`, and how much there is in all.
+    async fn waiting(&self, after: u64) -> Result<(Vec<(u64, OutboxRow)>, Size), Error> {
         let (journal, name) = (self.shared.journal.clone(), self.name.clone());
-        blocking(move || journal.snapshot()?.waiting(&name, after, LOOKED_AT)).await
+        // The size is locked by those who write, for as long as the disk takes.
+        blocking(move || Ok((journal.snapshot()?.waiting(&name, after, LOOKED_AT)?, journal.outbox_size(&name)))).await
     }
 
-    async fn mark(&self, marks: Vec<(u64, Option<OutboxRow>)>, known: Vec<Resend>, batch: Batch) -> Result<(), Error> {
-        let (journal, name) = (self.shared.journal.clone(), self.name.clone());
-        let now_ns = self.shared.clock.now_ns();
-        blocking(move || journal.mark_told(&name, &marks, &known, &batch, now_ns)).await
-    }
-
-    fn show(&self, rows: &[(u64, OutboxRow)], now_ns: i64) {
+    fn show(&self, rows: &[(u64, OutboxRow)], size: Size, now_ns: i64) {
         let label = [self.name.as_str()];
-        let size = self.shared.journal.outbox_size(&self.name);
         let waiting = i64::try_from(size.messages.saturating_sub(size.dead)).unwrap_or(i64::MAX);
         self.shared.metrics.outbox.with_label_values(&label).set(waiting);
         let oldest_ns = rows.iter().map(|(_, row)| now_ns.saturating_sub(row.written_ns)).max().unwrap_or(0);

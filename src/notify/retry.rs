@@ -7,6 +7,8 @@ use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
+/// Most of what a peer may ask for between re-sends, in their intervals.
+const MOST_ASKED: u32 = 2;
 /// Older messages are dead.
 pub(super) const OLDEST_NS: i64 = 24 * 3_600 * 1_000_000_000;
 
@@ -32,6 +34,14 @@ impl Reply {
     /// As if it had arrived.
     pub(super) const fn nothing_to_say() -> Self {
         Self::Status { code: 200, retry_after: None, text: String::new() }
+    }
+
+    /// For how long it asks to be left alone.
+    pub(super) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::Timeout | Self::Network(_) => None,
+        }
     }
 
     /// The label `code`.
@@ -72,12 +82,21 @@ pub(super) fn next(reply: &Reply, attempts: u32, written_ns: i64, now_ns: i64, c
 
 /// When what was answered by `reply` is tried again after try number `attempts` (from 1), ns since 1970.
 pub(super) fn again_ns(reply: &Reply, attempts: u32, now_ns: i64, chance: u64) -> i64 {
-    let asked = match reply {
-        Reply::Status { retry_after, .. } => retry_after.unwrap_or_default(),
-        Reply::Timeout | Reply::Network(_) => Duration::ZERO,
-    };
-    let wait = jitter(attempts, chance).max(asked);
-    now_ns.saturating_add(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX))
+    let wait = jitter(attempts, chance).max(reply.retry_after().unwrap_or_default());
+    now_ns.saturating_add(nanos(wait))
+}
+
+/// How long what is told again every `interval` waits after failure number `attempts` (from 1) in a row, in ns.
+///
+/// An Alertmanager ends what it was not told for four intervals, and one of them is over when a round begins: the peer gets
+/// the time that it asks for, but at most so much that one more try comes before the end.
+pub(super) fn resend_wait_ns(reply: &Reply, attempts: u32, interval: Duration, chance: u64) -> i64 {
+    let asked = reply.retry_after().unwrap_or_default().min(interval.saturating_mul(MOST_ASKED));
+    nanos(jitter(attempts, chance).min(interval).max(asked))
+}
+
+fn nanos(wait: Duration) -> i64 {
+    i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Full jitter: evenly between nothing and 1 s doubling to 5 min.
@@ -143,5 +162,21 @@ mod tests {
         assert_eq!(retry_after("Thu, 01 Jan 1970 00:00:00 GMT", 10 * S), Some(Duration::ZERO));
         assert_eq!(retry_after("soon", 0), None);
         assert_eq!(retry_after("99999999999", 0), Some(Duration::from_secs(86_400)));
+    }
+
+    #[test]
+    fn a_re_send_waits_for_what_is_asked_and_never_so_long_that_alerts_end() {
+        let interval = Duration::from_secs(60);
+        let asks = |text| Reply::Status { code: 429, retry_after: retry_after(text, 0), text: String::new() };
+        let longest = 300 * S as u64;
+        for (reply, chance, wait_s) in [
+            (asks("90"), 0, 90),
+            (asks("30"), 0, 30),
+            (asks("400"), 0, 120),
+            (status(500), 0, 0),
+            (status(500), longest, 60),
+        ] {
+            assert_eq!(resend_wait_ns(&reply, 20, interval, chance), wait_s * S, "{reply:?}");
+        }
     }
 }

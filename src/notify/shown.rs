@@ -15,8 +15,12 @@ pub(super) fn rfc3339(ns: i64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(ns)).map_or_else(|_| ns.to_string(), |at| at.to_string())
 }
 
-/// The gate's page, with key and window.
+/// The gate's page, with key and window; where the daemon is, for what is about no gate.
 pub(super) fn page(notice: &Notice, external_url: &str) -> String {
+    // A health alert about a gate bears its name as a label.
+    if notice.health && notice.labels.get("gate") != Some(&notice.gate) {
+        return external_url.to_owned();
+    }
     let Ok(mut url) = reqwest::Url::parse(external_url) else { return external_url.to_owned() };
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().push("gates").push(&notice.gate);
@@ -73,6 +77,14 @@ mod tests {
         assert_eq!(line(&plain), "RESOLVED: span_completeness");
         let health = Notice { health: true, key: String::new(), gate: "hook".into(), ..plain };
         assert_eq!(line(&health), "RESOLVED: span_completeness{hook}");
+    }
+
+    #[test]
+    fn a_health_alert_links_to_its_gate_and_one_about_a_receiver_to_the_daemon() {
+        let labels = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
+        let of = |labels| Notice { health: true, gate: "hook".into(), labels, ..notice(1, 0, Status::Firing) };
+        assert_eq!(page(&of(labels("receiver", "hook")), "http://w/base"), "http://w/base");
+        assert!(page(&of(labels("gate", "hook")), "http://w/base").starts_with("http://w/base/gates/hook?key="));
     }
 
     #[test]

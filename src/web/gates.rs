@@ -2,9 +2,11 @@
 //!
 //! Duty: a list of gates; one gate with its definition, its keys and the last rows of its journal; `close`. Guarantee: lists
 //! come in pages of bounded length; keys and journal are those of one commit; only an admin closes, and what is answered as
-//! closed is durable. Left to others: the shape of Prometheus (`rules`), what a close does (`gate`).
+//! closed is durable. Left to others: a gate as a page for people (`page`), the shape of Prometheus (`rules`), what a close
+//! does (`gate`).
 
 mod definition;
+pub(super) mod page;
 
 use std::collections::BTreeMap;
 
@@ -162,6 +164,7 @@ fn verdict(run: &OutcomeRun) -> Value {
         "final": true,
         "value": run.value,
         "n": run.n,
+        "baseline": run.baseline,
         "tick": time(Some(run.last_tick_ns)),
         "window_start": time(Some(run.window.start_ns)),
         "window_end": time(Some(run.window.end_ns)),

@@ -233,6 +233,7 @@ fn schemas() -> Value {
         ("final", boolean()),
         ("value", or_null(float())),
         ("n", or_null(number())),
+        ("baseline", or_null(float())),
         ("tick", time()),
         ("window_start", time()),
         ("window_end", time()),

@@ -1,7 +1,7 @@
 //! The plain page at `/`.
 //!
-//! Duty: where health, metrics and SQL are (collector_config.md 17). Guarantee: it needs no script and no other file.
-//! Left to others: the web page proper (a later issue).
+//! Duty: where health, metrics and SQL are (collector_config.md 17); what all plain pages share. Guarantee: it needs no script
+//! and no other file. Left to others: the page of a gate (`gates::page`), the web page proper (a later issue).
 
 use axum::extract::State;
 use axum::http::header;
@@ -34,10 +34,16 @@ pub(super) async fn page(State(state): State<AppState>) -> impl IntoResponse {
         link("health", &state.links.health),
         link("metrics", &state.links.metrics),
     );
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)], body)
+    html(&body)
 }
 
-fn escape(text: &str) -> String {
+/// A page as an answer: nothing in it runs, and nobody puts it into a frame.
+pub(super) fn html(body: &str) -> impl IntoResponse + use<> {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)], body.to_owned())
+}
+
+/// Text as text of HTML, also within a quoted attribute.
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -99,6 +99,21 @@ pub(super) static ALL: &[Route] = &[
     },
     Route {
         method: Method::GET,
+        path: "/gates/{name}",
+        about: "A page with the keys of a gate and its last transitions; messages to receivers link to it.",
+        admin: false,
+        parameters: &[
+            GATE,
+            query("key", "alert key that stands first"),
+            query("window_start", "RFC 3339; the window that the message was about"),
+            query("window_end", "its end"),
+        ],
+        body: None,
+        answer: Answer { status: 200, media: &["text/html"], schema: None, error: JSON },
+        handler: || get(gates::page::page),
+    },
+    Route {
+        method: Method::GET,
         path: "/api/v1/openapi.json",
         about: "This document.",
         admin: false,

@@ -319,9 +319,20 @@ fn spans_at_the_end_of_time_are_told_and_no_timeline_runs_to_them() {
     let mut late = request(&MIXED[2..3]);
     late.resource_spans[0].scope_spans[0].spans[7].end_time_unix_nano = i64::MAX.unsigned_abs();
     ci.write("late.jsonl", line(&late));
-    let output = ci.run(&["gates.yaml", "--input", "late.jsonl", "--judge", "timeline"]);
+    let args =
+        ["gates.yaml", "--input", "late.jsonl", "--judge", "timeline", "--format", "json", "--out", "report.json"];
+    let output = ci.run(&args);
     assert_eq!(output.status.code(), Some(3));
     assert!(err(&output).contains("use `--judge once`"), "{}", err(&output));
+    let report: Value = serde_json::from_str(&ci.read("report.json")).unwrap();
+    assert_eq!((&report["exit"], &report["input"]["spans"]), (&json!(3), &json!(100)));
+    assert!(report["reason"].as_str().unwrap().contains("use `--judge once`"), "{report}");
+    // Whoever reads reports has the last one, and nothing else, after a run that comes to no end.
+    let output = ci.run(&["gates.yaml", "--input", "absent.jsonl", "--format", "json", "--out", "report.json"]);
+    assert_eq!(output.status.code(), Some(74));
+    assert_eq!(serde_json::from_str::<Value>(&ci.read("report.json")).unwrap(), report);
+    let names = std::fs::read_dir(ci.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!names.into_iter().any(|name| name.to_string_lossy().contains(".new")));
     let output = ci.run(&["gates.yaml", "--input", "late.jsonl"]);
     assert_eq!((output.status.code(), err(&output).contains("end of what clocks can say")), (Some(0), true));
 }

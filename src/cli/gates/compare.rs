@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::stage::{Played, Seen};
+use super::stage::{Began, Played, Seen};
 use crate::gate::journal::JournalRow;
 use crate::gate::scalar::duration_text;
 use crate::gate::suite::{Expect, Test};
@@ -173,25 +173,19 @@ fn messages(test: &Test, played: &Played) -> Vec<String> {
 
 fn pipelines(test: &Test, played: &Played) -> Vec<String> {
     let Some(wanted) = &test.pipelines else { return Vec::new() };
-    let start = |row: &JournalRow| {
-        let mut parts = row.summary.split("; ");
-        let asked =
-            parts.find_map(|part| part.strip_prefix("on_fail: ").or_else(|| part.strip_prefix("on_resolve: ")))?;
-        (!asked.contains(' ')).then(|| (asked.to_owned(), row.episode, row.key.clone()))
-    };
-    let got: Vec<_> = played.journal.iter().filter_map(start).collect();
+    let got = &played.began;
     let same = got.len() == wanted.len()
-        && got.iter().zip(wanted).all(|((pipeline, episode, key), start)| {
-            *pipeline == start.pipeline
-                && start.episode.is_none_or(|wanted| *episode == Some(wanted))
-                && start.key.as_ref().is_none_or(|wanted| wanted == key)
+        && got.iter().zip(wanted).all(|(began, start)| {
+            began.pipeline == start.pipeline
+                && start.episode.is_none_or(|wanted| began.episode == wanted)
+                && start.key.as_ref().is_none_or(|wanted| *wanted == began.key)
         });
     if same {
         return Vec::new();
     }
     let mut text = format!("{} starts of pipelines are expected, there are {}:", wanted.len(), got.len());
-    for (pipeline, episode, key) in got {
-        let _ = write!(text, "\n  {pipeline}, episode {}, {{{key}}}", episode.unwrap_or(0));
+    for Began { pipeline, episode, key } in got {
+        let _ = write!(text, "\n  {pipeline}, episode {episode}, {{{key}}}");
     }
     vec![text]
 }

@@ -98,12 +98,18 @@ pub async fn run(args: Args, clock: &Clock) -> anyhow::Result<Exit> {
     let (input, found) = judged?;
     let allowed = Allowed { no_data: &args.allow_no_data, fail_on: args.fail_on };
     let input = report::Input { source, rejected: taken.rejected, left_out: taken.left_out, ..input };
-    let report = Report::new(judge, input, found, &allowed);
+    let (report, failure) = match found {
+        Ok(found) => (Report::new(judge, input, found, &allowed), None),
+        Err(failure) => (Report::without(judge, input, failure.to_string(), &allowed), Some(failure)),
+    };
     for (what, spans) in &taken.rejected_by {
         eprintln!("weavergen: {spans} spans were set aside: {what}; they are not judged");
     }
     outs.write(&report)?;
-    Ok(report.exit)
+    match failure {
+        Some(failure) => Err(failure.into()),
+        None => Ok(report.exit),
+    }
 }
 
 fn described(args: &Args) -> String {
@@ -114,7 +120,8 @@ fn described(args: &Args) -> String {
     }
 }
 
-type Judged = (report::Input, Vec<crate::gate::playback::Found>);
+/// What there was, and how it fared; or why it could not be judged (3).
+type Judged = (report::Input, Result<Vec<crate::gate::playback::Found>, Failure>);
 
 async fn judged(
     config: &Config,
@@ -131,13 +138,13 @@ async fn judged(
     let (input, extent) = asked.extent().await?;
     let Some(extent) = extent else {
         // Gates that were asked of nothing would say no data; the report says why.
-        return Ok((input, Vec::new()));
+        return Ok((input, Ok(Vec::new())));
     };
     if extent.last_ns > LAST_NS {
         if judge == Judge::Timeline {
             let text = "spans lie at the end of what clocks can say, 2262, where no tick is; mend their clocks, or use \
                         `--judge once`";
-            return Err(Failure::new(Exit::NotJudged, text).into());
+            return Ok((input, Err(Failure::new(Exit::NotJudged, text))));
         }
         eprintln!(
             "weavergen: spans lie at the end of what clocks can say, 2262; those of its last nanosecond are not judged"
@@ -148,7 +155,7 @@ async fn judged(
         let text = format!(
             "the spans lie so far apart that their timeline has {count} ticks; use `--judge once`, or lengthen `interval`"
         );
-        return Err(Failure::new(Exit::NotJudged, text).into());
+        return Ok((input, Err(Failure::new(Exit::NotJudged, text))));
     }
     let seat = Seat {
         groups,
@@ -158,7 +165,7 @@ async fn judged(
         concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
     };
     let found = play(seat, judge, extent).await.context("the gates could not be played")?;
-    Ok((input, found))
+    Ok((input, Ok(found)))
 }
 
 /// Tables of other modules that gates read.

@@ -1,7 +1,7 @@
 //! One unit test of gates, played (gates.md 15).
 //!
-//! Duty: a store, the daemon's evaluator and a clock that the test moves: spans arrive, ticks close, events happen. Guarantee:
-//! nothing sleeps; ticks close by the same frontier, cut and journal as in the daemon. A kill takes what was not journaled; the
+//! Duty: a store, the daemon's evaluator and a clock that the test moves: spans arrive, ticks close, events happen, starts of
+//! pipelines are taken, as by an engine whose runs end at once, when `cooldown` and `max_runs` allow it. Guarantee: nothing sleeps; ticks close by the same frontier, cut and journal as in the daemon. A kill takes what was not journaled; the
 //! store, whose own promises are tested elsewhere, keeps its spans. Left to others: what is expected (`compare`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +17,9 @@ use crate::cli::exit::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gate::evaluator::Position;
-use crate::gate::journal::{Batch, JournalRow, Notice};
+use crate::gate::journal::{Batch, JournalRow, Notice, StartRequest};
 use crate::gate::result::{Ask, RunError, Runner};
+use crate::gate::starts::{Answer, Starts};
 use crate::gate::suite::{Event, Test, What};
 use crate::gate::verdict::Outcome;
 use crate::gate::window::Grid;
@@ -39,6 +40,14 @@ pub(super) struct Seen {
     pub episode: u64,
 }
 
+/// A pipeline that began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Began {
+    pub pipeline: String,
+    pub episode: u64,
+    pub key: String,
+}
+
 /// All that a test may look at.
 #[derive(Debug)]
 pub(super) struct Played {
@@ -48,6 +57,8 @@ pub(super) struct Played {
     pub journal: Vec<JournalRow>,
     /// Messages by receiver.
     pub messages: Vec<(String, Notice)>,
+    /// In the order in which they did.
+    pub began: Vec<Began>,
     /// Names of the gates.
     pub gates: BTreeSet<String>,
     /// Events that changed nothing: their lines, and why.
@@ -72,6 +83,8 @@ struct Stage<'a> {
     receivers: BTreeSet<String>,
     seen: Vec<Seen>,
     told: BTreeMap<String, i64>,
+    starts: Starts,
+    began: Vec<Began>,
     idle: Vec<(u32, String)>,
     closed: bool,
     end_ns: i64,
@@ -102,11 +115,15 @@ async fn played(
     });
     let definitions = Definitions::Test(test.definitions.clone(), clock.clone());
     let end_ns = last_tick(test, &arrivals, &groups);
+    let asked = house.ask(config, definitions.table(), clock)?;
+    let metrics = Metrics::register(&prometheus::Registry::new())?;
     let mut stage = Stage {
         config,
         clock: clock.clone(),
         house,
-        asked: house.ask(config, definitions.table(), clock)?,
+        starts: Starts::new(asked.journal(), clock.clone(), metrics),
+        began: Vec::new(),
+        asked,
         failing: Arc::new(Mutex::new(failing.collect())),
         gates: BTreeSet::new(),
         receivers: config.notify.default.iter().cloned().collect(),
@@ -123,7 +140,8 @@ async fn played(
     loop {
         let due_ns = evaluator.next_due_ns(end_ns);
         let event_ns = events.peek().map(|event| event.at_ns);
-        let Some(t_ns) = due_ns.into_iter().chain(event_ns).min() else { break };
+        let start_ns = stage.take_starts()?.filter(|at_ns| *at_ns <= end_ns);
+        let Some(t_ns) = due_ns.into_iter().chain(event_ns).chain(start_ns).min() else { break };
         // After a kill the clock is ahead of ticks that are due. What arrived by now is there when they close.
         stage.deliver(&mut arrivals, t_ns.max(clock.now_ns())).await?;
         stage.wait_until(t_ns);
@@ -220,6 +238,19 @@ impl Stage<'_> {
         self.clock.advance(Duration::from_nanos(left));
     }
 
+    /// Begins every pipeline that may begin now; when the next one may.
+    fn take_starts(&mut self) -> anyhow::Result<Option<i64>> {
+        loop {
+            let due = self.starts.due()?;
+            // One that begins may hold the next.
+            let Some(request) = due.requests.into_iter().next() else { return Ok(due.next_ns) };
+            let run = i64::try_from(self.began.len()).unwrap_or(i64::MAX).saturating_add(1);
+            self.starts.answer(&request, &Answer::Started(run))?;
+            let StartRequest { pipeline, episode, key, .. } = request;
+            self.began.push(Began { pipeline, episode, key });
+        }
+    }
+
     async fn happen(&mut self, event: &Event, mut evaluator: Evaluator) -> anyhow::Result<Evaluator> {
         match &event.what {
             What::FailQuery(_) => Ok(evaluator),
@@ -289,7 +320,7 @@ impl Stage<'_> {
             messages.extend(in_time.map(|notice| (receiver.clone(), notice)));
         }
         let journal = rows.filter(|row| row.t_ns <= end_ns).collect();
-        let Self { seen, gates, idle, closed, .. } = self;
-        Ok(Played { seen, journal, messages, gates, idle, closed, taken })
+        let Self { seen, began, gates, idle, closed, .. } = self;
+        Ok(Played { seen, journal, messages, began, gates, idle, closed, taken })
     }
 }

@@ -4,7 +4,7 @@
 //! what was not judged is never good, unless its gate or the command line says so. Left to others: how it is shown (`report`).
 
 use crate::cli::exit::Exit;
-use crate::gate::definition::{Mode, Policy};
+use crate::gate::definition::{FireAfter, Mode, Policy};
 use crate::gate::playback::Found;
 use crate::gate::scalar::duration_text;
 use crate::gate::state::Level;
@@ -70,24 +70,37 @@ pub fn worth(found: &Found, allowed: &Allowed<'_>) -> (Worth, Option<String>) {
         Some(Level::Warn) if outcome == Outcome::Error => {
             return (Worth::Error, Some("beside it there was a warning".to_owned()));
         }
-        Some(Level::Warn) if !found.pending => return (Worth::Warned, None),
+        Some(Level::Warn) if found.ends_bad.is_none() => return (Worth::Warned, None),
         Some(Level::Warn) | None => {}
     }
     // Whether it would have lasted is not in the spans: no verdict, as with too few samples. `--allow-no-data` does not
     // reach it, for there is data, and it is bad.
-    if found.pending && outcome != Outcome::Error {
+    if let Some(level) = found.ends_bad
+        && outcome != Outcome::Error
+    {
         if is_dry {
             return dry("pending");
         }
-        let lasts = duration_text(gate.hold_for);
+        let lacks = match gate.fire_after {
+            Some(FireAfter { n, m }) => format!("was seen less often than `fire_after` {n} of {m}"),
+            None => format!("had not lasted `for` {}", duration_text(gate.hold_for)),
+        };
+        let beside = match found.bad {
+            Some(bad) => format!(" (level {}, beside an episode of level {})", level.as_str(), bad.as_str()),
+            None => String::new(),
+        };
         let text = format!(
-            "the spans end in a breach that had not lasted `for` {lasts}, so nobody knows; give spans of a longer time, or              judge once"
+            "the spans end in a breach that {lacks}, so nobody knows{beside}; give spans of a longer time, or judge once"
         );
         return (Worth::Error, Some(text));
     }
     let policy = match outcome {
         Outcome::Pass | Outcome::Warn | Outcome::Fail => {
-            return (Worth::Passed, found.brief.then(|| "there was a breach shorter than `for`".to_owned()));
+            let brief = || match gate.fire_after {
+                Some(FireAfter { n, m }) => format!("there was a breach less often than `fire_after` {n} of {m}"),
+                None => "there was a breach shorter than `for`".to_owned(),
+            };
+            return (Worth::Passed, found.brief.then(brief));
         }
         Outcome::Error if is_dry => return dry(word),
         Outcome::Error => return (Worth::Error, None),
@@ -134,6 +147,43 @@ mod tests {
         assert_eq!([of(&[Passed, Warned], FailOn::Fail), of(&[Passed, Warned], FailOn::Warn)], [0, 4]);
         assert_eq!(of(&[Warned, Error, Passed], FailOn::Warn), 3);
         assert_eq!(of(&[Error, Failed, Warned], FailOn::Warn), 1);
+    }
+
+    #[test]
+    fn a_breach_that_is_no_episode_is_told_by_what_it_lacks() {
+        use std::time::Duration;
+
+        use serde_json::json;
+
+        use crate::cli::gates::report::tests::found;
+        use crate::gate::definition::tests::gate;
+        use crate::gate::definition::{Gate, Test};
+
+        let lasting = Gate { hold_for: Duration::from_secs(60), ..gate("g", Test::Above(0.9)) };
+        let often = Gate { fire_after: Some(FireAfter { n: 3, m: 5 }), ..gate("g", Test::Above(0.9)) };
+        let allowed = Allowed { no_data: &[glob::Pattern::new("*").unwrap()], fail_on: FailOn::Fail };
+        let of = |gate: &Gate, outcome, ends_bad, bad| {
+            let (worth, why) =
+                worth(&Found { ends_bad, bad, brief: true, ..found(gate.clone(), outcome, &json!({})) }, &allowed);
+            (worth, why.unwrap_or_default())
+        };
+        let (fail, warn) = (Some(Level::Fail), Some(Level::Warn));
+        let ends = |lacks: &str, beside: &str| {
+            format!(
+                "the spans end in a breach that {lacks}, so nobody knows{beside}; give spans of a longer time, or judge once"
+            )
+        };
+        let lasted = ends("had not lasted `for` 1m", "");
+        assert_eq!(of(&lasting, Outcome::Fail, fail, None), (Error, lasted));
+        let seen = ends("was seen less often than `fire_after` 3 of 5", "");
+        assert_eq!(of(&often, Outcome::Fail, fail, None), (Error, seen));
+        let worse = ends("had not lasted `for` 1m", " (level fail, beside an episode of level warn)");
+        assert_eq!(of(&lasting, Outcome::Warn, fail, warn), (Error, worse));
+        assert_eq!(of(&lasting, Outcome::Warn, None, warn), (Warned, String::new()));
+        let brief = "there was a breach less often than `fire_after` 3 of 5".to_owned();
+        assert_eq!(of(&often, Outcome::Pass, None, None), (Passed, brief));
+        let brief = "there was a breach shorter than `for`".to_owned();
+        assert_eq!(of(&lasting, Outcome::Pass, None, None), (Passed, brief));
     }
 
     #[test]

@@ -99,7 +99,8 @@ impl World {
             gate: "g".to_owned(),
             key: key.to_owned(),
             pipeline: "repair".to_owned(),
-            t_ns: 0,
+            // An episode ends at a later tick than it begins.
+            t_ns: if occasion == Occasion::Failed { 30_000_000_000 } else { 90_000_000_000 },
             variables: format!(
                 r#"{{"gate": "g", "value": 0.25, "episode": {episode}, "trace_ids": ["{trace}", "no id"]}}"#
             ),
@@ -234,6 +235,26 @@ async fn the_end_of_an_episode_begins_a_run_of_its_own_also_of_the_same_process(
     world.trigger.publish("weavergen.gate", &id, &request, &Variables::new(), &Evidence::default()).await.unwrap();
     world.trigger.round().await;
     assert_eq!((world.runs().len(), world.due(), world.counted("started")), (1, 0, 1));
+}
+
+#[tokio::test]
+async fn a_run_of_on_fail_that_was_lost_until_the_episode_ended_does_not_stand_for_that_of_on_resolve() {
+    let mut world = World::plain("weavergen.gate").await;
+    world.ask(1, "k", 1);
+    let failed = world.trigger.starts.due().unwrap().requests.remove(0);
+    let id = id_of(&failed);
+    // The run begins and ends, the process dies before it tells the gates, and the episode ends.
+    world.trigger.publish("weavergen.gate", &id, &failed, &Variables::new(), &Evidence::default()).await.unwrap();
+    world.finish().await;
+    let starts = vec![(failed.alert, 1, StartEdit::Lapse)];
+    world.journal.commit(&Batch { starts, ..Batch::default() }, world.clock.now_ns()).unwrap();
+    world.ask_for(Occasion::Resolved, 1, "k", 1);
+    world.trigger.round().await;
+    let of = |state| ("g/k".to_owned(), 1, state);
+    assert_eq!(world.runs(), [of(RunState::Completed), of(RunState::Running)]);
+    assert_eq!((world.due(), world.counted("started")), (0, 2), "both are known now");
+    let began = world.journal.snapshot().unwrap().began(Occasion::Failed, failed.alert).unwrap();
+    assert_eq!(began.len(), 1, "the first counts for `cooldown` and `max_runs`");
 }
 
 #[tokio::test]

@@ -91,6 +91,11 @@ impl Snapshot {
         stored(&self.tx.open_table(GATE)?, name)
     }
 
+    /// One key of one generation.
+    pub fn key(&self, gate: &str, generation: u64, key: &str) -> Result<Option<KeyRow>, Error> {
+        stored(&self.tx.open_table(STATE)?, (gate, generation, key))
+    }
+
     /// At most `limit` keys of one generation behind the alert key `after`, in order.
     pub fn keys_after(
         &self,

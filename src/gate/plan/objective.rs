@@ -6,6 +6,7 @@
 use arrow::datatypes::{DataType, Schema};
 
 use super::super::definition::{Gate, Source};
+use super::super::exemplars;
 use super::super::gate_keys::Places;
 use super::super::problem::Code;
 use super::{Planner, Report, listed};
@@ -37,9 +38,20 @@ impl Planner {
     /// Tells what is wrong with `exemplars` of `gate`.
     pub(super) fn check_exemplars(&self, gate: &Gate, places: &Places, report: &Report<'_>) {
         let (Some(text), mark) = (&gate.exemplars, &places.exemplars) else { return };
-        self.is_predicate(gate, (Code::Plan, "exemplars"), text, mark, report);
+        let is_fine = self.is_predicate(gate, (Code::Plan, "exemplars"), text, mark, report);
         let Ok(spans) = self.of_spans(gate, "*") else { return };
-        for name in gate.by.iter().filter(|name| spans.schema.column_with_name(name).is_none()) {
+        let unknown: Vec<&String> =
+            gate.by.iter().filter(|name| spans.schema.column_with_name(name).is_none()).collect();
+        if is_fine
+            && unknown.is_empty()
+            && let Some(asking) = exemplars::asking(gate)
+            && let Err(error) = self.probe(&asking, super::PROBE_ENDS_NS[0])
+        {
+            let next =
+                error.hint.as_deref().unwrap_or("write another condition, or give the query a column `trace_ids`");
+            report.tell(Code::Plan, mark, format!("`exemplars`: {}", error.message), next.to_owned());
+        }
+        for name in unknown {
             let what = format!("`exemplars` finds the spans of a key by `{name}`, and `spans` has no such column");
             let next = "put columns of `spans` into `by`, or give the query a column `trace_ids` instead";
             report.tell(Code::Column, mark, what, next.to_owned());

@@ -1,8 +1,9 @@
 //! Timelines of a gate whose values are a list, one a tick.
 
-use super::super::definition::Test;
 use super::super::definition::tests::{comparison, gate};
+use super::super::definition::{FireAfter, Test};
 use super::super::result::{ResultRow, RunError};
+use super::super::state::Phase;
 use super::*;
 
 const S: i64 = 1_000_000_000;
@@ -14,12 +15,36 @@ async fn played(gate: Gate, values: &[Option<f64>]) -> Vec<Found> {
 }
 
 async fn of_extent(gate: Gate, values: Vec<Option<f64>>, extent: Extent) -> Vec<Found> {
+    let rows = move |tick: usize| match values.get(tick).copied().flatten() {
+        Some(value) => Ok(vec![ResultRow { value: Some(value), n: Some(100), ..ResultRow::default() }]),
+        None => Err(RunError::Run("no disk".to_owned())),
+    };
+    of_rows(gate, rows, extent).await
+}
+
+/// The same with values by service; ticks count from 0.
+async fn of_keys(
+    gate: Gate,
+    values: impl Fn(usize) -> Vec<(&'static str, f64)> + Send + Sync + 'static,
+    ticks: i64,
+) -> Vec<Found> {
+    let row = |(service, value): (&str, f64)| ResultRow {
+        key: [("service".to_owned(), service.to_owned())].into(),
+        value: Some(value),
+        n: Some(100),
+        ..ResultRow::default()
+    };
+    let rows = move |tick| Ok(values(tick).into_iter().map(row).collect());
+    of_rows(gate, rows, Extent { first_start_ns: 0, first_end_ns: 0, last_ns: ticks * 10 * S - 1 }).await
+}
+
+async fn of_rows(
+    gate: Gate,
+    rows: impl Fn(usize) -> Result<Vec<ResultRow>, RunError> + Send + Sync + 'static,
+    extent: Extent,
+) -> Vec<Found> {
     let runner = Runner::new(move |ask| {
-        let tick = usize::try_from(ask.window.end_ns / (10 * S)).unwrap();
-        let rows = match values.get(tick - 1).copied().flatten() {
-            Some(value) => Ok(vec![ResultRow { value: Some(value), n: Some(100), ..ResultRow::default() }]),
-            None => Err(RunError::Run("no disk".to_owned())),
-        };
+        let rows = rows(usize::try_from(ask.window.end_ns / (10 * S)).unwrap() - 1);
         Box::pin(async move { rows })
     });
     let group = Group {
@@ -59,10 +84,10 @@ async fn a_query_that_fails_is_not_hidden_by_an_episode_that_only_warns() {
 async fn a_breach_at_the_end_of_the_spans_is_pending_and_one_that_ended_is_not() {
     let of = |values| async move {
         let found = played(good(60), values).await;
-        (found[0].pending, found[0].brief, found[0].bad, found[0].now.run.outcome)
+        (found[0].ends_bad, found[0].brief, found[0].bad, found[0].now.run.outcome)
     };
-    assert_eq!(of(&[Some(1.0), Some(0.5), Some(0.5)]).await, (true, true, None, Outcome::Fail));
-    assert_eq!(of(&[Some(0.5), Some(0.5), Some(1.0)]).await, (false, true, None, Outcome::Pass));
+    assert_eq!(of(&[Some(1.0), Some(0.5), Some(0.5)]).await, (Some(Level::Fail), true, None, Outcome::Fail));
+    assert_eq!(of(&[Some(0.5), Some(0.5), Some(1.0)]).await, (None, true, None, Outcome::Pass));
 }
 
 #[tokio::test]
@@ -76,4 +101,42 @@ async fn episodes_are_counted_to_the_end() {
 async fn spans_at_the_end_of_time_end_the_timeline() {
     let extent = Extent { first_start_ns: i64::MAX - 5 * S, first_end_ns: i64::MAX - 5 * S, last_ns: i64::MAX };
     assert!(of_extent(good(0), Vec::new(), extent).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_old_breach_that_fire_after_still_counts_is_not_the_end_of_the_spans() {
+    let gate = Gate { fire_after: Some(FireAfter { n: 3, m: 5 }), ..good(0) };
+    let of = |values: &[Option<f64>]| {
+        let (gate, values) = (gate.clone(), values.to_vec());
+        async move {
+            let found = played(gate, &values).await;
+            (found[0].ends_bad, found[0].bad, found[0].now.phase)
+        }
+    };
+    assert_eq!(of(&[Some(0.5), Some(1.0), Some(1.0)]).await, (None, None, Phase::Pending));
+    assert_eq!(of(&[Some(1.0), Some(1.0), Some(0.92)]).await, (Some(Level::Warn), None, Phase::Pending));
+}
+
+#[tokio::test]
+async fn a_worse_breach_at_the_end_of_an_episode_is_not_known_to_be_none() {
+    let of = |values: &[Option<f64>]| {
+        let values = values.to_vec();
+        async move {
+            let found = played(good(20), &values).await;
+            (found[0].bad, found[0].ends_bad)
+        }
+    };
+    let warned = [Some(0.92), Some(0.92), Some(0.92)];
+    assert_eq!(of(&warned).await, (Some(Level::Warn), None));
+    assert_eq!(of(&[&warned[..], &[Some(0.5)]].concat()).await, (Some(Level::Warn), Some(Level::Fail)));
+    assert_eq!(of(&[&warned[..], &[Some(0.5), Some(0.92)]].concat()).await, (Some(Level::Warn), None));
+    assert_eq!(of(&[&warned[..], &[Some(1.0), Some(0.92)]].concat()).await, (Some(Level::Warn), None), "no news");
+}
+
+#[tokio::test]
+async fn a_key_that_only_failed_and_then_was_gone_ends_in_its_breach() {
+    let gate = Gate { by: vec!["service".to_owned()], ..good(60) };
+    let found = of_keys(gate, |tick| if tick < 2 { vec![("a", 0.5), ("b", 1.0)] } else { vec![("b", 1.0)] }, 8).await;
+    let fared: Vec<_> = found.iter().map(|found| (found.now.key.as_str(), found.ends_bad, found.bad)).collect();
+    assert_eq!(fared, [("service=a", Some(Level::Fail), None), ("service=b", None, None)]);
 }

@@ -8,7 +8,7 @@ use super::super::definition::{Comparison, EventTime, Gate, Source, Test};
 use super::super::load::Loaded;
 use super::super::result::{Ask, ResultRow, RunError, Selection, Window};
 use super::super::run::{gateway, params, run as run_prepared, within as within_of};
-use super::super::{Config, Planner, rows, run::runner};
+use super::super::{Config, Planner, exemplars, rows, run::runner};
 use super::{load_files, load_text, load_text_by, said};
 use crate::clock::Clock;
 use crate::query::gateway::Shape;
@@ -412,4 +412,19 @@ async fn attributes_have_the_types_of_the_registry_in_force_as_in_any_statement(
     // Neither plan nor result outlives the registry that they were made under.
     gateway.set_registry_types(BTreeMap::new());
     assert!(runner.run(asked()).await.is_err());
+}
+
+#[tokio::test]
+async fn exemplars_are_found_by_any_column_of_spans_that_a_key_may_be_made_of() {
+    let view = Fill::new().memory(&[Span::new(1, 1), Span::new(2, 2)]).view();
+    for (by, keys) in [("trace_id", 2), ("span_id", 2), ("name", 1)] {
+        let sql = format!("SELECT {by}, count(*) AS value FROM spans GROUP BY 1");
+        let gate = gate(&sql, &format!(", by: [{by}], exemplars: \"duration_ns >= 0\""));
+        let asking = exemplars::asking(&gate).unwrap();
+        let rows = run(&over(&view), &ask(&asking, NOW, NOW + 60 * S)).await.unwrap();
+        let mut found: Vec<TraceId> = rows.iter().flat_map(|row| row.trace_ids.clone()).collect();
+        found.sort();
+        let traces = [1_u128, 2].map(|id| TraceId(id.to_be_bytes()));
+        assert_eq!((rows.len(), found.as_slice()), (keys, traces.as_slice()), "{by}");
+    }
 }

@@ -16,6 +16,11 @@ use crate::yaml::{Section, Value};
 pub(super) const NAMES: [&str; 4] = ["webhook", "alertmanager", "pagerduty", "slack"];
 const PAGERDUTY: &str = "https://events.pagerduty.com";
 
+/// Headers that nobody else may set, in lower case.
+const OURS: [&str; 6] =
+    ["content-type", "content-length", "transfer-encoding", "host", "connection", "idempotency-key"];
+const OURS_PREFIX: &str = "x-weavergen-";
+
 /// How a receiver is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -138,6 +143,12 @@ impl Kind {
     }
 }
 
+/// Whether every message bears this header already, or HTTP needs it: a second one would make the message unreadable.
+fn is_ours(header: &str) -> bool {
+    let name = header.to_ascii_lowercase();
+    OURS.contains(&name.as_str()) || name.starts_with(OURS_PREFIX)
+}
+
 impl Webhook {
     fn read(block: &Section<'_>) -> Self {
         let url = block.text("url").unwrap_or_default();
@@ -154,6 +165,9 @@ impl Webhook {
                     && reqwest::header::HeaderValue::from_str(value).is_ok();
                 if !is_valid {
                     block.check("headers", format!("`{name}` is no valid HTTP header"));
+                } else if is_ours(name) {
+                    let text = format!("`{name}` is set by weavergen or by HTTP itself; choose another name");
+                    block.check("headers", text);
                 }
                 headers.insert(name.to_owned(), value.clone());
             }
@@ -293,4 +307,26 @@ fn required_file(block: &Section<'_>, key: &'static str) -> PathBuf {
         block.check_self(format!("`{key}` is required"));
     }
     PathBuf::from(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use crate::yaml::{Mark, Problems, Section, parse};
+
+    #[test]
+    fn headers_that_every_message_has_already_are_refused_however_they_are_written() {
+        let ours = ["Content-Type", "CONTENT-LENGTH", "transfer-encoding", "Host", "Connection", "idempotency-KEY"];
+        for name in ours.into_iter().chain(["X-Weavergen-Signature", "x-weavergen-team"]) {
+            let text =
+                format!("receivers: {{hook: {{webhook: {{url: 'http://h', headers: {{X-Team: shop, {name}: x}}}}}}}}");
+            let problems = Problems::new();
+            let tree = parse(&text, &Mark::of_source(0, "test.yaml")).unwrap();
+            Config::read(&Section::root(&tree, &problems).with_days());
+            let told: Vec<String> =
+                problems.into_sorted().into_iter().map(|p| format!("{}: {}", p.path, p.text)).collect();
+            let expected = format!("receivers::hook::webhook::headers: `{name}` is set by weavergen");
+            assert!(told.len() == 1 && told[0].starts_with(&expected), "{name}: {told:?}");
+        }
+    }
 }

@@ -110,6 +110,7 @@ impl Notifier {
                     min_level: receiver.min_level,
                     send_resolved: receiver.send_resolved,
                     dead_to: AtomicU64::new(0),
+                    unmarked: std::sync::Mutex::default(),
                     shared: shared.clone(),
                 });
             }

@@ -16,9 +16,10 @@ use super::super::config::{Auth, Username};
 use super::super::retry::{self, Reply};
 use super::super::shown::transition;
 use super::super::wire::{self, JSON};
-use super::{Ended, Follower, LOOKED_AT, Shared, blocking};
+use super::marks::{Ended, Unmarked};
+use super::{Follower, LOOKED_AT, Shared, blocking};
 use crate::gate::identity::AlertId;
-use crate::gate::journal::{Batch, Error, OutboxRow, Resend, ResendPlace, ResendRow};
+use crate::gate::journal::{Error, OutboxRow, Resend, ResendPlace, ResendRow};
 
 /// Batches told again before messages have their turn.
 const PAGES: usize = 16;
@@ -46,6 +47,8 @@ pub(super) struct Round {
     after: Option<ResendPlace>,
     /// Not before, ns since 1970.
     next_ns: i64,
+    /// How far ahead that lay when it was said.
+    wait_ns: i64,
     /// Failures in a row.
     attempts: u32,
 }
@@ -130,7 +133,7 @@ impl Follower {
         let now_ns = self.shared.clock.now_ns();
         let interval_ns = i64::try_from(self.shared.terms.resend.as_nanos()).unwrap_or(i64::MAX);
         // A clock that was set back does not end the telling.
-        if now_ns < round.next_ns && round.next_ns.saturating_sub(now_ns) <= interval_ns {
+        if now_ns < round.next_ns && round.next_ns.saturating_sub(now_ns) <= round.wait_ns {
             return Ok((0, round.next_ns));
         }
         let begun_ns = *round.begun_ns.get_or_insert(now_ns);
@@ -140,7 +143,8 @@ impl Follower {
             let (journal, name, after) = (self.shared.journal.clone(), self.name.clone(), round.after);
             let rows = blocking(move || journal.snapshot()?.resends(&name, after, MOST)).await?;
             let Some(last) = rows.last().map(|(place, _)| *place) else {
-                round = Round { next_ns: begun_ns.saturating_add(interval_ns), ..Round::default() };
+                let next_ns = begun_ns.saturating_add(interval_ns);
+                round = Round { next_ns, wait_ns: interval_ns, ..Round::default() };
                 break;
             };
             let rows =
@@ -148,8 +152,9 @@ impl Follower {
             if let Some(failed) = self.resend_page(peer, rows).await? {
                 round.attempts = round.attempts.saturating_add(1);
                 let now_ns = self.shared.clock.now_ns();
-                round.next_ns = retry::again_ns(&failed, round.attempts, now_ns, self.shared.clock.random())
-                    .min(now_ns.saturating_add(interval_ns));
+                let (interval, chance) = (self.shared.terms.resend, self.shared.clock.random());
+                round.wait_ns = retry::resend_wait_ns(&failed, round.attempts, interval, chance);
+                round.next_ns = now_ns.saturating_add(round.wait_ns);
                 tracing::warn!(receiver = %self.name, code = %failed.code(), "alerts cannot be told again now");
                 told = 0;
                 break;
@@ -196,10 +201,7 @@ impl Follower {
     }
 
     async fn keep(&self, changes: Vec<Resend>) -> Result<(), Error> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        self.mark(Vec::new(), changes, Batch::default()).await
+        self.write(Unmarked { known: changes, ..Unmarked::default() }).await
     }
 
     /// Alerts of which a message waits.
@@ -207,7 +209,7 @@ impl Follower {
         let mut alerts = BTreeSet::new();
         let mut after = 0;
         loop {
-            let rows = self.waiting(after).await?;
+            let (rows, _) = self.waiting(after).await?;
             alerts.extend(rows.iter().map(|(_, row)| row.notice.alert));
             match rows.last() {
                 Some((last, _)) if rows.len() == LOOKED_AT => after = *last,

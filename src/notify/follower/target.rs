@@ -4,7 +4,8 @@
 //! Left to others: bodies (`webhook`, `cloudevents`, `pagerduty`, `slack`), Alertmanagers (`peer`).
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::super::config::{Format, Webhook};
 use super::super::retry::Reply;
@@ -84,23 +85,51 @@ impl Each {
     }
 }
 
-/// At most one message a second.
-pub(super) struct Pace(AtomicI64);
+/// At most one message a second, and none for as long as the receiver asks.
+pub(super) struct Pace(Mutex<Hold>);
+
+#[derive(Clone, Copy)]
+struct Hold {
+    /// When it was said, ns since 1970.
+    from_ns: i64,
+    /// Until when nothing goes.
+    to_ns: i64,
+}
 
 impl Pace {
     /// As if a message had been sent at `now_ns`: the process before may have.
     pub(super) const fn from(now_ns: i64) -> Self {
-        Self(AtomicI64::new(now_ns.saturating_add(PACE_NS)))
+        Self(Mutex::new(Hold { from_ns: now_ns, to_ns: now_ns.saturating_add(PACE_NS) }))
     }
 
     /// When the next one may go, if that is not now.
     pub(super) fn free_at(&self, now_ns: i64) -> Option<i64> {
-        let free_ns = self.0.load(Ordering::Relaxed);
-        // A clock that was set back does not hold messages for longer than the pace.
-        (now_ns < free_ns).then(|| free_ns.min(now_ns.saturating_add(PACE_NS)))
+        let mut held = self.held();
+        if now_ns < held.from_ns {
+            // A clock that was set back does not hold messages for longer than the pace.
+            *held = Hold { from_ns: now_ns, to_ns: now_ns.saturating_add(PACE_NS) };
+        }
+        (now_ns < held.to_ns).then_some(held.to_ns)
     }
 
     pub(super) fn sent(&self, now_ns: i64) {
-        self.0.store(now_ns.saturating_add(PACE_NS), Ordering::Relaxed);
+        self.until(now_ns, now_ns.saturating_add(PACE_NS));
+    }
+
+    /// The receiver asks at `now_ns` for `asked` without a message.
+    pub(super) fn hold(&self, now_ns: i64, asked: Duration) {
+        let asked_ns = i64::try_from(asked.as_nanos()).unwrap_or(i64::MAX);
+        self.until(now_ns, now_ns.saturating_add(asked_ns));
+    }
+
+    fn until(&self, from_ns: i64, to_ns: i64) {
+        let mut held = self.held();
+        // What it asked for goes before the pace.
+        let to_ns = if from_ns < held.from_ns { to_ns } else { to_ns.max(held.to_ns) };
+        *held = Hold { from_ns, to_ns };
+    }
+
+    fn held(&self) -> MutexGuard<'_, Hold> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,7 +4,7 @@ mod chaos;
 mod kinds;
 mod peers;
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -12,9 +12,11 @@ use tokio::net::TcpListener;
 use prometheus::Registry;
 
 use super::super::config::{Config, Format, Kind, Receiver, Webhook};
+use super::super::shown::transition;
 use super::super::webhook::tests::notice;
 use super::super::{webhook, wire};
 use super::*;
+use crate::gate::journal::Batch;
 
 /// How the receiver treats a request.
 #[derive(Clone, Copy, Debug)]
@@ -379,10 +381,53 @@ async fn a_mark_that_was_lost_sends_the_same_id_again() {
     let bench = bench(&[("hook", webhook(&peer.url))]);
     bench.write(&[("hook", notice(1, 0, Status::Firing))]);
     let follower = bench.follower("hook");
-    let rows = follower.waiting(0).await.unwrap();
+    let (rows, _) = follower.waiting(0).await.unwrap();
     // Sent, and killed before the mark.
     let Target::Each(each) = &follower.target else { panic!() };
     assert!(matches!(follower.send(each, &rows[0].1.notice).await, Reply::Status { code: 200, .. }));
     bench.drain("hook", 2).await;
     assert_eq!(peer.ids(), [id(1, 0), id(1, 0)]);
+}
+
+#[tokio::test]
+async fn what_could_not_be_marked_is_marked_before_anything_is_sent() {
+    let peer = Peer::new(&[]).await;
+    let bench = bench(&[("hook", webhook(&peer.url))]);
+    bench.write(&[("hook", notice(1, 0, Status::Firing)), ("hook", notice(1, 1, Status::Resolved))]);
+    let follower = bench.follower("hook");
+    let (rows, _) = follower.waiting(0).await.unwrap();
+    // It arrived, and the disk did not take the mark.
+    let marks = vec![(rows[0].0, None)];
+    *follower.unmarked.lock().unwrap() = Unmarked { marks, failing: Some(None), ..Unmarked::default() };
+    follower.pass().await.unwrap();
+    assert_eq!(peer.ids(), [id(1, 1)]);
+    assert!(bench.rows("hook").is_empty());
+}
+
+#[test]
+fn pauses_after_failures_double_from_a_second_to_a_minute() {
+    let seconds = [1, 2, 3, 6, 7, u32::MAX].map(|failures| pause(failures).as_secs());
+    assert_eq!(seconds, [1, 2, 4, 32, 60, 60]);
+}
+
+#[tokio::test]
+async fn while_another_writes_the_outbox_the_threads_that_serve_go_on() {
+    let bench = bench(&[("hook", webhook("http://127.0.0.1:9/nobody"))]);
+    let (locked, is_locked) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel();
+    let journal = bench.journal.clone();
+    let writer = std::thread::spawn(move || {
+        journal.hold_sizes(|| {
+            locked.send(()).unwrap();
+            released.recv_timeout(Duration::from_secs(5)).is_ok()
+        })
+    });
+    is_locked.recv().unwrap();
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        release.send(()).unwrap();
+    };
+    let (pass, ()) = tokio::join!(bench.follower("hook").pass(), others);
+    assert_eq!(pass.unwrap().tried, 0);
+    assert!(writer.join().unwrap(), "the only thread of this runtime was not held up");
 }

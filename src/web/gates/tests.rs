@@ -77,7 +77,7 @@ impl House {
             concurrency: 2,
         };
         let evaluator = Evaluator::open(parts).unwrap();
-        let live = evaluator.live(Vec::new());
+        let live = evaluator.live();
         Self { answers, fault, clock, metrics, live, evaluator: Some(evaluator) }
     }
 
@@ -158,6 +158,58 @@ async fn gates_and_keys_come_in_pages() {
         let (got, error) = server.error(server.get(path)).await;
         assert_eq!((got, error["code"].as_str()), (status, Some(code)), "{path}: {error}");
     }
+}
+
+#[tokio::test]
+async fn the_page_that_messages_link_to_shows_the_keys_and_escapes_what_others_wrote() {
+    let mut gate = by_service("b");
+    let runbook = "javascript:alert(1)".to_owned();
+    gate.about = [("description".to_owned(), "a < b".to_owned()), ("runbook_url".to_owned(), runbook)].into();
+    let mut house = House::new(vec![group("g", vec![by_service("a"), gate])]);
+    let nasty = "</td><script>\"x\"</script>";
+    house.answer("b", nasty, 0.25);
+    for number in 0..300 {
+        house.answer("b", &format!("s{number:03}"), if number == 299 { 0.5 } else { 2.0 });
+    }
+    house.seconds(3).await;
+    let server = house.server(access::Config::default()).await;
+    let first = asked(server.get("/api/v1/gates/b?limit=1")).await["keys"][0].clone();
+    let (since, tick) = (first["active_at"].as_str().unwrap(), first["verdict"]["tick"].as_str().unwrap());
+    let window = format!("window_start=2023-11-14T22:12:21Z&window_end={since}");
+    let key = "service%3D%3C%2Ftd%3E%3Cscript%3E%22x%22%3C%2Fscript%3E";
+    let response = server.get(&format!("/gates/b?key={key}&{window}&from=chat")).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+    let page = response.text().await.unwrap();
+    assert!(!page.contains("<script") && !page.contains("href=\"javascript"), "{page}");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("<tr")).collect();
+    let escaped = "service=&lt;/td&gt;&lt;script&gt;&quot;x&quot;&lt;/script&gt;";
+    assert_eq!(
+        rows[0],
+        format!("<tr class=\"asked\"><td>{escaped}<td>firing (fail)<td>0.25<td>2<td>{since}<td>fail<td>{tick}</tr>")
+    );
+    assert!(
+        rows[1].starts_with("<tr><td>service=s299<td>firing (fail)<td>0.5<"),
+        "what fires stands first: {}",
+        rows[1]
+    );
+    assert!(page.contains("There are more keys") && page.contains("a &lt; b"), "{page}");
+    let asked = page.split("Last transitions").nth(1).unwrap();
+    let asked: Vec<&str> = asked.lines().filter(|line| line.contains("asked")).collect();
+    assert_eq!(asked.len(), 1, "{page}");
+    assert!(
+        asked[0].contains(escaped) && asked[0].contains("<td>inactive<td>firing (fail)<td>firing<td>1<"),
+        "{asked:?}"
+    );
+
+    let gone = server.get("/gates/b?key=service%3Dgone").send().await.unwrap().text().await.unwrap();
+    assert!(gone.contains("The key service=gone is not there any more"), "{gone}");
+    let response = server.get("/gates/%3Cb%3E").send().await.unwrap();
+    assert_eq!(response.status(), 404);
+    let page = response.text().await.unwrap();
+    assert!(page.contains("There is no gate &lt;b&gt;") && page.contains("<a href=\"b\">b</a>"), "{page}");
+    let (status, error) = server.error(server.get("/gates/b?window_end=soon")).await;
+    assert_eq!((status, error["message"].as_str()), (400, Some("`window_end` is no time of RFC 3339")));
 }
 
 #[tokio::test]

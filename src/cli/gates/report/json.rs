@@ -1,4 +1,4 @@
-//! The report as one JSON object: `{version, judge, input, results[], overflow, totals, exit}`.
+//! The report as one JSON object: `{version, judge, input, reason, results[], overflow, totals, exit}`.
 //!
 //! Duty: everything that was found, for programs. Guarantee: names stay; a new one comes beside them and `version` rises if
 //! one changes its meaning. Left to others: the lines (`report`).
@@ -29,6 +29,7 @@ pub(super) fn render(report: &Report) -> String {
         },
         "results": report.lines.iter().map(result).collect::<Vec<_>>(),
         "overflow": report.overflows,
+        "reason": report.reason,
         "totals": {
             "keys": report.lines.len(),
             "passed": passed,

@@ -1,31 +1,34 @@
 //! What `gates run` tells (gates.md 12).
 //!
 //! Duty: how every key fared, as lines from worst to best with totals and exit code; which format goes where. Guarantee: all
-//! formats show the same lines; a file is written before the command ends, and one that cannot be is found out before spans
-//! are judged. Left to others: the formats (a file each), what a key is worth (`worth`).
+//! formats show the same lines. Left to others: the formats (a file each), files (`outputs`), what a key is worth (`worth`).
 
 mod github;
 mod json;
 mod junit;
+mod outputs;
 mod sarif;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod text;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::lines::is_read;
 use super::worth::{Allowed, FailOn, Worth, exit, worth};
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::Exit;
+use crate::gate::Gate;
 use crate::gate::definition::Unit;
 use crate::gate::identity::{AlertId, TENANT};
+use crate::gate::journal::OutcomeRun;
 use crate::gate::playback::{Found, Judge};
-use crate::gate::verdict::Outcome;
+use crate::gate::result::ResultRow;
+use crate::gate::scalar::duration_text;
+use crate::gate::verdict::{Outcome, is_conclusive};
 use crate::span::hex;
+
+pub use outputs::Outputs;
 
 /// `--format`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -40,109 +43,6 @@ pub enum Format {
     Sarif,
     /// Annotations of GitHub Actions
     Github,
-}
-
-/// `--format` and `--out`, in the order in which they were given.
-#[derive(Clone, Debug, Default)]
-pub struct Outputs(Vec<(Format, Option<PathBuf>)>);
-
-impl clap::FromArgMatches for Outputs {
-    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
-        let at = |name: &str| matches.indices_of(name).into_iter().flatten();
-        let formats = matches.get_many::<Format>("format").into_iter().flatten().copied();
-        let mut outputs: Vec<(usize, Format, Option<PathBuf>)> =
-            at("format").zip(formats).map(|(at, format)| (at, format, None)).collect();
-        let outs = matches.get_many::<PathBuf>("out").into_iter().flatten().cloned();
-        for (at, out) in at("out").zip(outs) {
-            if outputs.is_empty() {
-                outputs.push((0, Format::Text, None));
-            }
-            let before = outputs.iter().rposition(|(format, ..)| *format < at).unwrap_or(0);
-            if outputs[before].2.replace(out).is_some() {
-                let text = "a format has two `--out`; write `--format F --out FILE` for each file";
-                return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{text}\n")));
-            }
-        }
-        if outputs.is_empty() {
-            outputs.push((0, Format::Text, None));
-        }
-        let on_stdout: Vec<Format> = outputs.iter().filter(|(.., out)| out.is_none()).map(|(_, of, _)| *of).collect();
-        // A log shows both of these line by line; every other format is read as a whole.
-        let are_lines = on_stdout.iter().all(|format| matches!(format, Format::Text | Format::Github));
-        if on_stdout.len() > 1 && !are_lines {
-            let text = "two formats would be mixed on stdout; give one of them a file: `--format junit --out FILE`";
-            return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{text}\n")));
-        }
-        Ok(Self(outputs.into_iter().map(|(_, format, out)| (format, out)).collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-impl clap::Args for Outputs {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        let format = clap::Arg::new("format")
-            .long("format")
-            .value_name("FORMAT")
-            .value_parser(clap::value_parser!(Format))
-            .action(clap::ArgAction::Append)
-            .help("Format of the report, text by default; repeatable, each may have a file of its own");
-        let out = clap::Arg::new("out")
-            .long("out")
-            .value_name("FILE")
-            .value_parser(clap::value_parser!(PathBuf))
-            .action(clap::ArgAction::Append)
-            .help("File for the format named before it, instead of stdout");
-        command.arg(format).arg(out)
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-/// Places that take reports.
-#[derive(Debug)]
-pub struct Open(Vec<(Format, Option<(PathBuf, std::fs::File)>)>);
-
-impl Outputs {
-    /// Opens the files, before anything is judged.
-    ///
-    /// Errors: one cannot be written (74).
-    pub fn open(&self) -> anyhow::Result<Open> {
-        let opened = self.0.iter().map(|(format, out)| {
-            let Some(path) = out else { return Ok((*format, None)) };
-            let file = std::fs::File::create(path).map_err(|error| {
-                Failure::new(Exit::Io, format!("cannot write {}: {error}; make its folder first", path.display()))
-            })?;
-            Ok((*format, Some((path.clone(), file))))
-        });
-        opened.collect::<anyhow::Result<_>>().map(Open)
-    }
-}
-
-impl Open {
-    /// Writes `report` to all of them.
-    ///
-    /// Errors: one cannot be written (74).
-    pub fn write(&mut self, report: &Report) -> anyhow::Result<()> {
-        for (format, out) in &mut self.0 {
-            let text = report.render(*format);
-            match out {
-                // Nobody may read it; the exit code says it all the same.
-                None => drop(is_read(std::io::stdout().lock().write_all(text.as_bytes()))?),
-                Some((path, file)) => {
-                    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-                    let failed = |error| format!("cannot write {}: {error}", path.display());
-                    written.map_err(|error| Failure::new(Exit::Io, failed(error)))?;
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What there was to judge.
@@ -191,6 +91,8 @@ pub struct Line {
     pub outcome: Outcome,
     /// Why it is worth that, where the outcome does not say it.
     pub why: Option<String>,
+    /// What the outcome means for this gate, where its word and `min_samples` do not say it.
+    pub meaning: Option<String>,
     /// The number judged.
     pub value: Option<f64>,
     /// Samples.
@@ -237,6 +139,8 @@ pub struct Report {
     pub fail_on: FailOn,
     /// What there was.
     pub input: Input,
+    /// Why nothing was judged, though there are spans.
+    pub reason: Option<String>,
     /// Every key, worst first.
     pub lines: Vec<Line>,
     /// Gates with more keys than their limit, and a sentence.
@@ -252,7 +156,7 @@ impl Report {
     pub fn new(judge: Judge, input: Input, found: Vec<Found>, allowed: &Allowed<'_>) -> Self {
         let overflows: BTreeMap<String, String> =
             found.iter().filter_map(|found| Some((found.now.gate.name.clone(), found.overflow.clone()?))).collect();
-        let mut lines: Vec<Line> = found.into_iter().map(|found| line(found, allowed)).collect();
+        let mut lines: Vec<Line> = found.into_iter().map(|found| line(found, judge, allowed)).collect();
         lines.sort_by(|a, b| b.worth.cmp(&a.worth).then_with(|| (&a.gate, &a.key).cmp(&(&b.gate, &b.key))));
         let count = |worth| lines.iter().filter(|line| line.worth == worth).count();
         let totals = Totals {
@@ -264,7 +168,12 @@ impl Report {
         };
         let worths = lines.iter().map(|line| line.worth);
         let exit = exit(worths, !overflows.is_empty(), input.spans, allowed.fail_on);
-        Self { judge, fail_on: allowed.fail_on, input, lines, overflows, totals, exit }
+        Self { judge, fail_on: allowed.fail_on, input, reason: None, lines, overflows, totals, exit }
+    }
+
+    /// Nothing could be judged, for this reason.
+    pub fn without(judge: Judge, input: Input, reason: String, allowed: &Allowed<'_>) -> Self {
+        Self { reason: Some(reason), ..Self::new(judge, input, Vec::new(), allowed) }
     }
 
     fn render(&self, format: Format) -> String {
@@ -283,9 +192,12 @@ impl Report {
         let keys = self.lines.len();
         let counts =
             format!("{failed} failed, {not_judged} not judged, {warned} warned, {passed} passed, {skipped} skipped");
-        let about = match self.input.spans {
-            0 => "no span was received, so nothing was judged".to_owned(),
-            spans => format!("{counts}; {spans} spans, {} traces, {} services", self.input.traces, self.input.services),
+        let about = match (&self.reason, self.input.spans) {
+            (Some(reason), _) => reason.clone(),
+            (None, 0) => "no span was received, so nothing was judged".to_owned(),
+            (None, spans) => {
+                format!("{counts}; {spans} spans, {} traces, {} services", self.input.traces, self.input.services)
+            }
         };
         let word = match self.exit {
             Exit::Good if warned > 0 => "PASSED with warnings",
@@ -302,7 +214,7 @@ impl Report {
     }
 }
 
-fn line(found: Found, allowed: &Allowed<'_>) -> Line {
+fn line(found: Found, judge: Judge, allowed: &Allowed<'_>) -> Line {
     let (worth, why) = worth(&found, allowed);
     let now = found.now;
     let (gate, run) = (now.gate, now.run);
@@ -310,7 +222,9 @@ fn line(found: Found, allowed: &Allowed<'_>) -> Line {
         Ok(Value::Object(columns)) => columns,
         _ => Map::new(),
     };
+    let meaning = meaning(&gate, &now.labels, &run, &evidence, judge);
     Line {
+        meaning,
         alert: AlertId::new(TENANT, &gate.name, &now.labels).to_string(),
         about: gate.about.get("description").cloned(),
         group: now.group,
@@ -332,6 +246,38 @@ fn line(found: Found, allowed: &Allowed<'_>) -> Line {
         traces: run.trace_ids.iter().map(|id| hex(id)).collect(),
         episodes: found.episodes,
         gate: gate.name.clone(),
+    }
+}
+
+/// What the outcome of `run` means for `gate`.
+fn meaning(
+    gate: &Gate,
+    labels: &BTreeMap<String, String>,
+    run: &OutcomeRun,
+    evidence: &Map<String, Value>,
+    judge: Judge,
+) -> Option<String> {
+    match (run.outcome, &gate.slo, &gate.baseline) {
+        (Outcome::Insufficient, Some(slo), _) => slo.thin(gate.min_samples, evidence).map(|(long, samples)| {
+            let (long, least) = (duration_text(long), gate.min_samples);
+            format!("{samples} samples in the {long} of a pair that burns too fast, at least {least} are wanted")
+        }),
+        (Outcome::Inconclusive, _, Some(_)) => {
+            let row = ResultRow {
+                key: labels.clone(),
+                value: run.value,
+                n: run.n,
+                evidence: evidence.clone(),
+                ..ResultRow::default()
+            };
+            let next = match judge {
+                Judge::Once => "use --judge timeline",
+                Judge::Timeline => "give spans of a longer time",
+            };
+            is_conclusive(gate, &row)
+                .then(|| format!("there is no baseline: too few values of the past in these spans; {next}"))
+        }
+        _ => None,
     }
 }
 
@@ -367,6 +313,7 @@ impl Line {
     /// One sentence: what is wrong, or that nothing is.
     fn sentence(&self) -> String {
         let about = match self.outcome {
+            _ if self.meaning.is_some() => self.meaning.clone().unwrap_or_default(),
             Outcome::Pass | Outcome::Warn | Outcome::Fail => {
                 let n = self.n.map(|n| format!(" over {n} samples")).unwrap_or_default();
                 format!("{}{n}, wanted {}", self.value_shown(), self.wanted())

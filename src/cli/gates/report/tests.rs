@@ -1,10 +1,12 @@
 //! Reports as CI servers and people read them: `tests/data/gates/reports`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::*;
+use crate::gate::definition::Test;
+use crate::gate::definition::tests::{comparison, gate};
 
 /// Compares with the file of that name; what is there instead lies beside other temporary files, which is told.
 fn differs(name: &str, text: &str) -> Option<String> {
@@ -32,6 +34,7 @@ fn row(gate: &str, key: &str, worth: Worth, outcome: Outcome, value: Option<f64>
         worth,
         outcome,
         why: None,
+        meaning: None,
         value,
         n: Some(240),
         unit: if gate == "latency" { Unit::Milliseconds } else { Unit::None },
@@ -78,7 +81,7 @@ fn sample(fail_on: FailOn) -> Report {
     let totals = Totals { passed: 1, warned: 1, failed: 1, skipped: 1, not_judged: 1 };
     let overflows =
         BTreeMap::from([("latency".to_owned(), "3 keys above the limit of 1000 were not judged".to_owned())]);
-    Report { judge: Judge::Once, fail_on, input, lines, overflows, totals, exit: Exit::Bad }
+    Report { judge: Judge::Once, fail_on, input, reason: None, lines, overflows, totals, exit: Exit::Bad }
 }
 
 #[test]
@@ -164,4 +167,92 @@ fn an_out_goes_to_the_format_before_it() {
     }
     assert!(read(&["--format", "json", "--out", "a", "--format", "github"]).is_ok());
     assert!(read(&["--format", "junit", "--out", "a", "--out", "b"]).unwrap_err().contains("two `--out`"));
+}
+
+/// A key of `gate` without an episode, shown by a verdict with this outcome and evidence.
+pub(in super::super) fn found(gate: Gate, outcome: Outcome, evidence: &Value) -> Found {
+    let run = OutcomeRun {
+        gate: gate.name.clone(),
+        generation: 1,
+        group: "g".to_owned(),
+        key: String::new(),
+        outcome,
+        first_tick_ns: 0,
+        last_tick_ns: 0,
+        evaluations: 1,
+        value: Some(2.0),
+        values: (2.0, 1),
+        n: Some(500),
+        window: crate::gate::result::Window { start_ns: 0, end_ns: 0 },
+        cut_us: 0,
+        evidence: evidence.to_string(),
+        trace_ids: Vec::new(),
+        dry_run: false,
+        cost_ns: 0,
+        baseline: None,
+        ticks: Vec::new(),
+    };
+    let now = crate::gate::KeyNow {
+        gate: std::sync::Arc::new(gate),
+        group: "g".to_owned(),
+        file: "g.yaml".to_owned(),
+        key: String::new(),
+        labels: BTreeMap::new(),
+        phase: crate::gate::state::Phase::Inactive,
+        episode: 0,
+        run,
+        tick_ns: 0,
+    };
+    Found { now, bad: None, brief: false, ends_bad: None, episodes: 0, overflow: None }
+}
+
+fn sentence(gate: Gate, judge: Judge, outcome: Outcome, evidence: &Value) -> String {
+    let allowed = Allowed { no_data: &[], fail_on: FailOn::Fail };
+    line(found(gate, outcome, evidence), judge, &allowed).sentence()
+}
+
+#[test]
+fn a_gate_with_a_baseline_says_that_there_is_none_and_not_that_its_guard_is_not_met() {
+    let baseline = crate::gate::baseline::Baseline {
+        window: std::time::Duration::from_secs(3_600),
+        offset: std::time::Duration::ZERO,
+        aggregate: crate::gate::baseline::Aggregate::Average,
+        max_drop: Some(0.1),
+        max_rise: None,
+        only_pass: true,
+        min_samples: 3,
+    };
+    let guard = Some(("match_rate".to_owned(), comparison(Test::AtLeast(0.8))));
+    let plain = Gate { conclusive_when: guard, ..gate("g", Test::Above(0.0)) };
+    let of = |gate: &Gate, judge, rate: f64| {
+        sentence(gate.clone(), judge, Outcome::Inconclusive, &json!({ "match_rate": rate }))
+    };
+    let held = Gate { baseline: Some(baseline), ..plain.clone() };
+    let none = "there is no baseline: too few values of the past in these spans; ";
+    assert_eq!(of(&held, Judge::Once, 0.9), format!("{none}use --judge timeline"));
+    assert_eq!(of(&held, Judge::Timeline, 0.9), format!("{none}give spans of a longer time"));
+    let unmet = "inconclusive: `conclusive_when` is not met";
+    assert_eq!((of(&held, Judge::Once, 0.1), of(&plain, Judge::Once, 0.1)), (unmet.to_owned(), unmet.to_owned()));
+}
+
+#[test]
+fn an_objective_with_too_few_samples_names_those_of_the_pair_that_burns() {
+    let decimal = |number| crate::gate::slo::Decimal::of(number).unwrap();
+    let seconds = std::time::Duration::from_secs;
+    let pair = crate::gate::slo::Pair {
+        level: crate::gate::state::Level::Fail,
+        budget_percent: decimal(2.0),
+        short: seconds(300),
+        long: seconds(3_600),
+    };
+    let slo = crate::gate::slo::Slo {
+        objective: decimal(99.9),
+        period: seconds(30 * 86_400),
+        total: "true".to_owned(),
+        good: "true".to_owned(),
+        pairs: vec![pair],
+    };
+    let gate = Gate { slo: Some(slo), min_samples: 100, ..gate("g", Test::Above(0.0)) };
+    let told = sentence(gate, Judge::Once, Outcome::Insufficient, &json!({ "pair_1": 3.5, "total_1h": 9 }));
+    assert_eq!(told, "9 samples in the 1h of a pair that burns too fast, at least 100 are wanted");
 }

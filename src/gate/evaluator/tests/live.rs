@@ -44,7 +44,7 @@ async fn series_of_values_are_those_of_the_last_tick_so_never_more_than_the_limi
 #[tokio::test]
 async fn nothing_is_shown_before_it_is_written() {
     let mut daemon = Daemon::new(vec![every_30s(vec![by_service(0.9)])]);
-    let live = daemon.evaluator.as_ref().unwrap().live(Vec::new());
+    let live = daemon.evaluator.as_ref().unwrap().live();
     daemon.store.take(spans("a", 0, 30, false));
     daemon.until(40).await;
     assert_eq!(live.now("good").unwrap().state(), "inactive");
@@ -56,7 +56,7 @@ async fn nothing_is_shown_before_it_is_written() {
     daemon.kill();
     daemon.medium.revive(false);
     daemon.start();
-    let live = daemon.evaluator.as_ref().unwrap().live(Vec::new());
+    let live = daemon.evaluator.as_ref().unwrap().live();
     daemon.round().await;
     let now = live.now("good").unwrap();
     assert_eq!((now.state(), now.active.len(), now.active[0].key.as_str()), ("firing", 1, A));
@@ -69,7 +69,7 @@ async fn a_close_that_cannot_be_written_is_told_and_forgotten() {
     daemon.store.take(spans("a", 0, 30, false));
     daemon.until(60).await;
     let evaluator = daemon.evaluator.take().unwrap();
-    let live = evaluator.live(Vec::new());
+    let live = evaluator.live();
     let stop = CancellationToken::new();
     daemon.medium.die_at(daemon.medium.changes());
     let running = tokio::spawn(evaluator.run(stop.clone()));
@@ -91,7 +91,7 @@ async fn a_close_that_is_answered_outlives_a_power_cut() {
     daemon.store.take(spans("a", 0, 30, false));
     daemon.until(60).await;
     let evaluator = daemon.evaluator.take().unwrap();
-    let live = evaluator.live(Vec::new());
+    let live = evaluator.live();
     let running = tokio::spawn(evaluator.run(CancellationToken::new()));
     let closed = live.close("good", A, "ann", "noise").await.unwrap();
     running.abort();
@@ -111,12 +111,45 @@ async fn a_close_that_is_answered_outlives_a_power_cut() {
 }
 
 #[tokio::test]
+async fn a_line_to_one_address_of_a_receiver_that_fails_is_a_health_alert_too() {
+    use super::super::super::health::{Condition, HealthKind};
+    use super::super::super::journal::HealthRow;
+    let daemon = Daemon::new(vec![every_30s(vec![by_service(0.9)])]);
+    let live = daemon.evaluator.as_ref().unwrap().live();
+    let turn = |about: &str, before: Option<&HealthRow>, holds| {
+        let condition = Condition {
+            kind: HealthKind::DeliveryFailing,
+            about,
+            key: &BTreeMap::new(),
+            receivers: &[],
+            summary: String::new(),
+            t_ns: 0,
+        };
+        let (row, _) = condition.turn(before, holds).unwrap();
+        let health = [(condition.alert(), row.clone())].into();
+        daemon.journal().commit(&Batch { health, ..Batch::default() }, 0).unwrap();
+        row
+    };
+    let about = || {
+        let all = live.health().unwrap().into_iter();
+        let mut names: Vec<String> = all.map(|notice| notice.labels["receiver"].clone()).collect();
+        names.sort();
+        names
+    };
+    let row = turn("am@localhost:9093", None, true);
+    turn("hook", None, true);
+    assert_eq!(about(), ["am@localhost:9093", "hook"]);
+    turn("am@localhost:9093", Some(&row), false);
+    assert_eq!(about(), ["hook"]);
+}
+
+#[tokio::test]
 async fn alerts_are_series_of_the_worst_keys_and_of_health() {
     let gate = Gate { limit: 2, error_limit: Some(1), stale_after: StaleAfter::Never, ..by_service(0.9) };
     let mut silent = Gate { name: "silent".into(), mode: Mode::DryRun, ..by_service(0.9) };
     silent.line = 2;
     let mut daemon = Daemon::new(vec![every_30s(vec![gate, silent])]);
-    let live = daemon.evaluator.as_ref().unwrap().live(Vec::new());
+    let live = daemon.evaluator.as_ref().unwrap().live();
     let registry = Registry::new();
     Alerts::register(&registry, live).unwrap();
     let scrape = || {

@@ -114,9 +114,16 @@ async fn a_busy_start_stays_due_until_its_episode_ends() {
     daemon.until(300).await;
     assert_eq!(daemon.seen().last().unwrap().2, Cause::Passed);
     assert!(daemon.starts().due().unwrap().requests.is_empty());
-    assert!(!daemon.starts().answer(&request, &Answer::Started(1)).unwrap());
-    let row = daemon.journal().snapshot().unwrap().start(request.alert, 1).unwrap().unwrap();
-    assert_eq!((row.state, row.busy), (StartState::Lapsed, 1));
+    for late in [Answer::Busy, Answer::Refused("no".to_owned())] {
+        assert!(!daemon.starts().answer(&request, &late).unwrap());
+    }
+    let row = || daemon.journal().snapshot().unwrap().start(request.alert, 1).unwrap().unwrap();
+    assert_eq!((row().state, row().busy), (StartState::Lapsed, 1));
+    // It began before the episode ended, and only the answer was late.
+    assert!(daemon.starts().answer(&request, &Answer::Started(1)).unwrap());
+    assert!(matches!(row().state, StartState::Started { run: 1, .. }));
+    let episodes = daemon.journal().snapshot().unwrap().episodes().unwrap();
+    assert_eq!(episodes[0].2.pipeline_run, Some(1));
 }
 
 #[tokio::test]

@@ -134,3 +134,23 @@ async fn through_any_faults_every_message_arrives_in_order_and_repeats_only_its_
         futures::future::join_all(seeds.iter().map(|seed| one(*seed, client.clone()))).await;
     }
 }
+
+#[tokio::test]
+async fn what_arrived_goes_out_once_however_often_its_mark_fails() {
+    let peer = Peer::new(&[]).await;
+    let world = World::new(1, &peer.url, wire::client(PATIENCE, None).unwrap());
+    let outbox = (1..=40).map(|alert| ("hook".to_owned(), notice(alert, 0, Status::Firing))).collect();
+    world.journal().commit(&Batch { outbox, ..Batch::default() }, world.clock.now_ns()).unwrap();
+    world.medium.die_at(world.medium.changes());
+    for _ in 0..3 {
+        assert!(world.follower().pass().await.is_err());
+        world.clock.advance(Duration::from_secs(301));
+    }
+    let mut ids = peer.ids();
+    let sent = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert!(ids.len() == sent && (1..=AT_A_TIME).contains(&sent), "{ids:?}");
+    let kept = world.follower().unmarked.lock().unwrap().marks.len();
+    assert_eq!(kept, sent, "also those that were on the wire when the first mark failed");
+}

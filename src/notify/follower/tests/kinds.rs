@@ -1,6 +1,7 @@
 //! PagerDuty, Slack and CloudEvents over the wire.
 
 use super::super::super::config::{Alertmanager, Auth, PagerDuty, Slack, Tls, Username};
+use super::super::target::Pace;
 use super::*;
 
 fn secret(dir: &tempfile::TempDir, name: &str, text: &str) -> std::path::PathBuf {
@@ -51,6 +52,40 @@ async fn slack_gets_at_most_one_message_a_second() {
     let text = peer.seen.lock().unwrap()[0].body["text"].as_str().unwrap().to_owned();
     assert!(text.starts_with(":red_circle: FIRING fail: span_completeness{service_name=cart}"), "{text}");
     assert!(!format!("{:?}", bench.notifier).contains(&peer.url));
+}
+
+#[tokio::test]
+async fn slack_is_left_alone_for_as_long_as_it_asks_whatever_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = Peer::new(&[Manner::Answer(429, "retry-after: 30\r\n")]).await;
+    let slack = Slack { url_file: secret(&dir, "url", &peer.url) };
+    let bench = bench(&[("chat", Receiver::of(Kind::Slack(slack)))]);
+    bench.write(&[("chat", notice(1, 0, Status::Firing)), ("chat", notice(2, 0, Status::Firing))]);
+    let follower = bench.follower("chat");
+    bench.clock.advance(Duration::from_secs(1));
+    follower.pass().await.unwrap();
+    let free_ns = bench.clock.now_ns() + 30 * 1_000_000_000;
+    for _ in 0..3 {
+        bench.clock.advance(Duration::from_secs(9));
+        let pass = follower.pass().await.unwrap();
+        assert_eq!((pass.tried, pass.next_ns), (0, Some(free_ns)));
+        assert_eq!(peer.seen.lock().unwrap().len(), 1);
+    }
+    bench.clock.advance(Duration::from_secs(3));
+    follower.pass().await.unwrap();
+    assert_eq!(peer.seen.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_slack_for_no_longer_than_its_pace() {
+    let second = 1_000_000_000;
+    let pace = Pace::from(100 * second);
+    pace.hold(100 * second, Duration::from_secs(30));
+    pace.sent(100 * second);
+    assert_eq!(pace.free_at(129 * second), Some(130 * second), "what it asked for goes before the pace");
+    assert_eq!(pace.free_at(130 * second), None);
+    assert_eq!(pace.free_at(50 * second), Some(51 * second));
+    assert_eq!(pace.free_at(51 * second), None);
 }
 
 #[tokio::test]

@@ -199,6 +199,21 @@ async fn nothing_is_told_again_of_an_alert_whose_next_message_may_have_arrived()
 }
 
 #[tokio::test]
+async fn a_peer_that_asks_for_time_is_not_told_again_before() {
+    let peer = Peer::new(&[Manner::Answer(200, ""), Manner::Answer(429, "retry-after: 90\r\n")]).await;
+    let bench = bench(&[("am", am(&[&peer]))]);
+    bench.clock.advance(Duration::from_secs(400));
+    bench.write(&[("am", fires(1))]);
+    bench.told(&peer).await;
+    bench.clock.advance(GAP);
+    assert_eq!(bench.told(&peer).await, [["s1 fail firing"]], "which it does not take");
+    bench.clock.advance(Duration::from_secs(89));
+    assert_eq!(bench.told(&peer).await, [] as [Vec<String>; 0]);
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(bench.told(&peer).await, [["s1 fail firing"]]);
+}
+
+#[tokio::test]
 async fn an_end_that_is_not_to_be_told_ends_the_telling() {
     let peer = Peer::new(&[]).await;
     let bench = bench(&[("am", Receiver { send_resolved: false, ..am(&[&peer]) })]);
