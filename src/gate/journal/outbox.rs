@@ -126,9 +126,10 @@ impl Sizes {
         rows.sort_unstable();
         let mut more = limits.messages / ONE_MORE_OF;
         let mut gone = 0;
-        for (_, _, alert, set, bytes) in rows {
+        for (until_ns, _, alert, set, bytes) in rows {
             let is_over = self.of(receiver).is_over(limits);
-            if !is_over && more == 0 {
+            // What fires and is gone from here is never told again, so none goes only to make room.
+            if !is_over && (more == 0 || until_ns == i64::MAX) {
                 break;
             }
             more -= u64::from(!is_over);

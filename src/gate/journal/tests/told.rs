@@ -119,6 +119,18 @@ fn lines_that_are_gone_keep_nothing_and_new_ones_take_over() {
     }
 }
 
+#[test]
+fn what_fires_is_not_forgotten_only_to_make_room_for_more() {
+    let journal = Medium::default().limited(300, u64::MAX);
+    let many: Vec<_> = (0..200).map(|alert| row(alert, (alert < 2).then_some(9))).collect();
+    put(&journal, "am@a", &many);
+    let messages: Vec<_> = (0..101).map(|number| ("am@a", notice(number))).collect();
+    journal.commit(&outbox(&messages), 2).unwrap();
+    // One is too many, and with it three more would go.
+    assert_eq!(journal.outbox_size("am@a").resends, 198, "both ends went, and nothing that fires");
+    assert!(alerts(&journal, "am@a").iter().all(|alert| *alert >= 2));
+}
+
 /// Gives up the first message of `hook` that waits; its number.
 fn give_up(journal: &Journal) -> u64 {
     let (sequence, row) = journal.snapshot().unwrap().waiting("hook", 0, 1).unwrap().remove(0);
