@@ -8,6 +8,7 @@ mod batch;
 mod older;
 mod outbox;
 mod past;
+mod prune;
 mod read;
 mod resend;
 mod revive;
@@ -362,8 +363,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes results, ticks and dead letters that are older than 30 days, and the oldest closed episodes above a million,
-    /// whose gates then never give out their numbers again.
+    /// Removes results, ticks, dead letters and starts that are older than 30 days, and the oldest closed episodes above a
+    /// million, whose gates then never give out their numbers again.
     ///
     /// Errors: see [`Error`].
     pub fn prune(&self, now_ns: i64) -> Result<(), Error> {
@@ -385,6 +386,7 @@ impl Journal {
                 past.remove((gate.as_str(), *generation, key.as_str(), *first_ns))?;
             }
             tx.open_table(TICK)?.retain(|(_, t_ns), _| t_ns >= before_ns)?;
+            prune::starts(&tx, now_ns)?;
             evict(&tx, EPISODES)?;
         }
         tx.commit()?;

@@ -260,6 +260,55 @@ fn an_evicted_episode_raises_the_floor_of_its_gate() {
 }
 
 #[test]
+fn starts_are_kept_while_they_are_due_count_for_others_or_their_episode_is_open() {
+    let (_dir, journal) = journal();
+    let Batch { episodes, .. } = opening(60);
+    let EpisodeEdit::Open(row) = &episodes[0].2 else { panic!() };
+    let day = |days: i64| days * DAY_NS;
+    let alert = |n: u8| AlertId([n; 16]);
+    let asks = |n: u8, occasion, max_runs_in_ns| {
+        let request = StartRequest { alert: alert(n), occasion, max_runs_in_ns, ..request() };
+        (alert(n), 1, StartEdit::Request(Box::new(request)))
+    };
+    let (failed, resolved) = (Occasion::Failed, Occasion::Resolved);
+    let mut batch = Batch {
+        starts: vec![
+            asks(1, failed, 0),
+            asks(2, failed, 0),
+            asks(3, failed, day(90)),
+            asks(4, failed, 0),
+            asks(5, failed, 0),
+            asks(5, resolved, 0),
+            asks(6, failed, 0),
+        ],
+        ..Batch::default()
+    };
+    for n in 1..=5 {
+        batch.episodes.push((alert(n), 1, EpisodeEdit::Open(row.clone())));
+    }
+    for n in [1, 3, 4, 5] {
+        batch.episodes.push((alert(n), 1, EpisodeEdit::Close(100, Cause::Passed)));
+    }
+    journal.commit(&batch, 100).unwrap();
+    let started = |row: &mut StartRow| row.state = StartState::Started { run: 1, at_ns: 70 };
+    for n in [1, 2, 3, 5, 6] {
+        assert!(journal.answer_start(failed, alert(n), 1, started).unwrap());
+    }
+    let kept = |now_ns| -> Vec<u8> {
+        journal.prune(now_ns).unwrap();
+        let read = journal.snapshot().unwrap();
+        (1..=6).filter(|n| read.start(alert(*n), 1).unwrap().is_some()).collect()
+    };
+    assert_eq!(kept(KEPT_NS), [1, 2, 3, 4, 5, 6]);
+    // 1 is over, 2 open, 3 counts for `max_runs`, 4 due, 5 has an end that asks for its run, the episode of 6 is gone.
+    assert_eq!(kept(KEPT_NS + 200), [2, 3, 4, 5]);
+    assert!(journal.answer_start(resolved, alert(5), 1, |row| row.state = StartState::Lapsed).unwrap());
+    assert_eq!(kept(KEPT_NS + 200), [2, 3, 4], "both of 5");
+    assert_eq!(journal.snapshot().unwrap().due_starts().unwrap().len(), 1);
+    assert_eq!(kept(day(91)), [2, 4]);
+}
+
+#[test]
 fn a_commit_that_is_killed_at_any_write_happened_wholly_or_not_at_all() {
     for power_cut in [false, true] {
         let medium = Medium::default();
