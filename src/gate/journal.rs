@@ -5,6 +5,7 @@
 //! Left to others: what a tick does (`book`), sending (`notify`), starting (`engine`), SQL over it (`tables`).
 
 mod batch;
+mod lines;
 mod older;
 mod outbox;
 mod past;
@@ -16,7 +17,7 @@ mod rows;
 #[cfg(test)]
 pub(crate) mod faulty;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};

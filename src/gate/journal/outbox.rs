@@ -4,7 +4,7 @@
 //! tried never goes, however full the outbox is; what goes are first re-sends, of ends before those of what fires, then dead
 //! letters, the oldest first. Left to others: writing and sending.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadableTable as _, WriteTransaction};
 
@@ -90,6 +90,12 @@ impl Sizes {
     /// Names of all that had messages.
     pub(super) fn receivers(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
+    }
+
+    /// Those for which something waits, or that are told again and again.
+    pub(super) fn lively(&self) -> BTreeSet<String> {
+        let is_lively = |(_, size): &(&String, &Size)| size.messages > size.dead || size.resends > 0;
+        self.0.iter().filter(is_lively).map(|(name, _)| name.clone()).collect()
     }
 
     fn any_dead(&self) -> bool {

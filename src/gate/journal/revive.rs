@@ -9,7 +9,7 @@ use redb::{ReadableTable as _, WriteTransaction};
 
 use super::super::identity::AlertId;
 use super::rows::{EpisodeRow, GateRow, HealthRow, KeyRow, Notice, OutboxRow, Status, decode, encode};
-use super::{EPISODE, Error, GATE, HEALTH, Journal, OUTBOX, STATE, batch, stored};
+use super::{EPISODE, Error, GATE, HEALTH, Journal, OUTBOX, STATE, batch, lines, stored};
 
 /// What became of a wish to try a message again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Revived {
     Waiting,
     /// A later transition of the alert came to be.
     Overtaken,
+    /// Its receiver, of this name, is not configured any more, or does not have that address.
+    Gone(String),
 }
 
 impl Journal {
@@ -44,6 +46,9 @@ impl Journal {
             let Some((receiver, bytes, row)) = found else { return Ok(Revived::Unknown) };
             if row.dead.is_none() {
                 return Ok(Revived::Waiting);
+            }
+            if let Some(name) = lines::gone(&tx, &receiver)? {
+                return Ok(Revived::Gone(name));
             }
             if is_overtaken(&tx, &row.notice)? {
                 return Ok(Revived::Overtaken);

@@ -36,6 +36,11 @@ fn notice(number: u32) -> Notice {
     }
 }
 
+/// A message to `receiver`.
+pub(crate) fn message_to(receiver: &str) -> Batch {
+    Batch { outbox: vec![(receiver.to_owned(), notice(0))], ..Batch::default() }
+}
+
 fn gate(last_tick_ns: i64) -> GateRow {
     GateRow { generation: 1, question: [0; 32], group: "gg".into(), last_tick_ns, floor: 0, errors: 0, loaded: true }
 }
