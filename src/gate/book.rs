@@ -203,9 +203,9 @@ impl Book {
             }
         }
         drop(snapshot);
-        let with_baseline = book.gates.values().filter(|entry| entry.gate.baseline.is_some());
-        let wanted = with_baseline.map(|entry| (entry.gate.name.clone(), entry.row.generation)).collect();
-        book.journal.settle_past(&wanted)?;
+        let generation = |entry: &Entry| (entry.gate.name.clone(), entry.row.generation);
+        let with_baseline = book.gates.values().filter(|entry| entry.gate.baseline.is_some()).map(generation).collect();
+        book.journal.settle_past(&with_baseline, &book.gates.values().map(generation).collect())?;
         if !book.batch.is_empty() {
             book.journal.commit(&book.batch, now_ns)?;
             book.batch = Batch::default();
