@@ -36,6 +36,10 @@ pub(super) use tick::{Answer, Closing};
 
 /// A tick that changed no phase is written with the next that does, at the latest after so long.
 const LAZY_NS: i64 = 5 * 1_000_000_000;
+/// Of ticks that nobody evaluates, the newest are written one by one: so many …
+const MISSED_TICKS: usize = 10_000;
+/// … with so many names of gates in them. Of an older one the journal says nothing, which says the same: it was not judged.
+const MISSED_NAMES: usize = 100_000;
 
 /// What is loaded, as the book needs it.
 #[derive(Clone, Debug)]
@@ -285,18 +289,21 @@ impl Book {
         let id = group_id(&self.definitions.groups[group]);
         let names: Vec<String> = self.definitions.groups[group].gates.iter().map(|gate| gate.name.clone()).collect();
         let missed: BTreeSet<_> = names.iter().map(|name| (name.clone(), Missed::Overrun)).collect();
-        let mut t_ns = first_ns;
-        while t_ns <= last_ns {
-            self.batch.ticks.insert((id.clone(), t_ns), TickRow { cut_us: None, missed: missed.clone() });
-            for name in &names {
-                self.metrics.missed_ticks.with_label_values(&[name.as_str(), Missed::Overrun.as_str()]).inc();
-            }
-            t_ns += grid.interval_ns;
+        let count = (last_ns - first_ns) / grid.interval_ns + 1;
+        let most = i64::try_from((MISSED_NAMES / names.len().max(1)).clamp(1, MISSED_TICKS)).unwrap_or(i64::MAX);
+        if count > most {
+            tracing::warn!(group = %id, missed = count, written = most, "more ticks were missed than are written");
         }
+        for behind in 0..count.min(most) {
+            let row = TickRow { cut_us: None, missed: missed.clone() };
+            self.batch.ticks.insert((id.clone(), last_ns - behind * grid.interval_ns), row);
+        }
+        let count = u64::try_from(count).unwrap_or(0);
         for name in names {
+            self.metrics.missed_ticks.with_label_values(&[name.as_str(), Missed::Overrun.as_str()]).inc_by(count);
             if let Some(entry) = self.gates.get_mut(&name) {
                 entry.row.last_tick_ns = entry.row.last_tick_ns.max(last_ns);
-                entry.vitals.missed += u64::try_from((last_ns - first_ns) / grid.interval_ns + 1).unwrap_or(0);
+                entry.vitals.missed += count;
                 self.batch.gates.insert(name.clone(), entry.row.clone());
                 self.touched.insert(name);
             }
