@@ -86,15 +86,13 @@ fn is_overtaken(tx: &WriteTransaction, notice: &Notice) -> Result<bool, Error> {
         later?;
         return Ok(true);
     }
-    if !is_firing {
-        return Ok(false);
-    }
     let is_open =
         stored::<_, EpisodeRow>(&episodes, (alert, notice.episode))?.is_some_and(|row| row.closed_ns.is_none());
     let gate: Option<GateRow> = stored(&tx.open_table(GATE)?, notice.gate.as_str())?;
-    let Some(gate) = gate.filter(|_| is_open) else { return Ok(true) };
+    let Some(gate) = gate.filter(|_| is_open) else { return Ok(is_firing) };
     let key = (notice.gate.as_str(), gate.generation, notice.key.as_str());
     let row: Option<KeyRow> = stored(&tx.open_table(STATE)?, key)?;
     let told = row.and_then(|row| row.told).map(|told| (told.notice.episode, told.notice.number));
-    Ok(told != Some((notice.episode, notice.number)))
+    // An end of what is open was told when its gate fell silent; it is overtaken once the gate told again that it fires.
+    Ok(if is_firing { told != Some((notice.episode, notice.number)) } else { told.is_some() })
 }

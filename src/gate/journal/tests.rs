@@ -262,6 +262,25 @@ fn an_evicted_episode_raises_the_floor_of_its_gate() {
     let read = journal.snapshot().unwrap();
     assert_eq!(read.last_episodes(&[ALERT, other]).unwrap(), [1, 0], "the one that closed first goes");
     assert_eq!(read.gates().unwrap()["g"].floor, 5);
+    drop(read);
+    journal.commit(&opening(120), 130).unwrap();
+    let row = journal.snapshot().unwrap().gates().unwrap().remove("g").unwrap();
+    assert_eq!((row.floor, row.last_tick_ns), (5, 120), "the next tick does not know of it");
+}
+
+#[test]
+fn a_batch_knows_the_episodes_that_it_opens_and_how_high_they_rose() {
+    let EpisodeEdit::Open(row) = opening(60).episodes.remove(0).2 else { panic!() };
+    let mut batch = Batch::default();
+    batch.edit(ALERT, 1, EpisodeEdit::Open(row.clone()));
+    batch.edit(ALERT, 1, EpisodeEdit::Close(70, Cause::Passed));
+    assert_eq!((batch.last_episode(ALERT), batch.levels[&(ALERT, 1)]), (1, Level::Warn));
+    let mut later = Batch::default();
+    later.edit(ALERT, 1, EpisodeEdit::Raise(Level::Fail));
+    later.edit(ALERT, 2, EpisodeEdit::Open(row));
+    batch.append(later);
+    assert_eq!((batch.last_episode(ALERT), batch.levels[&(ALERT, 1)]), (2, Level::Fail));
+    assert_eq!((batch.last_episode(AlertId([9; 16])), batch.episodes.len()), (0, 4));
 }
 
 #[test]
@@ -289,10 +308,10 @@ fn starts_are_kept_while_they_are_due_count_for_others_or_their_episode_is_open(
         ..Batch::default()
     };
     for n in 1..=5 {
-        batch.episodes.push((alert(n), 1, EpisodeEdit::Open(row.clone())));
+        batch.edit(alert(n), 1, EpisodeEdit::Open(row.clone()));
     }
     for n in [1, 3, 4, 5] {
-        batch.episodes.push((alert(n), 1, EpisodeEdit::Close(100, Cause::Passed)));
+        batch.edit(alert(n), 1, EpisodeEdit::Close(100, Cause::Passed));
     }
     journal.commit(&batch, 100).unwrap();
     let started = |row: &mut StartRow| row.state = StartState::Started { run: 1, at_ns: 70 };

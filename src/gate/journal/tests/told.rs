@@ -247,6 +247,22 @@ fn what_fires_is_not_forgotten_only_to_make_room_for_more() {
     assert!(alerts(&journal, "am@a").iter().all(|alert| *alert >= 2));
 }
 
+#[test]
+fn the_end_of_what_fires_again_in_its_episode_stays_dead() {
+    let (_dir, journal) = journal();
+    let mut silent = opening(60);
+    silent.keys.values_mut().flatten().for_each(|row| row.told = None);
+    silent.outbox = vec![("hook".to_owned(), Notice { status: Status::Resolved, ends_at_ns: Some(90), ..notice(1) })];
+    journal.commit(&silent, 100).unwrap();
+    let end = give_up(&journal);
+    let Revived::Again(_) = journal.revive(end, 200).unwrap() else { panic!("the gate is silent") };
+    let end = give_up(&journal);
+    let mut again = opening(60);
+    again.outbox.clear();
+    journal.commit(&again, 300).unwrap();
+    assert_eq!(journal.revive(end, 400).unwrap(), Revived::Overtaken);
+}
+
 /// Gives up the first message of `hook` that waits; its number.
 fn give_up(journal: &Journal) -> u64 {
     let (sequence, row) = journal.snapshot().unwrap().waiting("hook", 0, 1).unwrap().remove(0);
