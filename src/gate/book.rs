@@ -4,6 +4,7 @@
 //! it holds is the journal's content plus one batch that is not written yet; thrown away and opened again it is what the
 //! last commit left. Left to others: running queries and writing the batch (`evaluator`), the state machine (`state`).
 
+mod catch_up;
 mod past;
 mod shown;
 mod tell;
@@ -21,7 +22,7 @@ use super::health::{Condition, HealthKind};
 use super::identity::{AlertId, TENANT};
 use super::journal::{
     Batch, EpisodeEdit, Error, GateRow, HealthRow, Journal, JournalRow, KeyId, KeyRow, Missed, Notice, OutcomeRun,
-    StartEdit, Status, TickRow,
+    Snapshot, StartEdit, Status, TickRow,
 };
 use super::late;
 use super::metrics::Metrics;
@@ -36,6 +37,10 @@ pub(super) use tick::{Answer, Closing};
 
 /// A tick that changed no phase is written with the next that does, at the latest after so long.
 const LAZY_NS: i64 = 5 * 1_000_000_000;
+/// Of ticks that nobody evaluates, the newest are written one by one: so many …
+const MISSED_TICKS: usize = 10_000;
+/// … with so many names of gates in them. Of an older one the journal says nothing, which says the same: it was not judged.
+const MISSED_NAMES: usize = 100_000;
 
 /// What is loaded, as the book needs it.
 #[derive(Clone, Debug)]
@@ -147,17 +152,11 @@ impl Book {
             .collect();
         let names: BTreeSet<&str> = placed.iter().map(|(_, gate)| gate.name.as_str()).collect();
         for (name, row) in rows.iter().filter(|(name, row)| row.loaded && !names.contains(name.as_str())) {
-            book.end(
-                name,
-                row,
-                &snapshot.keys(name, row.generation)?,
-                &snapshot.running(name, row.generation)?,
-                Cause::Removed,
-                now_ns,
-            );
+            book.end(name, row, &snapshot, Cause::Removed, now_ns)?;
             book.batch.gates.insert(name.clone(), GateRow { loaded: false, ..row.clone() });
         }
         let m_ns = floor_of(&book.definitions.groups, &rows).max(now_ns);
+        let mut renewed = BTreeSet::new();
         for (i, gate) in placed {
             let group = &book.definitions.groups[i].clone();
             let question = book.definitions.questions.get(&gate.name).copied().unwrap_or_default();
@@ -170,10 +169,9 @@ impl Book {
                     GateRow { group: group_id(group), ..row.clone() }
                 }
                 _ => {
+                    renewed.insert(gate.name.clone());
                     if let Some(row) = before.filter(|row| row.loaded) {
-                        let old_keys = snapshot.keys(&gate.name, row.generation)?;
-                        let old_running = snapshot.running(&gate.name, row.generation)?;
-                        book.end(&gate.name, row, &old_keys, &old_running, Cause::Superseded, now_ns);
+                        book.end(&gate.name, row, &snapshot, Cause::Superseded, now_ns)?;
                     }
                     // A gate that joins a group follows its ticks; a group that is new begins with the next one.
                     let of_group = group.gates.iter().filter_map(|g| rows.get(&g.name).filter(|row| row.loaded));
@@ -202,10 +200,11 @@ impl Book {
                 book.cuts.insert(at, (last_ns, cut_us));
             }
         }
+        book.catch_up(&snapshot, &renewed, now_ns)?;
         drop(snapshot);
-        let with_baseline = book.gates.values().filter(|entry| entry.gate.baseline.is_some());
-        let wanted = with_baseline.map(|entry| (entry.gate.name.clone(), entry.row.generation)).collect();
-        book.journal.settle_past(&wanted)?;
+        let generation = |entry: &Entry| (entry.gate.name.clone(), entry.row.generation);
+        let with_baseline = book.gates.values().filter(|entry| entry.gate.baseline.is_some()).map(generation).collect();
+        book.journal.settle_past(&with_baseline, &book.gates.values().map(generation).collect())?;
         if !book.batch.is_empty() {
             book.journal.commit(&book.batch, now_ns)?;
             book.batch = Batch::default();
@@ -285,18 +284,21 @@ impl Book {
         let id = group_id(&self.definitions.groups[group]);
         let names: Vec<String> = self.definitions.groups[group].gates.iter().map(|gate| gate.name.clone()).collect();
         let missed: BTreeSet<_> = names.iter().map(|name| (name.clone(), Missed::Overrun)).collect();
-        let mut t_ns = first_ns;
-        while t_ns <= last_ns {
-            self.batch.ticks.insert((id.clone(), t_ns), TickRow { cut_us: None, missed: missed.clone() });
-            for name in &names {
-                self.metrics.missed_ticks.with_label_values(&[name.as_str(), Missed::Overrun.as_str()]).inc();
-            }
-            t_ns += grid.interval_ns;
+        let count = (last_ns - first_ns) / grid.interval_ns + 1;
+        let most = i64::try_from((MISSED_NAMES / names.len().max(1)).clamp(1, MISSED_TICKS)).unwrap_or(i64::MAX);
+        if count > most {
+            tracing::warn!(group = %id, missed = count, written = most, "more ticks were missed than are written");
         }
+        for behind in 0..count.min(most) {
+            let row = TickRow { cut_us: None, missed: missed.clone() };
+            self.batch.ticks.insert((id.clone(), last_ns - behind * grid.interval_ns), row);
+        }
+        let count = u64::try_from(count).unwrap_or(0);
         for name in names {
+            self.metrics.missed_ticks.with_label_values(&[name.as_str(), Missed::Overrun.as_str()]).inc_by(count);
             if let Some(entry) = self.gates.get_mut(&name) {
                 entry.row.last_tick_ns = entry.row.last_tick_ns.max(last_ns);
-                entry.vitals.missed += u64::try_from((last_ns - first_ns) / grid.interval_ns + 1).unwrap_or(0);
+                entry.vitals.missed += count;
                 self.batch.gates.insert(name.clone(), entry.row.clone());
                 self.touched.insert(name);
             }
@@ -330,7 +332,9 @@ impl Book {
         };
         let closed = Closed { episode: state.episode, at_ns: now_ns };
         let row = KeyRow { state, ..row.clone() };
-        self.leave(gate, key, &row, transition, now_ns, Some((actor, reason)));
+        // What cannot be read is not waited for: the level is then the one that was told last.
+        let read = self.journal.snapshot().ok();
+        self.leave(gate, key, &row, transition, now_ns, (Some((actor, reason)), read.as_ref()));
         let row = KeyRow { told: None, ..row };
         let id = KeyId { gate: gate.to_owned(), generation: self.gates[gate].row.generation, key: key.to_owned() };
         self.batch.keys.insert(id, Some(row.clone()));
@@ -345,35 +349,29 @@ impl Book {
     }
 
     /// The generation of a gate ends: row 18 for its keys, and its health alerts resolve.
-    fn end(
-        &mut self,
-        name: &str,
-        gate: &GateRow,
-        keys: &BTreeMap<String, KeyRow>,
-        running: &BTreeMap<String, OutcomeRun>,
-        cause: Cause,
-        now_ns: i64,
-    ) {
+    fn end(&mut self, name: &str, gate: &GateRow, read: &Snapshot, cause: Cause, now_ns: i64) -> Result<(), Error> {
+        let (keys, running) = (read.keys(name, gate.generation)?, read.running(name, gate.generation)?);
         let downtimes = std::mem::take(&mut self.downtimes);
         let now = Now { t_ns: now_ns, wall_ns: now_ns, downtimes: &downtimes };
         let id = |key: &String| KeyId { gate: name.to_owned(), generation: gate.generation, key: key.clone() };
-        for (key, row) in keys {
+        for (key, row) in &keys {
             // Nobody was told of an episode in dry_run, so nobody is told of its end.
             if let Some((state, transition)) = state::end(&row.state, &now, cause, false) {
                 let row = KeyRow { state, ..row.clone() };
-                self.leave(name, key, &row, transition, now_ns, None);
+                self.leave(name, key, &row, transition, now_ns, (None, Some(read)));
             }
             self.batch.keys.insert(id(key), None);
         }
         for (key, run) in running {
-            self.batch.results.push(run.clone());
-            self.batch.running.insert(id(key), None);
+            self.batch.running.insert(id(&key), None);
+            self.batch.results.push(run);
         }
         self.downtimes = downtimes;
         let about: Vec<HealthRow> = self.health.values().filter(|row| is_about(row, name)).cloned().collect();
         for row in about {
             self.turn(row.kind, name, &row.key, &[], String::new(), false, now_ns);
         }
+        Ok(())
     }
 
     /// Writes down and tells a transition that no tick made.
@@ -384,27 +382,20 @@ impl Book {
         row: &KeyRow,
         transition: state::Transition,
         now_ns: i64,
-        by_hand: Option<(&str, &str)>,
+        (by_hand, read): (Option<(&str, &str)>, Option<&Snapshot>),
     ) {
         let alert = AlertId::new(TENANT, gate, &row.labels);
         let journaled = tell::journal_row(alert, gate, key, &transition, now_ns, now_ns);
         let (actor, summary) = by_hand.map_or((None, String::new()), |(a, r)| (Some(a.to_owned()), r.to_owned()));
         self.batch.journal.push(JournalRow { actor, summary, ..journaled });
         let Some((episode, number)) = transition.episode else { return };
-        self.batch.episodes.push((alert, episode, EpisodeEdit::Close(now_ns, transition.cause)));
+        self.batch.edit(alert, episode, EpisodeEdit::Close(now_ns, transition.cause));
         self.batch.starts.push((alert, episode, StartEdit::Lapse));
         if let Some(told) = &row.told {
             // What cannot be read any more was not above what was told last.
-            let level = self.level_max(alert, episode).ok().flatten().unwrap_or(told.notice.level);
-            let notice = Notice {
-                number,
-                level,
-                status: Status::Resolved,
-                outcome: None,
-                reason: transition.cause.as_str().to_owned(),
-                ends_at_ns: Some(now_ns),
-                ..told.notice.clone()
-            };
+            let highest = read.and_then(|read| self.level_max(read, alert, episode).ok().flatten());
+            let level = highest.unwrap_or(told.notice.level);
+            let notice = catch_up::end_of(told, number, level, transition.cause.as_str(), now_ns);
             self.batch.outbox.extend(told.receivers.iter().map(|receiver| (receiver.clone(), notice.clone())));
         }
     }

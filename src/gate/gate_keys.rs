@@ -29,7 +29,9 @@ use crate::yaml::{Mark, Node, Value};
 /// Keys that are specified and not built yet.
 const COMING: [&str; 5] = ["finding", "assert", "on", "cron", "timezone"];
 /// Labels that the alert itself sets.
-const RESERVED: [&str; 3] = ["alertname", "level", "gate_group"];
+const RESERVED: [&str; 4] = ["alertname", "level", "gate_group", SEVERITY];
+/// Set by the gate's key of that name.
+const SEVERITY: &str = "severity";
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Where in its file what planning checks stands.
@@ -406,7 +408,8 @@ pub(super) fn check_label(keys: &Keys<'_>, name: &str, mark: &Mark) {
         let what = format!("`{name}` is no name of a label");
         keys.tell(Code::Label, mark, what, "use letters, digits and `_`; AS renames a column");
     } else if RESERVED.contains(&name) || name.starts_with("__") {
-        keys.tell(Code::Label, mark, format!("the label `{name}` is reserved"), "choose another name");
+        let next = if name == SEVERITY { "use the gate's key `severity`" } else { "choose another name" };
+        keys.tell(Code::Label, mark, format!("the label `{name}` is reserved"), next);
     }
 }
 

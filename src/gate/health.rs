@@ -104,8 +104,19 @@ impl Condition<'_> {
         }
     }
 
+    /// The name under which a label of the key is sent: what the alert itself sets is not taken from it.
+    fn label_of(&self, name: &str) -> String {
+        let own = ["alertname", "severity", "level", self.kind.label()];
+        let mut sent = name.to_owned();
+        while own.contains(&sent.as_str()) || (sent != name && self.key.contains_key(&sent)) {
+            sent.insert_str(0, "exported_");
+        }
+        sent
+    }
+
     fn notice(&self, episode: u64) -> Notice {
-        let mut labels = self.key.clone();
+        let mut labels: BTreeMap<String, String> =
+            self.key.iter().map(|(name, value)| (self.label_of(name), value.clone())).collect();
         labels.insert("alertname".to_owned(), self.kind.as_str().to_owned());
         labels.insert(self.kind.label().to_owned(), self.about.to_owned());
         labels.insert("severity".to_owned(), "warning".to_owned());
@@ -160,5 +171,35 @@ mod tests {
         assert_eq!((told[0].1.status, told[0].1.number, told[0].1.ends_at_ns), (Status::Resolved, 1, Some(30)));
         let (_, told) = about(40).turn(Some(&row), true).unwrap();
         assert_eq!((told[0].1.episode, told[0].1.number), (2, 0));
+    }
+
+    #[test]
+    fn a_label_of_the_key_takes_no_label_of_the_alert() {
+        let names = ["gate", "exported_gate", "level", "severity", "alertname", "receiver"];
+        let key = names.iter().map(|name| ((*name).to_owned(), format!("own {name}"))).collect();
+        let condition = Condition {
+            kind: HealthKind::GateNoData,
+            about: "g",
+            key: &key,
+            receivers: &["hook".to_owned()],
+            summary: String::new(),
+            t_ns: 10,
+        };
+        let (_, told) = condition.turn(None, true).unwrap();
+        let notice = &told[0].1;
+        let label = |name: &str| notice.labels.get(name).map(String::as_str);
+        assert_eq!([label("alertname"), label("gate"), label("level")], [Some("GateNoData"), Some("g"), Some("warn")]);
+        assert_eq!(label("severity"), Some("warning"));
+        for (sent, own) in [
+            ("exported_exported_gate", "gate"),
+            ("exported_gate", "exported_gate"),
+            ("exported_level", "level"),
+            ("exported_severity", "severity"),
+            ("exported_alertname", "alertname"),
+            ("receiver", "receiver"),
+        ] {
+            assert_eq!(label(sent), Some(format!("own {own}").as_str()), "{sent}");
+        }
+        assert_eq!(notice.by, key, "what it is about stays as it is");
     }
 }

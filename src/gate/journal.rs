@@ -5,9 +5,11 @@
 //! Left to others: what a tick does (`book`), sending (`notify`), starting (`engine`), SQL over it (`tables`).
 
 mod batch;
+mod lines;
 mod older;
 mod outbox;
 mod past;
+mod prune;
 mod read;
 mod resend;
 mod revive;
@@ -15,7 +17,7 @@ mod rows;
 #[cfg(test)]
 pub(crate) mod faulty;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -374,8 +376,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes results, ticks and dead letters that are older than 30 days, and the oldest closed episodes above a million,
-    /// whose gates then never give out their numbers again.
+    /// Removes results, ticks, dead letters and starts that are older than 30 days, and the oldest closed episodes above a
+    /// million, whose gates then never give out their numbers again.
     ///
     /// Errors: see [`Error`].
     pub fn prune(&self, now_ns: i64) -> Result<(), Error> {
@@ -397,6 +399,7 @@ impl Journal {
                 past.remove((gate.as_str(), *generation, key.as_str(), *first_ns))?;
             }
             tx.open_table(TICK)?.retain(|(_, t_ns), _| t_ns >= before_ns)?;
+            prune::starts(&tx, now_ns)?;
             evict(&tx, EPISODES)?;
         }
         tx.commit()?;

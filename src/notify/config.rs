@@ -1,6 +1,6 @@
 //! The section `notify` (gates.md 9).
 //!
-//! Duty: its keys, defaults and checks. Guarantee: a receiver has exactly one kind; secrets come from files
+//! Duty: its keys, defaults and checks. Guarantee: a receiver has exactly one kind and a plain name; secrets come from files
 //! and are never shown. Left to others: reading a secret's file (`open`, at start), the keys of each kind (`kinds`).
 
 mod kinds;
@@ -63,6 +63,11 @@ impl Config {
         let mut receivers = BTreeMap::new();
         for entry in receivers_section.entries() {
             let receiver = receivers_section.block_of(entry);
+            if !is_name(&entry.key) {
+                receiver.check_self(
+                    "a receiver's name is made of letters, digits, `_`, `.` and `-`; rename it, here and where `notify` names it",
+                );
+            }
             if let Some(receiver) = read_receiver(&receiver) {
                 receivers.insert(entry.key.clone(), receiver);
             }
@@ -108,6 +113,11 @@ fn read_receiver(receiver: &Section<'_>) -> Option<Receiver> {
             None
         }
     }
+}
+
+/// Lines of an Alertmanager are told from names of receivers by their `@`.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 fn is_http(text: &str) -> bool {
@@ -173,6 +183,7 @@ receivers:
   both: {alertmanager: {urls: ['http://a'], auth: {basicauth: {username: u}, bearertokenauth: {filename: f}}}}
   half: {alertmanager: {urls: [], auth: {basicauth: {client_auth: {username: u, username_file: v}}}}}
   none: {}
+  'a@b:9093': {webhook: {url: 'http://h'}}
   two: {webhook: {url: 'http://h'}, slack: {url_file: x}}
   pd: {pagerduty: {url: nowhere}}
   chat: {slack: {url: 'http://secret'}}
@@ -193,6 +204,7 @@ receivers:
             "receivers::half::alertmanager::urls: ",
             "receivers::half::alertmanager::auth::basicauth::client_auth: ",
             "receivers::none: a receiver needs a kind",
+            "receivers::a@b:9093: a receiver's name is made of",
             "receivers::two::slack: a receiver has exactly one kind",
             "receivers::pd::pagerduty: `routing_key_file` is required",
             "receivers::pd::pagerduty::url: must be an http",

@@ -67,6 +67,16 @@ pub(super) async fn retry(
             refused(Class::NotFound, format!("there is no message {id}: it arrived, or never was"), hint)
         }
         Revived::Waiting => refused(Class::Conflict, format!("message {id} is tried anyway"), "wait for its next try"),
+        Revived::Gone(name) => {
+            let hint = "configure the receiver again, or leave the message: it is removed after 30 days";
+            refused(
+                Class::Conflict,
+                format!(
+                    "nobody takes message {id}: receiver `{name}` is not configured any more, or not at that address"
+                ),
+                hint,
+            )
+        }
         Revived::Overtaken => {
             let hint = "later messages of its alert say how things are; `weavergen gates show` too";
             refused(Class::Conflict, format!("message {id} tells what is over: its alert has changed since"), hint)
@@ -80,4 +90,34 @@ fn outbox(state: &AppState) -> Result<&Outbox, Error> {
 
 fn unreadable(error: crate::gate::journal::Error) -> Error {
     Error::Outbox { class: error.class(), message: error.to_string(), hint: "the daemon's log says more" }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use axum::response::IntoResponse as _;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::gate::Journal;
+
+    #[tokio::test]
+    async fn a_dead_letter_of_a_receiver_that_is_gone_is_not_tried_again_and_it_is_named() {
+        let journal = Journal::in_memory().unwrap();
+        let lines = |name: &str| BTreeMap::from([(name.to_owned(), vec![name.to_owned()])]);
+        journal.keep_lines(&lines("hook")).unwrap();
+        journal.commit(&crate::gate::journal::tests::message_to("hook"), 1).unwrap();
+        assert_eq!(journal.keep_lines(&lines("other")).unwrap(), 1);
+        let id = journal.snapshot().unwrap().outbox("hook", 1).unwrap()[0].0;
+        let query = crate::query::Config { threads: 1, ..Default::default() };
+        let outbox = Some(Outbox::new(journal, Clock::manual(0, 1)));
+        let state = AppState { outbox, ..super::super::tests::state(access::Config::default(), query) };
+        let identity = Identity { name: "ann".to_owned(), role: Role::Admin };
+        let answer = retry(State(state), Extension(identity), Path(id.to_string())).await.into_response();
+        assert_eq!(answer.status().as_u16(), 409);
+        let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.contains("receiver `hook` is not configured any more"), "{text}");
+    }
 }

@@ -144,7 +144,7 @@ impl Rules {
                 },
             },
             Stage::Alert(g, r, a, now) => match (self.at(g, r), now.active.get(a).filter(|_| !self.exclude_alerts)) {
-                (Some((group, gate)), Some(key)) => {
+                (Some((group, gate)), Some(key)) if gate.mode == Mode::Enforce => {
                     pieces::write(out, a == 0, &alert_json(&Alert::of(group, gate, key)));
                     Stage::Alert(g, r, a + 1, now)
                 }
@@ -192,13 +192,15 @@ fn rule(group: &Group, gate: &Gate, now: &GateNow, clock_ns: i64) -> Value {
         "keepFiringFor": seconds(gate.keep_firing_for),
         "labels": labels(group, gate),
         "annotations": annotations,
-        "state": now.state(),
+        // Of a gate in `dry_run` nobody is told, so there are no alerts of it; how it stands is said beside.
+        "state": if gate.mode == Mode::Enforce { now.state() } else { "inactive" },
         "health": health,
         "evaluationTime": seconds_of(now.took_ns),
         "lastEvaluation": time(now.evaluated_ns),
         "weavergen": {
             "class": class(gate),
             "mode": mode(gate),
+            "state": now.state(),
             "generation": now.generation,
             "lag": seconds_of(u64::try_from(now.lag_ns(clock_ns)).unwrap_or(0)),
             "missed": now.missed,

@@ -2,7 +2,7 @@
 //!
 //! Duty: its row of the journal, the change of its episode, messages to receivers, the start of a pipeline. Guarantee: one
 //! start an episode by `on_fail` and one by `on_resolve`; whoever was told that it fires is told that it ended. Left to
-//! others: sending and starting.
+//! others: sending and starting, what a change of the gate leaves to tell (`catch_up`).
 
 use serde_json::{Value, json};
 
@@ -80,13 +80,16 @@ impl Book {
                 let what = self.ask_start(alert, episode, gate, (on_fail, Occasion::Failed), key, &values, moment)?;
                 summary.push(what);
             }
+            // An episode that nobody was told of, for it began in `dry_run`, has no end that starts something.
             if transition.cause == Cause::Passed
                 && !transition.suppressed
+                && after.told.is_some()
                 && let Some(on_resolve) = &gate.on_resolve
-                && (on_resolve.on_warn || self.level_max(alert, episode)? == Some(Level::Fail))
+                && (on_resolve.on_warn
+                    || self.level_max(moment.read(&self.journal)?, alert, episode)? == Some(Level::Fail))
             {
                 if let Some((process, _)) = after.told.as_ref().and_then(|told| told.notice.pipeline.clone()) {
-                    let run = self.journal.snapshot()?.episode(alert, episode)?.and_then(|row| row.pipeline_run);
+                    let run = moment.read(&self.journal)?.episode(alert, episode)?.and_then(|row| row.pipeline_run);
                     values.pipeline = Some((process, run));
                 }
                 let what =
@@ -97,31 +100,19 @@ impl Book {
                 // Who hears of fail only was told of it once, and hears of the end.
                 let told_level = match transition.to.level() {
                     Some(level) => level,
-                    None => self.level_max(alert, episode)?.unwrap_or(level),
+                    None => self.level_max(moment.read(&self.journal)?, alert, episode)?.unwrap_or(level),
                 };
                 let notice = Notice {
-                    alert,
-                    episode,
                     number,
                     status: if transition.to.is_open() { Status::Firing } else { Status::Resolved },
-                    health: false,
-                    gate: gate.name.clone(),
-                    key: key.to_owned(),
-                    by: after.labels.clone(),
-                    labels: self.labels(gate, &values, level),
-                    annotations: annotations(gate, &values),
                     level: told_level,
                     outcome: row.map(|_| outcome),
                     reason: transition.cause.as_str().to_owned(),
-                    value: values.value,
-                    n: values.n,
-                    window: moment.window,
-                    trace_ids: values.trace_ids.iter().map(|id| id.0).collect(),
                     pipeline: pipeline.map(|on_fail| (on_fail.pipeline.clone(), None)),
-                    starts_at_ns: after.state.fired_at_ns.unwrap_or(moment.t_ns),
                     ends_at_ns: (!transition.to.is_open()).then_some(moment.t_ns),
+                    ..self.firing(gate, key, after, level, &values, moment)
                 };
-                self.send(gate, after, notice)?;
+                self.send(gate, after, notice, moment)?;
             }
         }
         journaled.summary = summary.join("; ");
@@ -129,34 +120,38 @@ impl Book {
         Ok(())
     }
 
-    /// Asks for the start of an episode that was open before its gate got `on_fail`: once an episode, as any other.
-    pub(super) fn start_late(
-        &mut self,
+    /// The notice that the open episode of `after` fires at `level`, as its first.
+    pub(super) fn firing(
+        &self,
         gate: &Gate,
         key: &str,
-        after: &mut KeyRow,
-        row: Option<&ResultRow>,
-        outcome: Outcome,
+        after: &KeyRow,
+        level: Level,
+        values: &Values,
         moment: &Moment,
-    ) -> Result<(), Error> {
-        let (Some(on_fail), Phase::Firing(level)) = (&gate.on_fail, after.state.phase) else { return Ok(()) };
-        // An episode of `dry_run` was told to nobody, and starts nothing either.
-        let is_open = after.told.as_ref().is_some_and(|told| told.notice.pipeline.is_none());
-        if !is_open || gate.mode == Mode::DryRun || !(on_fail.on_warn || level == Level::Fail) {
-            return Ok(());
+    ) -> Notice {
+        Notice {
+            alert: AlertId::new(TENANT, &gate.name, &after.labels),
+            episode: after.state.episode,
+            number: 0,
+            status: Status::Firing,
+            health: false,
+            gate: gate.name.clone(),
+            key: key.to_owned(),
+            by: after.labels.clone(),
+            labels: self.labels(gate, values, level),
+            annotations: annotations(gate, values),
+            level,
+            outcome: None,
+            reason: Cause::Firing.as_str().to_owned(),
+            value: values.value,
+            n: values.n,
+            window: moment.window,
+            trace_ids: values.trace_ids.iter().map(|id| id.0).collect(),
+            pipeline: None,
+            starts_at_ns: after.state.fired_at_ns.unwrap_or(moment.t_ns),
+            ends_at_ns: None,
         }
-        let alert = AlertId::new(TENANT, &gate.name, &after.labels);
-        let episode = after.state.episode;
-        if self.journal.snapshot()?.start(alert, episode)?.is_none() {
-            let values = values(gate, after, row, level, outcome, episode, moment);
-            let asked = (on_fail, Occasion::Failed);
-            let what = self.ask_start(alert, episode, gate, asked, key, &values, moment)?;
-            tracing::info!(gate = %gate.name, key, episode, what, "an open episode got a pipeline");
-        }
-        if let Some(told) = &mut after.told {
-            told.notice.pipeline = Some((on_fail.pipeline.clone(), None));
-        }
-        Ok(())
     }
 
     fn edit_episode(
@@ -189,32 +184,38 @@ impl Book {
             }
             (_, Some(_)) => return,
         };
-        self.batch.episodes.push((alert, episode, edit));
+        self.batch.edit(alert, episode, edit);
     }
 
     /// The highest level of an episode so far; `None`: it is not kept any more.
-    pub(super) fn level_max(&self, alert: AlertId, episode: u64) -> Result<Option<Level>, Error> {
-        let written = self.journal.snapshot()?.episode(alert, episode)?.map(|row| row.level_max);
-        let of_it = self.batch.episodes.iter().filter(|(a, number, _)| (*a, *number) == (alert, episode));
-        let not_yet = of_it.filter_map(|(.., edit)| match edit {
-            EpisodeEdit::Open(row) => Some(row.level_max),
-            EpisodeEdit::Raise(level) => Some(*level),
-            EpisodeEdit::Close(..) => None,
-        });
-        Ok(not_yet.chain(written).max())
+    pub(super) fn level_max(&self, read: &Snapshot, alert: AlertId, episode: u64) -> Result<Option<Level>, Error> {
+        let written = read.episode(alert, episode)?.map(|row| row.level_max);
+        Ok(self.batch.levels.get(&(alert, episode)).copied().max(written))
     }
 
     /// Puts the message into the outbox, and keeps what an end without a verdict repeats.
-    fn send(&mut self, gate: &Gate, after: &mut KeyRow, mut notice: Notice) -> Result<(), Error> {
+    pub(super) fn send(
+        &mut self,
+        gate: &Gate,
+        after: &mut KeyRow,
+        mut notice: Notice,
+        moment: &Moment,
+    ) -> Result<(), Error> {
         if notice.status == Status::Firing {
-            let receivers = self.receivers_of(gate);
+            let mut receivers = self.receivers_of(gate);
+            // Who heard of it before hears all of it, also where `notify` does not name it any more.
+            for receiver in after.told.take().into_iter().flat_map(|told| told.receivers) {
+                if !receivers.contains(&receiver) {
+                    receivers.push(receiver);
+                }
+            }
             self.batch.outbox.extend(receivers.iter().map(|receiver| (receiver.clone(), notice.clone())));
             after.told = Some(Told { receivers, notice });
             return Ok(());
         }
         let Some(told) = after.told.take() else { return Ok(()) };
         if let Some((_, run)) = &mut notice.pipeline {
-            let episode = self.journal.snapshot()?.episode(notice.alert, notice.episode)?;
+            let episode = moment.read(&self.journal)?.episode(notice.alert, notice.episode)?;
             *run = episode.and_then(|episode| episode.pipeline_run);
         }
         if notice.outcome.is_none() {
@@ -237,7 +238,7 @@ impl Book {
 
     /// Writes the start and says for the journal what becomes of it.
     #[allow(clippy::too_many_arguments, reason = "all that a start carries")]
-    fn ask_start(
+    pub(super) fn ask_start(
         &mut self,
         alert: AlertId,
         episode: u64,
@@ -260,7 +261,7 @@ impl Book {
             max_runs_in_ns: nanos(asked.max_runs_in),
             occasion,
         };
-        let began = self.journal.snapshot()?.began(occasion, alert)?;
+        let began = moment.read(&self.journal)?.began(occasion, alert)?;
         let held = held_until(&request, &began, moment.wall_ns);
         self.batch.starts.push((alert, episode, StartEdit::Request(Box::new(request))));
         let result = if held.is_some() { "held" } else { "due" };
@@ -276,7 +277,7 @@ impl Book {
     }
 }
 
-fn values(
+pub(super) fn values(
     gate: &Gate,
     after: &KeyRow,
     row: Option<&ResultRow>,

@@ -4,6 +4,7 @@
 //! that downtime left without enough to judge has no effect; a key of a gate with `on_fail` clears only by spans that came
 //! after it fired. Left to others: rows of the journal about transitions (`tell`).
 
+use std::cell::OnceCell;
 use std::collections::btree_map;
 
 use serde_json::Value;
@@ -61,6 +62,21 @@ pub(super) struct Moment {
     pub(super) baselines: BTreeMap<String, f64>,
     /// The window overlaps a time at which the daemon did not run, and the tick lies behind its begin.
     after_downtime: bool,
+    /// What was written before the tick, once somebody asked.
+    written: OnceCell<Snapshot>,
+}
+
+impl Moment {
+    /// What was written before the tick: one view for all keys, for nothing of the tick is in it.
+    pub(super) fn read(&self, journal: &Journal) -> Result<&Snapshot, Error> {
+        match self.written.get() {
+            Some(written) => Ok(written),
+            None => {
+                let written = journal.snapshot()?;
+                Ok(self.written.get_or_init(|| written))
+            }
+        }
+    }
 }
 
 impl Book {
@@ -150,6 +166,7 @@ impl Book {
             cost_ns: answer.cost_ns,
             baselines: BTreeMap::new(),
             after_downtime: self.downtimes.iter().any(lost),
+            written: OnceCell::new(),
         };
 
         let failing = gate.error_limit.is_some_and(|limit| errors >= limit.max(1));
@@ -172,7 +189,7 @@ impl Book {
                 let (seen, missing) = self.sort_out(&gate, rows, &mut moment);
                 moment.cost_ns /= u64::try_from(seen.len()).unwrap_or(u64::MAX).max(1);
                 self.show_values(name, &seen);
-                self.learn_keys(&gate, &seen)?;
+                self.learn_keys(&gate, &seen, &moment)?;
                 for (key, seen) in &seen {
                     if !self.judge_key(&gate, key, seen, &answer.confirmed, &moment)? {
                         missed.insert((name.to_owned(), Missed::Downtime));
@@ -224,7 +241,7 @@ impl Book {
     }
 
     /// Begins a row for keys that are new in this generation. `{}` of an empty result is one only once it matters.
-    fn learn_keys(&mut self, gate: &Gate, seen: &BTreeMap<String, Seen>) -> Result<(), Error> {
+    fn learn_keys(&mut self, gate: &Gate, seen: &BTreeMap<String, Seen>, moment: &Moment) -> Result<(), Error> {
         let entry = &self.gates[&gate.name];
         let is_new = |(key, seen): &(&String, &Seen)| {
             let stands_for_nothing = key.is_empty() && !gate.by.is_empty() && gate.no_data != Policy::Fail;
@@ -236,10 +253,12 @@ impl Book {
             return Ok(());
         }
         let alerts: Vec<AlertId> = fresh.iter().map(|(_, labels)| AlertId::new(TENANT, &gate.name, labels)).collect();
-        let written = self.journal.snapshot()?.last_episodes(&alerts)?;
+        let read = moment.read(&self.journal)?;
+        // It may have risen since this book was opened.
+        let floor = read.gate(&gate.name)?.map_or(0, |row| row.floor).max(entry.row.floor);
+        let written = read.last_episodes(&alerts)?;
         for (((key, labels), alert), last) in fresh.into_iter().zip(alerts).zip(written) {
-            let in_batch = self.batch.episodes.iter().filter(|(a, ..)| *a == alert).map(|(_, episode, _)| *episode);
-            let last = in_batch.max().unwrap_or(0).max(last).max(self.gates[&gate.name].row.floor);
+            let last = self.batch.last_episode(alert).max(last).max(floor);
             let row = KeyRow { labels, state: State::fresh(last), missing: 0, last: None, told: None };
             if let Some(entry) = self.gates.get_mut(&gate.name) {
                 entry.keys.insert(key, row);
@@ -373,7 +392,7 @@ impl Book {
             self.tell(gate, key, &mut after, transition, row, outcome, moment)?;
         }
         if x.is_breach() {
-            self.start_late(gate, key, &mut after, row, outcome, moment)?;
+            self.make_up(gate, key, &mut after, row, outcome, moment)?;
         }
         let id =
             KeyId { gate: gate.name.clone(), generation: self.gates[&gate.name].row.generation, key: key.to_owned() };

@@ -1,6 +1,7 @@
 //! Gates on spans in memory: a store that is a list, a query that is a share of good spans a service.
 
 mod baseline;
+mod changes;
 mod crash;
 mod derived;
 mod live;

@@ -34,7 +34,7 @@ pub enum EpisodeEdit {
 /// A change of a start.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StartEdit {
-    /// It is due, unless the episode has one for this occasion.
+    /// It is due, unless the episode has one for this occasion that did not lapse.
     Request(Box<StartRequest>),
     /// The episode ended: `on_fail` is not due any more.
     Lapse,
@@ -65,6 +65,8 @@ pub struct Batch {
     pub results: Vec<OutcomeRun>,
     /// Table `episode`.
     pub episodes: Vec<(AlertId, u64, EpisodeEdit)>,
+    /// The highest level of each episode that [`Batch::edit`] opens or raises; found here without a search.
+    pub levels: BTreeMap<(AlertId, u64), Level>,
     /// Table `journal`.
     pub journal: Vec<JournalRow>,
     /// Table `tick`.
@@ -93,6 +95,29 @@ impl Batch {
             && self.health.is_empty())
     }
 
+    /// Adds a change of an episode.
+    pub fn edit(&mut self, alert: AlertId, number: u64, edit: EpisodeEdit) {
+        let level = match &edit {
+            EpisodeEdit::Open(row) => Some(row.level_max),
+            EpisodeEdit::Raise(level) => Some(*level),
+            EpisodeEdit::Close(..) => None,
+        };
+        if let Some(level) = level {
+            self.rise(alert, number, level);
+        }
+        self.episodes.push((alert, number, edit));
+    }
+
+    fn rise(&mut self, alert: AlertId, number: u64, level: Level) {
+        let highest = self.levels.entry((alert, number)).or_insert(level);
+        *highest = level.max(*highest);
+    }
+
+    /// Number of the last episode of `alert` that it opens or raises; 0 = none.
+    pub fn last_episode(&self, alert: AlertId) -> u64 {
+        self.levels.range((alert, 0)..=(alert, u64::MAX)).next_back().map_or(0, |((_, number), _)| *number)
+    }
+
     /// Adds what happened after it.
     pub fn append(&mut self, later: Self) {
         self.gates.extend(later.gates);
@@ -100,6 +125,9 @@ impl Batch {
         self.running.extend(later.running);
         self.results.extend(later.results);
         self.episodes.extend(later.episodes);
+        for ((alert, number), level) in later.levels {
+            self.rise(alert, number, level);
+        }
         self.journal.extend(later.journal);
         self.ticks.extend(later.ticks);
         self.outbox.extend(later.outbox);
@@ -110,7 +138,10 @@ impl Batch {
     pub(super) fn write(&self, tx: &WriteTransaction, now_ns: i64, sizes: &mut Sizes) -> Result<(), Error> {
         let mut gates = tx.open_table(GATE)?;
         for (name, row) in &self.gates {
-            gates.insert(name.as_str(), encode(row).as_slice())?;
+            // The floor rises where episodes are removed, which who made this batch may not have seen.
+            let floor = stored::<_, GateRow>(&gates, name.as_str())?.map_or(0, |before| before.floor);
+            let row = GateRow { floor: row.floor.max(floor), ..row.clone() };
+            gates.insert(name.as_str(), encode(&row).as_slice())?;
         }
         let mut keys = tx.open_table(STATE)?;
         for (id, row) in &self.keys {
@@ -205,6 +236,11 @@ impl Batch {
             let before: Option<StartRow> = stored(&starts, key)?;
             let after = match (edit, before) {
                 (StartEdit::Request(request), None) => {
+                    let request = request.as_ref().clone();
+                    StartRow { sequence: number.next(), request, state: StartState::Due, busy: 0 }
+                }
+                // What lapsed began nothing, so the episode may ask again.
+                (StartEdit::Request(request), Some(row)) if row.state == StartState::Lapsed => {
                     let request = request.as_ref().clone();
                     StartRow { sequence: number.next(), request, state: StartState::Due, busy: 0 }
                 }

@@ -4,7 +4,7 @@
 //! tried never goes, however full the outbox is; what goes are first re-sends, of ends before those of what fires, then dead
 //! letters, the oldest first. Left to others: writing and sending.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadableTable as _, WriteTransaction};
 
@@ -92,6 +92,12 @@ impl Sizes {
         self.0.keys().cloned().collect()
     }
 
+    /// Those for which something waits, or that are told again and again.
+    pub(super) fn lively(&self) -> BTreeSet<String> {
+        let is_lively = |(_, size): &(&String, &Size)| size.messages > size.dead || size.resends > 0;
+        self.0.iter().filter(is_lively).map(|(name, _)| name.clone()).collect()
+    }
+
     fn any_dead(&self) -> bool {
         self.0.values().any(|size| size.dead > 0)
     }
@@ -126,9 +132,10 @@ impl Sizes {
         rows.sort_unstable();
         let mut more = limits.messages / ONE_MORE_OF;
         let mut gone = 0;
-        for (_, _, alert, set, bytes) in rows {
+        for (until_ns, _, alert, set, bytes) in rows {
             let is_over = self.of(receiver).is_over(limits);
-            if !is_over && more == 0 {
+            // What fires and is gone from here is never told again, so none goes only to make room.
+            if !is_over && (more == 0 || until_ns == i64::MAX) {
                 break;
             }
             more -= u64::from(!is_over);

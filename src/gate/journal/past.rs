@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::super::verdict::Outcome;
 use super::read::Snapshot;
 use super::rows::{OutcomeRun, RUN_NS, Row, decode, encode};
-use super::{Error, Journal, PAST, RESULT};
+use super::{Error, Journal, META, PAST, RESULT, stored};
+
+/// Key in `meta`: gates whose every complete row with values is in the table, with their generations.
+const BASELINES: &str = "baselines";
 
 /// A value at one tick.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,24 +87,29 @@ impl Snapshot {
 }
 
 impl Journal {
-    /// Makes the table hold the gates of `wanted`, with their generations, and no others. What it does not know of one yet is
-    /// taken from the rows of results.
+    /// Makes the table whole for the gates of `wanted`, with their generations: what it lacks of one that had no baseline when
+    /// this was last called is taken from the rows of results. It keeps what it has of a gate in `loaded`, which may get its
+    /// baseline back, and nothing of other gates and generations.
     ///
     /// Errors: see [`Error`].
-    pub fn settle_past(&self, wanted: &BTreeMap<String, u64>) -> Result<(), Error> {
-        let known = self.snapshot()?.past_of()?;
-        let is_wanted = |(gate, generation): &(String, u64)| wanted.get(gate) == Some(generation);
-        let missing: BTreeSet<&String> = wanted
-            .iter()
-            .filter(|(gate, of)| !known.contains(&((*gate).clone(), **of)))
-            .map(|(gate, _)| gate)
-            .collect();
-        let gone: Vec<&(String, u64)> = known.iter().filter(|of| !is_wanted(of)).collect();
-        if missing.is_empty() && gone.is_empty() {
+    pub fn settle_past(&self, wanted: &BTreeMap<String, u64>, loaded: &BTreeMap<String, u64>) -> Result<(), Error> {
+        let snapshot = self.snapshot()?;
+        let known = snapshot.past_of()?;
+        // Versions that did not note it kept rows of gates with a baseline only.
+        let whole: BTreeMap<String, u64> = match stored(&snapshot.table(META)?, BASELINES)? {
+            Some(whole) => whole,
+            None => known.iter().cloned().collect(),
+        };
+        drop(snapshot);
+        let missing: BTreeSet<&String> =
+            wanted.iter().filter(|(gate, of)| whole.get(*gate) != Some(of)).map(|(gate, _)| gate).collect();
+        let gone: Vec<&(String, u64)> = known.iter().filter(|(gate, of)| loaded.get(gate) != Some(of)).collect();
+        if gone.is_empty() && whole == *wanted {
             return Ok(());
         }
         let tx = self.inner.db.begin_write()?;
         {
+            tx.open_table(META)?.insert(BASELINES, encode(wanted).as_slice())?;
             let mut past = tx.open_table(PAST)?;
             for (gate, generation) in gone {
                 let all = (gate.as_str(), *generation, "", i64::MIN)..(gate.as_str(), generation + 1, "", i64::MIN);
@@ -110,7 +118,12 @@ impl Journal {
             if !missing.is_empty() {
                 for entry in tx.open_table(RESULT)?.iter()? {
                     let run: OutcomeRun = decode(entry?.1.value())?;
-                    if missing.contains(&run.gate) && wanted.get(&run.gate) == Some(&run.generation) {
+                    let key = (run.gate.as_str(), run.generation, run.key.as_str(), run.first_tick_ns);
+                    // What was written while there was a baseline knows each value.
+                    if missing.contains(&run.gate)
+                        && wanted.get(&run.gate) == Some(&run.generation)
+                        && past.get(key)?.is_none()
+                    {
                         write(&mut past, &run)?;
                     }
                 }
@@ -198,7 +211,7 @@ mod tests {
         };
         assert_eq!(past("g", 2), [0; 0], "nobody asked");
         let wanted = BTreeMap::from([("g".to_owned(), 2)]);
-        journal.settle_past(&wanted).unwrap();
+        journal.settle_past(&wanted, &wanted).unwrap();
         assert_eq!((past("g", 2), past("g", 1), past("other", 1)), (vec![60, 90], vec![], vec![]));
 
         let ticks = vec![PastTick { after_ms: 0, value: 1.5, passed: true }];
@@ -210,7 +223,30 @@ mod tests {
         journal.prune(30 * DAY_NS + 90 * S).unwrap();
         assert_eq!(past("g", 2), [90, 120]);
 
-        journal.settle_past(&BTreeMap::from([("g".to_owned(), 3), ("other".to_owned(), 1)])).unwrap();
+        let later = BTreeMap::from([("g".to_owned(), 3), ("other".to_owned(), 1)]);
+        journal.settle_past(&later, &later).unwrap();
         assert_eq!((past("g", 2), past("other", 1)), (vec![], vec![]), "the row of the other is gone already");
+    }
+
+    #[test]
+    fn a_gate_that_gets_its_baseline_back_finds_what_it_gathered_before_and_meanwhile() {
+        let journal = Journal::in_memory().unwrap();
+        let loaded = BTreeMap::from([("g".to_owned(), 2)]);
+        let write = |tick_s, ticks| {
+            let run = OutcomeRun { generation: 2, ticks, ..run(tick_s, Outcome::Inconclusive, 1.5) };
+            journal.commit(&Batch { results: vec![run], ..Batch::default() }, 0).unwrap();
+        };
+        let passed = |passed| vec![PastTick { after_ms: 0, value: 1.5, passed }];
+        let past = || journal.snapshot().unwrap().past("g", 2, "", (0, 1_000 * S)).unwrap();
+        journal.settle_past(&loaded, &loaded).unwrap();
+        write(30, passed(true));
+        journal.settle_past(&BTreeMap::new(), &loaded).unwrap();
+        assert_eq!(past().len(), 1, "it may come back");
+        write(60, vec![]);
+        journal.settle_past(&loaded, &loaded).unwrap();
+        let known: Vec<_> = past().iter().map(|run| (run.first_tick_ns / S, run.ticks[0].passed)).collect();
+        assert_eq!(known, [(30, true), (60, false)], "`pass` held at 30 though the gate was inconclusive");
+        journal.settle_past(&BTreeMap::new(), &BTreeMap::new()).unwrap();
+        assert!(past().is_empty(), "the gate is gone");
     }
 }

@@ -1,13 +1,12 @@
 //! What receivers of the kind alertmanager know, for they want to be told again and again (gates.md 9).
 //!
 //! Duty: rows of the table `resend`: for each line (one address of a receiver), alert and label set what was told last.
-//! Guarantee: a row is written with the mark of the message that it comes from, in one transaction; lines that the
-//! configuration does not name keep nothing, and new ones begin with what their neighbours know. Left to others: sending
-//! (`notify`), how much may lie here (`outbox`).
+//! Guarantee: a row is written with the mark of the message that it comes from, in one transaction. Left to others: sending
+//! (`notify`), how much may lie here (`outbox`), which lines there are (`lines`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use redb::{ReadableTable as _, WriteTransaction};
+use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -128,79 +127,8 @@ impl Journal {
         self.inner.outbox.send_modify(|count| *count += 1);
         Ok(true)
     }
-
-    /// Fits what is kept to the configured `lines` of each receiver: a line without any row gets what a neighbour knows and
-    /// what still waits for one that is gone; rows of lines that are gone are removed, their dead letters stay.
-    ///
-    /// Errors: see [`Error`].
-    pub fn keep_lines(&self, lines: &BTreeMap<String, Vec<String>>) -> Result<(), Error> {
-        let tx = self.inner.db.begin_write()?;
-        let mut kept = self.sizes();
-        let mut sizes = kept.clone();
-        {
-            let mut resend = tx.open_table(RESEND)?;
-            let mut known: BTreeSet<String> = BTreeSet::new();
-            for entry in resend.iter()? {
-                known.insert(entry?.0.value().0.to_owned());
-            }
-            let mut outbox = tx.open_table(OUTBOX)?;
-            for entry in outbox.iter()? {
-                known.insert(entry?.0.value().0.to_owned());
-            }
-            let mut number = batch::Counter::open(&tx, "outbox")?;
-            for (receiver, lines) in lines {
-                let prefix = format!("{receiver}@");
-                let of_receiver: Vec<&String> = known.iter().filter(|line| line.starts_with(&prefix)).collect();
-                let fresh: Vec<&String> = lines.iter().filter(|line| !known.contains(*line)).collect();
-                if let Some(neighbour) = of_receiver.first() {
-                    let all =
-                        (neighbour.as_str(), [0; 16], [0; 16])..=(neighbour.as_str(), [u8::MAX; 16], [u8::MAX; 16]);
-                    let mut rows = Vec::new();
-                    for entry in resend.range(all)? {
-                        let (key, row) = entry?;
-                        rows.push((key.value().1, key.value().2, row.value().to_vec()));
-                    }
-                    for line in &fresh {
-                        for (alert, set, row) in &rows {
-                            resend.insert((line.as_str(), *alert, *set), row.as_slice())?;
-                            sizes.keeps(line, row.len());
-                        }
-                    }
-                }
-                for gone in of_receiver.into_iter().filter(|line| !lines.contains(*line)) {
-                    let all = (gone.as_str(), [0; 16], [0; 16])..=(gone.as_str(), [u8::MAX; 16], [u8::MAX; 16]);
-                    for entry in resend.extract_from_if(all, |_, _| true)? {
-                        sizes.forgot(gone, entry?.1.value().len());
-                    }
-                    let mut rows = Vec::new();
-                    let all = (gone.as_str(), 0)..=(gone.as_str(), u64::MAX);
-                    for entry in outbox.extract_from_if(all, |_, row| is_waiting(row))? {
-                        rows.push(entry?.1.value().to_vec());
-                    }
-                    tracing::warn!(line = %gone, waiting = rows.len(), "an address of a receiver is gone");
-                    for row in rows {
-                        sizes.went(gone, row.len(), false);
-                        for line in &fresh {
-                            outbox.insert((line.as_str(), number.next()), row.as_slice())?;
-                            sizes.came(line, row.len(), false);
-                        }
-                    }
-                }
-            }
-            number.close(&tx)?;
-            // Lines of receivers that are gone as a whole.
-            let configured: BTreeSet<&str> = lines.values().flatten().map(String::as_str).collect();
-            for entry in resend.extract_if(|key, _| !configured.contains(key.0))? {
-                let (key, row) = entry?;
-                sizes.forgot(key.value().0, row.value().len());
-            }
-        }
-        tx.commit()?;
-        *kept = sizes;
-        Ok(())
-    }
 }
 
-fn is_waiting(row: &[u8]) -> bool {
+pub(super) fn is_waiting(row: &[u8]) -> bool {
     decode::<OutboxRow>(row).is_ok_and(|row| row.dead.is_none())
 }

@@ -9,7 +9,7 @@ use redb::{ReadableTable as _, WriteTransaction};
 
 use super::super::identity::AlertId;
 use super::rows::{EpisodeRow, GateRow, HealthRow, KeyRow, Notice, OutboxRow, Status, decode, encode};
-use super::{EPISODE, Error, GATE, HEALTH, Journal, OUTBOX, STATE, batch, stored};
+use super::{EPISODE, Error, GATE, HEALTH, Journal, OUTBOX, STATE, batch, lines, stored};
 
 /// What became of a wish to try a message again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Revived {
     Waiting,
     /// A later transition of the alert came to be.
     Overtaken,
+    /// Its receiver, of this name, is not configured any more, or does not have that address.
+    Gone(String),
 }
 
 impl Journal {
@@ -44,6 +46,9 @@ impl Journal {
             let Some((receiver, bytes, row)) = found else { return Ok(Revived::Unknown) };
             if row.dead.is_none() {
                 return Ok(Revived::Waiting);
+            }
+            if let Some(name) = lines::gone(&tx, &receiver)? {
+                return Ok(Revived::Gone(name));
             }
             if is_overtaken(&tx, &row.notice)? {
                 return Ok(Revived::Overtaken);
@@ -81,15 +86,13 @@ fn is_overtaken(tx: &WriteTransaction, notice: &Notice) -> Result<bool, Error> {
         later?;
         return Ok(true);
     }
-    if !is_firing {
-        return Ok(false);
-    }
     let is_open =
         stored::<_, EpisodeRow>(&episodes, (alert, notice.episode))?.is_some_and(|row| row.closed_ns.is_none());
     let gate: Option<GateRow> = stored(&tx.open_table(GATE)?, notice.gate.as_str())?;
-    let Some(gate) = gate.filter(|_| is_open) else { return Ok(true) };
+    let Some(gate) = gate.filter(|_| is_open) else { return Ok(is_firing) };
     let key = (notice.gate.as_str(), gate.generation, notice.key.as_str());
     let row: Option<KeyRow> = stored(&tx.open_table(STATE)?, key)?;
     let told = row.and_then(|row| row.told).map(|told| (told.notice.episode, told.notice.number));
-    Ok(told != Some((notice.episode, notice.number)))
+    // An end of what is open was told when its gate fell silent; it is overtaken once the gate told again that it fires.
+    Ok(if is_firing { told != Some((notice.episode, notice.number)) } else { told.is_some() })
 }

@@ -36,6 +36,8 @@ impl Row for u32 {}
 impl Row for u64 {}
 impl Row for i64 {}
 impl Row for Vec<Downtime> {}
+impl Row for BTreeSet<String> {}
+impl Row for BTreeMap<String, u64> {}
 impl Row for GateRow {}
 impl Row for EpisodeRow {}
 impl Row for JournalRow {}

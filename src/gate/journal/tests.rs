@@ -36,6 +36,11 @@ fn notice(number: u32) -> Notice {
     }
 }
 
+/// A message to `receiver`.
+pub(crate) fn message_to(receiver: &str) -> Batch {
+    Batch { outbox: vec![(receiver.to_owned(), notice(0))], ..Batch::default() }
+}
+
 fn gate(last_tick_ns: i64) -> GateRow {
     GateRow { generation: 1, question: [0; 32], group: "gg".into(), last_tick_ns, floor: 0, errors: 0, loaded: true }
 }
@@ -257,6 +262,74 @@ fn an_evicted_episode_raises_the_floor_of_its_gate() {
     let read = journal.snapshot().unwrap();
     assert_eq!(read.last_episodes(&[ALERT, other]).unwrap(), [1, 0], "the one that closed first goes");
     assert_eq!(read.gates().unwrap()["g"].floor, 5);
+    drop(read);
+    journal.commit(&opening(120), 130).unwrap();
+    let row = journal.snapshot().unwrap().gates().unwrap().remove("g").unwrap();
+    assert_eq!((row.floor, row.last_tick_ns), (5, 120), "the next tick does not know of it");
+}
+
+#[test]
+fn a_batch_knows_the_episodes_that_it_opens_and_how_high_they_rose() {
+    let EpisodeEdit::Open(row) = opening(60).episodes.remove(0).2 else { panic!() };
+    let mut batch = Batch::default();
+    batch.edit(ALERT, 1, EpisodeEdit::Open(row.clone()));
+    batch.edit(ALERT, 1, EpisodeEdit::Close(70, Cause::Passed));
+    assert_eq!((batch.last_episode(ALERT), batch.levels[&(ALERT, 1)]), (1, Level::Warn));
+    let mut later = Batch::default();
+    later.edit(ALERT, 1, EpisodeEdit::Raise(Level::Fail));
+    later.edit(ALERT, 2, EpisodeEdit::Open(row));
+    batch.append(later);
+    assert_eq!((batch.last_episode(ALERT), batch.levels[&(ALERT, 1)]), (2, Level::Fail));
+    assert_eq!((batch.last_episode(AlertId([9; 16])), batch.episodes.len()), (0, 4));
+}
+
+#[test]
+fn starts_are_kept_while_they_are_due_count_for_others_or_their_episode_is_open() {
+    let (_dir, journal) = journal();
+    let Batch { episodes, .. } = opening(60);
+    let EpisodeEdit::Open(row) = &episodes[0].2 else { panic!() };
+    let day = |days: i64| days * DAY_NS;
+    let alert = |n: u8| AlertId([n; 16]);
+    let asks = |n: u8, occasion, max_runs_in_ns| {
+        let request = StartRequest { alert: alert(n), occasion, max_runs_in_ns, ..request() };
+        (alert(n), 1, StartEdit::Request(Box::new(request)))
+    };
+    let (failed, resolved) = (Occasion::Failed, Occasion::Resolved);
+    let mut batch = Batch {
+        starts: vec![
+            asks(1, failed, 0),
+            asks(2, failed, 0),
+            asks(3, failed, day(90)),
+            asks(4, failed, 0),
+            asks(5, failed, 0),
+            asks(5, resolved, 0),
+            asks(6, failed, 0),
+        ],
+        ..Batch::default()
+    };
+    for n in 1..=5 {
+        batch.edit(alert(n), 1, EpisodeEdit::Open(row.clone()));
+    }
+    for n in [1, 3, 4, 5] {
+        batch.edit(alert(n), 1, EpisodeEdit::Close(100, Cause::Passed));
+    }
+    journal.commit(&batch, 100).unwrap();
+    let started = |row: &mut StartRow| row.state = StartState::Started { run: 1, at_ns: 70 };
+    for n in [1, 2, 3, 5, 6] {
+        assert!(journal.answer_start(failed, alert(n), 1, started).unwrap());
+    }
+    let kept = |now_ns| -> Vec<u8> {
+        journal.prune(now_ns).unwrap();
+        let read = journal.snapshot().unwrap();
+        (1..=6).filter(|n| read.start(alert(*n), 1).unwrap().is_some()).collect()
+    };
+    assert_eq!(kept(KEPT_NS), [1, 2, 3, 4, 5, 6]);
+    // 1 is over, 2 open, 3 counts for `max_runs`, 4 due, 5 has an end that asks for its run, the episode of 6 is gone.
+    assert_eq!(kept(KEPT_NS + 200), [2, 3, 4, 5]);
+    assert!(journal.answer_start(resolved, alert(5), 1, |row| row.state = StartState::Lapsed).unwrap());
+    assert_eq!(kept(KEPT_NS + 200), [2, 3, 4], "both of 5");
+    assert_eq!(journal.snapshot().unwrap().due_starts().unwrap().len(), 1);
+    assert_eq!(kept(day(91)), [2, 4]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From the configuration to lines that can be spoken to.
 //!
-//! Duty: read secrets, make clients, fit what is kept of Alertmanagers to the addresses that there are. Guarantee: what is
+//! Duty: read secrets, make clients, fit what is kept of receivers to those that there are. Guarantee: what is
 //! wrong with a file is told at the start, by the key that names it, and without its content. Left to others: sending (the
 //! parent).
 
@@ -22,7 +22,8 @@ use super::{Follower, Notifier, Shared};
 use crate::clock::Clock;
 use crate::error::Class;
 use crate::gate::Journal;
-use crate::gate::journal;
+use crate::gate::health::{Condition, HealthKind};
+use crate::gate::journal::{self, Batch};
 
 /// What delivery needs of the daemon.
 #[derive(Clone, Debug)]
@@ -91,12 +92,14 @@ impl Notifier {
         let lines: BTreeMap<String, Vec<String>> = config
             .receivers
             .iter()
-            .filter_map(|(name, receiver)| match &receiver.kind {
-                Kind::Alertmanager(peers) => Some((name.clone(), lines(name, peers))),
-                Kind::Webhook(_) | Kind::PagerDuty(_) | Kind::Slack(_) => None,
+            .map(|(name, receiver)| match &receiver.kind {
+                Kind::Alertmanager(peers) => (name.clone(), lines(name, peers)),
+                Kind::Webhook(_) | Kind::PagerDuty(_) | Kind::Slack(_) => (name.clone(), vec![name.clone()]),
             })
             .collect();
-        shared.journal.keep_lines(&lines)?;
+        end_health(&shared.journal, &lines, shared.clock.now_ns())?;
+        let given_up = shared.journal.keep_lines(&lines)?;
+        shared.metrics.dead_letters.inc_by(given_up);
         let mut followers = Vec::new();
         for (name, receiver) in &config.receivers {
             let others: Vec<String> = config.receivers.keys().filter(|other| *other != name).cloned().collect();
@@ -117,6 +120,28 @@ impl Notifier {
         }
         Ok(Self { followers })
     }
+}
+
+/// A line that is not there any more fails no more, and those that are left hear of it.
+fn end_health(journal: &Journal, lines: &BTreeMap<String, Vec<String>>, now_ns: i64) -> Result<(), journal::Error> {
+    let is_line = |name: &str| lines.values().flatten().any(|line| line == name);
+    let mut batch = Batch::default();
+    for (alert, row) in journal.snapshot()?.health()? {
+        if row.kind != HealthKind::DeliveryFailing || is_line(&row.about) {
+            continue;
+        }
+        let (about, key) = (row.about.as_str(), &row.key);
+        let over = Condition { kind: row.kind, about, key, receivers: &[], summary: String::new(), t_ns: now_ns };
+        if let Some((after, messages)) = over.turn(Some(&row), false) {
+            batch.health.insert(alert, after);
+            batch.outbox.extend(messages.into_iter().filter(|(name, _)| is_line(name) || lines.contains_key(name)));
+        }
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    // Not by a commit of a tick: the daemon does not run yet, and the time before is downtime.
+    journal.mark_sent("", &[], &batch, now_ns)
 }
 
 /// A name a address.

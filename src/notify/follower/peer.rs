@@ -51,6 +51,19 @@ pub(super) struct Round {
     wait_ns: i64,
     /// Failures in a row.
     attempts: u32,
+    /// Something was told in it.
+    has_told: bool,
+    /// Something was not taken in it.
+    has_failed: bool,
+}
+
+/// How a page that is told again fares.
+#[derive(Debug, Default)]
+struct Again {
+    /// The answer that says that the peer does not take anything now.
+    failed: Option<Reply>,
+    /// Alerts of it are not taken.
+    is_refused: bool,
 }
 
 /// A message and what it says.
@@ -143,13 +156,20 @@ impl Follower {
             let (journal, name, after) = (self.shared.journal.clone(), self.name.clone(), round.after);
             let rows = blocking(move || journal.snapshot()?.resends(&name, after, MOST)).await?;
             let Some(last) = rows.last().map(|(place, _)| *place) else {
+                if round.has_told && !round.has_failed {
+                    // It takes all that it is told, though no message may come for a long time.
+                    self.write(Unmarked { failing: Some(None), ..Unmarked::default() }).await?;
+                }
                 let next_ns = begun_ns.saturating_add(interval_ns);
                 round = Round { next_ns, wait_ns: interval_ns, ..Round::default() };
                 break;
             };
-            let rows =
+            let rows: Vec<ResendRow> =
                 rows.into_iter().map(|(_, row)| row).filter(|row| !waiting.contains(&row.notice.alert)).collect();
-            if let Some(failed) = self.resend_page(peer, rows).await? {
+            round.has_told |= !rows.is_empty();
+            let again = self.resend_page(peer, rows).await?;
+            round.has_failed |= again.is_refused || again.failed.is_some();
+            if let Some(failed) = again.failed {
                 round.attempts = round.attempts.saturating_add(1);
                 let now_ns = self.shared.clock.now_ns();
                 let (interval, chance) = (self.shared.terms.resend, self.shared.clock.random());
@@ -169,8 +189,9 @@ impl Follower {
         Ok((more, round.next_ns))
     }
 
-    /// Tells `rows` again. The answer that says that the peer does not take anything now, if there is one.
-    async fn resend_page(&self, peer: &Peer, rows: Vec<ResendRow>) -> Result<Option<Reply>, Error> {
+    /// Tells `rows` again.
+    async fn resend_page(&self, peer: &Peer, rows: Vec<ResendRow>) -> Result<Again, Error> {
+        let mut again = Again::default();
         let mut parts = vec![rows];
         let mut over = Vec::new();
         while let Some(mut part) = parts.pop() {
@@ -186,18 +207,19 @@ impl Follower {
                 }
                 (false, true) => {
                     // It was taken before, so it is no dead letter; the next round tries again.
+                    again.is_refused = true;
                     let id = part.first().map(|row| transition(&row.notice)).unwrap_or_default();
                     tracing::warn!(receiver = %self.name, transition = %id, ?reply, "an alert is not taken again");
                     over.extend(part.iter().filter_map(|row| alertmanager::over(row, self.shared.clock.now_ns())));
                 }
                 (false, false) => {
-                    self.keep(over).await?;
-                    return Ok(Some(reply));
+                    again.failed = Some(reply);
+                    break;
                 }
             }
         }
         self.keep(over).await?;
-        Ok(None)
+        Ok(again)
     }
 
     async fn keep(&self, changes: Vec<Resend>) -> Result<(), Error> {

@@ -291,6 +291,30 @@ async fn a_refused_message_is_a_dead_letter_and_the_other_receivers_hear_of_it()
 }
 
 #[tokio::test]
+async fn what_waits_for_a_receiver_that_is_gone_is_given_up_and_its_health_alert_ends() {
+    let (bad, good) = (Peer::new(&[Manner::Answer(400, "")]).await, Peer::new(&[]).await);
+    let bench = bench(&[("bad", webhook(&bad.url)), ("worse", webhook(&bad.url)), ("good", webhook(&good.url))]);
+    bench.write(&[("bad", notice(1, 0, Status::Firing)), ("bad", notice(1, 1, Status::Resolved))]);
+    bench.follower("bad").pass().await.unwrap();
+    bench.drain("good", 3).await;
+    let alive_ns = bench.journal.snapshot().unwrap().alive_ns().unwrap();
+    bench.clock.advance(Duration::from_secs(60));
+    let receivers = [("good".to_owned(), webhook(&good.url))].into();
+    let config = Config { receivers, ..Config::default() };
+    let metrics = Metrics::register(&Registry::new()).unwrap();
+    let (client, rim) = (wire::client(Duration::from_millis(300), None).unwrap(), rim(&bench.journal, &bench.clock));
+    let bench = Bench { notifier: Notifier::with(&config, rim, metrics, client).unwrap(), ..bench };
+    // The second of `bad`, and what `worse` was to hear of it.
+    assert_eq!(bench.follower("good").shared.metrics.dead_letters.get(), 2);
+    let dead: Vec<_> = bench.rows("bad").into_iter().map(|row| row.dead.unwrap()).collect();
+    assert_eq!(dead, ["status 400: text", "receiver bad is not configured any more"]);
+    bench.drain("good", 3).await;
+    let heard: Vec<_> = good.seen.lock().unwrap().iter().map(|request| request.body["status"].clone()).collect();
+    assert_eq!(heard, ["firing", "resolved"]);
+    assert_eq!(bench.journal.snapshot().unwrap().alive_ns().unwrap(), alive_ns, "the daemon does not run yet");
+}
+
+#[tokio::test]
 async fn a_message_that_is_a_day_old_is_given_up() {
     let peer = Peer::new(&[Manner::Answer(500, ""); 9]).await;
     let bench = bench(&[("hook", webhook(&peer.url))]);

@@ -125,8 +125,9 @@ async fn an_error_is_told_and_takes_no_alert_away() {
     assert_eq!((&shown["state"], &shown["weavergen"]["missed"]), (&json!("firing"), &json!(2)));
     let (_, answer) = get(&house, "/rules?rule_name[]=silent").await;
     let silent = &answer["data"]["groups"][0]["rules"][0];
-    let told = [&silent["state"], &silent["weavergen"]["mode"], &silent["alerts"][0]["value"]];
-    assert_eq!(told, ["firing", "dry_run", "NaN"], "no value stands behind it");
+    let told = [&silent["state"], &silent["weavergen"]["mode"], &silent["weavergen"]["state"]];
+    assert_eq!(told, ["inactive", "dry_run", "firing"]);
+    assert_eq!(silent["alerts"], json!([]), "as in the list of all alerts");
     let (_, answer) = get(&house, "/alerts").await;
     let alerts = answer["data"]["alerts"].as_array().unwrap();
     let told: Vec<_> = alerts.iter().map(|alert| (&alert["labels"]["alertname"], &alert["value"])).collect();

@@ -119,6 +119,150 @@ fn lines_that_are_gone_keep_nothing_and_new_ones_take_over() {
     }
 }
 
+fn lines(of: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
+    of.iter().map(|(name, lines)| ((*name).to_owned(), lines.iter().map(|line| (*line).to_owned()).collect())).collect()
+}
+
+/// Numbers of what waits for `line`.
+fn waiting(journal: &Journal, line: &str) -> Vec<u32> {
+    let rows = journal.snapshot().unwrap().waiting(line, 0, 99).unwrap();
+    rows.into_iter().map(|(_, row)| row.notice.number).collect()
+}
+
+#[test]
+fn a_new_line_begins_with_what_its_best_neighbour_was_told_and_with_what_waits_for_it() {
+    let (_dir, journal) = journal();
+    journal.keep_lines(&lines(&[("am", &["am@a", "am@b"])])).unwrap();
+    put(&journal, "am@a", &[row(1, None)]);
+    put(&journal, "am@b", &[row(1, None), row(2, None)]);
+    journal.commit(&outbox(&[("am@a", notice(1)), ("am@a", notice(2)), ("am@b", notice(2))]), 5).unwrap();
+    let of = journal.snapshot().unwrap().waiting("am@b", 0, 9).unwrap();
+    let tried: Vec<_> =
+        of.into_iter().map(|(n, row)| (n, Some(OutboxRow { attempts: 3, next_try_ns: 9, ..row }))).collect();
+    journal.mark_sent("am@b", &tried, &Batch::default(), 6).unwrap();
+    for _ in 0..2 {
+        journal.keep_lines(&lines(&[("am", &["am@a", "am@b", "am@c"])])).unwrap();
+        assert_eq!((alerts(&journal, "am@c"), waiting(&journal, "am@c")), (vec![1, 2], vec![2]));
+        assert_eq!((waiting(&journal, "am@a"), waiting(&journal, "am@b")), (vec![1, 2], vec![2]));
+    }
+    let fresh = journal.snapshot().unwrap().waiting("am@c", 0, 9).unwrap().remove(0).1;
+    assert_eq!((fresh.attempts, fresh.next_try_ns, fresh.written_ns), (0, 0, 5), "nobody tried it yet");
+    assert_eq!((journal.outbox_size("am@c").messages, journal.outbox_size("am@c").resends), (1, 2));
+}
+
+#[test]
+fn a_known_line_without_rows_is_not_new() {
+    let (_dir, journal) = journal();
+    let both = lines(&[("am", &["am@a", "am@b"])]);
+    journal.keep_lines(&both).unwrap();
+    put(&journal, "am@a", &[row(1, None)]);
+    journal.commit(&outbox(&[("am@a", notice(1))]), 5).unwrap();
+    journal.keep_lines(&both).unwrap();
+    assert_eq!((alerts(&journal, "am@b"), waiting(&journal, "am@b")), (vec![], vec![]), "it was told the end already");
+}
+
+#[test]
+fn names_that_begin_alike_do_not_take_from_each_other() {
+    let (_dir, journal) = journal();
+    let all = lines(&[("am", &["am@a"]), ("am-2", &["am-2@a"]), ("am.x", &["am.x"])]);
+    journal.keep_lines(&all).unwrap();
+    for line in ["am@a", "am-2@a"] {
+        put(&journal, line, &[row(1, None)]);
+    }
+    journal
+        .commit(&outbox(&[("am@a", notice(1)), ("am-2@a", notice(2)), ("am.x", notice(3)), ("am", notice(4))]), 5)
+        .unwrap();
+    journal.keep_lines(&lines(&[("am", &["am@b"]), ("am-2", &["am-2@a"]), ("am.x", &["am.x"])])).unwrap();
+    assert_eq!((alerts(&journal, "am-2@a"), waiting(&journal, "am-2@a")), (vec![1], vec![2]));
+    assert_eq!(
+        (waiting(&journal, "am.x"), waiting(&journal, "am")),
+        (vec![3], vec![4]),
+        "what is to be handed on stays"
+    );
+    assert_eq!(
+        (alerts(&journal, "am@b"), waiting(&journal, "am@b"), waiting(&journal, "am@a")),
+        (vec![1], vec![1], vec![])
+    );
+}
+
+#[test]
+fn what_waits_for_a_receiver_that_is_gone_is_given_up_and_does_not_come_back_with_its_name() {
+    let (_dir, journal) = journal();
+    let all = lines(&[("hook", &["hook"]), ("am", &["am@a"]), ("other", &["other"])]);
+    assert_eq!(journal.keep_lines(&all).unwrap(), 0);
+    journal.commit(&opening(60), 5).unwrap();
+    journal.commit(&outbox(&[("am@a", notice(0)), ("am", notice(1))]), 5).unwrap();
+    put(&journal, "am@a", &[row(1, None)]);
+    assert_eq!(journal.keep_lines(&lines(&[("other", &["other"])])).unwrap(), 3);
+    for (queue, name) in [("hook", "hook"), ("am@a", "am"), ("am", "am")] {
+        let rows = journal.snapshot().unwrap().outbox(queue, 9).unwrap();
+        let why = format!("receiver {name} is not configured any more");
+        assert_eq!((rows.len(), rows[0].1.dead.as_deref()), (1, Some(why.as_str())));
+        assert_eq!(journal.revive(rows[0].0, 300).unwrap(), Revived::Gone(name.to_owned()));
+        assert_eq!(journal.outbox_size(queue).dead, 1);
+    }
+    assert!(alerts(&journal, "am@a").is_empty());
+    assert_eq!(waiting(&journal, "other"), [0]);
+    assert_eq!(journal.keep_lines(&all).unwrap(), 0);
+    assert_eq!((waiting(&journal, "hook"), waiting(&journal, "am@a")), (vec![], vec![]), "it stays given up");
+    let dead = journal.snapshot().unwrap().outbox("hook", 9).unwrap()[0].0;
+    assert!(matches!(journal.revive(dead, 300).unwrap(), Revived::Again(_)), "people may ask for it");
+    journal.prune(KEPT_NS + 6).unwrap();
+    assert!(journal.snapshot().unwrap().outbox("am@a", 9).unwrap().is_empty());
+}
+
+#[test]
+fn what_waits_for_a_receiver_that_changed_its_kind_goes_on_once_and_in_order() {
+    let (_dir, journal) = journal();
+    journal.keep_lines(&lines(&[("r", &["r@a", "r@b"])])).unwrap();
+    put(&journal, "r@a", &[row(1, None)]);
+    // One has the first already, the other got its messages later.
+    journal
+        .commit(&outbox(&[("r@a", notice(1)), ("r@a", notice(2)), ("r@b", notice(0)), ("r@b", notice(1))]), 5)
+        .unwrap();
+    for _ in 0..2 {
+        assert_eq!(journal.keep_lines(&lines(&[("r", &["r"])])).unwrap(), 0);
+        assert_eq!(waiting(&journal, "r"), [0, 1, 2]);
+        assert_eq!(
+            (waiting(&journal, "r@a"), waiting(&journal, "r@b"), alerts(&journal, "r@a")),
+            (vec![], vec![], vec![])
+        );
+    }
+    assert_eq!((journal.outbox_size("r").messages, journal.outbox_size("r@a")), (3, Size::default()));
+    // And back: what waits is handed on.
+    journal.keep_lines(&lines(&[("r", &["r@a"])])).unwrap();
+    assert!(journal.hand_on("r", &["r@a".to_owned()]).unwrap());
+    assert_eq!(waiting(&journal, "r@a"), [0, 1, 2]);
+}
+
+#[test]
+fn what_fires_is_not_forgotten_only_to_make_room_for_more() {
+    let journal = Medium::default().limited(300, u64::MAX);
+    let many: Vec<_> = (0..200).map(|alert| row(alert, (alert < 2).then_some(9))).collect();
+    put(&journal, "am@a", &many);
+    let messages: Vec<_> = (0..101).map(|number| ("am@a", notice(number))).collect();
+    journal.commit(&outbox(&messages), 2).unwrap();
+    // One is too many, and with it three more would go.
+    assert_eq!(journal.outbox_size("am@a").resends, 198, "both ends went, and nothing that fires");
+    assert!(alerts(&journal, "am@a").iter().all(|alert| *alert >= 2));
+}
+
+#[test]
+fn the_end_of_what_fires_again_in_its_episode_stays_dead() {
+    let (_dir, journal) = journal();
+    let mut silent = opening(60);
+    silent.keys.values_mut().flatten().for_each(|row| row.told = None);
+    silent.outbox = vec![("hook".to_owned(), Notice { status: Status::Resolved, ends_at_ns: Some(90), ..notice(1) })];
+    journal.commit(&silent, 100).unwrap();
+    let end = give_up(&journal);
+    let Revived::Again(_) = journal.revive(end, 200).unwrap() else { panic!("the gate is silent") };
+    let end = give_up(&journal);
+    let mut again = opening(60);
+    again.outbox.clear();
+    journal.commit(&again, 300).unwrap();
+    assert_eq!(journal.revive(end, 400).unwrap(), Revived::Overtaken);
+}
+
 /// Gives up the first message of `hook` that waits; its number.
 fn give_up(journal: &Journal) -> u64 {
     let (sequence, row) = journal.snapshot().unwrap().waiting("hook", 0, 1).unwrap().remove(0);

@@ -246,6 +246,32 @@ async fn a_new_address_learns_what_fires_and_what_waited_for_the_old_one() {
 }
 
 #[tokio::test]
+async fn an_address_that_takes_a_whole_round_again_fails_no_more() {
+    let (peer, other) = (Peer::new(&[]).await, Peer::new(&[]).await);
+    let bench = bench(&[("am", am(&[&peer])), ("other", webhook(&other.url))]);
+    bench.write(&[("am", fires(1))]);
+    bench.told(&peer).await;
+    let mut bad = fires(2);
+    bad.annotations.insert("summary".into(), REFUSED.into());
+    bench.write(&[("am", bad)]);
+    bench.told(&peer).await;
+    bench.drain("other", 2).await;
+    peer.manners.lock().unwrap().push(Manner::Answer(500, ""));
+    let heard = || other.take().iter().map(|request| request.body["status"].clone()).collect::<Vec<_>>();
+    assert_eq!(heard(), ["firing"]);
+    bench.clock.advance(GAP);
+    assert_eq!(bench.told(&peer).await.len(), 1, "which fails");
+    bench.clock.advance(GAP);
+    bench.told(&peer).await;
+    bench.drain("other", 2).await;
+    assert!(heard().is_empty(), "something failed in this round");
+    bench.clock.advance(GAP);
+    bench.told(&peer).await;
+    bench.drain("other", 2).await;
+    assert_eq!(heard(), ["resolved"]);
+}
+
+#[tokio::test]
 async fn who_we_are_is_read_from_files_that_may_change() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("secret");
