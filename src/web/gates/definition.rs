@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::gate::assertion::Assertion;
 use crate::gate::definition::{EventTime, OnFail, Policy, StaleAfter};
 use crate::gate::scalar::{duration_text, word_of};
 use crate::gate::{Gate, Group};
@@ -17,6 +18,7 @@ pub(super) fn definition(group: &Group, gate: &Gate) -> Value {
         "group_labels": group.labels,
         "sql": gate.source.sql,
         "sql_file": gate.source.path,
+        "assert": gate.assertion.as_ref().map(Assertion::shown),
         "by": gate.by,
         "value_column": gate.value_column,
         "n_column": gate.n_column,
