@@ -113,7 +113,7 @@ pub struct Show {
     /// Name of the gate
     #[arg(value_name = "GATE")]
     pub gate: String,
-    /// Print its SQL, also what an objective became, and ask no daemon
+    /// Print its SQL, also what an objective or an assertion became, and ask no daemon
     #[arg(long)]
     pub sql: bool,
     /// Gate files, globs or builtin:NAME that it stands in; without them those of the configuration
@@ -285,6 +285,9 @@ fn shown_sql(show: &Show) -> anyhow::Result<Exit> {
     }
     if let Some(slo) = &gate.slo {
         println!("-- {}", slo.told());
+    }
+    if let Some(assertion) = &gate.assertion {
+        println!("-- {}", assertion.told());
     }
     println!("{}", gate.source.sql.trim_end());
     Ok(Exit::Good)

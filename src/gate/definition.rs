@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::assertion::Assertion;
 use super::baseline::Baseline;
 use super::slo::Slo;
 
@@ -205,6 +206,8 @@ pub struct Gate {
     pub source: Source,
     /// What its SQL was made of, and by which its rows are judged instead of `pass` and `warn`.
     pub slo: Option<Slo>,
+    /// What its SQL was made of; its rows are judged as any.
+    pub assertion: Option<Assertion>,
     /// Result columns that form the key, in file order.
     pub by: Vec<String>,
     /// Column judged.
@@ -296,6 +299,7 @@ pub(crate) mod tests {
                 is_derived: false,
             },
             slo: None,
+            assertion: None,
             by: Vec::new(),
             value_column: "value".to_owned(),
             n_column: "n".to_owned(),

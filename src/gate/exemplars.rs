@@ -59,6 +59,7 @@ pub(super) fn asking(gate: &Gate) -> Option<Gate> {
         name: format!("{} exemplars", gate.name),
         source: Source { sql, path: None, line: 0, explicit_window: true, is_derived: false },
         slo: None,
+        assertion: None,
         baseline: None,
         value_column: "value".to_owned(),
         n_column: "n".to_owned(),

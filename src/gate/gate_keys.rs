@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::assertion;
 use super::baseline;
 use super::definition::{
     Comparison, EventTime, FireAfter, Gate, Mode, Policy, Severities, Source, StaleAfter, Test, Unit,
@@ -27,7 +28,7 @@ use crate::query::params;
 use crate::yaml::{Mark, Node, Value};
 
 /// Keys that are specified and not built yet.
-const COMING: [&str; 5] = ["finding", "assert", "on", "cron", "timezone"];
+const COMING: [&str; 4] = ["finding", "on", "cron", "timezone"];
 /// Labels that the alert itself sets.
 const RESERVED: [&str; 4] = ["alertname", "level", "gate_group", SEVERITY];
 /// Set by the gate's key of that name.
@@ -48,6 +49,8 @@ pub(super) struct Places {
     pub exemplars: Mark,
     /// Predicates of `slo`.
     pub slo: Option<slo_keys::Places>,
+    /// Predicates of `assert`.
+    pub assertion: Option<assertion::keys::Places>,
 }
 
 /// Reads `node`; `None` where it is no mapping.
@@ -61,7 +64,14 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
     let about = ["description", "owner", "runbook_url"];
     let about = about.into_iter().filter_map(|key| Some((key.to_owned(), keys.text(key)?.0.to_owned()))).collect();
     let (mut source, mut source_mark) = source(&keys, text, setting);
-    let by = keys.texts("by").unwrap_or_default();
+    let (assertion, assertion_places) = assertion::keys::read(&keys, setting).unzip();
+    // Objectives and assertions name their columns themselves.
+    let (is_slo, is_assert) = (keys.is_given("slo"), keys.is_given("assert"));
+    let is_made = is_slo || is_assert;
+    let by = match (&assertion, &assertion_places) {
+        (Some(asserted), Some(places)) => asserted.by.map(|column| (column.as_str(), &places.by)).into_iter().collect(),
+        _ => keys.texts("by").unwrap_or_default(),
+    };
     for (at, (column, mark)) in by.iter().enumerate() {
         check_label(&keys, column, mark);
         if by[..at].iter().any(|(other, _)| other == column) {
@@ -79,11 +89,9 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         }
         Some(text.to_owned())
     };
-    // An objective names its columns itself.
-    let is_slo = keys.is_given("slo");
-    let value_column = column("value_column").filter(|_| !is_slo).unwrap_or_else(|| "value".to_owned());
-    let n_column = column("n_column").filter(|_| !is_slo).unwrap_or_else(|| "n".to_owned());
-    let unit = keys.choice("unit", &UNITS).unwrap_or_default();
+    let value_column = column("value_column").filter(|_| !is_made).unwrap_or_else(|| "value".to_owned());
+    let n_column = column("n_column").filter(|_| !is_made).unwrap_or_else(|| "n".to_owned());
+    let unit = keys.choice("unit", &UNITS).filter(|_| !is_made).unwrap_or_default();
 
     let (slo, slo_places) = slo_keys::read(&keys, setting).unzip();
     let window = if is_slo {
@@ -97,16 +105,27 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         let place = keys.place(if is_slo { "slo" } else { "window" });
         keys.tell(Code::ShortWindow, &place, what, "lengthen `window` or shorten `interval`");
     }
-    let time = keys.choice("time", &[("end", EventTime::End), ("start", EventTime::Start)]).unwrap_or_default();
+    let time = keys.choice("time", &[("end", EventTime::End), ("start", EventTime::Start)]);
+    let time = time.filter(|_| !is_assert).unwrap_or_default();
     if time == EventTime::Start {
         let what = "with `time: start` a span longer than `query_offset` comes late by construction";
         keys.tell(Code::StartTime, &keys.place("time"), what, "prefer `time: end`");
     }
-    let judged = if is_slo { by_pairs(&keys) } else { comparisons(&keys, unit) };
+    let judged = match is_slo {
+        true => by_pairs(&keys),
+        // Unless it says otherwise, every trace must pass.
+        false => {
+            comparisons(&keys, unit, is_assert.then(|| Comparison { text: "== 1".to_owned(), test: Test::Is(1.0) }))
+        }
+    };
     if let Some(slo) = slo.as_ref().filter(|_| source_mark.is_none()) {
         let columns: Vec<String> = by.iter().map(|(column, _)| (*column).to_owned()).collect();
         source = Source { sql: slo.sql(&columns, time), explicit_window: true, ..source };
         source_mark = keys.entry("slo").map(|entry| entry.value.mark.clone());
+    }
+    if let Some(assertion) = assertion.as_ref().filter(|_| source_mark.is_none() && !is_slo) {
+        source = Source { sql: assertion.sql(), explicit_window: true, ..source };
+        source_mark = keys.entry("assert").map(|entry| entry.value.mark.clone());
     }
     let min_samples = keys.count("min_samples", (0, u64::MAX), Code::WrongType);
     if keys.entry("min_samples").is_none() && (is_slo || is_ratio(unit, &judged.pass)) {
@@ -146,6 +165,7 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         about,
         source,
         slo,
+        assertion,
         by: by.iter().map(|(column, _)| (*column).to_owned()).collect(),
         value_column,
         n_column,
@@ -203,6 +223,7 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         guard: keys.place("conclusive_when"),
         exemplars: keys.place("exemplars"),
         slo: slo_places,
+        assertion: assertion_places,
     };
     keys.finish(&COMING);
     Some((gate, places))
@@ -250,7 +271,12 @@ fn source(keys: &Keys<'_>, text: &Text, setting: Setting<'_>) -> (Source, Option
     let several = |key| keys.tell(Code::Source, &keys.place(key), "the gate has several sources", "keep one of them");
     match (keys.is_given("sql"), keys.is_given("sql_file"), others) {
         (false, false, 0) => {
-            keys.tell(Code::Source, &keys.mark, "the gate has no source", "give it `sql`, `sql_file` or `slo`");
+            keys.tell(
+                Code::Source,
+                &keys.mark,
+                "the gate has no source",
+                "give it `sql`, `sql_file`, `slo` or `assert`",
+            );
         }
         (true, true, _) | (false, true, 1..) => several("sql_file"),
         (true, false, 1..) => several("sql"),
@@ -304,10 +330,13 @@ fn guard(keys: &Keys<'_>) -> Option<(String, Comparison)> {
     Some((column.to_owned(), keys.comparison_of("conclusive_when", rest, mark, Unit::None)?))
 }
 
-fn comparisons(keys: &Keys<'_>, unit: Unit) -> Judged {
-    keys.required("pass", "say what is good, e.g. `pass: \"> 95%\"`");
-    let (pass, warn, clear) =
-        (keys.comparison("pass", unit), keys.comparison("warn", unit), keys.comparison("clear", unit));
+/// `pass`, which must be there unless `usual` is meant without it, `warn` and `clear`.
+fn comparisons(keys: &Keys<'_>, unit: Unit, usual: Option<Comparison>) -> Judged {
+    if usual.is_none() {
+        keys.required("pass", "say what is good, e.g. `pass: \"> 95%\"`");
+    }
+    let pass = if keys.is_given("pass") { keys.comparison("pass", unit) } else { usual };
+    let (warn, clear) = (keys.comparison("warn", unit), keys.comparison("clear", unit));
     let weaker = |what: String, key: &'static str, next: &str| keys.tell(Code::Strength, &keys.place(key), what, next);
     if let Some(pass) = &pass {
         let good = Numbers::of(pass.test);

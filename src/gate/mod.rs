@@ -5,6 +5,7 @@
 //! (gates.md). Left to others: delivery (`notify`), pipelines (`engine`).
 
 mod alerts;
+pub mod assertion;
 pub mod baseline;
 mod book;
 pub mod builtin;

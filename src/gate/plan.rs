@@ -94,6 +94,9 @@ impl Planner {
         if gate.slo.is_some() && !self.is_about_spans(gate, places, &report) {
             return;
         }
+        if !self.asserts_of_spans(gate, places, &report) {
+            return;
+        }
         let mut unknown = false;
         for (name, at) in params::names(&gate.source.sql) {
             if !run::PARAMETERS.contains(&name.as_str()) {

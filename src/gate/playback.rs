@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::book::KeyNow;
-use super::definition::{Gate, Group};
+use super::definition::{Gate, Group, Source};
 use super::evaluator::{Evaluator, Parts, Position};
 use super::journal::{Error, Journal};
 use super::late::Late;
@@ -127,6 +127,11 @@ pub async fn play(seat: Seat, judge: Judge, extent: Extent) -> Result<Vec<Found>
 /// A group as `judge` runs it: all spans are there, so no tick waits for late ones.
 fn prepared(group: Group, judge: Judge, extent: Extent, end_ns: i64) -> Group {
     let whole = |gate: Gate| Gate {
+        source: match &gate.assertion {
+            // No span comes behind the last one, so traces need not be quiet to be judged.
+            Some(assertion) => Source { sql: assertion.sql_at_end(), ..gate.source },
+            None => gate.source,
+        },
         window: Duration::from_nanos(u64::try_from(end_ns.saturating_sub(extent.first_start_ns)).unwrap_or(1).max(1)),
         hold_for: Duration::ZERO,
         fire_after: None,

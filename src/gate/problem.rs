@@ -42,6 +42,7 @@ pub enum Code {
     Receiver = 29,
     OnFail = 30,
     Slo = 31,
+    Assertion = 32,
     Limit = 34,
     ShortWindow = 102,
     StartTime = 103,

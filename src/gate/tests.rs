@@ -410,5 +410,6 @@ proptest! {
     }
 }
 
+mod assertions;
 mod objectives;
 mod run;

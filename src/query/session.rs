@@ -18,7 +18,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::planner::ExprPlanner;
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::optimizer::{Analyzer, AnalyzerRule, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -107,7 +107,7 @@ pub fn open(view: &View, config: &Config, now_ns: i64, runtime: &Arc<RuntimeEnv>
         .with_physical_optimizer_rules(physical_rules(config))
         .with_scalar_functions(scalar_functions(now_ns))
         .with_aggregate_functions(aggregate_functions())
-        .with_window_functions(SessionStateDefaults::default_window_functions())
+        .with_window_functions(window_functions())
         .with_table_function_list(table_functions::all(config.trace_window))
         .build();
     let context = SessionContext::new_with_state(state);
@@ -217,5 +217,11 @@ fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
     let engine = SessionStateDefaults::default_aggregate_functions().into_iter();
     let mut all: Vec<_> = engine.filter(|function| allow::aggregate(function.name())).map(capped).collect();
     all.extend(functions::aggregates());
+    all
+}
+
+fn window_functions() -> Vec<Arc<WindowUDF>> {
+    let mut all = SessionStateDefaults::default_window_functions();
+    all.extend(functions::windows());
     all
 }

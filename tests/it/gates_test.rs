@@ -220,3 +220,16 @@ fn a_reader_that_goes_away_changes_no_exit_code() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert!(!text(&output.stderr).contains("panicked"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn what_an_assertion_becomes_is_shown_with_when_it_judges() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(BINARY);
+    command.args(["gates", "show", "checkout", "--sql", "--file", "tests/data/gates/keys/gates/assert.yaml"]);
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).env("HOME", home.path()).output().unwrap();
+    let told = text(&output.stdout);
+    let when = "-- a trace is judged once its root and a payment.charge ended and no span did for 2s, at the latest 20s after its \
+                first span\nWITH seen AS (";
+    assert!(told.starts_with(when), "{told}{}", text(&output.stderr));
+    assert!(told.ends_with("WHERE n > 0\n") && output.status.success(), "{told}");
+}

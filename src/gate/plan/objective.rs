@@ -1,4 +1,5 @@
-//! Whether the parts of an objective and of `exemplars` are about `spans` (gates.md 14, codes 031, 016, 020).
+//! Whether the parts of an objective, an assertion and of `exemplars` are about `spans` (gates.md 13, 14, codes 031, 032, 016,
+//! 020).
 //!
 //! Duty: plan predicates by themselves and look up the `by` columns that they are counted by, so that a problem is told where
 //! it was written and not in the statement that they become. Left to others: what any gate's SQL must keep to (the parent).
@@ -33,6 +34,15 @@ impl Planner {
                 false
             }
         }
+    }
+
+    /// Tells what is wrong with the predicates of the assertion of `gate`, if it has one. `false`: something is.
+    pub(super) fn asserts_of_spans(&self, gate: &Gate, places: &Places, report: &Report<'_>) -> bool {
+        let that = places.assertion.iter().flat_map(|places| &places.that);
+        let found = that.map(|(text, mark)| self.is_predicate(gate, (Code::Assertion, "that"), text, mark, report));
+        // All of them are told.
+        let found: Vec<bool> = found.collect();
+        !found.contains(&false)
     }
 
     /// Tells what is wrong with `exemplars` of `gate`.

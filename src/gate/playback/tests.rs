@@ -1,5 +1,6 @@
 //! Timelines of a gate whose values are a list, one a tick.
 
+use super::super::assertion::Assertion;
 use super::super::definition::tests::{comparison, gate};
 use super::super::definition::{FireAfter, Test};
 use super::super::result::{ResultRow, RunError};
@@ -47,6 +48,10 @@ async fn of_rows(
         let rows = rows(usize::try_from(ask.window.end_ns / (10 * S)).unwrap() - 1);
         Box::pin(async move { rows })
     });
+    asked(gate, runner, Judge::Timeline, extent).await
+}
+
+async fn asked(gate: Gate, runner: Runner, judge: Judge, extent: Extent) -> Vec<Found> {
     let group = Group {
         name: "g".to_owned(),
         file: "g.yaml".to_owned(),
@@ -57,7 +62,7 @@ async fn of_rows(
     };
     let journal = Journal::in_memory().unwrap();
     let seat = Seat { groups: vec![group], runner, journal, cut_us: 1, concurrency: 1 };
-    play(seat, Judge::Timeline, extent).await.unwrap()
+    play(seat, judge, extent).await.unwrap()
 }
 
 /// Good above 0.95, a warning above 0.9.
@@ -139,4 +144,29 @@ async fn a_key_that_only_failed_and_then_was_gone_ends_in_its_breach() {
     let found = of_keys(gate, |tick| if tick < 2 { vec![("a", 0.5), ("b", 1.0)] } else { vec![("b", 1.0)] }, 8).await;
     let fared: Vec<_> = found.iter().map(|found| (found.now.key.as_str(), found.ends_bad, found.bad)).collect();
     assert_eq!(fared, [("service=a", Some(Level::Fail), None), ("service=b", None, None)]);
+}
+
+#[tokio::test]
+async fn an_assertion_over_spans_that_are_all_there_waits_for_no_silence() {
+    let assertion = Assertion {
+        by: None,
+        wait_for: Vec::new(),
+        is_complete: true,
+        quiet: Duration::from_secs(10),
+        give_up: Duration::from_secs(300),
+        checks: Vec::new(),
+    };
+    let mut asserting = gate("whole", Test::Is(1.0));
+    asserting.source.sql = assertion.sql();
+    asserting.assertion = Some(assertion.clone());
+    let extent = Extent { first_start_ns: 0, first_end_ns: 0, last_ns: 10 * S - 1 };
+    for (judge, sql) in [(Judge::Once, assertion.sql_at_end()), (Judge::Timeline, assertion.sql())] {
+        let runner = Runner::new(move |ask| {
+            let value = f64::from(u8::from(ask.gate.source.sql == sql));
+            let row = ResultRow { value: Some(value), n: Some(1), ..ResultRow::default() };
+            Box::pin(async move { Ok(vec![row]) })
+        });
+        let found = asked(asserting.clone(), runner, judge, extent).await;
+        assert_eq!(found[0].now.run.outcome, Outcome::Pass, "{judge:?}");
+    }
 }

@@ -1,6 +1,6 @@
-//! Functions of our own (sql.md 5). ★ add one here and to [`scalars`] or [`aggregates`].
+//! Functions of our own (sql.md 5). ★ add one here and to [`scalars`], [`aggregates`] or [`windows`].
 //!
-//! Duty: ids, time, sampling, quantiles and histograms. Guarantee: a wrong argument is an [`ArgumentError`] that shows
+//! Duty: ids, time, sampling, quantiles, histograms and the trees of traces. Guarantee: a wrong argument is an [`ArgumentError`] that shows
 //! the right form. Left to others: the engine's functions (`session` lists those that may be named).
 
 pub mod aggregates;
@@ -14,11 +14,12 @@ pub mod numeric;
 pub mod sample;
 pub mod tally;
 pub mod time;
+pub mod tree;
 
 use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
 use crate::error::Class;
 
@@ -59,4 +60,9 @@ pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
     all.extend([newest::NewestTraces::default().into(), tally::Tally::default().into()]);
     all.push(exemplar::Exemplar::default().into());
     all.into_iter().map(Arc::new).collect()
+}
+
+/// All window functions of ours. They are made for what trace assertions become (gates.md 13), and are not described.
+pub fn windows() -> Vec<Arc<WindowUDF>> {
+    tree::all()
 }

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::gate::assertion::Assertion;
 use crate::gate::baseline::{Aggregate, Baseline};
 use crate::gate::definition::{EventTime, OnFail, Policy, StaleAfter};
 use crate::gate::scalar::{duration_text, word_of};
@@ -20,6 +21,7 @@ pub(super) fn definition(group: &Group, gate: &Gate) -> Value {
         "sql": gate.source.sql,
         "slo": gate.slo.as_ref().map(slo),
         "sql_file": gate.source.path,
+        "assert": gate.assertion.as_ref().map(Assertion::shown),
         "by": gate.by,
         "value_column": gate.value_column,
         "n_column": gate.n_column,
