@@ -198,6 +198,11 @@ impl Settings {
     pub fn reset(&mut self) -> Vec<(&'static str, String)> {
         let before = self.clone();
         *self = Self::new(before.show("session_authorization").unwrap_or_default(), before.cap);
+        self.changed(&before)
+    }
+
+    /// Those that clients want to hear of, where they are others than in `before`.
+    pub fn changed(&self, before: &Self) -> Vec<Told> {
         let changed = self.reported().filter(|(name, value)| before.show(name) != Some(value));
         changed.map(|(name, value)| (name, value.to_owned())).collect()
     }
