@@ -285,6 +285,7 @@ impl Connection {
         let caller = Caller {
             user: self.user.clone(),
             database: self.database.clone(),
+            pid: self.place.pid,
             settings: self.settings.clone(),
             catalogue: self.state.catalogue.clone(),
         };

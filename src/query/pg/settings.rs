@@ -33,7 +33,7 @@ const REPORTED: [&str; 14] = [
 ];
 
 /// Settings that may be shown, not set.
-const FIXED: [(&str, &str); 16] = [
+const FIXED: [(&str, &str); 17] = [
     ("server_version", VERSION),
     ("server_version_num", VERSION_NUMBER),
     ("server_encoding", "UTF8"),
@@ -43,6 +43,7 @@ const FIXED: [(&str, &str); 16] = [
     ("is_superuser", "off"),
     ("integer_datetimes", "on"),
     ("standard_conforming_strings", "on"),
+    ("default_table_access_method", "heap"),
     ("max_identifier_length", "63"),
     ("max_index_keys", "32"),
     ("lc_collate", "C"),
