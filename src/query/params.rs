@@ -128,11 +128,12 @@ impl Params {
         if let ControlFlow::Break(error) = node.visit(&mut binder) {
             return Err(*error);
         }
-        let used = binder.used;
+        // A subquery that is not planned took its placeholders with it: what the text has is used.
+        let used: HashSet<String> = names(sql).into_iter().map(|(name, _)| name).chain(binder.used).collect();
         let unused = match self {
             Self::None | Self::Open => None,
             Self::List(values) => (1..=values.len()).map(|at| at.to_string()).find(|name| !used.contains(name)),
-            Self::Map(values) => values.keys().find(|name| !used.contains(name)).cloned(),
+            Self::Map(values) => values.keys().find(|name| !used.contains(*name)).cloned(),
         };
         match unused {
             None => Ok(()),

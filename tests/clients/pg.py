@@ -85,7 +85,37 @@ def by_sqlalchemy():
         count = connection.execute(sqlalchemy.select(sqlalchemy.func.count()).select_from(spans)).scalar()
         some = connection.execute(sqlalchemy.select(spans.c.name, spans.c.start_time).where(spans.c.duration_ns > 0).limit(2))
         names = [plain(list(row)) for row in some]
-    return {"tables": tables, "count": count, "rows": len(names)}
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        isolated = connection.exec_driver_sql("SELECT 1").scalar()
+    reflected = sqlalchemy.Table("spans", sqlalchemy.MetaData(), autoload_with=engine)
+    with engine.connect() as connection:
+        whole = len(connection.execute(sqlalchemy.select(reflected).where(reflected.c.duration_ns >= 0).limit(2)).all())
+    everything = sqlalchemy.MetaData()
+    everything.reflect(engine, views=True)
+    system = sqlalchemy.MetaData()
+    system.reflect(engine, schema="system")
+    inspector = sqlalchemy.inspect(engine)
+    return {
+        "tables": tables,
+        "views": inspector.get_view_names(),
+        "count": count,
+        "rows": len(names),
+        "isolated": isolated,
+        "columns": {column.name: str(column.type) for column in reflected.columns},
+        "keys": [column.name for column in reflected.primary_key],
+        "whole": whole,
+        "everything": sorted(everything.tables),
+        "system": sorted(system.tables),
+        "of_spans": [
+            inspector.get_pk_constraint("spans")["constrained_columns"],
+            inspector.get_foreign_keys("spans"),
+            inspector.get_indexes("spans"),
+            inspector.get_unique_constraints("spans"),
+            inspector.get_check_constraints("spans"),
+            inspector.get_table_comment("spans")["text"],
+        ],
+        "has": [inspector.has_table(name) for name in ("spans", "nothing_of_that_name")],
+    }
 
 
 async def by_asyncpg(queries):
@@ -94,6 +124,10 @@ async def by_asyncpg(queries):
     when = datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc)
     since = await connection.fetchval("SELECT count(*) > 0 FROM spans WHERE start_time > $1 AND duration_ns >= $2", when, 0)
     listed = await connection.fetchval("SELECT count(*) FROM spans WHERE name = ANY($1)", ["nobody"])
+    limited = len(await connection.fetch("SELECT name FROM spans LIMIT $1 OFFSET $2", 2, 1))
+    sent = [1, 2, 1.5, True, None, None, ["a", None], "{}"]
+    casts = "SELECT $1::int, $2::bigint, $3::float8, $4::bool, $5::text, $6::int, $7::text[], $8::jsonb"
+    given = plain(list((await connection.fetchrow(casts, *sent)).values()))
     try:
         await connection.execute("SELECT nme FROM spans")
         state = None
@@ -105,7 +139,8 @@ async def by_asyncpg(queries):
     pool = await asyncpg.create_pool(host=HOST, port=PORT, user="me", database="default", min_size=1, max_size=2)
     pooled = [await pool.fetchval("SELECT 7::bigint") for _ in range(3)]
     await pool.close()
-    return {"rows": rows, "since": since, "listed": listed, "state": state, "inside": inside, "pooled": pooled}
+    return {"rows": rows, "since": since, "listed": listed, "state": state, "inside": inside, "pooled": pooled,
+            "limited": limited, "sent": sent, "given": given}
 
 
 found = {}

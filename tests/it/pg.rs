@@ -131,9 +131,44 @@ fn psql_lists_describes_asks_and_cancels() {
     }
     let functions = said(&daemon, "\\df trace_tree");
     assert!(functions.contains("trace_tree") && functions.contains("trace"), "{functions}");
-    for command in ["\\l", "\\dn", "\\conninfo", "\\dv", "\\encoding", "\\du", "\\dT"] {
+    let commands = [
+        "\\l",
+        "\\l+",
+        "\\dn",
+        "\\dn+",
+        "\\conninfo",
+        "\\d+",
+        "\\dt+",
+        "\\dv",
+        "\\dv+",
+        "\\encoding",
+        "\\du",
+        "\\du+",
+        "\\dT",
+        "\\dT+",
+        "\\df+ trace_tree",
+        "\\da+",
+        "\\dp",
+        "\\dx",
+        "\\db+",
+        "\\dd",
+        "\\dD+",
+        "\\ddp",
+        "\\dc+",
+        "\\des+",
+        "\\det+",
+        "\\dy+",
+        "\\dL+",
+        "\\dconfig *time*",
+        "\\dtvmsE+ public.*",
+    ];
+    for command in commands {
         said(&daemon, command);
     }
+    let whole = said(&daemon, "\\d+ spans");
+    assert!(whole.contains("parent_span_id") && whole.contains("Storage"), "{whole}");
+    let definition = said(&daemon, "\\sf trace_tree");
+    assert!(definition.contains("FUNCTION public.trace_tree("), "{definition}");
     let text =
         psql(&daemon, &["-At", "-c", "SELECT count(*), 'a' AS b FROM spans", "-c", "SHOW TimeZone"]).output().unwrap();
     let count = daemon.rows("SELECT count(*) FROM spans")[0][0].as_i64().unwrap();
@@ -186,6 +221,15 @@ fn drivers_find_what_http_gives() {
     let sqlalchemy = &found["sqlalchemy"];
     assert!(sqlalchemy["tables"].as_array().unwrap().contains(&json!("spans")), "{sqlalchemy}");
     assert_eq!((&sqlalchemy["count"], &sqlalchemy["rows"]), (count, &json!(2)));
+    assert_eq!((&sqlalchemy["isolated"], &sqlalchemy["whole"]), (&json!(1), &json!(2)));
+    let columns = &sqlalchemy["columns"];
+    let types = ["trace_id", "start_time", "duration_ns", "duration_ms", "is_entry"].map(|name| columns[name].clone());
+    assert_eq!(types, ["TEXT", "TIMESTAMP", "BIGINT", "DOUBLE PRECISION", "BOOLEAN"], "{columns}");
+    assert_eq!((&sqlalchemy["keys"], &sqlalchemy["has"]), (&json!([]), &json!([true, false])));
+    assert_eq!(sqlalchemy["of_spans"], json!([[], [], [], [], [], null]));
+    for (list, name) in [("views", "traces"), ("everything", "traces"), ("system", "system.queries")] {
+        assert!(sqlalchemy[list].as_array().unwrap().contains(&json!(name)), "{list}: {}", sqlalchemy[list]);
+    }
 
     let asyncpg = &found["asyncpg"];
     for (at, (sql, expected)) in QUERIES.iter().zip(&expected).enumerate() {
@@ -194,6 +238,7 @@ fn drivers_find_what_http_gives() {
     assert_eq!((&asyncpg["since"], &asyncpg["listed"]), (&json!(true), &json!(0)));
     assert_eq!((&asyncpg["state"], &asyncpg["inside"]), (&json!("42703"), &json!(1)));
     assert_eq!(asyncpg["pooled"], json!([7, 7, 7]));
+    assert_eq!((&asyncpg["limited"], &asyncpg["given"]), (&json!(2), &asyncpg["sent"]));
     assert_eq!(daemon.stop(), 0);
 }
 

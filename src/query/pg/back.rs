@@ -132,11 +132,11 @@ pub fn complete(out: &mut BytesMut, tag: &str) {
     message(out, b'C', |out| text(out, tag));
 }
 
-/// Types of parameters.
-pub fn parameters(out: &mut BytesMut, types: &[Kind]) {
+/// Types of parameters, by number.
+pub fn parameters(out: &mut BytesMut, types: &[u32]) {
     message(out, b't', |out| {
         out.put_u16(count(types.len()));
-        types.iter().for_each(|of| out.put_u32(of.oid()));
+        types.iter().for_each(|of| out.put_u32(*of));
     });
 }
 

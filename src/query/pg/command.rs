@@ -32,14 +32,14 @@ pub enum Command {
     Query,
     /// `BEGIN`, `START TRANSACTION`; the tag.
     Begin(&'static str),
-    /// `COMMIT`, `END`.
-    Commit,
-    /// `ROLLBACK`, `ABORT`.
-    Rollback,
+    /// `COMMIT`, `END`; whether another transaction begins with it.
+    Commit(bool),
+    /// `ROLLBACK`, `ABORT`; likewise.
+    Rollback(bool),
     /// `ROLLBACK TO SAVEPOINT`.
     RollbackTo,
     /// `SET name = value`; `None` is the default.
-    Set(String, Option<String>),
+    Set(String, Option<String>, Scope),
     /// `RESET name`; `None` is all.
     Reset(Option<String>),
     /// `SHOW name`.
@@ -54,6 +54,15 @@ pub enum Command {
     NoEffect(&'static str),
     /// Never run here.
     Refused(&'static str, &'static str),
+}
+
+/// How long a setting stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// `SET`, `SET SESSION`.
+    Session,
+    /// `SET LOCAL`.
+    Transaction,
 }
 
 /// The statements of `text`. An empty text has one that is [`Command::Empty`].
@@ -123,12 +132,13 @@ fn command(tokens: &[TokenWithSpan]) -> Command {
         Some(other) => other.to_string(),
         None => String::new(),
     };
+    let chains = (1..3).any(|at| word(at) == "AND" && word(at + 1) == "CHAIN");
     match word(0).as_str() {
         "BEGIN" => Command::Begin("BEGIN"),
         "START" if word(1) == "TRANSACTION" => Command::Begin("START TRANSACTION"),
-        "COMMIT" | "END" => Command::Commit,
+        "COMMIT" | "END" => Command::Commit(chains),
         "ROLLBACK" | "ABORT" if (1..4).any(|at| word(at) == "TO") => Command::RollbackTo,
-        "ROLLBACK" | "ABORT" => Command::Rollback,
+        "ROLLBACK" | "ABORT" => Command::Rollback(chains),
         "SAVEPOINT" => Command::NoEffect("SAVEPOINT"),
         "RELEASE" => Command::NoEffect("RELEASE"),
         "UNLISTEN" => Command::NoEffect("UNLISTEN"),
@@ -185,7 +195,8 @@ fn set(tokens: &[&Token]) -> Command {
     let value = rest.iter().map(text).collect::<Vec<_>>().join(" ").replace(" , ", ", ").replace("- ", "-");
     let is_default = matches!(rest, [Token::Word(word)] if word.quote_style.is_none()
         && ["default", "local"].iter().any(|of| word.value.eq_ignore_ascii_case(of)));
-    Command::Set(name, (!is_default).then_some(value))
+    let scope = if word(0) == "LOCAL" && tokens.len() > 1 { Scope::Transaction } else { Scope::Session };
+    Command::Set(name, (!is_default).then_some(value), scope)
 }
 
 /// The name of a setting at the front, and what is behind it.
@@ -209,7 +220,7 @@ fn setting<'a>(tokens: &'a [&'a Token]) -> (String, &'a [&'a Token]) {
 impl Command {
     /// Whether it may run in a transaction in which a statement failed.
     pub const fn ends_failure(&self) -> bool {
-        matches!(self, Self::Commit | Self::Rollback | Self::RollbackTo)
+        matches!(self, Self::Commit(_) | Self::Rollback(_) | Self::RollbackTo)
     }
 }
 
@@ -229,7 +240,7 @@ mod tests {
     }
 
     fn set(name: &str, value: &str) -> Command {
-        Command::Set(name.to_owned(), Some(value.to_owned()))
+        Command::Set(name.to_owned(), Some(value.to_owned()), Scope::Session)
     }
 
     #[test]
@@ -252,14 +263,18 @@ mod tests {
         assert_eq!(of("SET NAMES 'UTF8'"), set("client_encoding", "UTF8"));
         assert_eq!(of("SET DateStyle = ISO, MDY"), set("datestyle", "ISO, MDY"));
         assert_eq!(of("SET extra_float_digits = 3"), set("extra_float_digits", "3"));
-        assert_eq!(of("SET TIME ZONE LOCAL"), Command::Set("timezone".to_owned(), None));
+        assert_eq!(of("SET TIME ZONE LOCAL"), Command::Set("timezone".to_owned(), None, Scope::Session));
         assert_eq!(of("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"), Command::NoEffect("SET"));
         assert_eq!(of("SHOW TRANSACTION ISOLATION LEVEL"), Command::Show("transaction_isolation".to_owned()));
         assert_eq!(of("show TimeZone"), Command::Show("timezone".to_owned()));
         assert_eq!(of("RESET ALL"), Command::Reset(None));
         assert_eq!(of("DEALLOCATE \"_pg3_0\""), Command::Deallocate(Some("_pg3_0".to_owned())));
         assert_eq!(of("ROLLBACK TO SAVEPOINT a"), Command::RollbackTo);
-        assert_eq!(of("ABORT"), Command::Rollback);
+        let local = Command::Set("statement_timeout".to_owned(), Some("5".to_owned()), Scope::Transaction);
+        assert_eq!(of("SET LOCAL statement_timeout = 5"), local);
+        assert_eq!(of("ABORT"), Command::Rollback(false));
+        assert_eq!(of("COMMIT WORK AND CHAIN"), Command::Commit(true));
+        assert_eq!(of("ROLLBACK AND NO CHAIN"), Command::Rollback(false));
     }
 
     #[test]

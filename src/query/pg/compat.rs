@@ -21,16 +21,19 @@ use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_pg_catalog::sql::rules::{
     AliasDuplicatedProjectionRewrite, CurrentUserVariableToSessionUserFunctionCall, FixArrayLiteral,
     FixVersionColumnName, PrependUnqualifiedPgTableName, ResolveUnqualifiedIdentifier, RewriteArrayAnyAllOperation,
-    RewritePgCatalogOperator, RewriteRegCastToSubquery, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
+    RewritePgCatalogOperator, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
 };
 
-use super::known::known;
+use super::casts::casts;
+use super::forms::forms;
+use super::known::{known, search_path};
+use super::nothing::nothing;
+use super::objects::type_name;
 use super::reads::{Reads, folded, reads, subqueries};
 use crate::query::error::{Code, Error};
 use crate::query::translate::translate;
 
 static CATALOGUE: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
-static CASTS: LazyLock<RewriteRegCastToSubquery> = LazyLock::new(RewriteRegCastToSubquery::new);
 
 /// The tree of `sql`, whose tokens are within the caps; `parse` is the guard's own way to one.
 ///
@@ -49,22 +52,32 @@ pub fn parse(
             *query = known;
             return Ok(parsed);
         }
-        if let Some(replaced) = replaced(sql, query)? {
+        if let Some(nothing) = nothing(query) {
+            *query = nothing;
+            return Ok(parsed);
+        }
+        // What is replaced is known by its text: the tree is not changed before.
+        if !search_path(query)
+            && let Some(replaced) = replaced(sql, query)?
+        {
             *query = replaced;
         }
+        forms(query);
         for rule in rules_of_catalogue() {
             rewrite(query, rule);
         }
+        casts(query);
         subqueries(query);
         rewrite(query, &FixVersionColumnName);
         let _: ControlFlow<()> = query.visit(&mut NoFunction);
         return Ok(parsed);
     }
+    forms(query);
     for rule in plain_rules() {
         rewrite(query, rule);
     }
     if reads.casts {
-        rewrite(query, &*CASTS);
+        casts(query);
     }
     Ok(parsed)
 }
@@ -83,8 +96,8 @@ fn replaced(sql: &str, statement: &ast::Statement) -> Result<Option<ast::Stateme
 }
 
 /// Rules for statements that read the catalogue, in the order of datafusion-pg-catalog. The one that puts NULL in place of
-/// subqueries is ours: `subqueries`.
-fn rules_of_catalogue() -> [&'static dyn SqlStatementRewriteRule; 10] {
+/// subqueries and the one for casts are ours: `subqueries`, `casts`.
+fn rules_of_catalogue() -> [&'static dyn SqlStatementRewriteRule; 9] {
     [
         &AliasDuplicatedProjectionRewrite,
         &ResolveUnqualifiedIdentifier,
@@ -95,7 +108,6 @@ fn rules_of_catalogue() -> [&'static dyn SqlStatementRewriteRule; 10] {
         &CurrentUserVariableToSessionUserFunctionCall,
         &StripCollate,
         &RewritePgCatalogOperator,
-        &*CASTS,
     ]
 }
 
@@ -235,8 +247,8 @@ impl VisitorMut for AnyAll {
 /// Columns of functions hold names here, where `0` stands for none in PostgreSQL: that is `-` as a name.
 struct NoFunction;
 
-const OF_FUNCTIONS: [&str; 8] =
-    ["typinput", "typoutput", "typreceive", "typsend", "typmodin", "typmodout", "typanalyze", "amhandler"];
+const OF_FUNCTIONS: [&str; 9] =
+    ["amproc", "typinput", "typoutput", "typreceive", "typsend", "typmodin", "typmodout", "typanalyze", "amhandler"];
 
 impl VisitorMut for NoFunction {
     type Break = ();
@@ -245,11 +257,25 @@ impl VisitorMut for NoFunction {
         let Expr::BinaryOp { left, op: BinaryOperator::Eq | BinaryOperator::NotEq, right } = expr else {
             return ControlFlow::Continue(());
         };
+        // `proc.oid = typ.typreceive` of Npgsql.
+        by_name(left, right);
+        by_name(right, left);
         let is_function = name(left).is_some_and(|name| OF_FUNCTIONS.contains(&name.as_str()));
         if is_function && right.to_string() == "0" {
             **right = Expr::Value(Value::SingleQuotedString("-".to_owned()).into());
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Where the number of a function is compared with a column that holds a name, its name is.
+fn by_name(number: &mut Expr, function: &Expr) {
+    if let (Expr::CompoundIdentifier(number), Expr::CompoundIdentifier(_)) = (number, function)
+        && name(function).is_some_and(|name| OF_FUNCTIONS.contains(&name.as_str()))
+        && let Some(last) = number.last_mut()
+        && last.value.eq_ignore_ascii_case("oid")
+    {
+        *last = ast::Ident::new("proname");
     }
 }
 
@@ -282,7 +308,7 @@ fn name(expr: &Expr) -> Option<String> {
         Expr::Nested(inner) => name(inner),
         Expr::UnaryOp { op: UnaryOperator::Plus, expr } => name(expr),
         Expr::Function(call) => call.name.0.last().and_then(|part| part.as_ident()).map(folded),
-        Expr::Cast { expr, data_type, .. } => name(expr).or_else(|| Some(data_type.to_string().to_lowercase())),
+        Expr::Cast { expr, data_type, .. } => name(expr).or_else(|| Some(type_name(&data_type.to_string()).0)),
         Expr::Case { .. } => Some("case".to_owned()),
         Expr::Extract { .. } => Some("extract".to_owned()),
         Expr::Substring { .. } => Some("substring".to_owned()),
@@ -293,16 +319,15 @@ fn name(expr: &Expr) -> Option<String> {
         Expr::Overlay { .. } => Some("overlay".to_owned()),
         Expr::Exists { .. } => Some("exists".to_owned()),
         Expr::Array(_) => Some("array".to_owned()),
-        Expr::Value(value) => match value.value {
-            Value::Boolean(_) => Some("bool".to_owned()),
-            _ => None,
-        },
+        Expr::TypedString(text) => Some(type_name(&text.data_type.to_string()).0),
+        Expr::Interval(_) => Some("interval".to_owned()),
         // `attributes['http.route']` is about that key.
         Expr::CompoundFieldAccess { root, access_chain } => match access_chain.last() {
             Some(ast::AccessExpr::Subscript(ast::Subscript::Index { index: Expr::Value(key) })) => match &key.value {
                 Value::SingleQuotedString(key) => Some(key.clone()),
                 _ => name(root),
             },
+            Some(ast::AccessExpr::Dot(part)) => name(part),
             _ => name(root),
         },
         _ => None,
@@ -359,8 +384,10 @@ mod tests {
             of(&["?column?", "count", "name", "kind", "text", "case", "Y"])
         );
         assert_eq!(
-            named("SELECT attributes['http.route'], extract(epoch from a) FROM spans"),
-            of(&["http.route", "extract"])
+            named(
+                "SELECT attributes['http.route'], extract(epoch from a), 1::int, '{}'::varchar(9)[], (f(a)).n FROM spans"
+            ),
+            of(&["http.route", "extract", "int4", "varchar", "n"])
         );
         assert_eq!(named("SELECT * FROM spans"), None);
         assert_eq!(named("VALUES (1)"), None);

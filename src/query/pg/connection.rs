@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::back::{self, Field, Transaction};
 use super::catalogue::Caller;
-use super::command::{self, Command, Piece};
+use super::command::{self, Command, Piece, Scope};
 use super::copy::Copy;
 use super::extended::Kept;
 use super::front::Message;
@@ -41,10 +41,20 @@ pub struct Connection {
     pub(super) settings: Arc<Settings>,
     pub(super) place: super::cancel::Place,
     transaction: Transaction,
+    /// What becomes of the settings when the open transaction ends.
+    saved: Option<Saved>,
     /// Statements and portals.
     pub(super) kept: Kept,
     /// A message of a group failed: what comes before its end is left out.
     skipping: bool,
+}
+
+/// Settings of a transaction.
+struct Saved {
+    /// When it began: those after a rollback.
+    before: Arc<Settings>,
+    /// Without what is set for it alone: those after it is committed.
+    lasting: Arc<Settings>,
 }
 
 /// What a command that is not for the engine gives.
@@ -70,6 +80,7 @@ impl Connection {
             settings: Arc::new(settings),
             place,
             transaction: Transaction::Idle,
+            saved: None,
             kept: Kept::default(),
             skipping: false,
         }
@@ -274,6 +285,7 @@ impl Connection {
         let caller = Caller {
             user: self.user.clone(),
             database: self.database.clone(),
+            pid: self.place.pid,
             settings: self.settings.clone(),
             catalogue: self.state.catalogue.clone(),
         };
@@ -335,17 +347,27 @@ impl Connection {
                 if self.transaction == Transaction::Open {
                     self.warn("25001", "a transaction is open already");
                 }
-                self.transaction = Transaction::Open;
+                self.begin_transaction();
                 Reply::Tag(tag)
             }
-            Command::Commit | Command::Rollback => {
+            Command::Commit(chains) | Command::Rollback(chains) => {
                 let failed = self.transaction == Transaction::Failed;
                 if self.transaction == Transaction::Idle {
                     self.warn("25P01", "no transaction is open");
                 }
-                self.transaction = Transaction::Idle;
+                let is_open = std::mem::take(&mut self.transaction) != Transaction::Idle;
                 self.kept.end();
-                Reply::Tag(if *command == Command::Commit && !failed { "COMMIT" } else { "ROLLBACK" })
+                let commits = matches!(command, Command::Commit(_)) && !failed;
+                if let Some(saved) = self.saved.take() {
+                    let after = if commits { saved.lasting } else { saved.before };
+                    let changed = after.changed(&self.settings);
+                    self.settings = after;
+                    changed.into_iter().for_each(|told| self.tell(Some(told)));
+                }
+                if *chains && is_open {
+                    self.begin_transaction();
+                }
+                Reply::Tag(if commits { "COMMIT" } else { "ROLLBACK" })
             }
             Command::RollbackTo => {
                 if self.transaction == Transaction::Idle {
@@ -354,17 +376,12 @@ impl Connection {
                 self.transaction = Transaction::Open;
                 Reply::Tag("ROLLBACK")
             }
-            Command::Set(name, value) => {
-                let (told, notice) = Arc::make_mut(&mut self.settings).set(name, value.as_deref())?;
-                self.tell(told);
-                if let Some(notice) = notice {
-                    back::notice(&mut self.wire.out, "NOTICE", &notice);
-                }
+            Command::Set(name, value, scope) => {
+                self.set(name, value.as_deref(), *scope)?;
                 Reply::Tag("SET")
             }
             Command::Reset(Some(name)) => {
-                let (told, _) = Arc::make_mut(&mut self.settings).set(name, None)?;
-                self.tell(told);
+                self.set(name, None, Scope::Session)?;
                 Reply::Tag("RESET")
             }
             Command::Reset(None) => {
@@ -401,9 +418,36 @@ impl Connection {
         })
     }
 
+    fn begin_transaction(&mut self) {
+        self.transaction = Transaction::Open;
+        let settings = || self.settings.clone();
+        self.saved.get_or_insert_with(|| Saved { before: settings(), lasting: settings() });
+    }
+
+    fn set(&mut self, name: &str, value: Option<&str>, scope: Scope) -> Result<(), Problem> {
+        if scope == Scope::Transaction && self.saved.is_none() {
+            // It is looked at, and would end with the statement.
+            Settings::clone(&self.settings).set(name, value)?;
+            self.warn("25P01", "SET LOCAL has an effect in a transaction only");
+            return Ok(());
+        }
+        let (told, notice) = Arc::make_mut(&mut self.settings).set(name, value)?;
+        if let (Scope::Session, Some(saved)) = (scope, &mut self.saved) {
+            Arc::make_mut(&mut saved.lasting).set(name, value)?;
+        }
+        self.tell(told);
+        if let Some(notice) = notice {
+            back::notice(&mut self.wire.out, "NOTICE", &notice);
+        }
+        Ok(())
+    }
+
     fn reset(&mut self) {
         for (name, value) in Arc::make_mut(&mut self.settings).reset() {
             self.tell(Some((name, value)));
+        }
+        if let Some(saved) = &mut self.saved {
+            saved.lasting = self.settings.clone();
         }
     }
 

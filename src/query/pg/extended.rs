@@ -131,6 +131,17 @@ impl Kept {
     }
 }
 
+impl Prepared {
+    /// Numbers of the types of its parameters, which are `kinds`: those that the client says are heard again as they are.
+    fn told(&self, kinds: &[Kind]) -> Vec<u32> {
+        let told = |(at, kind): (usize, &Kind)| match self.declared.get(at) {
+            Some(declared) if *declared != 0 => *declared,
+            _ => kind.oid(),
+        };
+        kinds.iter().enumerate().map(told).collect()
+    }
+}
+
 impl Connection {
     /// Keeps a statement.
     pub(super) fn parse(&mut self, name: String, sql: String, declared: Vec<u32>) -> Result<(), Problem> {
@@ -170,6 +181,10 @@ impl Connection {
             let text = format!("the statement has {wanted} parameters, {} values are given", bind.values.len());
             return Err(Problem::new("08P01", text).into());
         }
+        may_format(&bind.formats, bind.values.len(), "values")?;
+        if let Some(odd) = bind.results.iter().find(|format| !matches!(format, 0 | 1)) {
+            return Err(odd_format(*odd).into());
+        }
         let told = |at: usize| prepared.declared.get(at).copied().and_then(Kind::numbered);
         let kinds = match (0..wanted).all(|at| told(at).is_some()) {
             true => (0..wanted).filter_map(told).collect(),
@@ -201,7 +216,7 @@ impl Connection {
                 self.may_run(&prepared.command)?;
                 if prepared.command == Command::Query {
                     let facts = self.facts(&prepared).await?;
-                    back::parameters(&mut self.wire.out, &facts.parameters);
+                    back::parameters(&mut self.wire.out, &prepared.told(&facts.parameters));
                     facts.columns
                 } else {
                     back::parameters(&mut self.wire.out, &[]);
@@ -292,6 +307,7 @@ impl Connection {
         let answer = self.start(&prepared.sql, params, POSTGRES_ROWS).await?;
         let answer = answer.map_err(|error| Problem::of(&error, &prepared.sql, 0))?;
         let fields = fields(&answer, &prepared.sql, &formats);
+        may_format(&formats, fields.len(), "columns")?;
         if let Some(facts) = prepared.described.get()
             && !facts.columns.iter().map(|column| column.of).eq(fields.iter().map(|field| field.of))
         {
@@ -308,8 +324,8 @@ impl Connection {
         if let Some(facts) = prepared.described.get() {
             return Ok(facts.clone());
         }
-        let (declared, numbers) = (prepared.declared.clone(), known::numbers(&prepared.sql));
-        let cast = move |at: usize| numbers.iter().find(|(number, _)| *number == at + 1).map(|(_, of)| *of);
+        let (declared, casts) = (prepared.declared.clone(), known::casts(&prepared.sql));
+        let cast = move |at: usize| casts.iter().find(|(number, _)| *number == at + 1).map(|(_, of)| *of);
         let kinds = move |wanted: &[Wanted]| -> Vec<Kind> {
             wanted.iter().enumerate().map(|(at, of)| kind(&declared, at, cast(at), of)).collect()
         };
@@ -348,10 +364,16 @@ impl Connection {
     }
 }
 
-/// The type of parameter `at` (from 0): what the client says, else what its text casts it to, else what the plan wants.
+/// The type of parameter `at` (from 0): what the client says, else what the plan wants, else what its text casts it to. The
+/// engine knows numbers of objects as any others: what is cast to them is one.
 fn kind(declared: &[u32], at: usize, cast: Option<Kind>, wanted: &Wanted) -> Kind {
-    if let Some(told) = declared.get(at).copied().and_then(Kind::numbered).or(cast) {
+    let is_number = |of: &Kind| matches!(of, Kind::One(Scalar::Oid) | Kind::Many(Scalar::Oid));
+    if let Some(told) = declared.get(at).copied().and_then(Kind::numbered).or(cast.filter(is_number)) {
         return told;
+    }
+    // The plan does not say it of what it leaves out.
+    if let (None, false, Some(cast)) = (&wanted.of, wanted.is_array, cast) {
+        return cast;
     }
     match (parameter::kind(wanted.of.as_ref()), wanted.is_array) {
         (Kind::One(of), true) => Kind::Many(of),
@@ -359,6 +381,19 @@ fn kind(declared: &[u32], at: usize, cast: Option<Kind>, wanted: &Wanted) -> Kin
         (Kind::One(Scalar::Oid), false) => Kind::One(Scalar::Int8),
         (of, _) => of,
     }
+}
+
+/// Errors: 08P01 where `formats` are neither none, one, nor one each of `count`; 22023 for one that is not known.
+fn may_format(formats: &[i16], count: usize, what: &str) -> Result<(), Problem> {
+    if formats.len() > 1 && formats.len() != count {
+        let text = format!("{} formats are given for {count} {what}", formats.len());
+        return Err(Problem::new("08P01", text).hint("give none, one for all, or one each"));
+    }
+    formats.iter().find(|format| !matches!(format, 0 | 1)).map_or(Ok(()), |odd| Err(odd_format(*odd)))
+}
+
+fn odd_format(format: i16) -> Problem {
+    Problem::new("22023", format!("there is no format {format}")).hint("0 is text, 1 is binary")
 }
 
 /// How many parameters a text has.

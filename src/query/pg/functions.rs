@@ -4,7 +4,6 @@
 //! anything but the caller, its settings and the list of our functions, and none has an effect; they are there in
 //! sessions of this surface only. Left to others: the tables (`catalogue`).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, StringArray};
@@ -17,12 +16,14 @@ use datafusion::logical_expr::{
 use datafusion_pg_catalog::pg_catalog as pg;
 
 use super::catalogue::Caller;
+use super::objects::Objects;
 use super::routines::Routine;
 use super::settings::VERSION;
+use super::{identify, texts};
 use crate::query::functions::argument;
 
-/// The functions of a session of `caller`, where names without a schema reach no relation that is `hidden`.
-pub fn all(caller: &Caller, routines: &Arc<Vec<Routine>>, hidden: &Arc<HashSet<i32>>) -> Vec<ScalarUDF> {
+/// The functions of a session of `caller`.
+pub fn all(caller: &Caller, routines: &Arc<Vec<Routine>>, objects: &Arc<Objects>) -> Vec<ScalarUDF> {
     let mut all = vec![
         pg::create_current_schemas_udf(),
         pg::create_pg_get_partkeydef_udf(),
@@ -37,18 +38,18 @@ pub fn all(caller: &Caller, routines: &Arc<Vec<Routine>>, hidden: &Arc<HashSet<i
         pg::array_bounds_udf::create_array_upper_udf(),
         pg::array_bounds_udf::create_array_lower_udf(),
     ];
-    let text = |text: &str| ScalarValue::Utf8(Some(text.to_owned()));
+    let told = |text: &str| ScalarValue::Utf8(Some(text.to_owned()));
     let version = format!("PostgreSQL {VERSION} (weavergen {})", env!("CARGO_PKG_VERSION"));
     for (name, value) in [
-        ("current_database", text(&caller.database)),
-        ("current_schema", text(crate::query::session::SCHEMA)),
-        ("session_user", text(&caller.user)),
-        ("current_role", text(&caller.user)),
-        ("pg_get_userbyid", text(&caller.user)),
-        ("version", text(&version)),
-        ("pg_client_encoding", text("UTF8")),
-        ("getdatabaseencoding", text("UTF8")),
-        ("pg_tablespace_location", text("")),
+        ("current_database", told(&caller.database)),
+        ("current_schema", told(crate::query::session::SCHEMA)),
+        ("session_user", told(&caller.user)),
+        ("current_role", told(&caller.user)),
+        ("pg_get_userbyid", told(&caller.user)),
+        ("version", told(&version)),
+        ("pg_client_encoding", told("UTF8")),
+        ("getdatabaseencoding", told("UTF8")),
+        ("pg_tablespace_location", told("")),
     ] {
         all.push(Fixed::function(name, value));
     }
@@ -56,13 +57,16 @@ pub fn all(caller: &Caller, routines: &Arc<Vec<Routine>>, hidden: &Arc<HashSet<i
     all.extend(TRUE.iter().map(|name| Fixed::function(name, ScalarValue::Boolean(Some(true)))));
     all.extend(FALSE.iter().map(|name| Fixed::function(name, ScalarValue::Boolean(Some(false)))));
     all.extend(ZERO.iter().map(|name| Fixed::function(name, ScalarValue::Int64(Some(0)))));
-    all.extend(NO_OBJECT.iter().map(|name| Fixed::function(name, ScalarValue::Int32(None))));
+    all.push(Fixed::function("pg_backend_pid", ScalarValue::Int32(Some(caller.pid))));
+    all.extend(PRIVILEGES.iter().map(|name| ScalarUDF::from(MayRead { name, signature: any() })));
+    all.extend(identify::all(objects, &caller.user));
+    all.extend(texts::all());
     let no_time = ScalarValue::TimestampMicrosecond(None, Some("UTC".into()));
     all.extend(NO_TIME.iter().map(|name| Fixed::function(name, no_time.clone())));
-    for what in [What::Arguments, What::IdentityArguments, What::Result] {
+    for what in [What::Arguments, What::IdentityArguments, What::Result, What::Definition] {
         all.push(ScalarUDF::from(OfRoutine { what, routines: routines.clone(), signature: any() }));
     }
-    all.push(ScalarUDF::from(TableIsVisible { hidden: hidden.clone(), signature: any() }));
+    all.push(ScalarUDF::from(TableIsVisible { objects: objects.clone(), signature: any() }));
     let settings = caller.settings.all().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
     let settings = Arc::new(settings);
     all.push(ScalarUDF::from(SetConfig { settings: Arc::clone(&settings), signature: any() }));
@@ -71,13 +75,12 @@ pub fn all(caller: &Caller, routines: &Arc<Vec<Routine>>, hidden: &Arc<HashSet<i
 }
 
 /// Texts about objects that there are none of: comments, indexes, rules, triggers, sequences.
-const NOTHING: [&str; 17] = [
+const NOTHING: [&str; 16] = [
     "col_description",
     "obj_description",
     "pg_advisory_unlock_all",
     "pg_describe_object",
     "pg_get_function_sqlbody",
-    "pg_get_functiondef",
     "pg_get_indexdef",
     "pg_get_partition_constraintdef",
     "pg_get_ruledef",
@@ -92,13 +95,7 @@ const NOTHING: [&str; 17] = [
 ];
 
 /// Whether something can be named or read: all that there is can.
-const TRUE: [&str; 17] = [
-    "has_any_column_privilege",
-    "has_column_privilege",
-    "has_database_privilege",
-    "has_function_privilege",
-    "has_schema_privilege",
-    "has_table_privilege",
+const TRUE: [&str; 13] = [
     "pg_collation_is_visible",
     "pg_conversion_is_visible",
     "pg_function_is_visible",
@@ -108,6 +105,8 @@ const TRUE: [&str; 17] = [
     "pg_statistics_obj_is_visible",
     "pg_ts_config_is_visible",
     "pg_ts_dict_is_visible",
+    "pg_ts_parser_is_visible",
+    "pg_ts_template_is_visible",
     "pg_type_is_visible",
     "pg_has_role",
 ];
@@ -122,8 +121,7 @@ const FALSE: [&str; 7] = [
     "row_security_active",
 ];
 
-const ZERO: [&str; 12] = [
-    "pg_backend_pid",
+const ZERO: [&str; 13] = [
     "pg_database_size",
     "pg_indexes_size",
     "pg_my_temp_schema",
@@ -131,14 +129,23 @@ const ZERO: [&str; 12] = [
     "pg_relation_size",
     "pg_stat_get_numscans",
     "pg_table_size",
+    "pg_char_to_encoding",
+    "pg_tablespace_size",
     "pg_total_relation_size",
     "txid_current",
     "pg_current_xact_id",
     "inet_server_port",
 ];
 
-/// Objects by a name that nothing has.
-const NO_OBJECT: [&str; 5] = ["to_regclass", "to_regtype", "to_regproc", "to_regnamespace", "to_regrole"];
+/// Whether the caller may do something with an object, which is the last argument.
+const PRIVILEGES: [&str; 6] = [
+    "has_any_column_privilege",
+    "has_column_privilege",
+    "has_database_privilege",
+    "has_function_privilege",
+    "has_schema_privilege",
+    "has_table_privilege",
+];
 
 const NO_TIME: [&str; 3] = ["pg_conf_load_time", "pg_postmaster_start_time", "pg_last_xact_replay_timestamp"];
 
@@ -183,6 +190,7 @@ enum What {
     Arguments,
     IdentityArguments,
     Result,
+    Definition,
 }
 
 /// `pg_get_function_arguments(oid)` and its like.
@@ -214,6 +222,7 @@ impl ScalarUDFImpl for OfRoutine {
             What::Arguments => "pg_get_function_arguments",
             What::IdentityArguments => "pg_get_function_identity_arguments",
             What::Result => "pg_get_function_result",
+            What::Definition => "pg_get_functiondef",
         }
     }
 
@@ -234,24 +243,62 @@ impl ScalarUDFImpl for OfRoutine {
             let oid = i32::try_from(oid?).ok()?;
             let at = self.routines.binary_search_by_key(&oid, |routine| routine.oid).ok()?;
             let routine = &self.routines[at];
-            Some(if self.what == What::Result { routine.result.as_str() } else { routine.arguments.as_str() })
+            Some(match self.what {
+                What::Arguments | What::IdentityArguments => routine.arguments.clone(),
+                What::Result => routine.result.clone(),
+                What::Definition => routine.definition(),
+            })
         };
         let texts: StringArray = numbers.as_primitive::<Int64Type>().iter().map(told).collect();
         Ok(ColumnarValue::Array(Arc::new(texts)))
     }
 }
 
-/// `pg_table_is_visible(oid)`: whether the name of a relation reaches it without a schema.
-#[derive(Debug)]
-struct TableIsVisible {
-    hidden: Arc<HashSet<i32>>,
+/// `has_table_privilege(…, privilege)` and its like.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct MayRead {
+    name: &'static str,
     signature: Signature,
 }
 
-// The relations are the same in every session.
+/// What every caller may do with everything that it sees.
+const MAY: [&str; 4] = ["select", "usage", "connect", "execute"];
+
+impl ScalarUDFImpl for MayRead {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let asked = text(&args, args.args.len().saturating_sub(1))?;
+        let may = |asked: &str| {
+            let mut asked = asked.split(',').map(|one| one.trim().to_ascii_lowercase());
+            asked.any(|one| MAY.contains(&one.as_str()))
+        };
+        let may: BooleanArray = asked.as_string::<i32>().iter().map(|asked| asked.map(may)).collect();
+        Ok(ColumnarValue::Array(Arc::new(may)))
+    }
+}
+
+/// `pg_table_is_visible(oid)`: whether the name of a relation reaches it without a schema.
+#[derive(Debug)]
+struct TableIsVisible {
+    objects: Arc<Objects>,
+    signature: Signature,
+}
+
+// A statement has one list of objects.
 impl PartialEq for TableIsVisible {
     fn eq(&self, other: &Self) -> bool {
-        self.hidden == other.hidden
+        Arc::ptr_eq(&self.objects, &other.objects)
     }
 }
 
@@ -259,7 +306,7 @@ impl Eq for TableIsVisible {}
 
 impl std::hash::Hash for TableIsVisible {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.hidden.len().hash(state);
+        Arc::as_ptr(&self.objects).hash(state);
     }
 }
 
@@ -281,7 +328,7 @@ impl ScalarUDFImpl for TableIsVisible {
             return Err(argument("pg_table_is_visible takes a number".to_owned()));
         };
         let numbers = cast(&numbers.to_array(args.number_rows)?, &DataType::Int64)?;
-        let visible = |oid: i64| i32::try_from(oid).map_or(true, |oid| !self.hidden.contains(&oid));
+        let visible = |oid: i64| i32::try_from(oid).map_or(true, |oid| !self.objects.is_hidden(oid));
         let visible: BooleanArray = numbers.as_primitive::<Int64Type>().iter().map(|oid| oid.map(visible)).collect();
         Ok(ColumnarValue::Array(Arc::new(visible)))
     }
@@ -308,7 +355,7 @@ impl ScalarUDFImpl for CurrentSetting {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let names = texts(&args, 0)?;
+        let names = text(&args, 0)?;
         let known = |name: &str| self.settings.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         let mut values = Vec::with_capacity(names.len());
         for name in names.as_string::<i32>() {
@@ -346,7 +393,7 @@ impl ScalarUDFImpl for SetConfig {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let (names, values) = (texts(&args, 0)?, texts(&args, 1)?);
+        let (names, values) = (text(&args, 0)?, text(&args, 1)?);
         for (name, value) in names.as_string::<i32>().iter().zip(values.as_string::<i32>()) {
             let (name, value) = (name.unwrap_or_default(), value.unwrap_or_default());
             let is =
@@ -359,7 +406,7 @@ impl ScalarUDFImpl for SetConfig {
     }
 }
 
-fn texts(args: &ScalarFunctionArgs, at: usize) -> Result<ArrayRef> {
+pub(super) fn text(args: &ScalarFunctionArgs, at: usize) -> Result<ArrayRef> {
     let Some(argument) = args.args.get(at) else {
         return Err(argument(format!("argument {} is missing", at + 1)));
     };

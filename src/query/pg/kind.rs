@@ -83,6 +83,36 @@ impl Scalar {
     pub const fn oid(self) -> u32 {
         self.facts().0
     }
+
+    /// The one that `pg_type` calls `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|of| of.name() == name)
+    }
+
+    /// What `pg_type` calls it.
+    pub const fn name(self) -> &'static str {
+        self.names().0
+    }
+
+    /// Its name there, and that of SQL.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Bool => ("bool", "boolean"),
+            Self::Int2 => ("int2", "smallint"),
+            Self::Int4 => ("int4", "integer"),
+            Self::Int8 => ("int8", "bigint"),
+            Self::Oid => ("oid", "oid"),
+            Self::Float4 => ("float4", "real"),
+            Self::Float8 => ("float8", "double precision"),
+            Self::Numeric => ("numeric", "numeric"),
+            Self::Text => ("text", "text"),
+            Self::Bytea => ("bytea", "bytea"),
+            Self::Date => ("date", "date"),
+            Self::Time => ("time", "time without time zone"),
+            Self::Timestamptz => ("timestamptz", "timestamp with time zone"),
+            Self::Interval => ("interval", "interval"),
+        }
+    }
 }
 
 impl Kind {
@@ -102,6 +132,22 @@ impl Kind {
         match self {
             Self::One(of) => of.facts().2,
             Self::Many(_) => -1,
+        }
+    }
+
+    /// What `pg_type` calls it.
+    pub fn name(self) -> String {
+        match self {
+            Self::One(of) => of.name().to_owned(),
+            Self::Many(of) => format!("_{}", of.name()),
+        }
+    }
+
+    /// What `information_schema` calls it.
+    pub const fn sql_name(self) -> &'static str {
+        match self {
+            Self::One(of) => of.names().1,
+            Self::Many(_) => "ARRAY",
         }
     }
 
@@ -176,9 +222,9 @@ fn one(of: &DataType) -> Option<Scalar> {
     })
 }
 
-/// `field` as `pg_catalog` is to know it: of a type of Arrow for which it names the same type of PostgreSQL.
-pub fn in_catalogue(field: &Field) -> Field {
-    let arrow = |of: Scalar| match of {
+/// A type of Arrow for `of`, for which `pg_catalog` names it again.
+pub fn arrow_type(of: Scalar) -> DataType {
+    match of {
         Scalar::Bool => DataType::Boolean,
         Scalar::Int2 => DataType::Int16,
         Scalar::Int4 | Scalar::Oid => DataType::Int32,
@@ -192,10 +238,14 @@ pub fn in_catalogue(field: &Field) -> Field {
         Scalar::Time => DataType::Time64(TimeUnit::Microsecond),
         Scalar::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         Scalar::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
-    };
+    }
+}
+
+/// `field` as `pg_catalog` is to know it: of a type of Arrow for which it names the same type of PostgreSQL.
+pub fn in_catalogue(field: &Field) -> Field {
     let of = match Kind::of(field) {
-        Kind::One(of) => arrow(of),
-        Kind::Many(of) => DataType::List(Arc::new(Field::new("item", arrow(of), true))),
+        Kind::One(of) => arrow_type(of),
+        Kind::Many(of) => DataType::List(Arc::new(Field::new("item", arrow_type(of), true))),
     };
     Field::new(field.name(), of, field.is_nullable())
 }

@@ -19,7 +19,7 @@ use crate::access::Identity;
 
 /// Names that the only dataset has as a database; that of the user is one too, for it is what drivers give where none is
 /// said.
-const DATABASES: [&str; 3] = ["default", "weavergen", "postgres"];
+pub(super) const DATABASES: [&str; 3] = ["default", "weavergen", "postgres"];
 /// Requests for encryption that are refused before a connection ends.
 const MAX_REQUESTS: usize = 3;
 

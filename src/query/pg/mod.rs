@@ -7,24 +7,32 @@
 //! `serve` accepts, `waiting_room` bounds logins, `login` knows the caller, `connection` runs its messages (`extended`
 //! those with parameters), `rows` sends answers, `copy` as files. Bytes: `wire`, `front`, `back`. Values: `kind`, `value`,
 //! `parameter`. Statements that never get to the engine: `command`, `settings`. What the engine is told otherwise here:
-//! `compat`, `reads`, `known`, `catalogue`, `functions`, `routines`.
+//! `compat`, `forms`, `reads`, `casts`, `nothing`, `known`, `types`. What it finds here alone: `catalogue`, `tables`, `absent`,
+//! `information`, `objects`; `functions`, `identify`, `texts`, `routines`.
 //!
 //! pgwire serves connections too, but its decoder panics on short messages, its loop cannot be cancelled between rows,
 //! and a message may claim a gigabyte before anybody has logged in.
 
+mod absent;
 mod back;
 mod cancel;
+mod casts;
 pub mod catalogue;
 mod command;
 pub mod compat;
 mod connection;
 mod copy;
 mod extended;
+mod forms;
 mod front;
 mod functions;
+mod identify;
+mod information;
 mod kind;
 mod known;
 mod login;
+mod nothing;
+mod objects;
 mod parameter;
 mod problem;
 mod reads;
@@ -32,6 +40,9 @@ mod routines;
 mod rows;
 mod serve;
 mod settings;
+mod tables;
+mod texts;
+mod types;
 mod value;
 mod waiting_room;
 mod wire;

@@ -63,6 +63,9 @@ pub fn read(at: usize, of: Kind, binary: bool, value: Option<&Bytes>) -> Result<
             let Ok(text) = std::str::from_utf8(value) else {
                 return Err(Problem::new("22021", format!("the value of `${at}` is not UTF-8")));
             };
+            if text.contains('\0') {
+                return Err(Problem::new("22021", format!("the value of `${at}` has a NUL byte")));
+            }
             match from_text(of, text) {
                 Some(param) => Ok(param),
                 None => wrong("22P02", format!("{of:?}: `{}`", text.chars().take(60).collect::<String>())),
@@ -98,7 +101,8 @@ fn from_text(of: Kind, text: &str) -> Option<Param> {
             // `now`, `infinity` and other forms: the engine says what it takes.
             None => Param::Cast { text: Some(text.to_owned()), to: To::Timestamp },
         },
-        Scalar::Date | Scalar::Time | Scalar::Interval => Param::Cast { text: Some(text.to_owned()), to: to(of) },
+        Scalar::Interval => Param::Cast { text: Some(interval(trimmed)?), to: To::Interval },
+        Scalar::Date | Scalar::Time => Param::Cast { text: Some(text.to_owned()), to: to(of) },
     })
 }
 
@@ -176,6 +180,20 @@ fn many(of: Scalar, value: &[u8]) -> Option<Param> {
     Some(Param::Many(elements))
 }
 
+/// `1 day -04:05:06.7` with hours, minutes and seconds as words, which the engine reads.
+fn interval(text: &str) -> Option<String> {
+    let word = |word: &str| {
+        let word = word.trim_end_matches(',');
+        let Some((hours, rest)) = word.split_once(':') else { return Some(word.to_owned()) };
+        let sign = if hours.starts_with('-') { "-" } else { "" };
+        let hours: u32 = hours.trim_start_matches(['-', '+']).parse().ok()?;
+        let (minutes, seconds) = rest.split_once(':').unwrap_or((rest, "0"));
+        let (minutes, seconds): (u32, f64) = (minutes.parse().ok()?, seconds.parse().ok()?);
+        Some(format!("{sign}{hours} hours {sign}{minutes} minutes {sign}{seconds} seconds"))
+    };
+    text.split_whitespace().map(word).collect::<Option<Vec<_>>>().map(|words| words.join(" "))
+}
+
 fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "t" | "true" | "y" | "yes" | "on" | "1" => Some(true),
@@ -221,7 +239,7 @@ fn instant(text: &str) -> Option<i64> {
 }
 
 /// Elements of `{a,"b,c",NULL}`.
-fn elements(text: &str) -> Option<Vec<Option<String>>> {
+pub(super) fn elements(text: &str) -> Option<Vec<Option<String>>> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let mut elements = Vec::new();
     let mut chars = inner.chars().peekable();

@@ -14,12 +14,17 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion_pg_catalog::pg_catalog::PG_CATALOG_TABLES;
 
+use super::absent;
+use super::catalogue::NAME;
+use super::tables::USERS;
+
 /// Types that are written as names of the catalogue.
 const TYPES: [&str; 7] = ["regclass", "regtype", "regproc", "regprocedure", "regnamespace", "regrole", "regoper"];
 /// Who belongs to which role, and labels of types: there are none.
 const EMPTY: [&str; 2] = ["pg_auth_members", "pg_enum"];
 /// Aggregates by which a subquery has one row for each row outside.
-const AGGREGATES: [&str; 9] = ["count", "max", "min", "sum", "avg", "bool_and", "bool_or", "string_agg", "array_agg"];
+pub(super) const AGGREGATES: [&str; 9] =
+    ["count", "max", "min", "sum", "avg", "bool_and", "bool_or", "string_agg", "array_agg"];
 
 /// What a statement names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +76,7 @@ impl Names {
             _ if args.is_some() => None,
             [name] => Some(match self.expressions.get(name) {
                 Some(reads_ours) => !reads_ours,
-                None => PG_CATALOG_TABLES.contains(&name.as_str()),
+                None => PG_CATALOG_TABLES.contains(&name.as_str()) || name == USERS || absent::has(NAME, name),
             }),
             _ => Some(false),
         }
@@ -200,11 +205,18 @@ impl Subqueries {
                 self.projected(left);
                 self.projected(right);
             }
-            Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => self.projected(inner),
-            // `ARRAY(SELECT …)` of the groups of a role.
+            Expr::Nested(inner)
+            | Expr::Cast { expr: inner, .. }
+            | Expr::UnaryOp { expr: inner, .. }
+            | Expr::IsNull(inner)
+            | Expr::IsNotNull(inner) => self.projected(inner),
+            // `ARRAY(SELECT …)` of the groups of a role, of options of a relation.
             Expr::Function(call) => match &mut call.args {
-                FunctionArguments::Subquery(query) if self.of_catalogue(query).is_some() && names_empty(query) => {
-                    *expr = no_texts();
+                FunctionArguments::Subquery(query) => {
+                    let hangs = self.of_catalogue(query);
+                    if hangs == Some(Hangs::OnCatalogue) || hangs.is_some() && names_empty(query) {
+                        *expr = no_texts();
+                    }
                 }
                 FunctionArguments::List(list) => {
                     for argument in &mut list.args {
@@ -215,6 +227,26 @@ impl Subqueries {
                 }
                 _ => {}
             },
+            _ => {}
+        }
+    }
+
+    fn body(&self, body: &mut SetExpr) {
+        match body {
+            SetExpr::Select(select) => {
+                for item in &mut select.projection {
+                    if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                        self.projected(expr);
+                    }
+                }
+                if let Some(condition) = &mut select.selection {
+                    self.condition(condition);
+                }
+            }
+            SetExpr::SetOperation { left, right, .. } => {
+                self.body(left);
+                self.body(right);
+            }
             _ => {}
         }
     }
@@ -241,16 +273,7 @@ impl VisitorMut for Subqueries {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        if let SetExpr::Select(select) = query.body.as_mut() {
-            for item in &mut select.projection {
-                if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-                    self.projected(expr);
-                }
-            }
-            if let Some(condition) = &mut select.selection {
-                self.condition(condition);
-            }
-        }
+        self.body(&mut query.body);
         ControlFlow::Continue(())
     }
 }
@@ -366,7 +389,7 @@ fn called(factor: &TableFactor) -> Option<String> {
     alias.as_ref().map(|alias| folded(&alias.name))
 }
 
-fn parts(name: &ObjectName) -> Vec<String> {
+pub(super) fn parts(name: &ObjectName) -> Vec<String> {
     name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect()
 }
 

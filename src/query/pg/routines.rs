@@ -6,6 +6,7 @@
 use datafusion::execution::session_state::SessionState;
 
 use crate::query::docs::{self, Kind};
+use crate::query::session::SCHEMA;
 
 /// The number of the first; those of PostgreSQL's own are below 16384, those of relations far below this.
 const FIRST: i32 = 1_000_000;
@@ -25,6 +26,16 @@ pub struct Routine {
     pub arguments: String,
     /// What it gives; empty where nobody says it.
     pub result: String,
+}
+
+impl Routine {
+    /// How it would be made; nobody can.
+    pub fn definition(&self) -> String {
+        let Self { name, arguments, result, .. } = self;
+        let what = if self.kind == "a" { "AGGREGATE" } else { "FUNCTION" };
+        let returns = if result.is_empty() { String::new() } else { format!("\n RETURNS {result}") };
+        format!("CREATE {what} {SCHEMA}.{name}({arguments}){returns}\n LANGUAGE internal\nAS '{name}'\n")
+    }
 }
 
 /// All of a session, by name.

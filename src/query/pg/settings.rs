@@ -33,7 +33,7 @@ const REPORTED: [&str; 14] = [
 ];
 
 /// Settings that may be shown, not set.
-const FIXED: [(&str, &str); 16] = [
+const FIXED: [(&str, &str); 17] = [
     ("server_version", VERSION),
     ("server_version_num", VERSION_NUMBER),
     ("server_encoding", "UTF8"),
@@ -43,6 +43,7 @@ const FIXED: [(&str, &str); 16] = [
     ("is_superuser", "off"),
     ("integer_datetimes", "on"),
     ("standard_conforming_strings", "on"),
+    ("default_table_access_method", "heap"),
     ("max_identifier_length", "63"),
     ("max_index_keys", "32"),
     ("lc_collate", "C"),
@@ -198,6 +199,11 @@ impl Settings {
     pub fn reset(&mut self) -> Vec<(&'static str, String)> {
         let before = self.clone();
         *self = Self::new(before.show("session_authorization").unwrap_or_default(), before.cap);
+        self.changed(&before)
+    }
+
+    /// Those that clients want to hear of, where they are others than in `before`.
+    pub fn changed(&self, before: &Self) -> Vec<Told> {
         let changed = self.reported().filter(|(name, value)| before.show(name) != Some(value));
         changed.map(|(name, value)| (name, value.to_owned())).collect()
     }

@@ -1,6 +1,8 @@
 //! Claims about the surface as a whole, by a client that writes its own bytes.
 
 mod bounds;
+mod names;
+mod sessions;
 mod tools;
 
 use std::collections::BTreeMap;

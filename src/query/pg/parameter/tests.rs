@@ -82,3 +82,15 @@ fn arrays_in_binary_are_read_within_their_bytes() {
     bytes[12..16].copy_from_slice(&i32::MAX.to_be_bytes());
     assert_eq!(of(&bytes), None);
 }
+
+#[test]
+fn intervals_are_read_with_colons() {
+    let read = |text: &str| match from_text(Kind::One(Scalar::Interval), text) {
+        Some(Param::Cast { text, .. }) => text.unwrap(),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(read("05:00:00"), "5 hours 0 minutes 0 seconds");
+    assert_eq!(read("1 day, -1:02:03.5"), "1 day -1 hours -2 minutes -3.5 seconds");
+    assert_eq!(read("2 mons"), "2 mons");
+    assert_eq!(read("1:x"), "None");
+}

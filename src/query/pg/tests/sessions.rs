@@ -1,0 +1,132 @@
+//! Claims about settings and transactions, as pools and drivers rely on them.
+
+use super::*;
+
+/// The timeout, in the words of a client.
+async fn timeout(client: &mut Client) -> String {
+    one(&client.query("SHOW statement_timeout").await)
+}
+
+#[tokio::test]
+async fn a_setting_of_a_transaction_ends_with_it() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    let outside = client.query("SET LOCAL statement_timeout = 5000").await;
+    assert_eq!((kinds(&outside).as_str(), state_of(&outside).as_str()), ("NCZ", "25P01"));
+    assert_eq!(timeout(&mut client).await, "0");
+
+    client.query("BEGIN").await;
+    client.query("SET LOCAL statement_timeout = 5000").await;
+    client.query("SET application_name = 'kept'").await;
+    assert_eq!(timeout(&mut client).await, "5000ms");
+    client.query("COMMIT").await;
+    assert_eq!(timeout(&mut client).await, "0");
+    assert_eq!(one(&client.query("SHOW application_name").await), "kept");
+
+    client.query("BEGIN").await;
+    client.query("SET statement_timeout = 7000").await;
+    client.query("SET application_name = 'lost'").await;
+    let said = client.query("ROLLBACK").await;
+    // The client hears of what it was told before.
+    assert_eq!(kinds(&said), "SCZ", "{said:?}");
+    assert_eq!(said[0].1, b"application_name\0kept\0");
+    assert_eq!(timeout(&mut client).await, "0");
+}
+
+#[tokio::test]
+async fn a_transaction_that_chains_is_followed_by_another() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    client.query("BEGIN").await;
+    client.query("SET LOCAL statement_timeout = 5000").await;
+    assert_eq!(client.query("COMMIT AND CHAIN").await.last().unwrap().1, b"T");
+    assert_eq!(timeout(&mut client).await, "0");
+    assert_eq!(client.query("ROLLBACK AND CHAIN").await.last().unwrap().1, b"T");
+    assert_eq!(client.query("COMMIT").await.last().unwrap().1, b"I");
+    assert_eq!(client.query("COMMIT AND CHAIN").await.last().unwrap().1, b"I");
+}
+
+#[tokio::test]
+async fn formats_are_none_one_or_one_each() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    let body = |formats: &[i16], results: &[i16]| {
+        let list = |of: &[i16]| {
+            [
+                &u16::try_from(of.len()).unwrap().to_be_bytes()[..],
+                &of.iter().flat_map(|f| f.to_be_bytes()).collect::<Vec<_>>(),
+            ]
+            .concat()
+        };
+        [&b"\0\0"[..], &list(formats), &[0, 1, 0, 0, 0, 1, b'7'], &list(results)].concat()
+    };
+    for (formats, results, expected) in [
+        (&[][..], &[][..], ""),
+        (&[0][..], &[1][..], ""),
+        (&[0, 0][..], &[][..], "08P01"),
+        (&[9][..], &[][..], "22023"),
+        (&[][..], &[0, 0][..], "08P01"),
+        (&[][..], &[7][..], "22023"),
+    ] {
+        client.send('P', &parse("", "SELECT $1::bigint", &[])).await;
+        client.send('B', &body(formats, results)).await;
+        client.send('E', &execute("", 0)).await;
+        client.send('S', b"").await;
+        let said = client.until_ready().await;
+        assert_eq!(state_of(&said), expected, "{formats:?} {results:?}: {:?}", told(&said));
+    }
+}
+
+#[tokio::test]
+async fn parameters_have_the_types_that_are_declared_or_that_the_text_casts_them_to() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    let sql = "SELECT $1::int, $2::int, $3::text, $4::bool, $5 FROM spans LIMIT $6 OFFSET $7";
+    client.send('P', &parse("s", sql, &[0, 0, 0, 0, 1043])).await;
+    client.send('D', b"Ss\0").await;
+    let values: [Option<&[u8]>; 7] = [None, None, None, Some(b"t"), Some(b"x"), Some(b"1"), Some(b"2")];
+    client.send('B', &bind("", "s", &values, false)).await;
+    client.send('E', &execute("", 0)).await;
+    client.send('S', b"").await;
+    let said = client.until_ready().await;
+    assert_eq!(kinds(&said), "1tT2DCZ", "{:?}", told(&said));
+    assert_eq!(said[1].1[2..], [23_u32, 23, 25, 16, 1043, 20, 20].map(u32::to_be_bytes).concat());
+    let expected = [None, None, None, Some("t".to_owned()), Some("x".to_owned())];
+    assert_eq!(rows(&said), [expected]);
+}
+
+#[tokio::test]
+async fn what_postgresql_says_otherwise_is_understood() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    for (sql, expected) in [
+        (
+            "SELECT NULL::text, NULL::int, 1, 1, count(*), count(*) FROM spans",
+            vec![None, None, Some("1"), Some("1"), Some("5"), Some("5")],
+        ),
+        (
+            "SELECT EXISTS (SELECT 1 FROM spans WHERE name = 'op'), NOT EXISTS (SELECT 1 FROM pg_class)",
+            vec![Some("t"), Some("f")],
+        ),
+        (
+            "SELECT '{1,NULL}'::bigint[], '\\x00ff'::bytea, 'b' = ANY ('{a,b}')",
+            vec![Some("{1,NULL}"), Some("\\x00ff"), Some("t")],
+        ),
+        ("SELECT '{\"a\": 1}'::jsonb, 'x'::name", vec![Some("{\"a\": 1}"), Some("x")]),
+        ("SELECT count(*) FROM \"default\".public.spans", vec![Some("5")]),
+        ("SELECT format('%I.%L', 'A b', 'it''s'), quote_literal('a')", vec![Some("\"A b\".'it''s'"), Some("'a'")]),
+        (
+            "SELECT pg_backend_pid() > 0, has_table_privilege('spans', 'select'), has_table_privilege('spans', 'insert')",
+            vec![Some("t"), Some("t"), Some("f")],
+        ),
+    ] {
+        let said = client.query(sql).await;
+        let expected: Vec<_> = expected.into_iter().map(|value| value.map(str::to_owned)).collect();
+        assert_eq!(rows(&said), [expected], "{sql}: {:?}", told(&said));
+    }
+    // Names are those of PostgreSQL all the same.
+    let said = client.query("SELECT 1, NULL::int, 'x'::varchar(3), count(*), count(*) FROM spans").await;
+    let names: Vec<_> =
+        said[0].1[2..].split(|byte| *byte == 0).filter(|name| name.is_ascii() && name.len() > 3).collect();
+    assert_eq!(names.first(), Some(&&b"?column?"[..]));
+}
