@@ -283,13 +283,14 @@ fn shown_sql(show: &Show) -> anyhow::Result<Exit> {
     if !wrong.is_empty() {
         return Err(exit::Failure::new(Exit::Bad, wrong.join("\n")).into());
     }
+    let mut out = Lines::stdout();
     if let Some(slo) = &gate.slo {
-        println!("-- {}", slo.told());
+        out.put(format_args!("-- {}", slo.told()))?;
     }
     if let Some(assertion) = &gate.assertion {
-        println!("-- {}", assertion.told());
+        out.put(format_args!("-- {}", assertion.told()))?;
     }
-    println!("{}", gate.source.sql.trim_end());
+    out.put(gate.source.sql.trim_end())?;
     Ok(Exit::Good)
 }
 

@@ -26,11 +26,11 @@ use datafusion_pg_catalog::pg_catalog::{
 use futures::TryStreamExt as _;
 
 use super::information::Information;
+use super::named::Types;
 use super::objects::Objects;
 use super::routines::{Routine, routines};
 use super::settings::Settings;
 use super::tables::{Keywords, Tables};
-use super::types::Types;
 use super::{absent, functions, kind};
 use crate::query::session::{CATALOG, SCHEMA, SYSTEM};
 

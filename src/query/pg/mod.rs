@@ -7,7 +7,7 @@
 //! `serve` accepts, `waiting_room` bounds logins, `login` knows the caller, `connection` runs its messages (`extended`
 //! those with parameters), `rows` sends answers, `copy` as files. Bytes: `wire`, `front`, `back`. Values: `kind`, `value`,
 //! `parameter`. Statements that never get to the engine: `command`, `settings`. What the engine is told otherwise here:
-//! `compat`, `forms`, `reads`, `casts`, `nothing`, `known`, `types`. What it finds here alone: `catalogue`, `tables`, `absent`,
+//! `compat`, `forms`, `reads`, `casts`, `nothing`, `known`, `named`. What it finds here alone: `catalogue`, `tables`, `absent`,
 //! `information`, `objects`; `functions`, `identify`, `texts`, `routines`.
 //!
 //! pgwire serves connections too, but its decoder panics on short messages, its loop cannot be cancelled between rows,
@@ -42,7 +42,7 @@ mod serve;
 mod settings;
 mod tables;
 mod texts;
-mod types;
+mod named;
 mod value;
 mod waiting_room;
 mod wire;

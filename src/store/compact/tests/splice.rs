@@ -3,7 +3,8 @@
 use object_store::ObjectStoreExt as _;
 
 use super::*;
-use crate::store::part::{SORTED, SORTED_GROUPS};
+use crate::span::schema::attr_type;
+use crate::store::part::{KeyEntry, SORTED, SORTED_GROUPS};
 
 /// Flushes of rows that differ in all but their attributes, so that the same keys are promoted.
 async fn filled(bed: &mut Bed, flushes: u64, rows: usize) -> Vec<RecordBatch> {
@@ -218,26 +219,28 @@ async fn cut_lists_of_keys_and_other_settings_are_not_taken_over() {
     };
     let config = bed.upkeep.shelf.config();
     assert!(is_taken_over(&inputs, config));
-    // At every level that has it: the settings are about names. Those without a column are of scalars, or could have none.
-    const SCALARS: u8 = 0b1_1110;
+    // At every level that has it: the settings are about names.
     let of = |is_promoted: bool| {
         let is_so = |level: &part::Level, key: &str| {
-            inputs[0].keys.get(*level, key).is_none_or(|entry| {
-                entry.promoted.is_some() == is_promoted && (is_promoted || entry.mask & SCALARS == entry.mask)
-            })
+            inputs[0].keys.get(*level, key).is_none_or(|entry| entry.promoted.is_some() == is_promoted)
         };
         let mut keys = inputs[0].keys.attr.iter().map(|entry| entry.key.clone());
         keys.find(|key| part::Level::ALL.iter().all(|level| is_so(level, key))).expect("there are keys of both kinds")
     };
     let (column, listed) = (vec![of(true)], vec![of(false)]);
     assert!(!is_taken_over(&inputs, &Config { promote_never: column.clone(), ..config.clone() }));
-    assert!(is_taken_over(&inputs, &Config { promote_never: listed.clone(), ..config.clone() }));
-    assert!(is_taken_over(&inputs, &Config { promote_always: column, ..config.clone() }));
-    assert!(!is_taken_over(&inputs, &Config { promote_always: listed, ..config.clone() }));
-    let arrays =
-        inputs[0].keys.attr.iter().find(|entry| entry.promoted.is_none() && entry.mask & SCALARS == 0).unwrap();
-    let arrays = vec![arrays.key.clone()];
-    assert!(is_taken_over(&inputs, &Config { promote_always: arrays, ..config.clone() }), "they never have a column");
+    assert!(is_taken_over(&inputs, &Config { promote_never: listed, ..config.clone() }));
+    assert!(is_taken_over(&inputs, &Config { promote_always: column.clone(), ..config.clone() }));
+    let keys = &mut inputs[0].keys.attr;
+    let like = keys.iter().find(|entry| entry.key == column[0]).unwrap().clone();
+    for (key, of) in [("only texts", attr_type::STRING), ("only arrays", attr_type::ARRAY)] {
+        let entry =
+            KeyEntry { key: key.to_owned(), promoted: None, residual: like.present, mask: 1 << of, ..like.clone() };
+        keys.push(entry);
+    }
+    let always = |key: &str| Config { promote_always: vec![key.to_owned()], ..config.clone() };
+    assert!(!is_taken_over(&inputs, &always("only texts")));
+    assert!(is_taken_over(&inputs, &always("only arrays")), "they never have a column");
     inputs[1].keys.complete = false;
     assert!(!is_taken_over(&inputs, config), "what it does not list, another one may");
 }
