@@ -98,6 +98,7 @@ def by_sqlalchemy():
     return {
         "tables": tables,
         "views": inspector.get_view_names(),
+        "schemas": inspector.get_schema_names(),
         "count": count,
         "rows": len(names),
         "isolated": isolated,

@@ -227,7 +227,9 @@ fn drivers_find_what_http_gives() {
     assert_eq!(types, ["TEXT", "TIMESTAMP", "BIGINT", "DOUBLE PRECISION", "BOOLEAN"], "{columns}");
     assert_eq!((&sqlalchemy["keys"], &sqlalchemy["has"]), (&json!([]), &json!([true, false])));
     assert_eq!(sqlalchemy["of_spans"], json!([[], [], [], [], [], null]));
-    for (list, name) in [("views", "traces"), ("everything", "traces"), ("system", "system.queries")] {
+    for (list, name) in
+        [("views", "traces"), ("schemas", "system"), ("everything", "traces"), ("system", "system.queries")]
+    {
         assert!(sqlalchemy[list].as_array().unwrap().contains(&json!(name)), "{list}: {}", sqlalchemy[list]);
     }
 

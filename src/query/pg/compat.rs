@@ -24,12 +24,13 @@ use datafusion_pg_catalog::sql::rules::{
     RewritePgCatalogOperator, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
 };
 
-use super::casts::casts;
-use super::forms::forms;
+use super::casts::{casts, function};
+use super::forms::{escapes, forms};
+use super::identify::{reading, showing};
 use super::known::{known, search_path};
 use super::nothing::nothing;
-use super::objects::type_name;
-use super::reads::{Reads, folded, reads, subqueries};
+use super::objects::{Of, type_name};
+use super::reads::{Reads, folded, qualify, reads, subqueries};
 use crate::query::error::{Code, Error};
 use crate::query::translate::translate;
 
@@ -63,6 +64,7 @@ pub fn parse(
             *query = replaced;
         }
         forms(query);
+        qualify(query);
         for rule in rules_of_catalogue() {
             rewrite(query, rule);
         }
@@ -145,9 +147,10 @@ fn names_catalogue(tokens: &[TokenWithSpan]) -> bool {
     words.any(|word| word.starts_with("pg_") || word.starts_with("reg") || word == "information_schema")
 }
 
-/// Puts comparisons with arrays into forms that the engine plans, once parameters are in their places. The names of
+/// Puts patterns and comparisons with arrays into forms that the engine plans, once parameters are in their places. The names of
 /// placeholders that stand for arrays, where they still are placeholders.
 pub fn arrays(statement: &mut ast::Statement) -> Vec<String> {
+    escapes(statement);
     let mut any = AnyAll::default();
     let _: ControlFlow<()> = statement.visit(&mut any);
     if any.left {
@@ -263,6 +266,8 @@ impl VisitorMut for NoFunction {
         let is_function = name(left).is_some_and(|name| OF_FUNCTIONS.contains(&name.as_str()));
         if is_function && right.to_string() == "0" {
             **right = Expr::Value(Value::SingleQuotedString("-".to_owned()).into());
+        } else if is_function && name(right).as_deref() == Some(reading(Of::Function)) {
+            **right = function(showing(Of::Function), vec![right.as_ref().clone()]);
         }
         ControlFlow::Continue(())
     }

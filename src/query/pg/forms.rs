@@ -1,6 +1,6 @@
 //! Forms of PostgreSQL that the engine does not have.
 //!
-//! Duty: columns of the same name, arrays and bytes as quoted text, EXISTS as a column, names
+//! Duty: columns of the same name, LIKE with an ESCAPE of its own, arrays and bytes as quoted text, EXISTS as a column, names
 //! with the database in front. Guarantee: each keeps its meaning, in statements about rows of ours too. Left to others: what
 //! only statements about the catalogue say (`compat`, `reads`).
 
@@ -8,14 +8,14 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    self, ArrayElemTypeDef, DataType, Expr, Ident, LimitClause, ObjectName, Query, Select, SelectItem, SetExpr,
-    TableFactor, Value, VisitMut, VisitorMut,
+    self, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Ident, LimitClause, ObjectName, Query, Select, SelectItem,
+    SetExpr, TableFactor, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::login::DATABASES;
-use super::parameter::elements;
+use super::parameter::{elements, interval};
 use super::reads::{folded, parts};
 
 /// Puts forms that the engine has in place of those in `statement` that it has not.
@@ -30,6 +30,13 @@ impl VisitorMut for Forms {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         body(&mut query.body);
+        if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+            for rows in limit.iter_mut().chain(offset.iter_mut().map(|offset| &mut offset.value)) {
+                if let Some(count) = quoted(rows).filter(|text| text.parse::<u64>().is_ok()).map(str::to_owned) {
+                    *rows = Expr::Value(Value::Number(count, false).into());
+                }
+            }
+        }
         ControlFlow::Continue(())
     }
 
@@ -52,10 +59,81 @@ impl VisitorMut for Forms {
                     **right = array;
                 }
             }
+            Expr::Interval(interval) => {
+                if let Some(words) = quoted(&interval.value).and_then(words) {
+                    *interval.value = Expr::Value(Value::SingleQuotedString(words).into());
+                }
+            }
             _ => {}
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Puts a backslash in place of any other escape of LIKE, once values are in their places. A pattern that is not known
+/// stays as it is.
+pub fn escapes(statement: &mut ast::Statement) {
+    struct Escapes;
+    impl VisitorMut for Escapes {
+        type Break = ();
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if let Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } = expr
+                && let Some(Value::SingleQuotedString(escape)) = escape_char.as_ref().map(|escape| &escape.value)
+                && escape != "\\"
+            {
+                let mut changed = pattern.clone();
+                if escaped(&mut changed, escape) {
+                    *pattern = changed;
+                    *escape_char = None;
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _: ControlFlow<()> = VisitMut::visit(statement, &mut Escapes);
+}
+
+/// Puts backslashes into the literals of `pattern`; whether it is made of literals and open values.
+fn escaped(pattern: &mut Expr, escape: &str) -> bool {
+    match pattern {
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => escaped(inner, escape),
+        Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } => {
+            escaped(left, escape) && escaped(right, escape)
+        }
+        Expr::Value(value) => match &mut value.value {
+            Value::SingleQuotedString(text) => {
+                *text = with_backslashes(text, escape);
+                true
+            }
+            Value::Null | Value::Placeholder(_) => true,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// `pattern`, in which `escape` stands before what is meant as it is, with a backslash there.
+fn with_backslashes(pattern: &str, escape: &str) -> String {
+    let escape = escape.chars().next();
+    let mut written = String::with_capacity(pattern.len());
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            c if Some(c) == escape => {
+                let Some(meant) = chars.next() else { break };
+                written.extend(['\\', meant]);
+            }
+            '\\' => written.push_str("\\\\"),
+            c => written.push(c),
+        }
+    }
+    written
+}
+
+/// An interval with colons in words; `None` = it has none.
+fn words(text: &str) -> Option<String> {
+    text.contains(':').then(|| interval(text))?
 }
 
 /// The text of a quoted literal.
@@ -85,9 +163,13 @@ fn value(text: &str, of: &DataType) -> Option<Expr> {
                 }
             }
         }
+        DataType::Interval { .. } => {
+            let words = Expr::Value(Value::SingleQuotedString(words(text)?).into());
+            Some(cast(words, of))
+        }
         DataType::Bytea => {
             let hex = text.strip_prefix("\\x")?;
-            let is_hex = hex.len() % 2 == 0 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_hex = hex.len().is_multiple_of(2) && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
             is_hex.then(|| Expr::Value(Value::HexStringLiteral(hex.to_owned()).into()))
         }
         _ => None,
@@ -193,6 +275,8 @@ mod tests {
     #[test]
     fn what_the_engine_has_not_is_said_otherwise() {
         for (from, to) in [
+            ("SELECT '05:00:00'::interval", "SELECT '5 hours 0 minutes 0 seconds'::INTERVAL"),
+            ("SELECT a FROM b LIMIT '3'", "SELECT a FROM b LIMIT 3"),
             ("SELECT '\\x00fF'::bytea, b", "SELECT X'00fF', b"),
             ("SELECT '{1,NULL}'::int[]", "SELECT ARRAY['1'::INT, NULL::INT]"),
             ("SELECT '{}'::text[]", "SELECT ARRAY[]::TEXT[]"),
@@ -211,6 +295,22 @@ mod tests {
         ] {
             let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, from).unwrap().pop().unwrap();
             forms(&mut statement);
+            assert_eq!(statement.to_string(), to);
+        }
+    }
+
+    #[test]
+    fn an_escape_of_like_becomes_a_backslash() {
+        assert_eq!(with_backslashes("a/_b/%c%", "/"), "a\\_b\\%c%");
+        assert_eq!(with_backslashes("a\\//", "/"), "a\\\\\\/");
+        assert_eq!(with_backslashes("100\\%", ""), "100\\\\%");
+        for (from, to) in [
+            ("SELECT a LIKE 'x/_' || ('%') ESCAPE '/'", "SELECT a LIKE 'x\\_' || ('%')"),
+            ("SELECT a LIKE CAST('x/_' AS TEXT) || $1 ESCAPE '/'", "SELECT a LIKE CAST('x\\_' AS TEXT) || $1"),
+            ("SELECT a LIKE b ESCAPE '/'", "SELECT a LIKE b ESCAPE '/'"),
+        ] {
+            let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, from).unwrap().pop().unwrap();
+            escapes(&mut statement);
             assert_eq!(statement.to_string(), to);
         }
     }

@@ -181,7 +181,7 @@ fn many(of: Scalar, value: &[u8]) -> Option<Param> {
 }
 
 /// `1 day -04:05:06.7` with hours, minutes and seconds as words, which the engine reads.
-fn interval(text: &str) -> Option<String> {
+pub(super) fn interval(text: &str) -> Option<String> {
     let word = |word: &str| {
         let word = word.trim_end_matches(',');
         let Some((hours, rest)) = word.split_once(':') else { return Some(word.to_owned()) };

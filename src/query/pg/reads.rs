@@ -44,6 +44,27 @@ pub fn reads(statement: &ast::Statement) -> Reads {
     names.reads(statement)
 }
 
+/// Puts the schema before names of the catalogue that datafusion-pg-catalog does not know.
+pub fn qualify(statement: &mut ast::Statement) {
+    struct Qualify(Names);
+    impl VisitorMut for Qualify {
+        type Break = ();
+
+        fn pre_visit_relation(&mut self, name: &mut ObjectName) -> ControlFlow<()> {
+            if let [one] = parts(name).as_slice()
+                && !self.0.expressions.contains_key(one)
+                && (one == USERS || absent::has(NAME, one))
+            {
+                *name = ObjectName::from(vec![Ident::new(NAME), Ident::new(one)]);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut names = Names::default();
+    let _: ControlFlow<()> = Visit::visit(&*statement, &mut names);
+    let _: ControlFlow<()> = VisitMut::visit(statement, &mut Qualify(names));
+}
+
 /// Puts subqueries of the catalogue in `statement` into forms that the engine plans.
 pub fn subqueries(statement: &mut ast::Statement) {
     let mut names = Names::default();

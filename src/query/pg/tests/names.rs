@@ -61,7 +61,7 @@ async fn what_there_is_none_of_is_listed_as_none() {
     let mut client = Client::ready(&server).await;
     for (sql, columns) in [
         ("SELECT indexrelid, indkey FROM pg_index", 2),
-        ("SELECT indexname FROM pg_catalog.pg_indexes WHERE tablename = 'spans'", 1),
+        ("SELECT indexname FROM pg_indexes WHERE tablename = 'spans'", 1),
         ("SELECT (information_schema._pg_expandarray(i.indkey)).n AS n, i.indrelid FROM pg_catalog.pg_index i", 2),
         (
             "SELECT conname, array_agg(name ORDER BY ord) FROM (SELECT c.conname, unnest(c.conkey) AS name, \
@@ -75,14 +75,14 @@ async fn what_there_is_none_of_is_listed_as_none() {
         ),
         ("SELECT constraint_name FROM information_schema.table_constraints", 1),
         ("SELECT * FROM information_schema.key_column_usage", 9),
-        ("SELECT sequencename FROM pg_catalog.pg_sequences", 1),
+        ("SELECT sequencename FROM pg_sequences", 1),
     ] {
         let said = client.query(sql).await;
         assert_eq!(kinds(&said), "TCZ", "{sql}: {:?}", told(&said));
         assert_eq!(said[0].1[..2], u16::to_be_bytes(columns), "{sql}");
     }
     assert_eq!(one(&client.query("SELECT count(*) FROM pg_index").await), "0");
-    assert_eq!(one(&client.query("SELECT usename FROM pg_catalog.pg_user").await), "me");
+    assert_eq!(one(&client.query("SELECT usename FROM pg_user").await), "me");
 }
 
 #[tokio::test]

@@ -108,6 +108,7 @@ async fn what_postgresql_says_otherwise_is_understood() {
             "SELECT EXISTS (SELECT 1 FROM spans WHERE name = 'op'), NOT EXISTS (SELECT 1 FROM pg_class)",
             vec![Some("t"), Some("f")],
         ),
+        ("SELECT 'a_c' LIKE 'a/_c' ESCAPE '/', 'abc' LIKE 'a/_c' ESCAPE '/'", vec![Some("t"), Some("f")]),
         (
             "SELECT '{1,NULL}'::bigint[], '\\x00ff'::bytea, 'b' = ANY ('{a,b}')",
             vec![Some("{1,NULL}"), Some("\\x00ff"), Some("t")],
