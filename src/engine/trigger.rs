@@ -183,7 +183,10 @@ impl Trigger {
         if request.occasion == Occasion::Resolved && self.recover_failure(&request).await == Offered::Failed {
             return Offered::Failed;
         }
-        match self.run_of(&request) {
+        // As long as an episode is open, all its runs are of its begin, also of one that was asked for at another tick before.
+        let evaluation = evaluation_of(&request);
+        let is_its = |asked: Option<&Link>| request.occasion == Occasion::Failed || asked == Some(&evaluation);
+        match self.run_of(&request, is_its) {
             Ok(Some(run)) => return self.started(request, run).await,
             Ok(None) => {}
             Err(error) => {
@@ -239,7 +242,8 @@ impl Trigger {
                 return Offered::Failed;
             }
         };
-        match self.run_of(&failed) {
+        let evaluation = evaluation_of(resolved);
+        match self.run_of(&failed, |asked| asked != Some(&evaluation)) {
             Ok(Some(run)) => self.started(failed, run).await,
             Ok(None) => Offered::Answered,
             Err(error) => {
@@ -258,8 +262,7 @@ impl Trigger {
         evidence: &Evidence,
     ) -> Result<Answer, Error> {
         // The evaluation first, then the spans that it fired on.
-        let evaluation = evaluation_span(TENANT, &request.gate, request.t_ns);
-        let links = iter::once(evaluation).chain(evidence.spans.iter().cloned()).collect();
+        let links = iter::once(evaluation_of(request)).chain(evidence.spans.iter().cloned()).collect();
         let action = Action::PublishMessage {
             name: name.to_owned(),
             key: format!("{}/{}", request.gate, request.key),
@@ -343,14 +346,13 @@ impl Trigger {
         Ok(found)
     }
 
-    /// The run that this start began. One process may be asked for when an episode begins and again when it ends; what tells
-    /// them apart is the evaluation that asked, which is the first link of the run.
-    fn run_of(&self, request: &StartRequest) -> Result<Option<u64>, Error> {
+    /// The newest run that this start began. One process may be asked for when an episode begins and again when it ends; what
+    /// tells them apart is the evaluation that asked, which is the first link of a run: `is_its` says whether it fits.
+    fn run_of(&self, request: &StartRequest, is_its: impl Fn(Option<&Link>) -> bool) -> Result<Option<u64>, Error> {
         let runs = self.engine.store().runs()?;
-        let evaluation = evaluation_span(TENANT, &request.gate, request.t_ns);
         let of_it = |origin: &Origin| {
             (&origin.gate, &origin.key, origin.episode) == (&request.gate, &request.key, request.episode)
-                && origin.links.first() == Some(&evaluation)
+                && is_its(origin.links.first())
         };
         let is_it = |row: &RunRow| row.process == request.pipeline && row.trigger.as_ref().is_some_and(of_it);
         Ok(runs.iter().rev().find(|(_, row)| is_it(row)).map(|(run, _)| *run))
@@ -374,6 +376,14 @@ impl Trigger {
             }
         }
     }
+}
+
+/// (trace id, span id)
+type Link = (String, String);
+
+/// The evaluation that asked for it.
+fn evaluation_of(request: &StartRequest) -> Link {
+    evaluation_span(TENANT, &request.gate, request.t_ns)
 }
 
 fn id_of(request: &StartRequest) -> String {

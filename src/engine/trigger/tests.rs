@@ -258,6 +258,18 @@ async fn a_run_of_on_fail_that_was_lost_until_the_episode_ended_does_not_stand_f
 }
 
 #[tokio::test]
+async fn a_start_that_is_asked_for_again_at_a_later_tick_finds_the_run_that_was_lost_before() {
+    let mut world = World::plain("weavergen.gate").await;
+    world.ask(1, "k", 1);
+    let request = world.trigger.starts.due().unwrap().requests.remove(0);
+    let before = StartRequest { t_ns: 10_000_000_000, ..request.clone() };
+    let (id, evidence) = (id_of(&request), Evidence::default());
+    world.trigger.publish("weavergen.gate", &id, &before, &Variables::new(), &evidence).await.unwrap();
+    world.trigger.round().await;
+    assert_eq!((world.runs().len(), world.due(), world.counted("started")), (1, 0, 1));
+}
+
+#[tokio::test]
 async fn evidence_that_a_pipeline_made_starts_none_and_is_counted() {
     let mut world = World::new("weavergen.gate", Ok(Evidence { depth: 1, spans: Vec::new() })).await;
     world.ask(1, "k", 1);
