@@ -4,6 +4,7 @@
 //! Guarantee: a value is never read as SQL: it is set into the tree after parsing, so no text of it can end a literal.
 //! A statement plans the same with parameters as with literals. Left to others: parsing (`guard`).
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 
@@ -128,12 +129,13 @@ impl Params {
         if let ControlFlow::Break(error) = node.visit(&mut binder) {
             return Err(*error);
         }
-        // A subquery that is not planned took its placeholders with it: what the text has is used.
-        let used: HashSet<String> = names(sql).into_iter().map(|(name, _)| name).chain(binder.used).collect();
+        // A subquery that is not planned took its placeholders with it: what the text has is used. Few statements ask that.
+        let in_text = LazyCell::new(|| names(sql).into_iter().map(|(name, _)| name).collect::<HashSet<_>>());
+        let is_unused = |name: &String| !binder.used.contains(name) && !in_text.contains(name);
         let unused = match self {
             Self::None | Self::Open => None,
-            Self::List(values) => (1..=values.len()).map(|at| at.to_string()).find(|name| !used.contains(name)),
-            Self::Map(values) => values.keys().find(|name| !used.contains(*name)).cloned(),
+            Self::List(values) => (1..=values.len()).map(|at| at.to_string()).find(is_unused),
+            Self::Map(values) => values.keys().find(|name| is_unused(name)).cloned(),
         };
         match unused {
             None => Ok(()),

@@ -10,6 +10,9 @@ pub mod diff;
 
 use std::collections::HashMap;
 
+use arrow::array::{Array as _, ArrayRef, AsArray as _};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
+
 /// What of a span makes its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -25,7 +28,27 @@ pub struct Span {
     pub stored_us: i64,
 }
 
+/// Most spans that trees are built of.
+pub const MAX_SPANS: usize = 1_000_000;
+
 impl Span {
+    /// Those of the columns `span_id`, `parent_span_id`, `start_time`, `duration_ns` and `ingest_time` of `spans`.
+    pub fn of_columns([ids, parents, starts, durations, stored]: [&ArrayRef; 5]) -> Vec<Self> {
+        let id = |bytes: &[u8]| -> [u8; 8] { bytes.try_into().expect("span ids have 8 bytes") };
+        let (ids, parents) = (ids.as_fixed_size_binary(), parents.as_fixed_size_binary());
+        let starts = starts.as_primitive::<TimestampNanosecondType>().values();
+        let durations = durations.as_primitive::<Int64Type>().values();
+        let stored = stored.as_primitive::<TimestampMicrosecondType>().values();
+        let span = |row: usize| Self {
+            id: id(ids.value(row)),
+            parent: parents.is_valid(row).then(|| id(parents.value(row))),
+            start_ns: starts[row],
+            duration_ns: durations[row],
+            stored_us: stored[row],
+        };
+        (0..ids.len()).map(span).collect()
+    }
+
     /// First instant behind it.
     pub fn end_ns(&self) -> i64 {
         self.start_ns.saturating_add(self.duration_ns.max(0))

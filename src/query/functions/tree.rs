@@ -10,18 +10,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StructArray, UInt64Array};
 use arrow::compute::take;
-use arrow::datatypes::{
-    DataType, Field, FieldRef, Fields, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
-};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type, TimeUnit};
 use datafusion::common::{DataFusionError, Result, internal_err, plan_err};
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::{PartitionEvaluator, Signature, Volatility, WindowUDF, WindowUDFImpl};
 
 use crate::query::error::{Code, Error};
-use crate::query::forest::{Forest, Span};
-
-/// Most spans of a trace, as for `trace_tree`.
-const MAX_SPANS: usize = 1_000_000;
+use crate::query::forest::{Forest, MAX_SPANS, Span};
 
 /// Both of them.
 pub fn all() -> Vec<Arc<WindowUDF>> {
@@ -109,19 +104,7 @@ impl PartitionEvaluator for Places {
             let error = Error::new(Code::LimitRows, message).hint("ask for less time");
             return Err(DataFusionError::External(Box::new(error)));
         }
-        let id = |bytes: &[u8]| -> [u8; 8] { bytes.try_into().expect("coerce_types asks for 8 bytes") };
-        let (ids, parents) = (ids.as_fixed_size_binary(), parents.as_fixed_size_binary());
-        let starts = starts.as_primitive::<TimestampNanosecondType>().values();
-        let durations = durations.as_primitive::<Int64Type>().values();
-        let stored = stored.as_primitive::<TimestampMicrosecondType>().values();
-        let span = |row: usize| Span {
-            id: id(ids.value(row)),
-            parent: parents.is_valid(row).then(|| id(parents.value(row))),
-            start_ns: starts[row],
-            duration_ns: durations[row],
-            stored_us: stored[row],
-        };
-        let forest = Forest::new((0..rows).map(span).collect());
+        let forest = Forest::new(Span::of_columns([ids, parents, starts, durations, stored]));
         let root = forest.root();
         let number = |of: &dyn Fn(usize) -> usize| -> ArrayRef {
             let signed = |row| i64::try_from(of(row)).unwrap_or(i64::MAX);
@@ -144,7 +127,9 @@ impl PartitionEvaluator for Places {
     }
 }
 
-/// (value, nested_left, parent_left) → the value of the row that is the parent; NULL where there is none.
+/// (flag, nested_left, parent_left) → the flag of the row that is the parent; NULL where there is none.
+///
+/// No other type: one long value could become that of every row.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct OfParent {
     signature: Signature,
@@ -167,8 +152,10 @@ impl WindowUDFImpl for OfParent {
 
     fn coerce_types(&self, args: &[DataType]) -> Result<Vec<DataType>> {
         match args {
-            [_, DataType::Int64, DataType::Int64] => Ok(args.to_vec()),
-            _ => plan_err!("of_parent takes a value and numbers of tree_place: of_parent(x, nested_left, parent_left)"),
+            [DataType::Boolean, DataType::Int64, DataType::Int64] => Ok(args.to_vec()),
+            _ => plan_err!(
+                "of_parent takes a condition and numbers of tree_place: of_parent(x, nested_left, parent_left)"
+            ),
         }
     }
 
@@ -177,8 +164,7 @@ impl WindowUDFImpl for OfParent {
     }
 
     fn field(&self, args: WindowUDFFieldArgs) -> Result<FieldRef> {
-        let Some(value) = args.get_input_field(0) else { return internal_err!("of_parent has three arguments") };
-        Ok(Arc::new(Field::new(args.name(), value.data_type().clone(), true)))
+        Ok(Arc::new(Field::new(args.name(), DataType::Boolean, true)))
     }
 }
 
@@ -248,11 +234,11 @@ mod tests {
         let spans = [named(1, None, "a"), named(2, Some(1), "b"), named(3, Some(2), "c"), named(4, Some(9), "d")];
         let view = Fill::new().memory(&spans).view();
         let sql = format!(
-            "SELECT name, of_parent(CAST(name AS TEXT), l, u) OVER (PARTITION BY t) AS above FROM (SELECT t, name, \
+            "SELECT name, of_parent(name = 'a', l, u) OVER (PARTITION BY t) AS above FROM (SELECT t, name, \
              get_field(p, 'nested_left') AS l, get_field(p, 'parent_left') AS u FROM ({PLACES}) AS x) AS y ORDER BY name"
         );
         let rows = ask(&view, &sql).await;
         let pairs: Vec<(&str, &str)> = rows.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
-        assert_eq!(pairs, [("a", "∅"), ("b", "a"), ("c", "b"), ("d", "∅")]);
+        assert_eq!(pairs, [("a", "∅"), ("b", "true"), ("c", "false"), ("d", "∅")]);
     }
 }

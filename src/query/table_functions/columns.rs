@@ -3,13 +3,13 @@
 //! Duty: which columns are read, and the spans in them. Guarantee: the statement and the places of its columns stand
 //! beside each other. Left to others: what is made of them.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringViewArray, UInt32Array};
 use arrow::compute::{cast, take_record_batch};
-use arrow::datatypes::{DataType, Field, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType};
+use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::{Result, internal_err};
 
-use super::gather::{Batches, MAX_SPANS};
-use crate::query::forest::Span;
+use super::gather::Batches;
+use crate::query::forest::{MAX_SPANS, Span};
 use crate::span::{TraceId, schema};
 
 /// What is read of a span.
@@ -56,19 +56,7 @@ impl Rows {
 
     /// The spans as [`crate::query::forest`] takes them.
     pub fn spans(&self) -> Vec<Span> {
-        let id = |bytes: &[u8]| -> [u8; 8] { bytes.try_into().expect("span ids have 8 bytes") };
-        let (ids, parents) = (self.column(1).as_fixed_size_binary(), self.column(2).as_fixed_size_binary());
-        let starts = self.column(7).as_primitive::<TimestampNanosecondType>().values();
-        let durations = self.column(8).as_primitive::<Int64Type>().values();
-        let stored = self.column(9).as_primitive::<TimestampMicrosecondType>().values();
-        let span = |row: usize| Span {
-            id: id(ids.value(row)),
-            parent: parents.is_valid(row).then(|| id(parents.value(row))),
-            start_ns: starts[row],
-            duration_ns: durations[row],
-            stored_us: stored[row],
-        };
-        (0..self.len()).map(span).collect()
+        Span::of_columns([1, 2, 7, 8, 9].map(|at| self.column(at)))
     }
 
     fn column(&self, at: usize) -> &ArrayRef {

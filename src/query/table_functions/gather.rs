@@ -25,9 +25,8 @@ use datafusion::physical_plan::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::query::error::{Code, Error};
+use crate::query::forest::MAX_SPANS;
 
-/// Rows of the input, as the tree functions may take them.
-pub const MAX_SPANS: usize = 1_000_000;
 /// Memory that the functions need for a row beside its columns, about.
 const ROW_BYTES: usize = 250;
 

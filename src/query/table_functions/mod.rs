@@ -1,7 +1,7 @@
 //! Functions that give rows (sql.md 5.3). ★ add one here and to [`FUNCTIONS`], and its text to `query::docs`.
 //!
 //! Duty: the table functions of a session. Guarantee: each reads `spans` as the statement that calls it does, at most
-//! [`gather::MAX_SPANS`] of them where it builds trees, and makes none of its rows while it is planned. Left to others:
+//! `forest::MAX_SPANS` of them where it builds trees, and makes none of its rows while it is planned. Left to others:
 //! the algorithms (`forest`), which arguments may stand in a statement at all (`calls`, by `guard`).
 
 mod arguments;

@@ -70,6 +70,10 @@ pub enum Growth {
     Flatten,
     /// `string_to_array(text, delimiter [, null])`
     StringToArray,
+    /// `quote_literal(text)`, `quote_nullable(text)`, `quote_ident(text)`
+    Quote,
+    /// `format(form, …)`
+    Format,
     /// Functions that copy what they are given: no value grows, but many of them are many copies.
     Copy,
 }
@@ -97,6 +101,8 @@ impl Growth {
             "array_replace" | "array_replace_n" | "array_replace_all" => Self::ArrayReplace,
             "flatten" => Self::Flatten,
             "string_to_array" => Self::StringToArray,
+            "quote_literal" | "quote_nullable" | "quote_ident" => Self::Quote,
+            "format" => Self::Format,
             "upper" | "lower" | "initcap" | "reverse" | "decode" | "regexp_match" | "array_sort" | "array_reverse"
             | "array_distinct" | "array_slice" | "array_remove" | "array_remove_n" | "array_remove_all"
             | "array_except" | "array_intersect" | "array_pop_back" | "array_pop_front" => Self::Copy,
@@ -173,6 +179,13 @@ fn within(meter: &mut Meter<'_>, growth: Growth, values: Vec<Values>, rows: usiz
         (Growth::Range, values) if values.iter().any(Values::is_null) => Ok(()),
         (Growth::Range, _) => range::range(meter, values, rows),
         (Growth::Concat, values) => per_row(meter, rows, |row| values.iter().map(|value| value.bytes(row)).sum()),
+        (Growth::Quote, [of, ..]) => per_row(meter, rows, |row| quoted(of.bytes(row))),
+        (Growth::Format, [form, values @ ..]) => per_row(meter, rows, |row| {
+            // A place may name any of the values, and quote it.
+            let places = form.text(row).map_or(0, |form| form.bytes().filter(|byte| *byte == b'%').count() as u64);
+            let longest = values.iter().map(|value| value.bytes(row)).max().unwrap_or(0);
+            form.bytes(row).saturating_add(places.saturating_mul(quoted(longest)))
+        }),
         (Growth::ConcatWs, [separator, values @ ..]) => per_row(meter, rows, |row| {
             let between = values.len().saturating_sub(1) as u64;
             values.iter().map(|value| value.bytes(row)).sum::<u64>() + between * separator.bytes(row)
@@ -242,6 +255,11 @@ const DIRECTIVE_BYTES: u64 = 40;
 
 fn per_row(meter: &mut Meter<'_>, rows: usize, mut bytes: impl FnMut(usize) -> u64) -> Result<()> {
     (0..rows).try_for_each(|row| meter.text(bytes(row)))
+}
+
+/// Most bytes of a text of `bytes` bytes in quotes.
+const fn quoted(bytes: u64) -> u64 {
+    bytes.saturating_mul(2).saturating_add(3)
 }
 
 /// Elements of the lists in `inner`, one level down.

@@ -28,6 +28,21 @@ async fn what_a_connection_keeps_is_bounded() {
 }
 
 #[tokio::test]
+async fn texts_that_functions_of_this_surface_make_longer_are_refused_as_those_of_repeat_are() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    let refused = state_of(&client.query("SELECT length(repeat('x', 2000000))").await);
+    for call in ["format('%1$s%1$s', ?)", "quote_literal(?)", "quote_nullable(?)", "quote_ident(?)"] {
+        let of = |bytes: usize| format!("SELECT length({})", call.replace('?', &format!("repeat('x', {bytes})")));
+        let said = client.query(&of(600_000)).await;
+        assert_eq!(state_of(&said), refused, "{call}: {:?}", told(&said));
+        let said = client.query(&of(100_000)).await;
+        assert_eq!(kinds(&said), "TDCZ", "{call}: {:?}", told(&said));
+    }
+    assert_eq!(one(&client.query("SELECT format('%I.%L %s%%', 'A', 'b', 3)").await), "\"A\".'b' 3%");
+}
+
+#[tokio::test]
 async fn names_count_among_what_a_connection_keeps() {
     let server = server().await;
     let mut client = Client::ready(&server).await;
