@@ -51,7 +51,7 @@ pub fn tables(view: &View, config: &Config) -> Vec<(&'static str, Arc<dyn TableP
             let source = source.clone();
             Box::pin(async move { source.rows(relation).await })
         };
-        (relation.name(), Arc::new(Own(Lazy::new(relation.schema(), rows))))
+        (relation.name(), Arc::new(Own::new(Lazy::new(relation.schema(), rows))))
     };
     vec![of(Relation::Services), of(Relation::Operations), of(Relation::AttributeKeys)]
 }

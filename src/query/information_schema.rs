@@ -131,7 +131,7 @@ impl SchemaProvider for InformationSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let Some(batch) = self.rows(name).await? else { return Ok(None) };
-        Ok(Some(Arc::new(Own(MemTable::try_new(batch.schema(), vec![vec![batch]])?))))
+        Ok(Some(Arc::new(Own::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))))
     }
 
     fn table_exist(&self, name: &str) -> bool {

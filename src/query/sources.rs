@@ -29,10 +29,24 @@ use super::traces::TracesTable;
 
 /// A table that was made here, of a type that others make as well: over any other one of that type nothing is known.
 #[derive(Debug)]
-pub struct Own<T>(pub T);
+pub struct Own<T: ?Sized>(Arc<T>);
+
+impl<T> Own<T> {
+    /// `table`, which was made here.
+    pub fn new(table: T) -> Self {
+        Self(Arc::new(table))
+    }
+}
+
+impl Own<dyn TableProvider> {
+    /// `table`, which was made here, of whatever type.
+    pub fn of(table: Arc<dyn TableProvider>) -> Self {
+        Self(table)
+    }
+}
 
 #[async_trait::async_trait]
-impl<T: TableProvider> TableProvider for Own<T> {
+impl<T: TableProvider + ?Sized> TableProvider for Own<T> {
     fn schema(&self) -> SchemaRef {
         self.0.schema()
     }

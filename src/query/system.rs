@@ -40,7 +40,7 @@ pub fn tables(view: &View) -> Vec<(&'static str, Arc<dyn TableProvider>)> {
             let once = once.clone();
             Box::pin(async move { once.1.get_or_try_init(|| relation.rows(&once.0)).await.cloned() })
         };
-        (relation.name(), Arc::new(Own(Lazy::new(relation.schema(), rows))))
+        (relation.name(), Arc::new(Own::new(Lazy::new(relation.schema(), rows))))
     };
     let mut tables = vec![of(Relation::Parts), of(Relation::PartColumns), of(Relation::Memory)];
     if view.files.is_some() {
@@ -54,7 +54,7 @@ pub fn tables(view: &View) -> Vec<(&'static str, Arc<dyn TableProvider>)> {
 pub fn drops(view: &View) -> Option<Arc<dyn TableProvider>> {
     let drops: Arc<dyn PartitionStream> = Arc::new(Drops { files: view.files.clone()? });
     let table = StreamingTable::try_new(ledger::schema().clone(), vec![drops]);
-    Some(Arc::new(Own(table.expect("the stream has the schema of the table"))))
+    Some(Arc::new(Own::new(table.expect("the stream has the schema of the table"))))
 }
 
 #[derive(Clone, Copy, Debug)]

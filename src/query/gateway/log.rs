@@ -124,7 +124,7 @@ impl Log {
             let lines = log.lines();
             Box::pin(async move { batch(&lines) })
         };
-        Arc::new(Own(Lazy::new(SCHEMA.clone(), rows)))
+        Arc::new(Own::new(Lazy::new(SCHEMA.clone(), rows)))
     }
 
     fn lines(&self) -> Vec<Line> {

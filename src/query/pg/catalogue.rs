@@ -142,7 +142,7 @@ impl Catalogue {
         }
         CoerceIntArgsToBigInt::widen(context);
         let keywords = self.0.fixed.pg_get_keywords.try_into_memtable()?;
-        context.register_udtf("pg_get_keywords", Arc::new(Keywords(Arc::new(Table::new(keywords)))));
+        context.register_udtf("pg_get_keywords", Arc::new(Keywords(Arc::new(Table::of(keywords)))));
         Ok(())
     }
 

@@ -187,10 +187,10 @@ impl SchemaProvider for Information {
         if let Some((_, columns)) = OURS.iter().find(|(ours, _)| *ours == name) {
             let schema = absent::columns(columns).expect("the columns above have types that are known");
             let rows = batch(&schema, &self.rows(name))?;
-            return Ok(Some(Arc::new(Table::new(Arc::new(MemTable::try_new(schema, vec![vec![rows]])?)))));
+            return Ok(Some(Arc::new(Table::of(Arc::new(MemTable::try_new(schema, vec![vec![rows]])?)))));
         }
         match absent::table(NAME, name) {
-            Some(absent) => Ok(Some(Arc::new(Table::new(absent)))),
+            Some(absent) => Ok(Some(Arc::new(Table::of(absent)))),
             None => self.before.table(name).await,
         }
     }

@@ -7,16 +7,15 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::{MemTable, SchemaProvider, Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::catalog::{MemTable, SchemaProvider, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion_pg_catalog::pg_catalog::PG_CATALOG_TABLES;
 
 use super::absent;
 use super::catalogue::{Caller, Catalogue, NAME, OWNER};
 use super::routines::Routine;
 use crate::query::session::SCHEMA;
+use crate::query::sources::Own;
 
 /// The number of the only database.
 const DATABASE: i32 = 5;
@@ -48,12 +47,12 @@ impl SchemaProvider for Tables {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         if let Some(absent) = absent::table(NAME, name) {
-            return Ok(Some(Arc::new(Table(absent))));
+            return Ok(Some(Arc::new(Table::of(absent))));
         }
         if name == USERS {
             let schema = absent::columns(OF_USERS).expect("its types are known");
             let rows = batch(&schema, &[self.user()])?;
-            return Ok(Some(Arc::new(Table(Arc::new(MemTable::try_new(schema, vec![vec![rows]])?)))));
+            return Ok(Some(Arc::new(Table::of(Arc::new(MemTable::try_new(schema, vec![vec![rows]])?)))));
         }
         let Some(of) = self.shared.built_in(name)? else { return Ok(None) };
         let schema = of.schema();
@@ -71,7 +70,7 @@ impl SchemaProvider for Tables {
             }
             "pg_proc" => batch(&schema, &self.routines().await?)?,
             _ if !is_amended(name, &schema) => {
-                return Ok(Some(Arc::new(Table(of.try_into_table_provider()?))));
+                return Ok(Some(Arc::new(Table::of(of.try_into_table_provider()?))));
             }
             _ => RecordBatch::new_empty(schema.clone()),
         };
@@ -81,7 +80,7 @@ impl SchemaProvider for Tables {
         }
         let batches = batches.iter().map(|batch| amended(name, batch)).collect::<Result<Vec<_>>>()?;
         let schema = batches[0].schema();
-        Ok(Some(Arc::new(Table(Arc::new(MemTable::try_new(schema, vec![batches])?)))))
+        Ok(Some(Arc::new(Table::of(Arc::new(MemTable::try_new(schema, vec![batches])?)))))
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -220,40 +219,7 @@ pub fn batch(schema: &SchemaRef, rows: &[Row]) -> Result<RecordBatch> {
 }
 
 /// A table of the catalogue: what the guard lets a statement of this surface read beside our own.
-#[derive(Debug)]
-pub struct Table(Arc<dyn TableProvider>);
-
-impl Table {
-    /// Over the rows of `table`, which were made here.
-    pub fn new(table: Arc<dyn TableProvider>) -> Self {
-        Self(table)
-    }
-}
-
-#[async_trait::async_trait]
-impl TableProvider for Table {
-    fn schema(&self) -> SchemaRef {
-        self.0.schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        self.0.table_type()
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        self.0.supports_filters_pushdown(filters)
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.0.scan(session, projection, filters, limit).await
-    }
-}
+pub type Table = Own<dyn TableProvider>;
 
 /// `pg_get_keywords()`.
 #[derive(Debug)]

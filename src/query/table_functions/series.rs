@@ -71,7 +71,7 @@ pub fn generate_series(call: &Call<'_>, _: Duration) -> Result<Arc<dyn TableProv
         Some(_) => {
             let table =
                 StreamingTable::try_new(series.schema(), vec![Arc::new(Rows { series, schema: series.schema() })])?;
-            Ok(Arc::new(Own(table)))
+            Ok(Arc::new(Own::new(table)))
         }
     }
 }
