@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::shown::{page, rfc3339};
 use crate::gate::journal::{LabelSet, Notice, Resend, ResendRow, Status};
+use crate::gate::window::nanos;
 
 /// Behind the address of an Alertmanager.
 pub(super) const PATH: &str = "/api/v2/alerts";
@@ -100,7 +101,7 @@ impl Terms {
     /// So that it ends by itself if we fall silent, and never between two re-sends.
     fn ahead_ns(&self, gate: &str) -> i64 {
         let interval = self.intervals.get(gate).copied().unwrap_or_default();
-        i64::try_from(self.resend.max(interval).saturating_mul(AHEAD).as_nanos()).unwrap_or(i64::MAX)
+        nanos(self.resend.max(interval).saturating_mul(AHEAD))
     }
 }
 

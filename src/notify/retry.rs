@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::gate::window::nanos;
+
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 /// Most of what a peer may ask for between re-sends, in their intervals.
@@ -93,10 +95,6 @@ pub(super) fn again_ns(reply: &Reply, attempts: u32, now_ns: i64, chance: u64) -
 pub(super) fn resend_wait_ns(reply: &Reply, attempts: u32, interval: Duration, chance: u64) -> i64 {
     let asked = reply.retry_after().unwrap_or_default().min(interval.saturating_mul(MOST_ASKED));
     nanos(jitter(attempts, chance).min(interval).max(asked))
-}
-
-fn nanos(wait: Duration) -> i64 {
-    i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Full jitter: evenly between nothing and 1 s doubling to 5 min.

@@ -124,9 +124,12 @@ impl Follower {
             Some(failing) => self.health(failing.as_deref()).await?,
             None => Batch::default(),
         };
-        let (journal, name) = (self.shared.journal.clone(), self.name.clone());
-        let now_ns = self.shared.clock.now_ns();
-        blocking(move || journal.mark_told(&name, &marks, &known, &batch, now_ns)).await?;
+        // Most often there is nothing new of a line's health, and then a transaction would be synced for nothing.
+        if !(marks.is_empty() && known.is_empty() && batch.is_empty()) {
+            let (journal, name) = (self.shared.journal.clone(), self.name.clone());
+            let now_ns = self.shared.clock.now_ns();
+            blocking(move || journal.mark_told(&name, &marks, &known, &batch, now_ns)).await?;
+        }
         // One task drives a follower, so nothing came meanwhile.
         *self.unmarked() = Unmarked::default();
         Ok(())

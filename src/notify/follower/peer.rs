@@ -20,6 +20,7 @@ use super::marks::{Ended, Unmarked};
 use super::{Follower, LOOKED_AT, Shared, blocking};
 use crate::gate::identity::AlertId;
 use crate::gate::journal::{Error, OutboxRow, Resend, ResendPlace, ResendRow};
+use crate::gate::window::nanos;
 
 /// Batches told again before messages have their turn.
 const PAGES: usize = 16;
@@ -144,7 +145,7 @@ impl Follower {
     pub(super) async fn resend(&self, peer: &Peer) -> Result<(usize, i64), Error> {
         let mut round = *peer.round.lock().unwrap_or_else(PoisonError::into_inner);
         let now_ns = self.shared.clock.now_ns();
-        let interval_ns = i64::try_from(self.shared.terms.resend.as_nanos()).unwrap_or(i64::MAX);
+        let interval_ns = nanos(self.shared.terms.resend);
         // A clock that was set back does not end the telling.
         if now_ns < round.next_ns && round.next_ns.saturating_sub(now_ns) <= round.wait_ns {
             return Ok((0, round.next_ns));

@@ -15,6 +15,7 @@ use super::super::{cloudevents, pagerduty, shown, slack};
 use super::Shared;
 use super::peer::Peer;
 use crate::gate::journal::Notice;
+use crate::gate::window::nanos;
 
 /// Slack takes one message a second.
 const PACE_NS: i64 = 1_000_000_000;
@@ -118,7 +119,7 @@ impl Pace {
 
     /// The receiver asks at `now_ns` for `asked` without a message.
     pub(super) fn hold(&self, now_ns: i64, asked: Duration) {
-        let asked_ns = i64::try_from(asked.as_nanos()).unwrap_or(i64::MAX);
+        let asked_ns = nanos(asked);
         self.until(now_ns, now_ns.saturating_add(asked_ns));
     }
 
