@@ -9,7 +9,6 @@ use super::definition::{Comparison, EventTime, Gate, Source, StaleAfter, Test};
 use super::problem::Code;
 use super::reader::Keys;
 use super::result::ResultRow;
-use crate::query::condition::condition;
 use crate::span::TraceId;
 
 /// Ids of a key.
@@ -18,15 +17,7 @@ const MOST: usize = 5;
 /// The predicate of a gate, as its parser prints it.
 pub(super) fn read(keys: &Keys<'_>) -> Option<String> {
     let (text, mark) = keys.text("exemplars")?;
-    match condition(text) {
-        Ok(read) => Some(read.to_string()),
-        Err(error) => {
-            let at = error.position.map(|at| format!(" {}:{}", at.line, at.column)).unwrap_or_default();
-            let next = error.hint.unwrap_or_else(|| "write a condition on columns of `spans`".to_owned());
-            keys.tell(Code::Plan, mark, format!("`exemplars`: SQL{at}: {}", error.message), next);
-            None
-        }
-    }
+    keys.condition_of(Code::Plan, "exemplars", text, mark)
 }
 
 /// The gate that asks for the exemplars of `gate`: the newest traces of each key, in the same window and of the same spans.

@@ -12,6 +12,7 @@ use super::definition::{Comparison, Unit};
 use super::problem::{Code, Problems, Who};
 use super::scalar::{self, Fault, duration_text};
 use super::template::{self, Use};
+use crate::query::condition::condition;
 use crate::yaml::{Entry, Map, Mark, Node, Value, nearest};
 
 /// Keys of a Prometheus rule file.
@@ -99,6 +100,19 @@ impl<'a> Keys<'a> {
             Value::Reported => None,
             Value::Null => self.wrong(key, node, "text", "give it a value or remove the key"),
             _ => self.wrong(key, node, "text", "put it in quotes"),
+        }
+    }
+
+    /// The condition about one row that `text`, of `key` at `mark`, is, as its parser prints it: what it opens it closes.
+    pub fn condition_of(&self, code: Code, key: &str, text: &str, mark: &Mark) -> Option<String> {
+        match condition(text) {
+            Ok(read) => Some(read.to_string()),
+            Err(error) => {
+                let at = error.position.map(|at| format!(" {}:{}", at.line, at.column)).unwrap_or_default();
+                let next = error.hint.unwrap_or_else(|| "write a condition on columns of `spans`".to_owned());
+                self.tell(code, mark, format!("`{key}`: SQL{at}: {}", error.message), next);
+                None
+            }
         }
     }
 

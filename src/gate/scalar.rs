@@ -58,6 +58,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total_ms))
 }
 
+/// A duration of whole milliseconds as SQL.
+pub fn interval(of: Duration) -> String {
+    match (of.as_secs(), of.subsec_millis()) {
+        (seconds, 0) => format!("INTERVAL '{seconds} seconds'"),
+        _ => format!("INTERVAL '{} milliseconds'", of.as_millis()),
+    }
+}
+
 /// `d` as people write it: `1h30m`.
 pub fn duration_text(d: Duration) -> String {
     let mut ms = u64::try_from(d.as_millis()).unwrap_or(u64::MAX);

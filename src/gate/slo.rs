@@ -6,9 +6,11 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::definition::EventTime;
 use super::result::ResultRow;
-use super::scalar::duration_text;
+use super::scalar::{duration_text, interval};
 use super::state::Level;
 use super::verdict::Outcome;
 
@@ -224,12 +226,10 @@ impl Slo {
     /// What the pairs in `row` mean: the highest level of those that are hot and have `min_samples` in their long window. If
     /// only others are hot it is insufficient. A row without pairs is no data.
     pub(super) fn outcome(&self, min_samples: u64, row: &ResultRow) -> Outcome {
-        let number = |column: &str| row.evidence.get(column).and_then(serde_json::Value::as_f64);
         let (mut highest, mut thin) = (None, false);
         for (i, pair) in self.pairs.iter().enumerate() {
-            let samples = row.evidence.get(&format!("total_{}", name(pair.long))).and_then(serde_json::Value::as_u64);
-            let (Some(quotient), Some(samples)) = (number(&column(i)), samples) else { return Outcome::NoData };
-            match quotient > 1.0 {
+            let Some((is_hot, samples)) = seen(i, pair, &row.evidence) else { return Outcome::NoData };
+            match is_hot {
                 true if samples >= min_samples => highest = highest.max(Some(pair.level)),
                 is_hot => thin |= is_hot,
             }
@@ -244,15 +244,10 @@ impl Slo {
 
     /// Of a row that is insufficient: the long window of the first hot pair that has fewer than `min_samples` in it, and how
     /// many it has.
-    pub fn thin(
-        &self,
-        min_samples: u64,
-        evidence: &serde_json::Map<String, serde_json::Value>,
-    ) -> Option<(Duration, u64)> {
+    pub fn thin(&self, min_samples: u64, evidence: &Map<String, Value>) -> Option<(Duration, u64)> {
         self.pairs.iter().enumerate().find_map(|(i, pair)| {
-            let quotient = evidence.get(&column(i))?.as_f64()?;
-            let samples = evidence.get(&format!("total_{}", name(pair.long)))?.as_u64()?;
-            (quotient > 1.0 && samples < min_samples).then_some((pair.long, samples))
+            let (is_hot, samples) = seen(i, pair, evidence)?;
+            (is_hot && samples < min_samples).then_some((pair.long, samples))
         })
     }
 
@@ -264,6 +259,13 @@ impl Slo {
         };
         self.pairs.iter().map(pair).collect::<Vec<_>>().join("; ")
     }
+}
+
+/// Whether the `i`-th pair is hot in a row, and the samples of its long window.
+fn seen(i: usize, pair: &Pair, evidence: &Map<String, Value>) -> Option<(bool, u64)> {
+    let quotient = evidence.get(&column(i))?.as_f64()?;
+    let samples = evidence.get(&format!("total_{}", name(pair.long)))?.as_u64()?;
+    Some((quotient > 1.0, samples))
 }
 
 /// Column of the quotient of the `i`-th pair.
@@ -278,11 +280,7 @@ fn name(window: Duration) -> String {
 
 /// Where a window begins.
 fn from(window: Duration) -> String {
-    let ms = window.as_millis();
-    match ms % 1_000 {
-        0 => format!("$window_end - INTERVAL '{} seconds'", ms / 1_000),
-        _ => format!("$window_end - INTERVAL '{ms} milliseconds'"),
-    }
+    format!("$window_end - {}", interval(window))
 }
 
 /// bad ÷ total × `scale` of a window, NULL without spans.

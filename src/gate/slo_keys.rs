@@ -12,7 +12,6 @@ use super::reader::{Keys, word};
 use super::scalar::duration_text;
 use super::slo::{Decimal, MOST_SCALE, Pair, Slo, TABLES, catalogue};
 use super::state::Level;
-use crate::query::condition::condition;
 use crate::yaml::{Mark, Node, Value, nearest};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -44,7 +43,11 @@ pub(super) fn read(keys: &Keys<'_>, setting: Setting<'_>) -> Option<(Slo, Places
     slo.required("good", "say which of them are good, e.g. `good: \"status_code <> 'error'\"`");
     let objective = percent(&slo, "objective", |number| number > 0.0 && number < 100.0, "above 0 and below 100");
     let period = slo.duration("period", (Duration::from_secs(3600), 365 * DAY));
-    let (total, good) = (predicate(&slo, "total"), predicate(&slo, "good"));
+    let predicate = |key| {
+        let (text, mark) = slo.text(key)?;
+        slo.condition_of(Code::Slo, key, text, mark)
+    };
+    let (total, good) = (predicate("total"), predicate("good"));
     let pairs = windows(&slo, period, setting);
     let places = Places { total: slo.place("total"), good: slo.place("good") };
     slo.finish(&[]);
@@ -63,20 +66,6 @@ fn percent(keys: &Keys<'_>, key: &'static str, fits: fn(f64) -> bool, range: &st
         keys.tell(Code::Slo, &keys.place(key), what, "change the number");
     }
     read
-}
-
-/// A condition about one row, as its parser prints it: what it opens it closes.
-fn predicate(keys: &Keys<'_>, key: &'static str) -> Option<String> {
-    let (text, mark) = keys.text(key)?;
-    match condition(text) {
-        Ok(read) => Some(read.to_string()),
-        Err(error) => {
-            let at = error.position.map(|at| format!(" {}:{}", at.line, at.column)).unwrap_or_default();
-            let next = error.hint.unwrap_or_else(|| "write a condition on columns of `spans`".to_owned());
-            keys.tell(Code::Slo, mark, format!("`{key}`: SQL{at}: {}", error.message), next);
-            None
-        }
-    }
 }
 
 /// `windows`: the name of a table, a list, or nothing: the table of the period.

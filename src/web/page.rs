@@ -34,13 +34,13 @@ pub(super) async fn page(State(state): State<AppState>) -> impl IntoResponse {
         link("health", &state.links.health),
         link("metrics", &state.links.metrics),
     );
-    html(&body)
+    html(body)
 }
 
 /// A page as an answer: nothing in it runs, and nobody puts it into a frame.
-pub(super) fn html(body: &str) -> impl IntoResponse + use<> {
+pub(super) fn html(body: String) -> impl IntoResponse {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)], body.to_owned())
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)], body)
 }
 
 /// Text as text of HTML, also within a quoted attribute.

@@ -13,7 +13,6 @@ use crate::gate::file::Setting;
 use crate::gate::problem::Code;
 use crate::gate::reader::{Keys, word};
 use crate::gate::scalar::duration_text;
-use crate::query::condition::condition;
 use crate::yaml::{Mark, Node, Value};
 
 /// Keys of a gate that an assertion answers itself, and why.
@@ -143,7 +142,7 @@ fn spans(keys: &Keys<'_>, places: &mut Places) -> Option<Check> {
     let expect = expect(keys);
     let mut that = Some(Vec::new());
     for (text, mark) in texts(keys, "that")? {
-        match predicate(keys, text, mark) {
+        match keys.condition_of(Code::Assertion, "that", text, mark) {
             Some(read) => {
                 places.that.push((read.clone(), mark.clone()));
                 that.iter_mut().for_each(|that: &mut Vec<String>| that.push(read.clone()));
@@ -177,19 +176,6 @@ fn selector(keys: &Keys<'_>, key: &'static str) -> Option<Selector> {
         Ok(selector) => Some(selector),
         Err(fault) => {
             keys.tell(Code::Assertion, mark, format!("`{key}` column {}: {}", fault.column, fault.what), fault.next);
-            None
-        }
-    }
-}
-
-/// A condition about one row, as its parser prints it: what it opens it closes.
-fn predicate(keys: &Keys<'_>, text: &str, mark: &Mark) -> Option<String> {
-    match condition(text) {
-        Ok(read) => Some(read.to_string()),
-        Err(error) => {
-            let at = error.position.map(|at| format!(" {}:{}", at.line, at.column)).unwrap_or_default();
-            let next = error.hint.unwrap_or_else(|| "write a condition on columns of `spans`".to_owned());
-            keys.tell(Code::Assertion, mark, format!("`that`: SQL{at}: {}", error.message), next);
             None
         }
     }

@@ -40,13 +40,13 @@ const fn of_column(column: Column) -> &'static str {
 }
 
 fn compared(field: &Field, op: Op, literal: &Literal) -> String {
+    let value = value(field, op, literal);
     let literal = match literal {
         Literal::Text(value) => text(value),
         Literal::Number(number) => number.clone(),
         Literal::Duration(ns) => ns.to_string(),
         Literal::Bool(value) => value.to_string(),
     };
-    let value = value(field, op, &literal);
     match op {
         Op::Is => format!("{value} = {literal}"),
         Op::IsNot => format!("{value} <> {literal}"),
@@ -59,7 +59,7 @@ fn compared(field: &Field, op: Op, literal: &Literal) -> String {
 }
 
 /// `field` in the type of what it is compared with.
-fn value(field: &Field, op: Op, literal: &str) -> String {
+fn value(field: &Field, op: Op, literal: &Literal) -> String {
     let (container, key) = match field {
         // Functions of text take no dictionaries.
         Field::Column(column) if is_of_text(op) => return format!("CAST({} AS TEXT)", of_column(*column)),
@@ -68,13 +68,17 @@ fn value(field: &Field, op: Op, literal: &str) -> String {
         Field::Resource(key) => ("resource", text(key)),
     };
     let function = match literal {
-        "true" | "false" => "attr_bool",
-        _ if literal.starts_with('\'') => "attr_text",
+        Literal::Bool(_) => "attr_bool",
+        Literal::Text(_) => "attr_text",
         // The types of numbers that were sent are mixed, and 3 is 3.0.
-        _ if literal.trim_start_matches('-').parse::<u64>().is_ok_and(|number| number > EXACT) => "attr_int",
-        _ => "attr_float",
+        Literal::Number(number) if is_beyond_doubles(number) => "attr_int",
+        Literal::Number(_) | Literal::Duration(_) => "attr_float",
     };
     format!("{function}({container}, {key})")
+}
+
+fn is_beyond_doubles(number: &str) -> bool {
+    number.trim_start_matches('-').parse::<u64>().is_ok_and(|number| number > EXACT)
 }
 
 const fn is_of_text(op: Op) -> bool {

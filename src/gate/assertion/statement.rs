@@ -10,12 +10,12 @@
 //! is given up before the window begins, or has settled there.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use super::predicate::{self, TYPE};
 use super::selector::{Narrowed, Relation, Selector, Step};
 use super::{Assertion, By, Check, Expect};
 use crate::gate::definition::Test;
+use crate::gate::scalar::interval;
 
 /// A trace, or what of it lies between two silences of `give_up`.
 const TRACE: &str = "PARTITION BY trace_id, part";
@@ -303,12 +303,5 @@ fn compared(count: &str, test: Test) -> String {
         Test::IsNot(x) => format!("{count} <> {x:?}"),
         Test::In(low, high) => format!("{count} >= {low:?} AND {count} <= {high:?}"),
         Test::NotIn(low, high) => format!("({count} < {low:?} OR {count} > {high:?})"),
-    }
-}
-
-fn interval(of: Duration) -> String {
-    match (of.as_secs(), of.subsec_millis()) {
-        (seconds, 0) => format!("INTERVAL '{seconds} seconds'"),
-        _ => format!("INTERVAL '{} milliseconds'", of.as_millis()),
     }
 }

@@ -77,7 +77,7 @@ pub(in crate::web) async fn page(
         Err(_) => Ok((StatusCode::NOT_FOUND, unknown(&reader, &name))),
     });
     let (status, body) = made.await.map_err(|error| journal::Error::Damaged(error.to_string()))??;
-    Ok((status, html(&body)).into_response())
+    Ok((status, html(body)).into_response())
 }
 
 fn known(live: &Live, group: &Group, gate: &Gate, about: &About) -> Result<String, journal::Error> {
@@ -159,7 +159,6 @@ fn definition(group: &Group, gate: &Gate) -> String {
 
 fn key_row(gate: &Gate, (key, row, run): (&str, &KeyRow, Option<&OutcomeRun>), is_asked: bool) -> String {
     let state = &row.state;
-    let level = state.phase.level().map(|level| format!(" ({})", level.as_str())).unwrap_or_default();
     let since_ns = match state.phase {
         Phase::Pending | Phase::Firing(_) | Phase::Recovering(_) => state.active_at_ns,
         Phase::Resolved => state.resolved_wall_ns,
@@ -172,7 +171,7 @@ fn key_row(gate: &Gate, (key, row, run): (&str, &KeyRow, Option<&OutcomeRun>), i
     let value = run.and_then(|run| run.value).map(|value| format!("{value}{unit}"));
     let cells = [
         shown_key(key),
-        format!("{}{level}", state.phase.as_str()),
+        shown_phase(state.phase),
         or_dash(value),
         or_dash(run.and_then(|run| run.n)),
         or_dash(since_ns.map(|at_ns| time(Some(at_ns)))),
@@ -182,17 +181,20 @@ fn key_row(gate: &Gate, (key, row, run): (&str, &KeyRow, Option<&OutcomeRun>), i
     table_row(&cells, is_asked)
 }
 
-fn transition_row(row: &JournalRow, is_asked: bool) -> String {
-    let phase = |phase: Phase| match phase.level() {
+fn shown_phase(phase: Phase) -> String {
+    match phase.level() {
         Some(level) => format!("{} ({})", phase.as_str(), level.as_str()),
         None => phase.as_str().to_owned(),
-    };
+    }
+}
+
+fn transition_row(row: &JournalRow, is_asked: bool) -> String {
     let by = row.actor.as_ref().map(|actor| format!("by {}: ", escape(actor))).unwrap_or_default();
     let cells = [
         time(Some(row.t_ns)),
         shown_key(&row.key),
-        phase(row.from),
-        phase(row.to),
+        shown_phase(row.from),
+        shown_phase(row.to),
         row.cause.as_str().to_owned(),
         or_dash(row.episode),
         format!("{by}{}", escape(&row.summary)),

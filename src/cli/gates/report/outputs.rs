@@ -119,7 +119,11 @@ impl Out {
     fn open(path: &Path) -> Result<Self, Failure> {
         let there = std::fs::metadata(path).ok();
         // Devices and pipes, and files in folders that take no new ones, are written in place.
-        let is_replaced = there.as_ref().is_none_or(Metadata::is_file);
+        let is_replaced = match &there {
+            Some(there) => there.is_file(),
+            // So is what a link leads to that is not there yet.
+            None => path.symlink_metadata().is_err(),
+        };
         if is_replaced && let Some(out) = Self::beside(path, there.as_ref()) {
             return Ok(out);
         }
