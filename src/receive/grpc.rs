@@ -16,9 +16,10 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::otlp::compress::Coding;
+
 use super::answer::{Format, Reply, Success, cut, encode_status};
 use super::body::{Reader, Unread};
-use super::inflate::Coding;
 use super::ingest::{Arrived, Ingest};
 use super::metrics::Transport;
 use super::status::{Failure, Kind};
@@ -107,7 +108,7 @@ async fn export(
     deadline: Option<Instant>,
 ) -> Result<Success, Failure> {
     let named = headers.get(&ENCODING).map(HeaderValue::as_bytes);
-    let Some(coding) = Coding::of_grpc(named.unwrap_or(b"identity")) else {
+    let Some(coding) = std::str::from_utf8(named.unwrap_or(b"identity")).ok().and_then(Coding::parse_grpc) else {
         let name = String::from_utf8_lossy(named.unwrap_or_default()).into_owned();
         return Err(Failure::new(Kind::Coding, format!("grpc-encoding {name} is not supported; use gzip")));
     };

@@ -15,11 +15,12 @@ use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::otlp::compress::Coding;
+
 use super::activity::Activity;
 use super::answer::{Format, Reply, encode_status};
 use super::body::{Reader, Unread};
 use super::config::Http;
-use super::inflate::Coding;
 use super::ingest::{Arrived, Ingest};
 use super::metrics::Transport;
 use super::status::{Failure, Kind, retry_after_seconds};
@@ -148,7 +149,7 @@ fn http_body_length(headers: &HeaderMap) -> Option<u64> {
 fn coding(headers: &HeaderMap) -> Result<Coding, Failure> {
     let all: Vec<_> = headers.get_all(CONTENT_ENCODING).iter().map(|v| String::from_utf8_lossy(v.as_bytes())).collect();
     let value = all.join(", ");
-    Coding::of_http(value.trim())
+    Coding::parse_http(value.trim())
         .ok_or_else(|| Failure::new(Kind::Coding, format!("unsupported Content-Encoding: {}", value.trim())))
 }
 

@@ -22,6 +22,7 @@ use twox_hash::XxHash3_128;
 
 use crate::budget::Reservation;
 use crate::error::Class;
+use crate::otlp::compress::Coding;
 use crate::otlp::{self, Decoded, Reason, Rejected, Undecodable};
 use crate::span::hex;
 use crate::span::{Delivery, Next, Origin, RequestBody};
@@ -30,7 +31,7 @@ use super::admit::{Admission, STEP_BYTES};
 use super::answer::{Format, MAX_TEXT_BYTES, Success, cut};
 use super::auth::{Authenticate, Caller};
 use super::config::Config;
-use super::inflate::{Coding, Failed, inflate};
+use super::inflate::{Failed, inflate};
 use super::metrics::{Metrics, Transport};
 use super::status::{Failure, Kind};
 use super::{Decode, OnSetAside, SetAside};
@@ -244,9 +245,7 @@ impl Ingest {
             Stopped::TooWide => Failure::too_large("the message's columns", self.admission.pool().limit_bytes()),
             Stopped::Inflate(Failed::NoRoom(_)) => self.full(transport, wire_bytes),
             Stopped::Bad(error) if error.kind == otlp::NO_ROOM => self.full(transport, wire_bytes),
-            Stopped::Inflate(Failed::Corrupt(why)) => {
-                Failure::new(Kind::Corrupt, format!("the compressed body is corrupt: {why}"))
-            }
+            Stopped::Inflate(Failed::Corrupt(why)) => Failure::new(Kind::Corrupt, why),
             Stopped::Bad(error) => {
                 self.metrics.undecodable.with_label_values(&[transport.as_str(), error.kind]).inc();
                 Failure::undecodable(&error)
@@ -300,7 +299,7 @@ impl Ingest {
         let decoded = decoded.map_err(|error| if too_wide { Stopped::TooWide } else { Stopped::Bad(error) })?;
         let identity = XxHash3_128::oneshot_with_seed(self.seed, wire);
         let keep = *format == Format::Protobuf && decoded.rejected.is_empty();
-        let body = u32::try_from(plain.len()).ok().filter(|_| keep).map(|decoded_len| match coding.of_log(wire) {
+        let body = u32::try_from(plain.len()).ok().filter(|_| keep).map(|decoded_len| match coding.to_logged(wire) {
             Some(coding) => RequestBody { bytes: wire.clone(), coding, decoded_len },
             // storage.md 4.1: any other coding is stored decompressed.
             None => RequestBody { bytes: plain.clone(), coding: crate::span::Coding::Identity, decoded_len },
