@@ -130,23 +130,56 @@ impl Reader {
         admission: &Admission,
         reservation: &mut Reservation,
     ) -> Result<Bytes, Unread> {
-        let mut all = BytesMut::new();
-        let mut reserved = 0;
+        let (mut read, mut reserved) = (0, 0);
+        // A step each: one vector that doubles would be up to three times what is reserved for it.
+        let mut steps: Vec<Vec<u8>> = Vec::new();
         loop {
-            if all.len() == reserved && reserved < limit {
+            if read == reserved && reserved < limit {
                 let step = STEP_BYTES.min(limit - reserved);
                 admission.grow(reservation, step as u64 * parts).await.map_err(|_| Unread::NoRoom)?;
                 reserved += step;
+                steps.push(Vec::new());
             }
-            let Some(mut piece) = self.piece().await? else { return Ok(all.freeze()) };
-            if piece.len() > limit - all.len() {
+            let Some(mut piece) = self.piece().await? else { return Ok(joined(steps, read)) };
+            if piece.len() > limit - read {
                 self.rest = piece;
                 return Err(Unread::TooLarge);
             }
-            let n = piece.len().min(reserved - all.len());
-            all.extend_from_slice(&piece[..n]);
+            let n = piece.len().min(reserved - read);
+            if let Some(step) = steps.last_mut() {
+                step.extend_from_slice(&piece[..n]);
+            }
+            read += n;
             piece.advance(n);
             self.keep(piece);
+        }
+    }
+}
+
+/// One piece of `length` bytes; each step is let go as soon as it is copied.
+fn joined(mut steps: Vec<Vec<u8>>, length: usize) -> Bytes {
+    if steps.len() < 2 {
+        return steps.pop().unwrap_or_default().into();
+    }
+    let mut all = Vec::with_capacity(length);
+    for step in steps {
+        all.extend_from_slice(&step);
+    }
+    all.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_become_one_piece_that_keeps_nothing_beside_itself() {
+        let steps = |lens: &[usize]| lens.iter().map(|len| vec![7; *len]).collect::<Vec<_>>();
+        for lens in [&[][..], &[0], &[3], &[STEP_BYTES, 1], &[STEP_BYTES, STEP_BYTES, 0]] {
+            let length = lens.iter().sum();
+            let whole = joined(steps(lens), length);
+            assert_eq!(whole.len(), length);
+            assert!(Vec::from(whole).capacity() <= length, "{lens:?}");
         }
     }
 }
