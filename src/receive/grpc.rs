@@ -124,7 +124,7 @@ async fn export(
     let mut reader = Reader::new(body, Some(deadline.map_or(read_by, |deadline| deadline.min(read_by))));
     let framing = |why: &str| Failure::new(Kind::Corrupt, why);
 
-    let header = reader.exactly(FRAME_HEADER_BYTES).await.map_err(unread)?;
+    let header = reader.exactly(FRAME_HEADER_BYTES, None).await.map_err(unread)?;
     if header.is_empty() {
         return Err(framing("the call has no message, one is expected"));
     }
@@ -151,7 +151,10 @@ async fn export(
         .reserve(u64::from(length), compressed)
         .await
         .map_err(|_| refused(Failure::no_room(ingest.admission.delay())))?;
-    let wire = reader.exactly(length as usize).await.map_err(unread)?;
+    let wire = reader.exactly(length as usize, Some(ingest.admission.arriving())).await.map_err(|why| match why {
+        Unread::NoRoom => refused(Failure::no_room(ingest.admission.delay())),
+        why => unread(why),
+    })?;
     if wire.len() < length as usize {
         return Err(framing("the message is shorter than its frame header says"));
     }

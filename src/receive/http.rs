@@ -115,7 +115,10 @@ async fn export(
     let mut reservation = ingest.admission.reserve(known, compressed).await.map_err(|_| no_room(known))?;
     let size = usize::try_from(limit).unwrap_or(usize::MAX);
     let read = match declared {
-        Some(length) => reader.exactly(usize::try_from(length).unwrap_or(usize::MAX)).await,
+        Some(length) => {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            reader.exactly(length, Some(ingest.admission.arriving())).await
+        }
         None => reader.all(size, if compressed { 1 } else { 3 }, &ingest.admission, &mut reservation).await,
     };
     let wire = match read {

@@ -233,3 +233,28 @@ async fn a_head_in_hand_when_draining_begins_is_503_and_the_last_on_its_connecti
     assert_eq!(rest(&mut idle).await.0, "", "an idle connection is closed");
     running.until(|| running.serving.is_finished()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_announces_bodies_and_sends_none_keeps_nobody_out() {
+    let mut config = config();
+    config.max_inflight_bytes = Some(4 << 20);
+    let running = Running::start(config).await;
+    let mut silent = Vec::new();
+    // Three parts of the pool for a message as large as may be, the fourth for one that is compressed.
+    for coding in ["", "content-encoding: gzip\r\n"] {
+        let mut socket = TcpStream::connect(running.http()).await.unwrap();
+        let head = format!("{HEAD}{coding}content-length: {}\r\n\r\n", 1 << 20);
+        socket.write_all(head.as_bytes()).await.unwrap();
+        silent.push(socket);
+    }
+    running.until(|| running.metric("weavergen_receiver_inflight_bytes", &[]) >= f64::from(4 << 20)).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    socket.write_all(format!("{HEAD}content-length: 2\r\n\r\n{{}}").as_bytes()).await.unwrap();
+    let text = response(&mut socket).await;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    for mut socket in silent {
+        let text = response(&mut socket).await;
+        assert!(text.starts_with("HTTP/1.1 503") && text.to_lowercase().contains("retry-after"), "{text}");
+    }
+}
