@@ -84,15 +84,6 @@ pub struct SpanBuilder {
     rejections: Rejections,
     advisories: Advisories,
     unknown_fields: UnknownFields,
-    /// Buffers of the protobuf walker, kept with ours.
-    pub(in crate::otlp) ranges: Ranges,
-}
-
-/// Where the elements of the list at hand stand in the request: scope spans of a resource, spans of a scope.
-#[derive(Debug, Default)]
-pub(in crate::otlp) struct Ranges {
-    pub(in crate::otlp) scopes: Vec<(usize, usize)>,
-    pub(in crate::otlp) spans: Vec<(usize, usize)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -193,7 +184,6 @@ impl SpanBuilder {
             rejections: Rejections::default(),
             advisories: Advisories::default(),
             unknown_fields: UnknownFields::default(),
-            ranges: Ranges::default(),
         }
     }
 
