@@ -194,8 +194,12 @@ impl Ingest {
         // A task of its own: a client that goes away must not cancel a commit in progress, nor its counting.
         let commit = tokio::spawn(async move {
             let counted = Counted { ingest: &ingest, transport, spans: spans as u64, done: false };
-            let outcome = if delivery.batches.is_empty() { Ok(()) } else { ingest.next.deliver(delivery).await };
-            ingest.admission.committed(reservation.bytes());
+            let is_empty = delivery.batches.is_empty();
+            let outcome = if is_empty { Ok(()) } else { ingest.next.deliver(delivery).await };
+            // B6 estimates by what is stored: bytes of refused requests come back sooner, and are sent again.
+            if outcome.is_ok() && !is_empty {
+                ingest.admission.committed(reservation.bytes());
+            }
             drop(reservation);
             match outcome {
                 Ok(()) => {
@@ -216,7 +220,8 @@ impl Ingest {
             Ok(outcome) => outcome.map(|()| success),
             Err(e) => {
                 tracing::error!(error = %e, "a hand-over ended without an answer");
-                Err(Failure::internal("internal error while storing; whether it was stored is unknown"))
+                // It may be stored: the same bytes sent again are recognised, and lost if they are not.
+                Err(Failure::unavailable("whether it was stored is unknown; send the same again later"))
             }
         }
     }
