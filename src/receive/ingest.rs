@@ -84,8 +84,8 @@ struct Message {
 enum Stopped {
     Inflate(Failed),
     Bad(Undecodable),
-    /// Its columns would not fit the pool, were it empty.
-    TooWide,
+    /// Its columns, of so many bytes at least, would not fit the pool, were it empty.
+    TooWide(u64),
     Panic,
 }
 
@@ -247,7 +247,7 @@ impl Ingest {
                 Failure::internal("internal error while decoding; nothing was stored")
             }
             Stopped::Inflate(Failed::TooLarge) => Failure::too_large("the decompressed message", limit),
-            Stopped::TooWide => Failure::too_large("the message's columns", self.admission.pool().limit_bytes()),
+            Stopped::TooWide(bytes) => Failure::too_wide(bytes, wire_bytes, self.admission.pool().limit_bytes()),
             Stopped::Inflate(Failed::NoRoom(_)) => self.full(transport, wire_bytes),
             Stopped::Bad(error) if error.kind == otlp::NO_ROOM => self.full(transport, wire_bytes),
             Stopped::Inflate(Failed::Corrupt(why)) => Failure::new(Kind::Corrupt, why),
@@ -288,12 +288,12 @@ impl Ingest {
         let plain =
             inflate(*coding, wire, *limit, |bytes| grow(reservation, bytes as u64 * 3)).map_err(Stopped::Inflate)?;
         *columns = (*columns).max(plain.len() as u64 * 2);
-        let mut too_wide = false;
+        let mut too_wide = None;
         // Rows and elements of few bytes have wider columns than that.
         let mut room = |bytes: u64| {
             let more = bytes.saturating_sub(*columns).next_multiple_of(STEP_BYTES as u64);
-            too_wide = reservation.bytes().saturating_add(more) > self.admission.pool().limit_bytes();
-            if too_wide {
+            if reservation.bytes().saturating_add(more) > self.admission.pool().limit_bytes() {
+                too_wide = Some(bytes);
                 return None;
             }
             grow(reservation, more).ok()?;
@@ -301,7 +301,7 @@ impl Ingest {
             Some(*columns)
         };
         let decoded = (self.decode.0)(*format, &plain, &self.config.limits, self.config.json_strict, &mut room);
-        let decoded = decoded.map_err(|error| if too_wide { Stopped::TooWide } else { Stopped::Bad(error) })?;
+        let decoded = decoded.map_err(|error| too_wide.map_or(Stopped::Bad(error), Stopped::TooWide))?;
         let identity = XxHash3_128::oneshot_with_seed(self.seed, wire);
         let keep = *format == Format::Protobuf && decoded.rejected.is_empty();
         let body = u32::try_from(plain.len()).ok().filter(|_| keep).map(|decoded_len| match coding.to_logged(wire) {
