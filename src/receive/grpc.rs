@@ -40,14 +40,14 @@ const FRAME_HEADER_BYTES: usize = 5;
 
 /// Answers one call.
 pub(super) async fn answer(ingest: &Arc<Ingest>, request: Request<Incoming>, peer: SocketAddr) -> Response<Reply> {
-    let count = |code: &str| ingest.metrics.requests.with_label_values(&[Transport::Grpc.as_str(), code]).inc();
+    let counted = ingest.metrics.request(Transport::Grpc);
     let started = Instant::now();
     let (head, body) = request.into_parts();
     let routed = route(ingest, head.uri.path());
     // The table's row 5: what does not speak gRPC gets plain HTTP.
     let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
     if routed.is_ok() && !is_grpc {
-        count("415");
+        counted.ends("415");
         let mut response = Response::new(Reply::bytes("content-type application/grpc is expected on this port"));
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -66,13 +66,13 @@ pub(super) async fn answer(ingest: &Arc<Ingest>, request: Request<Incoming>, pee
     };
     match outcome {
         Ok(success) => {
-            count("0");
+            counted.ends("0");
             let mut response = Response::new(Reply::with_trailers(frame(&success), ok_trailers()));
             response.headers_mut().insert(CONTENT_TYPE, GRPC);
             response
         }
         Err(failure) => {
-            count(&(failure.code() as i32).to_string());
+            counted.ends(&(failure.code() as i32).to_string());
             refuse(&failure)
         }
     }

@@ -39,9 +39,9 @@ pub(super) async fn answer(
     peer: SocketAddr,
     activity: &Activity,
 ) -> Result<Response<Reply>, Closed> {
-    let count = |code: &str| ingest.metrics.requests.with_label_values(&[Transport::Http.as_str(), code]).inc();
     let started = Instant::now();
     let Some(config) = &ingest.config.http else { return Err(Closed) };
+    let counted = ingest.metrics.request(Transport::Http);
     let (head, body) = request.into_parts();
     let format = media_type(&head.headers);
     let mut reader = Reader::new(body, config.read_timeout.map(|limit| started + limit));
@@ -49,12 +49,12 @@ pub(super) async fn answer(
     let mut response = match outcome {
         Ok(response) => response,
         Err(failure) if failure.kind == Kind::Closed => {
-            count("closed");
+            counted.ends("closed");
             return Err(Closed);
         }
         Err(failure) => refuse(&failure, &head, format),
     };
-    count(response.status().as_str());
+    counted.ends(response.status().as_str());
     if head.version < Version::HTTP_2 {
         if !reader.is_at_end() {
             activity.left_unread();

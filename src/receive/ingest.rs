@@ -166,13 +166,8 @@ impl Ingest {
         let caller = arrived.caller.clone();
         let wire_bytes = arrived.wire.len() as u64;
         let (Message { decoded, body, identity }, reservation) = self.read(arrived).await?;
-        for (kind, n) in &decoded.advisories {
-            self.metrics.advisories.with_label_values(&[kind]).inc_by(*n);
-        }
-        for (message, n) in &decoded.unknown_fields {
-            self.metrics.unknown_fields.with_label_values(&[message]).inc_by(*n);
-        }
         if decoded.spans == 0 {
+            self.count_odd(&decoded.advisories, &decoded.unknown_fields);
             return Ok(Success::default());
         }
         if let (true, Some(first)) = (self.config.reject_request, decoded.rejected.first()) {
@@ -188,7 +183,7 @@ impl Ingest {
         if success.rejected_spans > 0 {
             span.record("rejected_spans", success.rejected_spans);
         }
-        let Decoded { batches, spans, rejected, rejected_by_reason, .. } = decoded;
+        let Decoded { batches, spans, rejected, rejected_by_reason, advisories, unknown_fields } = decoded;
         let delivery = Delivery { batches, body, identity, origin: Origin::Received };
         let ingest = self.clone();
         // A task of its own: a client that goes away must not cancel a commit in progress, nor its counting.
@@ -206,6 +201,7 @@ impl Ingest {
                     counted.end(&ingest.metrics.accepted_spans);
                     ingest.metrics.acks(transport).observe(started.elapsed().as_secs_f64());
                     ingest.record(transport, peer, &rejected, &rejected_by_reason);
+                    ingest.count_odd(&advisories, &unknown_fields);
                     Ok(())
                 }
                 Err(refusal) => {
@@ -310,6 +306,16 @@ impl Ingest {
             None => RequestBody { bytes: plain.clone(), coding: crate::span::Coding::Identity, decoded_len },
         });
         Ok(Message { decoded, body, identity })
+    }
+
+    /// What was odd in an acknowledged request; one that is refused comes again.
+    fn count_odd(&self, advisories: &BTreeMap<&'static str, u64>, unknown_fields: &BTreeMap<&'static str, u64>) {
+        for (kind, n) in advisories {
+            self.metrics.advisories.with_label_values(&[kind]).inc_by(*n);
+        }
+        for (message, n) in unknown_fields {
+            self.metrics.unknown_fields.with_label_values(&[message]).inc_by(*n);
+        }
     }
 
     fn success(&self, decoded: &Decoded) -> Success {

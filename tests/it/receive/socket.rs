@@ -312,3 +312,18 @@ fn frames(bytes: &[u8]) -> impl Iterator<Item = (u8, u8)> {
         Some((head[3], head[8]))
     })
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_peer_goes_away_is_counted_and_its_spans_are_stored() {
+    let running = Running::start(config()).await;
+    running.close().await;
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    socket.write_all(format!("{HEAD}content-length: 7\r\n\r\nspans 1").as_bytes()).await.unwrap();
+    running.begun(1).await;
+    drop(socket);
+    let requests = |code: &str| running.metric("weavergen_receiver_requests", &[code]);
+    running.until(|| requests("code=\"cancelled\"") > 0.5).await;
+    running.open();
+    running.until(|| running.taken() == 1).await;
+    assert!(requests("receiver") < 1.5, "once");
+}
