@@ -2,7 +2,8 @@
 //!
 //! Duty: hand out room for wire bytes, decompressed bytes and columns before they exist, and estimate when there will
 //! be room again. Guarantee: the bytes of all requests in hand stay within the pool; nobody waits longer than
-//! `admission_wait`, and for bodies that do not come not at all (`arriving`). Left to others: the status of a refusal (`status`).
+//! `admission_wait`, and for bodies that do not come not at all (`arriving`). Left to others: the status of a refusal
+//! (`status`).
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -201,12 +201,12 @@ mod tests {
 
     #[test]
     fn steps_become_one_piece_that_keeps_nothing_beside_itself() {
-        let steps = |lens: &[usize]| lens.iter().map(|len| vec![7; *len]).collect::<Vec<_>>();
-        for lens in [&[][..], &[0], &[3], &[STEP_BYTES, 1], &[STEP_BYTES, STEP_BYTES, 0]] {
+        let steps = |lens: &[usize]| lens.iter().map(|len| vec![7_u8; *len]).collect::<Vec<_>>();
+        for lens in [vec![], vec![0], vec![3], vec![STEP_BYTES, 1], vec![STEP_BYTES, STEP_BYTES, 0]] {
             let length: usize = lens.iter().sum();
-            let whole = joined(steps(lens), length);
+            let whole = joined(steps(&lens), length);
             assert_eq!(whole.len(), length);
-            assert!(Vec::from(whole).capacity() <= length, "{lens:?}");
+            assert!(Vec::<u8>::from(whole).capacity() <= length, "{lens:?}");
         }
     }
 }

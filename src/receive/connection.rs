@@ -65,7 +65,7 @@ struct Timeouts {
 macro_rules! supervise {
     ($connection:ident, $activity:ident, $limits:ident, $ending:ident) => {{
         let (header, idle) = $limits;
-        let (mut draining, mut told_at) = (false, None);
+        let (mut draining, mut told_at) = (false, None::<Instant>);
         loop {
             let limit = match told_at {
                 None => $activity.next_limit(header, idle),

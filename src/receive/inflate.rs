@@ -211,7 +211,7 @@ mod tests {
         for coding in ALL {
             let len = 5 * STEP_BYTES + 1;
             let message = undo(coding, &deflated(coding, &vec![7; len]), 64 << 20).unwrap();
-            let kept = Vec::from(message);
+            let kept = Vec::<u8>::from(message);
             assert!(kept.capacity() <= len + STEP_BYTES, "{coding:?} keeps {}", kept.capacity());
         }
     }

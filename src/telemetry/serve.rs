@@ -2,7 +2,8 @@
 //!
 //! Duty: what `/metrics` and health have in common. Guarantee: `localhost` binds every address it resolves to, and an
 //! address in use is told with the setting that moves it; a client that says nothing for 10 s, asks nothing more for
-//! 2 min or does not read for 30 s is cut, and at most 128 connections are open on an address. Left to others: the answers.
+//! 2 min or does not read for 30 s is cut, and at most 128 connections are open on an address. Left to others: the
+//! answers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -96,9 +96,9 @@ mod tests {
             }
             peer
         });
-        socket.write_all(&vec![7; 20 << 20]).await.unwrap();
+        socket.write_all(&vec![7_u8; 20 << 20]).await.unwrap();
         let _unread = reading.await.unwrap();
-        let error = socket.write_all(&vec![7; 64 << 20]).await.unwrap_err();
+        let error = socket.write_all(&vec![7_u8; 64 << 20]).await.unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::TimedOut, "the peer does not read"));
     }
 }

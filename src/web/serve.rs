@@ -1,8 +1,9 @@
 //! Connections of the API.
 //!
 //! Duty: accept, speak HTTP/1.1 and HTTP/2, stop. Guarantee: a client that sends no head is cut after 10 s, one that asks
-//! nothing more or does not take its answer after 2 min (`idle`), one that does not read at all after 30 s; at most 1024 connections are open, and a stop waits for running answers, but not for
-//! ever. Left to others: what is answered (`router`).
+//! nothing more or does not take its answer after 2 min (`idle`), one that does not read at all after 30 s; at most 1024
+//! connections are open, and a stop waits for running answers, but not for ever. Left to others: what is answered
+//! (`router`).
 
 use std::sync::Arc;
 use std::time::Duration;

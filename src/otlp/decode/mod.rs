@@ -1,8 +1,9 @@
 //! A protobuf trace request into columns, without messages in between (otlp.md 9).
 //!
-//! Duty: [`decode`]; the walk over request, resource spans and scope spans, each scanned once for what is
-//! to be known beforehand and then walked (W12); no list of its elements is made, for two bytes can make one. Guarantee: each byte of the grammar is checked before anything is accepted; what is read are
-//! slices of the request. Left to others: what is acceptable (`builder`), the primitives (`wire`).
+//! Duty: [`decode`]; the walk over request, resource spans and scope spans, each scanned once for what has to be known
+//! beforehand and then walked (W12). Guarantee: each byte of the grammar is checked before anything is accepted; what is
+//! read are slices of the request, and no table of them is made, for an element can be two bytes. Left to others: what is
+//! acceptable (`builder`), the primitives (`wire`).
 
 mod normalize;
 mod span;
