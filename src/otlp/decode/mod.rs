@@ -101,6 +101,10 @@ impl<'a> Walk<'_, 'a> {
         const RESOURCE: u32 = length_tag(1);
         const SCOPE_SPANS: u32 = length_tag(2);
         const SCHEMA_URL: u32 = length_tag(3);
+        if reader.is_empty() {
+            // Two bytes, of which a request can have millions: nothing is described and nothing follows.
+            return Ok(());
+        }
         let around = reader;
         let mut resource = Parts::default();
         let mut schema_url: &[u8] = &[];
@@ -206,6 +210,9 @@ impl<'a> Walk<'_, 'a> {
         const SCOPE: u32 = length_tag(1);
         const SPANS: u32 = length_tag(2);
         const SCHEMA_URL: u32 = length_tag(3);
+        if reader.is_empty() {
+            return Ok(());
+        }
         let around = reader;
         let mut scope = Parts::default();
         let mut schema_url: &[u8] = &[];
