@@ -128,12 +128,12 @@ impl SpanBuilder {
         self.spans += 1;
         self.seen_bytes = self.seen_bytes.saturating_add(self.span.bytes);
         let row = self.row(span);
-        let shared = [self.resource.fault, self.scope.fault].into_iter().flatten();
-        let worse = shared.fold(self.span.fault, |kept, fault| match kept {
+        let shared = [&self.resource.fault, &self.scope.fault].into_iter().flatten();
+        let worse = shared.fold(self.span.fault.as_ref(), |kept, fault| match kept {
             Some(kept) if kept.reason <= fault.reason => Some(kept),
             _ => Some(fault),
         });
-        match worse {
+        match worse.copied() {
             None => self.accept(span, row),
             Some(fault) => self.set_aside(span, fault),
         }
