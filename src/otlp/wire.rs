@@ -104,16 +104,6 @@ impl<'a> Reader<'a> {
         Self { rest: bytes, end: bytes.len(), before_tag: bytes.len() }
     }
 
-    /// Reads the message that takes `range` of `request`.
-    pub(super) fn of(request: &'a [u8], (start, end): (usize, usize)) -> Self {
-        Self { rest: &request[start..end], end, before_tag: end - start }
-    }
-
-    /// Where the message at hand stands in the request.
-    pub(super) fn range(&self) -> (usize, usize) {
-        (self.offset(), self.end)
-    }
-
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
@@ -125,7 +115,8 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
-    fn offset(&self) -> usize {
+    /// Where the reader stands in the request.
+    pub(super) fn offset(&self) -> usize {
         self.end - self.rest.len()
     }
 
@@ -216,6 +207,19 @@ impl<'a> Reader<'a> {
     pub(super) fn message(&mut self) -> Result<Self, Broken> {
         let rest = self.bytes()?;
         Ok(Self { rest, end: self.offset(), before_tag: rest.len() })
+    }
+
+    /// The next message with `tag` among fields that were read before, so that nothing of them is broken.
+    #[inline]
+    pub(super) fn next_message(&mut self, tag: u32) -> Option<Self> {
+        while !self.is_empty() {
+            let next = self.tag().ok()?;
+            if next == tag {
+                return self.message().ok();
+            }
+            self.skip(next, |_| false).ok()?;
+        }
+        None
     }
 
     /// A reader of `bytes`, which were read last.

@@ -2,7 +2,8 @@
 //!
 //! Duty: hand out room for wire bytes, decompressed bytes and columns before they exist, and estimate when there will
 //! be room again. Guarantee: the bytes of all requests in hand stay within the pool; nobody waits longer than
-//! `admission_wait`. Left to others: the status of a refusal (`status`).
+//! `admission_wait`, and for bodies that do not come not at all (`arriving`). Left to others: the status of a refusal
+//! (`status`).
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use tokio::time::Instant;
 
 use crate::budget::{Exhausted, Pool, Reservation};
 use crate::clock::Clock;
+
+use super::arriving::Arriving;
 
 /// Unknown sizes are reserved in steps of this many bytes.
 pub(super) const STEP_BYTES: usize = 64 << 10;
@@ -29,6 +32,7 @@ pub(super) struct Admission {
     wait: Duration,
     shortest_delay: Duration,
     rate: Mutex<Rate>,
+    arriving: Arriving,
     clock: Clock,
 }
 
@@ -50,11 +54,16 @@ impl Rate {
 impl Admission {
     pub(super) fn new(pool: Pool, wait: Duration, shortest_delay: Duration, clock: Clock) -> Self {
         let rate = Mutex::new(Rate { bytes: 0.0, at: Instant::now(), known: false });
-        Self { pool, wait, shortest_delay, rate, clock }
+        Self { pool, wait, shortest_delay, rate, arriving: Arriving::default(), clock }
     }
 
     pub(super) fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Bodies that hold room before they are here.
+    pub(super) fn arriving(&self) -> &Arriving {
+        &self.arriving
     }
 
     /// The message limit that always fits: wire, decompressed and twice that for columns are four parts (B4).
@@ -66,10 +75,14 @@ impl Admission {
     pub(super) async fn reserve(&self, wire: u64, compressed: bool) -> Result<Reservation, Exhausted> {
         // What is known is taken at once: requests that hold a part while they wait for the rest block each other.
         let bytes = if compressed { wire } else { wire.saturating_mul(3) };
-        self.pool.reserve(bytes, self.wait).await
+        let mut reservation = self.pool.empty();
+        self.grow(&mut reservation, bytes).await?;
+        Ok(reservation)
     }
 
     pub(super) async fn grow(&self, reservation: &mut Reservation, bytes: u64) -> Result<(), Exhausted> {
+        let Err(_) = self.pool.try_grow(reservation, bytes) else { return Ok(()) };
+        self.arriving.want_room();
         self.pool.grow(reservation, bytes, self.wait).await
     }
 

@@ -1,9 +1,10 @@
 //! Reading a request body within its reservation and its deadline.
 //!
 //! Duty: bytes off the connection, as one piece. Guarantee: no byte is asked for before room for it was reserved, and
-//! none is waited for beyond the deadline. Left to others: what the bytes mean.
+//! none is waited for beyond the deadline, nor in room that others need. Left to others: what the bytes mean.
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures::FutureExt as _;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
@@ -11,13 +12,14 @@ use tokio::time::Instant;
 use crate::budget::Reservation;
 
 use super::admit::{Admission, STEP_BYTES};
+use super::arriving::{Arrival, Arriving};
 
 /// Why a body was not read to its end.
 #[derive(Debug)]
 pub(super) enum Unread {
     /// More bytes than the limit.
     TooLarge,
-    /// No room for the next step.
+    /// No room for the next step, or others need what is held for bytes that do not come.
     NoRoom,
     /// The deadline passed.
     Late,
@@ -53,16 +55,25 @@ impl Reader {
     }
 
     /// The next piece that is not empty; `None` at the end.
-    async fn piece(&mut self) -> Result<Option<Bytes>, Unread> {
+    async fn piece(&mut self, arrival: Option<&Arrival<'_>>) -> Result<Option<Bytes>, Unread> {
         if !self.rest.is_empty() {
             return Ok(Some(std::mem::take(&mut self.rest)));
         }
         while !self.ended {
-            let frame = match self.deadline {
-                Some(deadline) => {
-                    tokio::time::timeout_at(deadline, self.body.frame()).await.map_err(|_| Unread::Late)?
+            let next = self.body.frame();
+            let next = async {
+                match arrival {
+                    None => Ok(next.await),
+                    Some(arrival) => tokio::select! {
+                        biased;
+                        frame = next => Ok(frame),
+                        () = arrival.room_wanted() => Err(Unread::NoRoom),
+                    },
                 }
-                None => self.body.frame().await,
+            };
+            let frame = match self.deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, next).await.map_err(|_| Unread::Late)??,
+                None => next.await?,
             };
             match frame {
                 None => self.ended = true,
@@ -86,23 +97,36 @@ impl Reader {
         self.rest = if rest.is_empty() { Bytes::new() } else { rest };
     }
 
-    /// Exactly `length` bytes, for which room is reserved; fewer if the body ends before.
-    pub(super) async fn exactly(&mut self, length: usize) -> Result<Bytes, Unread> {
+    /// Exactly `length` bytes, fewer if the body ends before; they are one of `arriving` if room is reserved for them.
+    pub(super) async fn exactly(&mut self, length: usize, arriving: Option<&Arriving>) -> Result<Bytes, Unread> {
         if length == 0 {
             return Ok(Bytes::new());
         }
-        let Some(mut first) = self.piece().await? else { return Ok(Bytes::new()) };
+        let mut arrival = None;
+        // What is here already is not waited for.
+        let first = match arriving.and_then(|_| self.piece(None).now_or_never()) {
+            Some(first) => first?,
+            None => {
+                arrival = arriving.map(|all| all.begin(length as u64));
+                self.piece(arrival.as_ref()).await?
+            }
+        };
+        let Some(mut first) = first else { return Ok(Bytes::new()) };
         if first.len() >= length {
             // The common case: the whole message came in one piece and is not copied.
             let taken = first.split_to(length);
             self.keep(first);
             return Ok(taken);
         }
+        let arrival = arrival.or_else(|| arriving.map(|all| all.begin(length as u64)));
         let mut all = BytesMut::with_capacity(length);
         all.extend_from_slice(&first);
         drop(first);
         while all.len() < length {
-            let Some(mut piece) = self.piece().await? else { break };
+            if let Some(arrival) = &arrival {
+                arrival.has(all.len() as u64);
+            }
+            let Some(mut piece) = self.piece(arrival.as_ref()).await? else { break };
             let n = piece.len().min(length - all.len());
             all.extend_from_slice(&piece[..n]);
             piece.advance(n);
@@ -113,7 +137,7 @@ impl Reader {
 
     /// Whether nothing follows.
     pub(super) async fn ends(&mut self) -> Result<bool, Unread> {
-        match self.piece().await? {
+        match self.piece(None).await? {
             None => Ok(true),
             Some(piece) => {
                 self.rest = piece;
@@ -130,23 +154,59 @@ impl Reader {
         admission: &Admission,
         reservation: &mut Reservation,
     ) -> Result<Bytes, Unread> {
-        let mut all = BytesMut::new();
-        let mut reserved = 0;
+        let (mut read, mut reserved) = (0, 0);
+        // A step each: one vector that doubles would be up to three times what is reserved for it.
+        let mut steps: Vec<Vec<u8>> = Vec::new();
+        let arrival = admission.arriving().begin(0);
         loop {
-            if all.len() == reserved && reserved < limit {
+            if read == reserved && reserved < limit {
                 let step = STEP_BYTES.min(limit - reserved);
                 admission.grow(reservation, step as u64 * parts).await.map_err(|_| Unread::NoRoom)?;
                 reserved += step;
+                arrival.expects(reserved as u64);
+                steps.push(Vec::new());
             }
-            let Some(mut piece) = self.piece().await? else { return Ok(all.freeze()) };
-            if piece.len() > limit - all.len() {
+            arrival.has(read as u64);
+            let Some(mut piece) = self.piece(Some(&arrival)).await? else { return Ok(joined(steps, read)) };
+            if piece.len() > limit - read {
                 self.rest = piece;
                 return Err(Unread::TooLarge);
             }
-            let n = piece.len().min(reserved - all.len());
-            all.extend_from_slice(&piece[..n]);
+            let n = piece.len().min(reserved - read);
+            if let Some(step) = steps.last_mut() {
+                step.extend_from_slice(&piece[..n]);
+            }
+            read += n;
             piece.advance(n);
             self.keep(piece);
+        }
+    }
+}
+
+/// One piece of `length` bytes; each step is let go as soon as it is copied.
+fn joined(mut steps: Vec<Vec<u8>>, length: usize) -> Bytes {
+    if steps.len() < 2 {
+        return steps.pop().unwrap_or_default().into();
+    }
+    let mut all = Vec::with_capacity(length);
+    for step in steps {
+        all.extend_from_slice(&step);
+    }
+    all.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_become_one_piece_that_keeps_nothing_beside_itself() {
+        let steps = |lens: &[usize]| lens.iter().map(|len| vec![7_u8; *len]).collect::<Vec<_>>();
+        for lens in [vec![], vec![0], vec![3], vec![STEP_BYTES, 1], vec![STEP_BYTES, STEP_BYTES, 0]] {
+            let length: usize = lens.iter().sum();
+            let whole = joined(steps(&lens), length);
+            assert_eq!(whole.len(), length);
+            assert!(Vec::<u8>::from(whole).capacity() <= length, "{lens:?}");
         }
     }
 }

@@ -42,8 +42,9 @@ const HTTP2_PENDING_RESETS: usize = 20;
 /// `keepalive.server_parameters`, the defaults of otlp.md 12.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(2 * 3600);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// After GOAWAY or a last answer the peer has this long to go.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// After GOAWAY or a last answer the peer has this long to go: a client that is there answers in a round trip, and of one
+/// that is gone a drain need not wait.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The two ways all connections are told to end.
 #[derive(Clone, Debug, Default)]
@@ -64,15 +65,20 @@ struct Timeouts {
 macro_rules! supervise {
     ($connection:ident, $activity:ident, $limits:ident, $ending:ident) => {{
         let (header, idle) = $limits;
-        let (mut draining, mut leave_at) = (false, None);
+        let (mut draining, mut told_at) = (false, None::<Instant>);
         loop {
-            let limit = if leave_at.is_some() { None } else { $activity.next_limit(header, idle) };
-            let wake_at = leave_at.or(limit.map(|(at, _)| at));
+            let limit = match told_at {
+                None => $activity.next_limit(header, idle),
+                // Its time to go begins when it was told and anew after each request that still came.
+                Some(told) => $activity.next_limit(header, Some(GOODBYE)).map(|(at, of)| (at.max(told + GOODBYE), of)),
+            };
+            let wake_at = limit.map(|(at, _)| at);
             tokio::select! {
                 biased;
                 () = $ending.kill.cancelled() => return,
                 () = $ending.drain.cancelled(), if !draining => {
                     draining = true;
+                    told_at.get_or_insert_with(Instant::now);
                     $connection.as_mut().graceful_shutdown();
                 }
                 outcome = $connection.as_mut() => {
@@ -83,12 +89,12 @@ macro_rules! supervise {
                 }
                 () = $activity.changed() => {}
                 () = sleep_until(wake_at), if wake_at.is_some() => match limit {
-                    // The time of a head, or of a goodbye, is over.
-                    None | Some((_, Limit::Header)) => return,
-                    Some((_, Limit::Idle)) => {
+                    Some((_, Limit::Idle)) if told_at.is_none() => {
                         $connection.as_mut().graceful_shutdown();
-                        leave_at = Some(Instant::now() + GOODBYE);
+                        told_at = Some(Instant::now());
                     }
+                    // The time of a head, or of a goodbye, is over.
+                    _ => return,
                 },
             }
         }

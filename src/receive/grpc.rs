@@ -16,9 +16,10 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::otlp::compress::Coding;
+
 use super::answer::{Format, Reply, Success, cut, encode_status};
 use super::body::{Reader, Unread};
-use super::inflate::Coding;
 use super::ingest::{Arrived, Ingest};
 use super::metrics::Transport;
 use super::status::{Failure, Kind};
@@ -39,14 +40,14 @@ const FRAME_HEADER_BYTES: usize = 5;
 
 /// Answers one call.
 pub(super) async fn answer(ingest: &Arc<Ingest>, request: Request<Incoming>, peer: SocketAddr) -> Response<Reply> {
-    let count = |code: &str| ingest.metrics.requests.with_label_values(&[Transport::Grpc.as_str(), code]).inc();
+    let counted = ingest.metrics.request(Transport::Grpc);
     let started = Instant::now();
     let (head, body) = request.into_parts();
     let routed = route(ingest, head.uri.path());
     // The table's row 5: what does not speak gRPC gets plain HTTP.
     let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
     if routed.is_ok() && !is_grpc {
-        count("415");
+        counted.ends("415");
         let mut response = Response::new(Reply::bytes("content-type application/grpc is expected on this port"));
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -65,13 +66,13 @@ pub(super) async fn answer(ingest: &Arc<Ingest>, request: Request<Incoming>, pee
     };
     match outcome {
         Ok(success) => {
-            count("0");
+            counted.ends("0");
             let mut response = Response::new(Reply::with_trailers(frame(&success), ok_trailers()));
             response.headers_mut().insert(CONTENT_TYPE, GRPC);
             response
         }
         Err(failure) => {
-            count(&(failure.code() as i32).to_string());
+            counted.ends(&(failure.code() as i32).to_string());
             refuse(&failure)
         }
     }
@@ -107,7 +108,7 @@ async fn export(
     deadline: Option<Instant>,
 ) -> Result<Success, Failure> {
     let named = headers.get(&ENCODING).map(HeaderValue::as_bytes);
-    let Some(coding) = Coding::of_grpc(named.unwrap_or(b"identity")) else {
+    let Some(coding) = std::str::from_utf8(named.unwrap_or(b"identity")).ok().and_then(Coding::parse_grpc) else {
         let name = String::from_utf8_lossy(named.unwrap_or_default()).into_owned();
         return Err(Failure::new(Kind::Coding, format!("grpc-encoding {name} is not supported; use gzip")));
     };
@@ -123,7 +124,7 @@ async fn export(
     let mut reader = Reader::new(body, Some(deadline.map_or(read_by, |deadline| deadline.min(read_by))));
     let framing = |why: &str| Failure::new(Kind::Corrupt, why);
 
-    let header = reader.exactly(FRAME_HEADER_BYTES).await.map_err(unread)?;
+    let header = reader.exactly(FRAME_HEADER_BYTES, None).await.map_err(unread)?;
     if header.is_empty() {
         return Err(framing("the call has no message, one is expected"));
     }
@@ -150,7 +151,10 @@ async fn export(
         .reserve(u64::from(length), compressed)
         .await
         .map_err(|_| refused(Failure::no_room(ingest.admission.delay())))?;
-    let wire = reader.exactly(length as usize).await.map_err(unread)?;
+    let wire = reader.exactly(length as usize, Some(ingest.admission.arriving())).await.map_err(|why| match why {
+        Unread::NoRoom => refused(Failure::no_room(ingest.admission.delay())),
+        why => unread(why),
+    })?;
     if wire.len() < length as usize {
         return Err(framing("the message is shorter than its frame header says"));
     }

@@ -15,11 +15,12 @@ use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::otlp::compress::Coding;
+
 use super::activity::Activity;
 use super::answer::{Format, Reply, encode_status};
 use super::body::{Reader, Unread};
 use super::config::Http;
-use super::inflate::Coding;
 use super::ingest::{Arrived, Ingest};
 use super::metrics::Transport;
 use super::status::{Failure, Kind, retry_after_seconds};
@@ -38,9 +39,9 @@ pub(super) async fn answer(
     peer: SocketAddr,
     activity: &Activity,
 ) -> Result<Response<Reply>, Closed> {
-    let count = |code: &str| ingest.metrics.requests.with_label_values(&[Transport::Http.as_str(), code]).inc();
     let started = Instant::now();
     let Some(config) = &ingest.config.http else { return Err(Closed) };
+    let counted = ingest.metrics.request(Transport::Http);
     let (head, body) = request.into_parts();
     let format = media_type(&head.headers);
     let mut reader = Reader::new(body, config.read_timeout.map(|limit| started + limit));
@@ -48,12 +49,12 @@ pub(super) async fn answer(
     let mut response = match outcome {
         Ok(response) => response,
         Err(failure) if failure.kind == Kind::Closed => {
-            count("closed");
+            counted.ends("closed");
             return Err(Closed);
         }
         Err(failure) => refuse(&failure, &head, format),
     };
-    count(response.status().as_str());
+    counted.ends(response.status().as_str());
     if head.version < Version::HTTP_2 {
         if !reader.is_at_end() {
             activity.left_unread();
@@ -114,7 +115,10 @@ async fn export(
     let mut reservation = ingest.admission.reserve(known, compressed).await.map_err(|_| no_room(known))?;
     let size = usize::try_from(limit).unwrap_or(usize::MAX);
     let read = match declared {
-        Some(length) => reader.exactly(usize::try_from(length).unwrap_or(usize::MAX)).await,
+        Some(length) => {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            reader.exactly(length, Some(ingest.admission.arriving())).await
+        }
         None => reader.all(size, if compressed { 1 } else { 3 }, &ingest.admission, &mut reservation).await,
     };
     let wire = match read {
@@ -148,7 +152,7 @@ fn http_body_length(headers: &HeaderMap) -> Option<u64> {
 fn coding(headers: &HeaderMap) -> Result<Coding, Failure> {
     let all: Vec<_> = headers.get_all(CONTENT_ENCODING).iter().map(|v| String::from_utf8_lossy(v.as_bytes())).collect();
     let value = all.join(", ");
-    Coding::of_http(value.trim())
+    Coding::parse_http(value.trim())
         .ok_or_else(|| Failure::new(Kind::Coding, format!("unsupported Content-Encoding: {}", value.trim())))
 }
 

@@ -1,36 +1,14 @@
 //! Content codings of a request, undone into reserved memory (otlp.md G5, H7, L8, B4).
 //!
 //! Duty: from wire bytes to the message, in steps of at most 64 KiB, each reserved before it is made. Guarantee: output
-//! never exceeds the limit nor what was reserved, so a bomb costs one step; truncated streams and bytes after the last
-//! member are corrupt. Left to others: which codings a header names (`grpc`, `http`), status codes (`status`).
-
-use std::io::Read;
+//! never exceeds the limit nor what was reserved, so a bomb costs one step; the decoder is the one that replay uses, so
+//! what is accepted here can be read back from the log. Left to others: the codings and their names (`otlp::compress`),
+//! status codes (`status`).
 
 use bytes::Bytes;
-use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::budget::Exhausted;
-use crate::span;
-
-use super::admit::STEP_BYTES;
-
-/// First bytes of snappy's framing format.
-const SNAPPY_FRAMED: &[u8] = b"\xff\x06\x00\x00sNaPpY";
-/// 8 MiB: the window a zstd frame may ask for.
-const ZSTD_WINDOW_LOG: u32 = 23;
-
-/// How a body is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
-    Identity,
-    Gzip,
-    Zstd,
-    Zlib,
-    /// Block or framing format, told apart by the stream header.
-    Snappy,
-    SnappyFramed,
-    Lz4,
-}
+use crate::otlp::compress::{Coding, Decoder, Error, Progress, STEP_BYTES};
 
 /// Why a body did not become a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,43 +18,11 @@ pub(super) enum Failed {
     NoRoom(Exhausted),
 }
 
-impl Coding {
-    /// `grpc-encoding`; `None` = not served. `deflate` is not: peers disagree on what it means.
-    pub(super) fn of_grpc(name: &[u8]) -> Option<Self> {
-        match name {
-            b"identity" => Some(Self::Identity),
-            b"gzip" => Some(Self::Gzip),
-            b"zstd" => Some(Self::Zstd),
-            b"snappy" => Some(Self::SnappyFramed),
-            _ => None,
-        }
-    }
-
-    /// `Content-Encoding`, in any letter case; `None` = not served.
-    pub(super) fn of_http(name: &str) -> Option<Self> {
-        let known = [
-            ("", Self::Identity),
-            ("identity", Self::Identity),
-            ("gzip", Self::Gzip),
-            ("zstd", Self::Zstd),
-            ("zlib", Self::Zlib),
-            ("deflate", Self::Zlib),
-            ("snappy", Self::Snappy),
-            ("x-snappy-framed", Self::SnappyFramed),
-            ("lz4", Self::Lz4),
-        ];
-        known.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, coding)| *coding)
-    }
-
-    /// What the log calls this coding of `wire`, if it can hold it (storage.md 4.1).
-    pub(super) fn of_log(self, wire: &[u8]) -> Option<span::Coding> {
-        match self {
-            Self::Identity => Some(span::Coding::Identity),
-            Self::Gzip => Some(span::Coding::Gzip),
-            Self::Zstd => Some(span::Coding::Zstd),
-            Self::SnappyFramed => Some(span::Coding::SnappyFramed),
-            Self::Snappy if wire.starts_with(SNAPPY_FRAMED) => Some(span::Coding::SnappyFramed),
-            Self::Snappy | Self::Zlib | Self::Lz4 => None,
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::TooLarge { .. } => Self::TooLarge,
+            Error::Corrupt { .. } => Self::Corrupt(error.to_string()),
         }
     }
 }
@@ -86,144 +32,30 @@ pub(super) fn inflate(
     coding: Coding,
     wire: &Bytes,
     limit: usize,
-    room: impl FnMut(usize) -> Result<(), Exhausted>,
+    mut room: impl FnMut(usize) -> Result<(), Exhausted>,
 ) -> Result<Bytes, Failed> {
     if coding == Coding::Identity {
         return if wire.len() > limit { Err(Failed::TooLarge) } else { Ok(wire.clone()) };
     }
-    if wire.is_empty() {
-        return Err(Failed::Corrupt("no bytes where a compressed stream is due".to_owned()));
-    }
-    let mut out = Output { bytes: Vec::new(), limit, room };
-    let mut rest: &[u8] = wire;
-    match coding {
-        Coding::Identity => {}
-        Coding::Gzip => out.read_all(&mut flate2::bufread::MultiGzDecoder::new(rest))?,
-        Coding::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(rest).map_err(corrupt)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(corrupt)?;
-            out.read_all(&mut decoder)?;
+    let mut decoder = Decoder::new(coding, limit);
+    let (mut input, mut out, mut reserved) = (&wire[..], Vec::new(), 0);
+    loop {
+        // A step may make less than it is allowed; what is reserved and not yet used counts for the next.
+        let ahead = (out.len() + STEP_BYTES).min(limit);
+        if ahead > reserved {
+            room(ahead - reserved).map_err(Failed::NoRoom)?;
+            reserved = ahead;
         }
-        Coding::Zlib => out.zlib(rest)?,
-        Coding::Snappy if !wire.starts_with(SNAPPY_FRAMED) => return out.snappy_block(rest),
-        Coding::Snappy | Coding::SnappyFramed => out.read_all(&mut snap::read::FrameDecoder::new(rest))?,
-        Coding::Lz4 => {
-            // The decoder stops at the end of a frame; another one may follow.
-            while !rest.is_empty() {
-                out.read_all(&mut lz4_flex::frame::FrameDecoder::new(Unended(&mut rest)))?;
-            }
+        if decoder.step(&mut input, &mut out)? == Progress::NeedInput {
+            break;
         }
     }
-    Ok(out.bytes.into())
-}
-
-/// lz4_flex takes the end of input between two blocks for the end of the frame; here only the end mark is.
-struct Unended<'a, 'b>(&'a mut &'b [u8]);
-
-impl Read for Unended<'_, '_> {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        if self.0.is_empty() {
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the frame is truncated"));
-        }
-        self.0.read(buf)
+    decoder.finish()?;
+    // The message is kept until the commit, and of the vector only its length is reserved.
+    if out.capacity() - out.len() > STEP_BYTES {
+        out.shrink_to_fit();
     }
-}
-
-fn corrupt(error: std::io::Error) -> Failed {
-    Failed::Corrupt(error.to_string())
-}
-
-struct Output<R> {
-    bytes: Vec<u8>,
-    limit: usize,
-    room: R,
-}
-
-impl<R: FnMut(usize) -> Result<(), Exhausted>> Output<R> {
-    /// Makes reserved room for one step; its size, 0 at the limit.
-    fn step(&mut self) -> Result<usize, Failed> {
-        let step = STEP_BYTES.min(self.limit - self.bytes.len());
-        if step > 0 {
-            (self.room)(step).map_err(Failed::NoRoom)?;
-            self.bytes.resize(self.bytes.len() + step, 0);
-        }
-        Ok(step)
-    }
-
-    fn read_all(&mut self, from: &mut impl Read) -> Result<(), Failed> {
-        loop {
-            let start = self.bytes.len();
-            let step = self.step()?;
-            if step == 0 {
-                let over = from.read(&mut [0]).map_err(corrupt)?;
-                return if over == 0 { Ok(()) } else { Err(Failed::TooLarge) };
-            }
-            let mut filled = start;
-            while filled < self.bytes.len() {
-                let n = from.read(&mut self.bytes[filled..]).map_err(corrupt)?;
-                if n == 0 {
-                    self.bytes.truncate(filled);
-                    return Ok(());
-                }
-                filled += n;
-            }
-        }
-    }
-
-    /// flate2's reader takes a truncated zlib stream for a complete one, so the stream's end is asked for here.
-    fn zlib(&mut self, wire: &[u8]) -> Result<(), Failed> {
-        let mut inflater = Decompress::new(true);
-        let mut spare = [0];
-        loop {
-            let start = self.bytes.len();
-            let at_limit = self.step()? == 0;
-            let target: &mut [u8] = if at_limit { &mut spare } else { &mut self.bytes[start..] };
-            let mut filled = 0;
-            loop {
-                let (read, made) = (position(inflater.total_in()), inflater.total_out());
-                let status = inflater
-                    .decompress(&wire[read..], &mut target[filled..], FlushDecompress::None)
-                    .map_err(|e| Failed::Corrupt(e.to_string()))?;
-                let n = position(inflater.total_out() - made);
-                filled += n;
-                if at_limit && filled > 0 {
-                    return Err(Failed::TooLarge);
-                }
-                if status == Status::StreamEnd {
-                    if !at_limit {
-                        self.bytes.truncate(start + filled);
-                    }
-                    let after = wire.len() - position(inflater.total_in());
-                    return if after == 0 {
-                        Ok(())
-                    } else {
-                        Err(Failed::Corrupt(format!("{after} bytes after the end of the stream")))
-                    };
-                }
-                if filled == target.len() {
-                    break;
-                }
-                if n == 0 && position(inflater.total_in()) == read {
-                    return Err(Failed::Corrupt("the stream is truncated".to_owned()));
-                }
-            }
-        }
-    }
-
-    fn snappy_block(mut self, wire: &[u8]) -> Result<Bytes, Failed> {
-        let damaged = |e: snap::Error| Failed::Corrupt(e.to_string());
-        // The declared length is judged before anything is allocated: 20 bytes may announce 4 GiB.
-        let length = snap::raw::decompress_len(wire).map_err(damaged)?;
-        if length > self.limit {
-            return Err(Failed::TooLarge);
-        }
-        (self.room)(length).map_err(Failed::NoRoom)?;
-        Ok(snap::raw::Decoder::new().decompress_vec(wire).map_err(damaged)?.into())
-    }
-}
-
-fn position(n: u64) -> usize {
-    usize::try_from(n).expect("offsets within a slice fit usize")
+    Ok(out.into())
 }
 
 #[cfg(test)]
@@ -231,6 +63,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::span;
 
     const ALL: [Coding; 6] =
         [Coding::Gzip, Coding::Zstd, Coding::Zlib, Coding::Snappy, Coding::SnappyFramed, Coding::Lz4];
@@ -324,17 +157,62 @@ mod tests {
     }
 
     #[test]
-    fn a_snappy_block_that_announces_4_gib_is_refused_before_allocation() {
+    fn a_snappy_block_that_announces_4_gib_costs_no_more_than_a_step() {
         let wire = Bytes::from_static(b"\xff\xff\xff\xff\x0f0123456789abcde");
-        assert_eq!(inflate(Coding::Snappy, &wire, 64 << 20, |_| panic!("no step is due")), Err(Failed::TooLarge));
+        let mut asked = 0;
+        let got = inflate(Coding::Snappy, &wire, 64 << 20, |bytes| {
+            asked += bytes;
+            Ok(())
+        });
+        assert_eq!((got, asked), (Err(Failed::TooLarge), STEP_BYTES));
     }
 
     #[test]
-    fn a_zstd_frame_that_asks_for_a_window_over_8_mib_is_corrupt() {
+    fn a_zstd_frame_that_asks_for_a_window_over_8_mib_is_corrupt_also_a_small_one() {
         let mut e = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
         e.window_log(27).unwrap();
         e.write_all(&sample(1000)).unwrap();
-        let wire = Bytes::from(e.finish().unwrap());
-        assert!(matches!(undo(Coding::Zstd, &wire, 64 << 20), Err(Failed::Corrupt(_))));
+        let streamed = Bytes::from(e.finish().unwrap());
+        // With its content size libzstd could decode it at once, without a look at the window of 2^27.
+        let small = Bytes::from_static(b"\x28\xb5\x2f\xfd\x80\x88\x05\x00\x00\x00\x29\x00\x00small");
+        // A frame of zstd 0.5, which libzstd may be built to read.
+        let legacy = Bytes::from_static(b"\x25\xb5\x2f\xfd\x00\x00\x00\x00\x00\x00");
+        for wire in [streamed, small, legacy] {
+            assert!(matches!(undo(Coding::Zstd, &wire, 64 << 20), Err(Failed::Corrupt(_))), "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_can_be_read_back_from_the_log() {
+        let plain = sample(3000);
+        let (mut accepted, mut refused) = (0, 0);
+        for coding in ALL {
+            let wire = deflated(coding, &plain);
+            for at in 0..wire.len().min(400) {
+                let mut changed = wire.to_vec();
+                changed[at] ^= 1 << (at % 8);
+                let changed = Bytes::from(changed);
+                let Ok(message) = undo(coding, &changed, 1 << 20) else {
+                    refused += 1;
+                    continue;
+                };
+                accepted += 1;
+                let logged: Option<span::Coding> = coding.to_logged(&changed);
+                let Some(logged) = logged else { continue };
+                let again = crate::otlp::compress::decompress(logged, &changed, message.len());
+                assert!(again.as_deref() == Ok(&message[..]), "{coding:?}, bit {} of byte {at}", at % 8);
+            }
+        }
+        assert!(accepted > 10 && refused > 100, "{accepted} {refused}");
+    }
+
+    #[test]
+    fn no_more_is_kept_than_was_reserved() {
+        for coding in ALL {
+            let len = 5 * STEP_BYTES + 1;
+            let message = undo(coding, &deflated(coding, &vec![7; len]), 64 << 20).unwrap();
+            let kept = Vec::<u8>::from(message);
+            assert!(kept.capacity() <= len + STEP_BYTES, "{coding:?} keeps {}", kept.capacity());
+        }
     }
 }

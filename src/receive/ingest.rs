@@ -22,6 +22,7 @@ use twox_hash::XxHash3_128;
 
 use crate::budget::Reservation;
 use crate::error::Class;
+use crate::otlp::compress::Coding;
 use crate::otlp::{self, Decoded, Reason, Rejected, Undecodable};
 use crate::span::hex;
 use crate::span::{Delivery, Next, Origin, RequestBody};
@@ -30,7 +31,7 @@ use super::admit::{Admission, STEP_BYTES};
 use super::answer::{Format, MAX_TEXT_BYTES, Success, cut};
 use super::auth::{Authenticate, Caller};
 use super::config::Config;
-use super::inflate::{Coding, Failed, inflate};
+use super::inflate::{Failed, inflate};
 use super::metrics::{Metrics, Transport};
 use super::status::{Failure, Kind};
 use super::{Decode, OnSetAside, SetAside};
@@ -83,8 +84,8 @@ struct Message {
 enum Stopped {
     Inflate(Failed),
     Bad(Undecodable),
-    /// Its columns would not fit the pool, were it empty.
-    TooWide,
+    /// Its columns, of so many bytes at least, would not fit the pool, were it empty.
+    TooWide(u64),
     Panic,
 }
 
@@ -165,13 +166,8 @@ impl Ingest {
         let caller = arrived.caller.clone();
         let wire_bytes = arrived.wire.len() as u64;
         let (Message { decoded, body, identity }, reservation) = self.read(arrived).await?;
-        for (kind, n) in &decoded.advisories {
-            self.metrics.advisories.with_label_values(&[kind]).inc_by(*n);
-        }
-        for (message, n) in &decoded.unknown_fields {
-            self.metrics.unknown_fields.with_label_values(&[message]).inc_by(*n);
-        }
         if decoded.spans == 0 {
+            self.count_odd(&decoded.advisories, &decoded.unknown_fields);
             return Ok(Success::default());
         }
         if let (true, Some(first)) = (self.config.reject_request, decoded.rejected.first()) {
@@ -187,20 +183,25 @@ impl Ingest {
         if success.rejected_spans > 0 {
             span.record("rejected_spans", success.rejected_spans);
         }
-        let Decoded { batches, spans, rejected, rejected_by_reason, .. } = decoded;
+        let Decoded { batches, spans, rejected, rejected_by_reason, advisories, unknown_fields } = decoded;
         let delivery = Delivery { batches, body, identity, origin: Origin::Received };
         let ingest = self.clone();
         // A task of its own: a client that goes away must not cancel a commit in progress, nor its counting.
         let commit = tokio::spawn(async move {
             let counted = Counted { ingest: &ingest, transport, spans: spans as u64, done: false };
-            let outcome = if delivery.batches.is_empty() { Ok(()) } else { ingest.next.deliver(delivery).await };
-            ingest.admission.committed(reservation.bytes());
+            let is_empty = delivery.batches.is_empty();
+            let outcome = if is_empty { Ok(()) } else { ingest.next.deliver(delivery).await };
+            // B6 estimates by what is stored: bytes of refused requests come back sooner, and are sent again.
+            if outcome.is_ok() && !is_empty {
+                ingest.admission.committed(reservation.bytes());
+            }
             drop(reservation);
             match outcome {
                 Ok(()) => {
                     counted.end(&ingest.metrics.accepted_spans);
                     ingest.metrics.acks(transport).observe(started.elapsed().as_secs_f64());
                     ingest.record(transport, peer, &rejected, &rejected_by_reason);
+                    ingest.count_odd(&advisories, &unknown_fields);
                     Ok(())
                 }
                 Err(refusal) => {
@@ -215,7 +216,8 @@ impl Ingest {
             Ok(outcome) => outcome.map(|()| success),
             Err(e) => {
                 tracing::error!(error = %e, "a hand-over ended without an answer");
-                Err(Failure::internal("internal error while storing; whether it was stored is unknown"))
+                // It may be stored: the same bytes sent again are recognised, and lost if they are not.
+                Err(Failure::unavailable("whether it was stored is unknown; send the same again later"))
             }
         }
     }
@@ -241,12 +243,10 @@ impl Ingest {
                 Failure::internal("internal error while decoding; nothing was stored")
             }
             Stopped::Inflate(Failed::TooLarge) => Failure::too_large("the decompressed message", limit),
-            Stopped::TooWide => Failure::too_large("the message's columns", self.admission.pool().limit_bytes()),
+            Stopped::TooWide(bytes) => Failure::too_wide(bytes, wire_bytes, self.admission.pool().limit_bytes()),
             Stopped::Inflate(Failed::NoRoom(_)) => self.full(transport, wire_bytes),
             Stopped::Bad(error) if error.kind == otlp::NO_ROOM => self.full(transport, wire_bytes),
-            Stopped::Inflate(Failed::Corrupt(why)) => {
-                Failure::new(Kind::Corrupt, format!("the compressed body is corrupt: {why}"))
-            }
+            Stopped::Inflate(Failed::Corrupt(why)) => Failure::new(Kind::Corrupt, why),
             Stopped::Bad(error) => {
                 self.metrics.undecodable.with_label_values(&[transport.as_str(), error.kind]).inc();
                 Failure::undecodable(&error)
@@ -284,12 +284,12 @@ impl Ingest {
         let plain =
             inflate(*coding, wire, *limit, |bytes| grow(reservation, bytes as u64 * 3)).map_err(Stopped::Inflate)?;
         *columns = (*columns).max(plain.len() as u64 * 2);
-        let mut too_wide = false;
+        let mut too_wide = None;
         // Rows and elements of few bytes have wider columns than that.
         let mut room = |bytes: u64| {
             let more = bytes.saturating_sub(*columns).next_multiple_of(STEP_BYTES as u64);
-            too_wide = reservation.bytes().saturating_add(more) > self.admission.pool().limit_bytes();
-            if too_wide {
+            if reservation.bytes().saturating_add(more) > self.admission.pool().limit_bytes() {
+                too_wide = Some(bytes);
                 return None;
             }
             grow(reservation, more).ok()?;
@@ -297,15 +297,25 @@ impl Ingest {
             Some(*columns)
         };
         let decoded = (self.decode.0)(*format, &plain, &self.config.limits, self.config.json_strict, &mut room);
-        let decoded = decoded.map_err(|error| if too_wide { Stopped::TooWide } else { Stopped::Bad(error) })?;
+        let decoded = decoded.map_err(|error| too_wide.map_or(Stopped::Bad(error), Stopped::TooWide))?;
         let identity = XxHash3_128::oneshot_with_seed(self.seed, wire);
         let keep = *format == Format::Protobuf && decoded.rejected.is_empty();
-        let body = u32::try_from(plain.len()).ok().filter(|_| keep).map(|decoded_len| match coding.of_log(wire) {
+        let body = u32::try_from(plain.len()).ok().filter(|_| keep).map(|decoded_len| match coding.to_logged(wire) {
             Some(coding) => RequestBody { bytes: wire.clone(), coding, decoded_len },
             // storage.md 4.1: any other coding is stored decompressed.
             None => RequestBody { bytes: plain.clone(), coding: crate::span::Coding::Identity, decoded_len },
         });
         Ok(Message { decoded, body, identity })
+    }
+
+    /// What was odd in an acknowledged request; one that is refused comes again.
+    fn count_odd(&self, advisories: &BTreeMap<&'static str, u64>, unknown_fields: &BTreeMap<&'static str, u64>) {
+        for (kind, n) in advisories {
+            self.metrics.advisories.with_label_values(&[kind]).inc_by(*n);
+        }
+        for (message, n) in unknown_fields {
+            self.metrics.unknown_fields.with_label_values(&[message]).inc_by(*n);
+        }
     }
 
     fn success(&self, decoded: &Decoded) -> Success {

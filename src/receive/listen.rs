@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,8 @@ use super::metrics::Transport;
 
 /// Connections the kernel holds before they are accepted.
 const BACKLOG: i32 = 1024;
+/// A client whose machine has gone is found out so.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Tries to find one free port in both address families.
 const SAME_PORT_TRIES: usize = 16;
 
@@ -192,6 +194,9 @@ pub(super) async fn accept(
                 // Answers are small and written at once: waiting for more to send only adds latency.
                 if let Err(e) = stream.set_nodelay(true) {
                     tracing::debug!(error = %e, "set_nodelay failed");
+                }
+                if let Err(e) = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE)) {
+                    tracing::debug!(error = %e, "set_tcp_keepalive failed");
                 }
                 take(stream, peer);
             }

@@ -1,8 +1,8 @@
 //! The receiver's own metrics (otlp.md 14).
 //!
-//! Duty: register and move the counters under their exact names. Guarantee: at every scrape decoded is the
-//! sum of accepted, refused and failed once the requests in hand have ended; nothing is counted twice. Left to others: when to count (`ingest`),
-//! and the scrape itself (`telemetry`).
+//! Duty: register and move the counters under their exact names. Guarantee: at every scrape decoded is the sum of
+//! accepted, refused and failed once the requests in hand have ended; nothing is counted twice, and each request once,
+//! however it ended. Left to others: when to count (`ingest`), and the scrape itself (`telemetry`).
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -44,7 +44,7 @@ pub(super) struct Metrics {
     pub(super) refused_spans: IntCounterVec,
     pub(super) failed_spans: IntCounterVec,
     pub(super) rejected_spans: IntCounterVec,
-    pub(super) requests: IntCounterVec,
+    requests: IntCounterVec,
     pub(super) refused_requests: IntCounterVec,
     pub(super) refused_bytes: IntCounterVec,
     pub(super) undecodable: IntCounterVec,
@@ -90,7 +90,7 @@ impl Metrics {
             )?,
             requests: new.counters(
                 "weavergen_receiver_requests",
-                "Requests by outcome: gRPC code or HTTP status.",
+                "Requests by outcome: gRPC code or HTTP status, `cancelled` if the peer went away before.",
                 &["transport", "code"],
             )?,
             refused_requests: new.counters(
@@ -153,9 +153,38 @@ impl Metrics {
         self.ack_seconds.with_label_values(&[transport.as_str()])
     }
 
+    /// A request has come.
+    pub(super) fn request(&self, transport: Transport) -> Request<'_> {
+        Request { ended: &self.requests, transport, is_open: true }
+    }
+
     /// A counter of one transport.
     pub(super) fn of(counter: &IntCounterVec, transport: Transport) -> IntCounter {
         counter.with_label_values(&[transport.as_str()])
+    }
+}
+
+/// A request, counted once with its outcome; as `cancelled` if its peer is gone before there is one.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    ended: &'a IntCounterVec,
+    transport: Transport,
+    is_open: bool,
+}
+
+impl Request<'_> {
+    /// It is answered, or closed, with `code`.
+    pub(super) fn ends(mut self, code: &str) {
+        self.is_open = false;
+        self.ended.with_label_values(&[self.transport.as_str(), code]).inc();
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.ended.with_label_values(&[self.transport.as_str(), "cancelled"]).inc();
+        }
     }
 }
 

@@ -5,11 +5,13 @@
 //! when. Left to others: bytes to columns (`otlp`), what happens to the spans (`graph`).
 //!
 //! The way of a request: `listen` accepts, `connection` speaks HTTP, `grpc` or `http` checks in order, `admit` makes room,
-//! `body` reads, `inflate` decompresses, `ingest` decodes and hands over, `status` and `answer` say how it went.
+//! `body` reads (`arriving` takes the room back from who sends nothing), `inflate` decompresses, `ingest` decodes and hands
+//! over, `status` and `answer` say how it went.
 
 mod activity;
 mod admit;
 mod answer;
+mod arriving;
 mod auth;
 mod body;
 pub mod config;

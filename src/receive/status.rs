@@ -73,6 +73,15 @@ impl Failure {
         )
     }
 
+    /// Columns that would not fit an empty pool, although the message does: permanent too.
+    pub(super) fn too_wide(columns: u64, wire: u64, pool: u64) -> Self {
+        let text = format!(
+            "the message of {wire} bytes has so many short values that its columns need {columns} bytes and more, with the \
+             message more than the {pool} bytes for all requests; send smaller batches, or raise memory.limit"
+        );
+        Self::new(Kind::Class(Class::TooLarge), text)
+    }
+
     /// No room in the pool (B4).
     pub(super) fn no_room(delay: Duration) -> Self {
         Self {

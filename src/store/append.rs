@@ -17,7 +17,7 @@ use super::wal::record;
 use super::{Appended, Error, Inner, Lsn};
 use crate::span::{Delivery, Origin, SpanBatch};
 
-/// Columns larger than this are packed for the log off the async threads.
+/// Messages and columns larger than this are packed for the log off the async threads.
 const PACK_ELSEWHERE_BYTES: usize = 1 << 20;
 /// How long an append waits for room that a flush under way is about to make: a burst is slowed down by it and not sent
 /// away. Well below the 10 s that exporters wait for an answer.
@@ -94,8 +94,7 @@ impl Inner {
             let payload_xxh3 = record::payload_hash(&payload.bytes);
             Ok(Offer { batches: checked(delivery.batches), payload, payload_xxh3, identity, own, spans })
         };
-        let columns = || delivery.batches.iter().map(|b| b.as_record_batch().get_array_memory_size()).sum::<usize>();
-        if delivery.body.is_some() || columns() < PACK_ELSEWHERE_BYTES {
+        if work_bytes(&delivery) < PACK_ELSEWHERE_BYTES {
             return work(delivery);
         }
         let packed = tokio::task::spawn_blocking(move || work(delivery)).await;
@@ -126,6 +125,14 @@ impl Inner {
         }
         let limit_bytes = self.limits.memory_bytes;
         (self.memtable.bytes() > limit_bytes).then_some(Error::Memory { limit_bytes })
+    }
+}
+
+/// How much is hashed, checked and perhaps compressed; of a body as it came the check goes over all that is in it.
+fn work_bytes(delivery: &Delivery) -> usize {
+    match &delivery.body {
+        Some(body) => body.bytes.len().max(body.decoded_len as usize),
+        None => delivery.batches.iter().map(|batch| batch.as_record_batch().get_array_memory_size()).sum(),
     }
 }
 
@@ -174,5 +181,23 @@ impl Drop for Account {
             self.metrics.offered.with_label_values(&source).inc_by(self.spans);
             self.metrics.failed.with_label_values(&source).inc_by(self.spans);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::span::{Coding, RequestBody};
+
+    #[test]
+    fn a_large_message_is_packed_elsewhere_however_short_it_came() {
+        let of = |bytes: usize, coding, decoded_len| {
+            let body = Some(RequestBody { bytes: vec![0_u8; bytes].into(), coding, decoded_len });
+            work_bytes(&Delivery { batches: Vec::new(), body, identity: 1, origin: Origin::Received })
+        };
+        // A thousand spans with ten attributes, and a batch of a Collector under load.
+        assert!(of(600 << 10, Coding::Identity, 600 << 10) < PACK_ELSEWHERE_BYTES);
+        assert!(of(8 << 20, Coding::Identity, 8 << 20) >= PACK_ELSEWHERE_BYTES);
+        assert!(of(100 << 10, Coding::Gzip, 8 << 20) >= PACK_ELSEWHERE_BYTES);
     }
 }

@@ -11,6 +11,8 @@ pub mod logs;
 pub mod metrics;
 pub mod own_spans;
 mod serve;
+mod socket;
 
 pub use config::{Config, HealthCheck};
 pub use serve::{BindError, addresses, bind, serve};
+pub use socket::Socket;

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus::{IntCounter, Registry};
@@ -64,11 +65,16 @@ pub enum Value {
     Bool(bool),
 }
 
+/// Spans of each name since they were taken last. Counted before they are queued: else those of a frequent name would
+/// leave no room for the others.
+type Counts = Arc<Mutex<HashMap<&'static str, u32>>>;
+
 /// The layer that collects own spans.
 #[derive(Debug)]
 pub struct OwnSpans {
     clock: Clock,
     queue: mpsc::Sender<OwnSpan>,
+    counts: Counts,
     dropped: IntCounter,
 }
 
@@ -76,8 +82,8 @@ pub struct OwnSpans {
 #[derive(Debug)]
 pub struct Collected {
     queue: mpsc::Receiver<OwnSpan>,
+    counts: Counts,
     handed_over: IntCounter,
-    dropped: IntCounter,
 }
 
 /// A layer, and the other end of its queue.
@@ -87,7 +93,9 @@ pub fn collect(clock: Clock, registry: &Registry) -> prometheus::Result<(OwnSpan
     registry.register(Box::new(handed_over.clone()))?;
     registry.register(Box::new(dropped.clone()))?;
     let (sender, queue) = mpsc::channel(QUEUE);
-    Ok((OwnSpans { clock, queue: sender, dropped: dropped.clone() }, Collected { queue, handed_over, dropped }))
+    let counts = Counts::default();
+    let layer = OwnSpans { clock, queue: sender, counts: counts.clone(), dropped };
+    Ok((layer, Collected { queue, counts, handed_over }))
 }
 
 impl Collected {
@@ -114,14 +122,10 @@ impl Collected {
     }
 
     fn take(&mut self) -> Vec<OwnSpan> {
-        let mut taken: HashMap<&'static str, u32> = HashMap::new();
-        let mut spans = Vec::new();
-        while let Ok(span) = self.queue.try_recv() {
-            let count = taken.entry(span.name).or_default();
-            *count += 1;
-            if *count > PER_SECOND { self.dropped.inc() } else { spans.push(span) }
-        }
-        spans
+        // Held meanwhile: what ends now belongs to the second that begins.
+        let mut counts = self.counts.lock().expect("no holder of this lock panics");
+        counts.clear();
+        std::iter::from_fn(|| self.queue.try_recv().ok()).collect()
     }
 }
 
@@ -219,6 +223,12 @@ where
     fn on_close(&self, id: Id, context: Context<'_, S>) {
         let Some(span) = context.span(&id) else { return };
         let Some(open) = span.extensions_mut().remove::<Open>() else { return };
+        let mut counts = self.counts.lock().expect("no holder of this lock panics");
+        let count = counts.entry(span.name()).or_default();
+        if *count >= PER_SECOND {
+            return self.dropped.inc();
+        }
+        *count += 1;
         let own = OwnSpan {
             name: span.name(),
             trace_id: open.trace_id,
@@ -287,8 +297,9 @@ mod tests {
     #[test]
     fn one_name_is_capped_a_second_and_others_are_not() {
         let (layer, mut collected) = collect(Clock::manual(0, 1), &Registry::new()).unwrap();
+        let dropped = layer.dropped.clone();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            for _ in 0..250 {
+            for _ in 0..QUEUE + 150 {
                 drop(tracing::info_span!(target: TARGET, "often"));
             }
             drop(tracing::info_span!(target: TARGET, "seldom"));
@@ -296,6 +307,7 @@ mod tests {
         let spans = collected.take();
         assert_eq!(spans.iter().filter(|s| s.name == "often").count(), 100);
         assert_eq!(spans.iter().filter(|s| s.name == "seldom").count(), 1);
-        assert_eq!(collected.dropped.get(), 150);
+        assert_eq!(dropped.get(), (QUEUE + 50) as u64);
+        assert_eq!(collected.counts.lock().unwrap().len(), 0, "a second of its own for what comes next");
     }
 }

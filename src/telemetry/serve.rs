@@ -1,8 +1,9 @@
 //! Small HTTP servers: binding an endpoint, answering GET requests.
 //!
 //! Duty: what `/metrics` and health have in common. Guarantee: `localhost` binds every address it resolves to, and an
-//! address in use is told with the setting that moves it; a client that asks nothing for 2 min is cut, and at most 128
-//! connections are open on an address. Left to others: the answers.
+//! address in use is told with the setting that moves it; a client that says nothing for 10 s, asks nothing more for
+//! 2 min or does not read for 30 s is cut, and at most 128 connections are open on an address. Left to others: the
+//! answers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +18,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::socket::Socket;
+
+/// To the first byte: a probe asks at once.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(10);
 /// To the head of a request, from the one before too: who scrapes comes more often.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_CONNECTIONS: usize = 128;
@@ -103,7 +108,14 @@ async fn connection(stream: TcpStream, router: Router, head: Duration, stop: Can
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head);
-    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let said = tokio::select! {
+        said = tokio::time::timeout(FIRST_TIMEOUT.min(head), stream.readable()) => said,
+        () = stop.cancelled() => return,
+    };
+    if !matches!(said, Ok(Ok(()))) {
+        return;
+    }
+    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(Socket::new(stream)), service));
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
         () = stop.cancelled() => {

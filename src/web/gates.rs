@@ -213,8 +213,7 @@ pub(super) async fn close(
         return Err(access::Error::Denied.into());
     }
     let live = state.gates.ok_or(Error::NotFound)?;
-    let too_large = |_| Error::TooLarge { limit: MAX_BODY };
-    let body = axum::body::to_bytes(request.into_body(), MAX_BODY).await.map_err(too_large)?;
+    let body = super::body::read(request.into_body(), MAX_BODY).await?;
     let wrong = |message| Error::Request {
         message,
         hint: r#"{"key": "service_name=cart", "reason": "why it is over"}"#.to_owned(),

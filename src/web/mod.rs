@@ -6,6 +6,7 @@
 
 mod answer;
 mod bind;
+mod body;
 pub mod config;
 mod door;
 mod error;

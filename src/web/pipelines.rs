@@ -137,12 +137,11 @@ fn engine<'a>(state: &'a AppState, identity: &Identity) -> Result<&'a Engine, Pr
 
 async fn read(request: Request) -> Result<(HeaderMap, Bytes), Problem> {
     let (parts, body) = request.into_parts();
-    let too_large = || Error::TooLarge { limit: MAX_BODY };
     let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_BODY) {
-        return Err(too_large().into());
+        return Err(Error::TooLarge { limit: MAX_BODY }.into());
     }
-    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| too_large())?;
+    let body = super::body::read(body, MAX_BODY).await?;
     Ok((parts.headers, body))
 }
 

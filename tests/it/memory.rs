@@ -161,6 +161,44 @@ fn the_allocator_of_a_daemon_with_a_small_limit_gives_memory_back_soon() {
     }
 }
 
+/// The most that the process ever held, in bytes.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn fields_of_two_bytes_take_no_more_memory_than_is_reserved_for_a_request_of_them() {
+    let field = |number: u64, content: &[u8]| {
+        let mut out = Vec::new();
+        prost::encoding::encode_varint(number << 3 | 2, &mut out);
+        prost::encoding::encode_varint(content.len() as u64, &mut out);
+        out.extend_from_slice(content);
+        out
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start_with(&dir.path().join("data"), &[&format!("--set=memory::limit={LIMIT}")]);
+    let url = format!("{}/v1/traces", daemon.http());
+    let post = |body: Vec<u8>| {
+        block_on(async {
+            let post = reqwest::Client::new().post(&url).header("content-type", "application/x-protobuf");
+            post.body(body).send().await.unwrap().status().as_u16()
+        })
+    };
+    // Just below the limit of 6.4 MiB: parts of a resource, of a scope, and lists of one value.
+    let many = |number: u64| field(number, b"").repeat(3 << 20);
+    let value = field(1, &[field(1, b"k"), field(2, &many(5))].concat());
+    assert_eq!(post(field(1, b"")), 200);
+    let before = peak(daemon.pid());
+    for (what, content) in [("resource", many(1)), ("scope", field(2, &many(1))), ("value", field(1, &value))] {
+        assert_eq!(post(field(1, &content)), 200, "{what}");
+        let more = (peak(daemon.pid()) - before) >> 20;
+        assert!(more <= 48, "{what}: {more} MiB for a request of 6, of which 4 times as much is reserved");
+    }
+    assert_eq!(daemon.stop(), 0);
+}
+
 #[test]
 #[ignore = "C12: MEMORY_SECONDS, 300 without"]
 fn ten_times_the_load_in_256_mib_is_refused_and_never_killed_and_loses_nothing() {

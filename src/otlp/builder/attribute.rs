@@ -5,7 +5,7 @@
 //! `shared`).
 
 use super::attrs::{AttrLists, Pushed, Value};
-use super::fault::Fault;
+use super::fault::{Detail, Fault};
 use super::{Level, SpanBuilder};
 use crate::otlp::Reason;
 use crate::otlp::counts::Advisory;
@@ -143,23 +143,20 @@ impl SpanBuilder {
         let (max_attributes, max_key_bytes) = (self.limits.max_attributes, self.limits.max_key_bytes);
         let fault = self.fault_of(level);
         if count > max_attributes {
-            Fault::note(fault, Reason::TooManyAttributes, || {
-                format!("{} has more than {max_attributes} attributes", level.as_str())
-            });
+            let detail = Detail::Attributes { of: level.as_str(), max: max_attributes };
+            Fault::note(fault, Reason::TooManyAttributes, detail);
         }
         if key_bytes > max_key_bytes {
-            Fault::note(fault, Reason::KeyTooLong, || {
-                format!("{} has an attribute key of {key_bytes} bytes, want at most {max_key_bytes}", level.as_str())
-            });
+            let detail = Detail::Key { of: level.as_str(), bytes: key_bytes, max: max_key_bytes };
+            Fault::note(fault, Reason::KeyTooLong, detail);
         }
     }
 
     fn judge_depth(&mut self, level: Level, levels: usize) {
         let max_depth = self.limits.max_value_depth;
         if levels > max_depth {
-            Fault::note(self.fault_of(level), Reason::ValueTooDeep, || {
-                format!("{} has a value of more than {max_depth} levels", level.as_str())
-            });
+            let detail = Detail::Depth { of: level.as_str(), max: max_depth };
+            Fault::note(self.fault_of(level), Reason::ValueTooDeep, detail);
         } else if levels > DEEP_VALUE {
             self.advise(Advisory::DeepValue);
         }

@@ -31,7 +31,7 @@ use super::counts::{Advisories, Advisory, Message, UnknownFields};
 use super::{Limits, Reason};
 use crate::span::SpanBatch;
 use attrs::AttrLists;
-use fault::{Fault, Rejections};
+use fault::{Detail, Fault, Rejections};
 use nested::{Events, Links};
 use rows::Rows;
 use shared::SharedLists;
@@ -84,15 +84,6 @@ pub struct SpanBuilder {
     rejections: Rejections,
     advisories: Advisories,
     unknown_fields: UnknownFields,
-    /// Buffers of the protobuf walker, kept with ours.
-    pub(in crate::otlp) ranges: Ranges,
-}
-
-/// Where the elements of the list at hand stand in the request: scope spans of a resource, spans of a scope.
-#[derive(Debug, Default)]
-pub(in crate::otlp) struct Ranges {
-    pub(in crate::otlp) scopes: Vec<(usize, usize)>,
-    pub(in crate::otlp) spans: Vec<(usize, usize)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -193,7 +184,6 @@ impl SpanBuilder {
             rejections: Rejections::default(),
             advisories: Advisories::default(),
             unknown_fields: UnknownFields::default(),
-            ranges: Ranges::default(),
         }
     }
 
@@ -230,7 +220,8 @@ impl SpanBuilder {
         resource.counted = (self.advisories, self.unknown_fields);
         self.span.nested_count = 0;
         if bytes > CEILING_BYTES {
-            Fault::note(&mut resource.fault, Reason::SpanTooLarge, || too_large("resource", bytes, CEILING_BYTES));
+            let detail = Detail::TooLarge { what: "resource", bytes, limit: CEILING_BYTES };
+            Fault::note(&mut resource.fault, Reason::SpanTooLarge, detail);
         }
     }
 
@@ -276,7 +267,8 @@ impl SpanBuilder {
         (scope.fault, scope.anomalies, scope.bytes, scope.words) = (None, 0, bytes, None);
         self.span.nested_count = 0;
         if bytes > CEILING_BYTES {
-            Fault::note(&mut scope.fault, Reason::SpanTooLarge, || too_large("scope", bytes, CEILING_BYTES));
+            let detail = Detail::TooLarge { what: "scope", bytes, limit: CEILING_BYTES };
+            Fault::note(&mut scope.fault, Reason::SpanTooLarge, detail);
         }
     }
 
@@ -289,10 +281,6 @@ impl SpanBuilder {
         repaired += usize::from(write_text(&mut scope.version, version));
         self.note_repaired(Level::Scope, repaired);
     }
-}
-
-fn too_large(what: &str, bytes: usize, limit: usize) -> String {
-    format!("{what} has {bytes} bytes, want at most {limit}")
 }
 
 fn source_len(source: [&[u8]; 2]) -> usize {

@@ -5,9 +5,9 @@
 
 use std::borrow::Cow;
 
-use super::fault::{Fault, id_as_received};
+use super::fault::{Detail, Fault, id_as_received};
 use super::rows::Row;
-use super::{CEILING_BYTES, Envelope, Level, Open, SpanBuilder, Value, too_large};
+use super::{CEILING_BYTES, Envelope, Level, Open, SpanBuilder, Value};
 use crate::otlp::counts::Advisory;
 use crate::otlp::{Reason, Rejected};
 use crate::span::schema::{anomaly, reserved};
@@ -67,7 +67,8 @@ impl SpanBuilder {
         };
         let limit = self.limits.max_span_bytes.min(CEILING_BYTES);
         if bytes > limit {
-            Fault::note(&mut self.span.fault, Reason::SpanTooLarge, || too_large("span", bytes, limit));
+            let detail = Detail::TooLarge { what: "span", bytes, limit };
+            Fault::note(&mut self.span.fault, Reason::SpanTooLarge, detail);
         }
     }
 
@@ -78,7 +79,8 @@ impl SpanBuilder {
         self.span.event_count += 1;
         let max_events = self.limits.max_events;
         if self.span.event_count > max_events {
-            Fault::note(&mut self.span.fault, Reason::TooManyEvents, || format!("more than {max_events} events"));
+            let detail = Detail::More { what: "events", max: max_events };
+            Fault::note(&mut self.span.fault, Reason::TooManyEvents, detail);
         }
     }
 
@@ -98,7 +100,8 @@ impl SpanBuilder {
         self.span.link_count += 1;
         let max_links = self.limits.max_links;
         if self.span.link_count > max_links {
-            Fault::note(&mut self.span.fault, Reason::TooManyLinks, || format!("more than {max_links} links"));
+            let detail = Detail::More { what: "links", max: max_links };
+            Fault::note(&mut self.span.fault, Reason::TooManyLinks, detail);
         }
     }
 
@@ -108,12 +111,9 @@ impl SpanBuilder {
         let ids = (id_or_zero::<16>(link.trace_id), id_or_zero::<8>(link.span_id));
         let (Some(trace_id), Some(span_id)) = ids else {
             let at = self.span.link_count - 1;
-            return Fault::note(&mut self.span.fault, Reason::InvalidLinkId, || {
-                let (trace, span) = (link.trace_id.len(), link.span_id.len());
-                format!(
-                    "link {at} has a trace id of {trace} and a span id of {span} bytes, want 16 (or 0) and 8 (or 0)"
-                )
-            });
+            let (trace_bytes, span_bytes) = (link.trace_id.len(), link.span_id.len());
+            let detail = Detail::LinkIds { at, trace_bytes, span_bytes };
+            return Fault::note(&mut self.span.fault, Reason::InvalidLinkId, detail);
         };
         let LinkFields { trace_state, dropped_attributes_count, flags, .. } = *link;
         if self.span.fault.is_none()
@@ -133,7 +133,7 @@ impl SpanBuilder {
             Some(kept) if kept.reason <= fault.reason => Some(kept),
             _ => Some(fault),
         });
-        match worse.cloned() {
+        match worse.copied() {
             None => self.accept(span, row),
             Some(fault) => self.set_aside(span, fault),
         }
@@ -151,7 +151,7 @@ impl SpanBuilder {
                 "resourceSpans[{}].scopeSpans[{}].spans[{}]",
                 place.resource_spans, place.scope_spans, place.span
             ),
-            detail: fault.detail,
+            detail: fault.detail.to_string(),
             trace_id: id_as_received(span.trace_id),
             span_id: id_as_received(span.span_id),
             bytes,
@@ -188,15 +188,15 @@ impl SpanBuilder {
     fn row(&mut self, span: &SpanFields<'_>) -> Row {
         let fault = &mut self.span.fault;
         let trace_id = id::<16>(span.trace_id).unwrap_or_else(|| {
-            Fault::note(fault, Reason::InvalidTraceId, || invalid_id("trace id", span.trace_id, "16"));
+            Fault::note(fault, Reason::InvalidTraceId, invalid_id("trace id", span.trace_id, "16"));
             [0; 16]
         });
         let span_id = id::<8>(span.span_id).unwrap_or_else(|| {
-            Fault::note(fault, Reason::InvalidSpanId, || invalid_id("span id", span.span_id, "8"));
+            Fault::note(fault, Reason::InvalidSpanId, invalid_id("span id", span.span_id, "8"));
             [0; 8]
         });
         let parent = id_or_zero::<8>(span.parent_span_id).unwrap_or_else(|| {
-            let detail = || invalid_id("parent span id", span.parent_span_id, "0 or 8");
+            let detail = invalid_id("parent span id", span.parent_span_id, "0 or 8");
             Fault::note(fault, Reason::InvalidParentSpanId, detail);
             [0; 8]
         });
@@ -228,9 +228,9 @@ impl SpanBuilder {
 
     /// `nanos` as the columns hold it; 0 with a fault if they cannot.
     #[inline]
-    fn time(&mut self, nanos: u64, what: &str) -> i64 {
+    fn time(&mut self, nanos: u64, what: &'static str) -> i64 {
         i64::try_from(nanos).unwrap_or_else(|_| {
-            Fault::note(&mut self.span.fault, Reason::TimeOutOfRange, || format!("{what} is above 2^63-1 ns"));
+            Fault::note(&mut self.span.fault, Reason::TimeOutOfRange, Detail::Time { what });
             0
         })
     }
@@ -347,9 +347,8 @@ fn id_or_zero<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     if bytes.is_empty() { Some([0; N]) } else { bytes.try_into().ok() }
 }
 
-fn invalid_id(what: &str, bytes: &[u8], want: &str) -> String {
-    let is_zero = bytes.len().to_string() == want;
-    if is_zero { format!("{what} is all zero") } else { format!("{what} has {} bytes, want {want}", bytes.len()) }
+fn invalid_id(what: &'static str, bytes: &[u8], want: &'static str) -> Detail {
+    Detail::Id { what, bytes: bytes.len(), want }
 }
 
 /// storage.md 2: kind and status as words, unknown numbers as `kind_9`.

@@ -1,8 +1,9 @@
 //! A protobuf trace request into columns, without messages in between (otlp.md 9).
 //!
-//! Duty: [`decode`]; the walk over request, resource spans and scope spans, each scanned once for what its lists need
-//! and then walked (W12). Guarantee: each byte of the grammar is checked before anything is accepted; what is read are
-//! slices of the request. Left to others: what is acceptable (`builder`), the primitives (`wire`).
+//! Duty: [`decode`]; the walk over request, resource spans and scope spans, each scanned once for what has to be known
+//! beforehand and then walked (W12). Guarantee: each byte of the grammar is checked before anything is accepted; what is
+//! read are slices of the request, and no table of them is made, for an element can be two bytes. Left to others: what is
+//! acceptable (`builder`), the primitives (`wire`).
 
 mod normalize;
 mod span;
@@ -49,27 +50,29 @@ struct Walk<'b, 'a> {
 }
 
 /// A singular message that may occur again and is then merged (W9): reading its parts in order does that.
+///
+/// A second part is looked for anew in the message around it: a list of them would be many times the bytes that made it.
 #[derive(Debug, Default)]
 struct Parts<'a> {
     first: Option<Reader<'a>>,
-    more: Vec<Reader<'a>>,
+    has_more: bool,
+    bytes: usize,
 }
 
 impl<'a> Parts<'a> {
     fn push(&mut self, part: Reader<'a>) {
+        self.bytes += part.rest().len();
         if self.first.is_none() {
             self.first = Some(part);
         } else {
-            self.more.push(part);
+            self.has_more = true;
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = Reader<'a>> {
-        self.first.iter().chain(&self.more).copied()
-    }
-
-    fn bytes(&self) -> usize {
-        self.iter().map(|part| part.rest().len()).sum()
+    /// All parts, which are the fields `tag` of `around`.
+    fn within(&self, around: Reader<'a>, tag: u32) -> impl Iterator<Item = Reader<'a>> {
+        let (mut first, has_more, mut rest) = (self.first, self.has_more, around);
+        std::iter::from_fn(move || if has_more { rest.next_message(tag) } else { first.take() })
     }
 }
 
@@ -98,16 +101,20 @@ impl<'a> Walk<'_, 'a> {
         const RESOURCE: u32 = length_tag(1);
         const SCOPE_SPANS: u32 = length_tag(2);
         const SCHEMA_URL: u32 = length_tag(3);
+        if reader.is_empty() {
+            // Two bytes, of which a request can have millions: nothing is described and nothing follows.
+            return Ok(());
+        }
+        let around = reader;
         let mut resource = Parts::default();
         let mut schema_url: &[u8] = &[];
-        self.builder.ranges.scopes.clear();
+        let mut scopes = 0;
         while !reader.is_empty() {
             match reader.tag()? {
                 RESOURCE => resource.push(reader.message().map_err(|broken| broken.within("resource"))?),
                 SCOPE_SPANS => {
-                    let at = self.builder.ranges.scopes.len();
-                    let part = reader.message().map_err(|broken| broken.at("scopeSpans", at))?;
-                    self.builder.ranges.scopes.push(part.range());
+                    reader.message().map_err(|broken| broken.at("scopeSpans", scopes))?;
+                    scopes += 1;
                 }
                 SCHEMA_URL => schema_url = reader.bytes().map_err(|broken| broken.within("schemaUrl"))?,
                 tag => {
@@ -116,25 +123,32 @@ impl<'a> Walk<'_, 'a> {
                 }
             }
         }
-        self.resource(index, &resource, schema_url).map_err(|broken| broken.within("resource"))?;
-        for at in 0..self.builder.ranges.scopes.len() {
-            let part = Reader::of(self.body, self.builder.ranges.scopes[at]);
+        let parts = (&resource, around, RESOURCE);
+        self.resource(index, parts, schema_url).map_err(|broken| broken.within("resource"))?;
+        let mut rest = around;
+        for at in 0..scopes {
+            let Some(part) = rest.next_message(SCOPE_SPANS) else { break };
             self.scope_spans(at, part).map_err(|broken| broken.at("scopeSpans", at))?;
         }
         Ok(())
     }
 
-    fn resource(&mut self, index: usize, parts: &Parts<'a>, schema_url: &'a [u8]) -> Result<(), Broken> {
+    fn resource(
+        &mut self,
+        index: usize,
+        (parts, around, tag): (&Parts<'a>, Reader<'a>, u32),
+        schema_url: &'a [u8],
+    ) -> Result<(), Broken> {
         const ATTRIBUTES: u32 = length_tag(1);
         const DROPPED: u32 = varint_tag(2);
         const ENTITY_REFS: u32 = length_tag(3);
         let source = [parts.first.map_or(&[][..], |part| part.rest()), schema_url];
-        if parts.more.is_empty() && self.builder.resume_resource(index, source) {
+        if !parts.has_more && self.builder.resume_resource(index, source) {
             return Ok(());
         }
         let (mut dropped, mut count, mut entities) = (0, 0, Entities::default());
-        self.builder.begin_resource(index, parts.bytes() + schema_url.len());
-        for mut reader in parts.iter() {
+        self.builder.begin_resource(index, parts.bytes + schema_url.len());
+        for mut reader in parts.within(around, tag) {
             while !reader.is_empty() {
                 let start = reader;
                 match reader.tag()? {
@@ -160,7 +174,7 @@ impl<'a> Walk<'_, 'a> {
         }
         self.builder.note_repaired(Level::Resource, entities.repaired);
         self.builder.end_resource(Envelope { schema_url, dropped, entity_refs: &entities.written });
-        if parts.more.is_empty() {
+        if !parts.has_more {
             self.builder.keep_resource_source(source);
         }
         Ok(())
@@ -196,15 +210,18 @@ impl<'a> Walk<'_, 'a> {
         const SCOPE: u32 = length_tag(1);
         const SPANS: u32 = length_tag(2);
         const SCHEMA_URL: u32 = length_tag(3);
+        if reader.is_empty() {
+            return Ok(());
+        }
+        let around = reader;
         let mut scope = Parts::default();
         let mut schema_url: &[u8] = &[];
-        self.builder.ranges.spans.clear();
+        let mut spans = 0;
         while !reader.is_empty() {
             match reader.tag()? {
                 SPANS => {
-                    let at = self.builder.ranges.spans.len();
-                    let part = reader.message().map_err(|broken| broken.at("spans", at))?;
-                    self.builder.ranges.spans.push(part.range());
+                    reader.message().map_err(|broken| broken.at("spans", spans))?;
+                    spans += 1;
                 }
                 SCOPE => scope.push(reader.message().map_err(|broken| broken.within("scope"))?),
                 SCHEMA_URL => schema_url = reader.bytes().map_err(|broken| broken.within("schemaUrl"))?,
@@ -214,23 +231,29 @@ impl<'a> Walk<'_, 'a> {
                 }
             }
         }
-        self.scope(index, &scope, schema_url).map_err(|broken| broken.within("scope"))?;
-        for at in 0..self.builder.ranges.spans.len() {
-            let part = Reader::of(self.body, self.builder.ranges.spans[at]);
+        self.scope(index, (&scope, around, SCOPE), schema_url).map_err(|broken| broken.within("scope"))?;
+        let mut rest = around;
+        for at in 0..spans {
+            let Some(part) = rest.next_message(SPANS) else { break };
             self.span(at, part).map_err(|broken| broken.at("spans", at))?;
         }
         Ok(())
     }
 
-    fn scope(&mut self, index: usize, parts: &Parts<'a>, schema_url: &'a [u8]) -> Result<(), Broken> {
+    fn scope(
+        &mut self,
+        index: usize,
+        (parts, around, tag): (&Parts<'a>, Reader<'a>, u32),
+        schema_url: &'a [u8],
+    ) -> Result<(), Broken> {
         const NAME: u32 = length_tag(1);
         const VERSION: u32 = length_tag(2);
         const ATTRIBUTES: u32 = length_tag(3);
         const DROPPED: u32 = varint_tag(4);
         let (mut name, mut version): (&[u8], &[u8]) = (&[], &[]);
         let (mut dropped, mut count) = (0, 0);
-        self.builder.begin_scope(index, parts.bytes() + schema_url.len());
-        for mut reader in parts.iter() {
+        self.builder.begin_scope(index, parts.bytes + schema_url.len());
+        for mut reader in parts.within(around, tag) {
             while !reader.is_empty() {
                 match reader.tag()? {
                     NAME => name = reader.bytes().map_err(|broken| broken.within("name"))?,

@@ -17,9 +17,9 @@ enum Last<'a> {
     Int(u64),
     Double(u64),
     Bytes(&'a [u8]),
-    /// The lists that are one after the merge.
-    Array(Vec<Reader<'a>>),
-    Kvlist(Vec<Reader<'a>>),
+    /// The lists that are one after the merge: what follows from the first of them on.
+    Array(Reader<'a>),
+    Kvlist(Reader<'a>),
 }
 
 /// A message written anew.
@@ -48,20 +48,20 @@ impl Normal {
             Last::Double(bits) => put_fixed64(&mut self.out, 4, bits),
             Last::Bytes(bytes) => put_bytes(&mut self.out, 7, bytes),
             Last::Array(lists) => {
-                deepest = self.list(5, lists, depth + 1, Self::any_value)?;
+                deepest = self.list(ARRAY, lists, depth + 1, Self::any_value)?;
             }
             Last::Kvlist(lists) => {
-                deepest = self.list(6, lists, depth + 1, Self::key_value)?;
+                deepest = self.list(KVLIST, lists, depth + 1, Self::key_value)?;
             }
         }
         Ok(deepest)
     }
 
-    /// Appends `field` with the elements of all `lists`, as one list.
+    /// Appends the list of `tag` with the elements of all such in `lists`.
     fn list(
         &mut self,
-        field: u32,
-        lists: Vec<Reader<'_>>,
+        tag: u32,
+        mut lists: Reader<'_>,
         depth: usize,
         write: impl Fn(&mut Self, Reader<'_>, usize) -> Result<usize, Broken>,
     ) -> Result<usize, Broken> {
@@ -71,7 +71,7 @@ impl Normal {
         }
         let around = std::mem::take(&mut self.out);
         let mut content = Vec::new();
-        for mut reader in lists {
+        while let Some(mut reader) = lists.next_message(tag) {
             while !reader.is_empty() {
                 match reader.tag()? {
                     VALUES => {
@@ -84,7 +84,7 @@ impl Normal {
             }
         }
         self.out = around;
-        put_bytes(&mut self.out, field, &content);
+        put_bytes(&mut self.out, tag >> 3, &content);
         Ok(deepest)
     }
 
@@ -111,13 +111,12 @@ impl Normal {
     /// Appends an EntityRef as the field 3 of a Resource.
     pub(super) fn entity_ref(&mut self, mut reader: Reader<'_>) -> Result<(), Broken> {
         let (mut schema_url, mut of): (&[u8], &[u8]) = (&[], &[]);
-        let mut keys = Vec::new();
+        let message = reader;
         while !reader.is_empty() {
             let tag = reader.tag()?;
             match tag >> 3 {
                 1 if tag == length_tag(1) => schema_url = reader.bytes()?,
                 2 if tag == length_tag(2) => of = reader.bytes()?,
-                field @ (3 | 4) if tag == length_tag(field) => keys.push((field, reader.bytes()?)),
                 _ => reader.skip(tag, |_| false)?,
             }
         }
@@ -127,8 +126,13 @@ impl Normal {
                 self.put_text(field, text);
             }
         }
-        for (field, text) in keys {
-            self.put_text(field, text);
+        let mut reader = message;
+        while !reader.is_empty() {
+            let tag = reader.tag()?;
+            match tag >> 3 {
+                field @ (3 | 4) if tag == length_tag(field) => self.put_text(field, reader.bytes()?),
+                _ => reader.skip(tag, |_| false)?,
+            }
         }
         let message = std::mem::replace(&mut self.out, around);
         put_bytes(&mut self.out, 3, &message);
@@ -145,6 +149,7 @@ impl Normal {
 fn last_variant(mut reader: Reader<'_>) -> Result<Last<'_>, Broken> {
     let mut last = Last::Empty;
     while !reader.is_empty() {
+        let start = reader;
         last = match reader.tag()? {
             STRING => Last::Text(reader.bytes()?),
             BOOL => Last::Bool(reader.varint()? != 0),
@@ -152,14 +157,12 @@ fn last_variant(mut reader: Reader<'_>) -> Result<Last<'_>, Broken> {
             DOUBLE => Last::Double(reader.fixed64()?),
             BYTES => Last::Bytes(reader.bytes()?),
             ARRAY => {
-                let mut lists = if let Last::Array(lists) = last { lists } else { Vec::new() };
-                lists.push(reader.message()?);
-                Last::Array(lists)
+                reader.message()?;
+                Last::Array(if let Last::Array(lists) = last { lists } else { start })
             }
             KVLIST => {
-                let mut lists = if let Last::Kvlist(lists) = last { lists } else { Vec::new() };
-                lists.push(reader.message()?);
-                Last::Kvlist(lists)
+                reader.message()?;
+                Last::Kvlist(if let Last::Kvlist(lists) = last { lists } else { start })
             }
             STRINDEX => {
                 reader.varint()?;

@@ -90,7 +90,7 @@ impl<'a> Walk<'_, 'a> {
                 VALUE => {
                     let part = reader.message().map_err(|broken| broken.within("value"))?;
                     if value.replace(part).is_some() {
-                        return self.merged_key_value(level, message, part.range().0);
+                        return self.merged_key_value(level, message, part.offset());
                     }
                 }
                 tag => self.other_of_key_value(&mut reader, tag)?,
@@ -134,7 +134,7 @@ impl<'a> Walk<'_, 'a> {
                     self.any_value(part, 0, &mut true).map_err(|broken| broken.within("value"))?;
                     merged.extend_from_slice(part.rest());
                 }
-                tag if reader.range().0 < seen => reader.skip(tag, |_| false)?,
+                tag if reader.offset() < seen => reader.skip(tag, |_| false)?,
                 tag => self.other_of_key_value(&mut reader, tag)?,
             }
         }

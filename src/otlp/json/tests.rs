@@ -350,6 +350,10 @@ fn j27_nesting_has_a_limit_for_values_and_one_for_everything() {
     let limits = Limits { max_value_depth: 2, ..Limits::default() };
     let decoded = decode_json(value(&nested(3)).as_bytes(), &limits, false, &mut SpanBuilder::new()).unwrap();
     assert_eq!(decoded.rejected[0].reason, Reason::ValueTooDeep);
+    // What a later variant replaces is not stored, however deep it was; the same in protobuf.
+    let deep = format!(r#"{{"kvlistValue":{{"values":[{{"key":"k","value":{}}}]}},"arrayValue":{{}}}}"#, nested(3));
+    let decoded = decode_json(value(&deep).as_bytes(), &limits, false, &mut SpanBuilder::new()).unwrap();
+    assert_eq!((decoded.spans, decoded.rejected.len()), (1, 0));
 }
 
 #[test]

@@ -115,6 +115,12 @@ impl Walk<'_> {
     /// Merges the object that stands here into `value`: the last variant wins, lists of the same kind are one (W10).
     fn any_value<'a>(&mut self, at: &mut Reader<'a>, depth: usize, value: &mut AnyValue<'a>) -> Result<(), Broken> {
         self.members(at, &ANY_VALUE, |walk, at, name| {
+            let is_joined =
+                matches!((name, &value.last), ("arrayValue", Variant::Array(_)) | ("kvlistValue", Variant::Kvlist(_)));
+            if !is_joined {
+                // What it replaces is not stored, however deep it was.
+                (value.levels, value.repaired) = (0, 0);
+            }
             let last = match name {
                 "stringValue" => Variant::Text(at.text()?),
                 "intValue" => Variant::Int(number::i64(at)?),

@@ -522,6 +522,7 @@ async fn columns_are_reserved_by_their_rows_and_elements_however_short_these_wer
     // What would never fit is told so for good: within the limit as a message, and not as columns.
     let never = client.export(&[], framed(0, &wide(40, 8000))).await;
     assert_eq!((never.code, never.details.len()), (Some(8), 0), "{}", never.message);
+    assert!(never.message.contains("its columns need"), "{}", never.message);
     assert_eq!(running.taken(), 2);
 }
 

@@ -167,6 +167,36 @@ async fn refusals_are_503_with_retry_after_and_statuses_of_the_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_says_nothing_of_how_soon_there_is_room() {
+    let mut small = config();
+    small.max_inflight_bytes = Some(4 << 20);
+    let running = Running::start(small).await;
+    running.refuse(Class::Busy, "memory");
+    assert_eq!(send(post(&running, JSON, "spans 1")).await.status().as_u16(), 503);
+    *running.refusal.lock().unwrap() = None;
+    running.close().await;
+    let mut filler = b"spans 1 ".to_vec();
+    filler.resize(1 << 20, b' ');
+    let held = tokio::spawn(post(&running, PROTO, filler.clone()).send());
+    running.begun(2).await;
+    // Had the refused one counted as a commit, commits would be known and have stalled: 5 s.
+    let refused = send(post(&running, JSON, filler)).await;
+    assert_eq!(header(&refused, "retry-after"), "2", "a second, up to 20 % more, rounded up");
+    running.open();
+    assert_eq!(held.await.unwrap().unwrap().status().as_u16(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_of_unknown_outcome_is_to_be_sent_again() {
+    let running = Running::start(config()).await;
+    running.refuse(Class::Internal, "panic");
+    let response = send(post(&running, JSON, "spans 3")).await;
+    assert_eq!(header(&response, "retry-after"), "5");
+    assert_eq!(code(response).await, (503, json!(14)));
+    assert_eq!(running.metric("otelcol_receiver_failed_spans", &[]), 3.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_earlier_of_two_violations_is_answered() {
     let mut small = config();
     small.max_inflight_bytes = Some(4 << 20);

@@ -135,7 +135,9 @@ impl Running {
                 begun.fetch_add(1, Ordering::SeqCst);
                 async move {
                     gate.acquire().await.unwrap().forget();
-                    if let Some(refusal) = refusal.lock().unwrap().clone() {
+                    let refusal = refusal.lock().unwrap().clone();
+                    if let Some(refusal) = refusal {
+                        assert_ne!(refusal.label, "panic", "a defect of who takes the spans");
                         return Err(refusal);
                     }
                     taken.lock().unwrap().push(delivery);

@@ -233,3 +233,97 @@ async fn a_head_in_hand_when_draining_begins_is_503_and_the_last_on_its_connecti
     assert_eq!(rest(&mut idle).await.0, "", "an idle connection is closed");
     running.until(|| running.serving.is_finished()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_announces_bodies_and_sends_none_keeps_nobody_out() {
+    let mut config = config();
+    config.max_inflight_bytes = Some(4 << 20);
+    let running = Running::start(config).await;
+    let mut silent = Vec::new();
+    // Three parts of the pool for a message as large as may be, the fourth for one that is compressed.
+    for coding in ["", "content-encoding: gzip\r\n"] {
+        let mut socket = TcpStream::connect(running.http()).await.unwrap();
+        let head = format!("{HEAD}{coding}content-length: {}\r\n\r\n", 1 << 20);
+        socket.write_all(head.as_bytes()).await.unwrap();
+        silent.push(socket);
+    }
+    running.until(|| running.metric("weavergen_receiver_inflight_bytes", &[]) >= f64::from(4 << 20)).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    socket.write_all(format!("{HEAD}content-length: 2\r\n\r\n{{}}").as_bytes()).await.unwrap();
+    let text = response(&mut socket).await;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    for mut socket in silent {
+        let text = response(&mut socket).await;
+        assert!(text.starts_with("HTTP/1.1 503") && text.to_lowercase().contains("retry-after"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_gone_does_not_hold_up_a_shutdown() {
+    let running = Running::start(config()).await;
+    // It has said what HTTP/2 begins with and answers nothing, no ping either.
+    let mut gone = TcpStream::connect(running.grpc()).await.unwrap();
+    gone.write_all(&[opening(), frame(4, 1, 0, &[])].concat()).await.unwrap();
+    running.until(|| running.metric("weavergen_receiver_connections", &["transport=\"grpc\""]) > 0.5).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let start = Instant::now();
+    running.shutdown.cancel();
+    running.until(|| running.serving.is_finished()).await;
+    // Of the 3 s that requests in hand would have.
+    assert!(start.elapsed() < Duration::from_millis(2800), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_crosses_the_goodbye_of_an_idle_connection_is_answered_however_long_it_takes() {
+    let mut config = config();
+    config.http.as_mut().unwrap().idle_timeout = Some(Duration::from_millis(300));
+    let running = Running::start(config).await;
+    running.close().await;
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    socket.write_all(&[opening(), frame(4, 1, 0, &[])].concat()).await.unwrap();
+    // GOAWAY is on its way, and its ping is not answered yet.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let head = b"\x83\x86\x04\x0a/v1/traces\x0f\x10\x10application/json";
+    socket.write_all(&[frame(1, 4, 1, head), frame(0, 1, 1, b"spans 1")].concat()).await.unwrap();
+    running.begun(1).await;
+    // Longer than the peer has to go.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    running.open();
+    let start = Instant::now();
+    let mut bytes = Vec::new();
+    let answered = |bytes: &[u8]| frames(bytes).any(|(kind, stream)| (kind, stream) == (1, 1));
+    while !answered(&bytes) {
+        let mut more = [0; 4096];
+        let n = tokio::time::timeout(Duration::from_secs(5), socket.read(&mut more)).await.unwrap().unwrap();
+        assert!(n > 0, "closed without an answer after {:?}: {bytes:?}", start.elapsed());
+        bytes.extend_from_slice(&more[..n]);
+    }
+    assert_eq!(running.taken(), 1);
+}
+
+/// Type and stream of each frame that is there whole.
+fn frames(bytes: &[u8]) -> impl Iterator<Item = (u8, u8)> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (head, after) = rest.split_first_chunk::<9>()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        rest = after.get(length..)?;
+        Some((head[3], head[8]))
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_peer_goes_away_is_counted_and_its_spans_are_stored() {
+    let running = Running::start(config()).await;
+    running.close().await;
+    let mut socket = TcpStream::connect(running.http()).await.unwrap();
+    socket.write_all(format!("{HEAD}content-length: 7\r\n\r\nspans 1").as_bytes()).await.unwrap();
+    running.begun(1).await;
+    drop(socket);
+    let requests = |code: &str| running.metric("weavergen_receiver_requests", &[code]);
+    running.until(|| requests("code=\"cancelled\"") > 0.5).await;
+    running.open();
+    running.until(|| running.taken() == 1).await;
+    assert!(requests("receiver") < 1.5, "once");
+}
