@@ -147,6 +147,12 @@ impl Writer {
                 }
                 continue;
             }
+            if let Some(chunks) = self.chunks.lists(field, leaves.as_slice(), &array)? {
+                for (chunk, _) in chunks.into_iter().zip(leaves.by_ref()) {
+                    row_group.append_column(&chunk.bytes, chunk.close)?;
+                }
+                continue;
+            }
             for (leaf, mut writer) in
                 compute_leaves(field, &array)?.iter().zip(writers(field, filter_rows, &self.config)?)
             {

@@ -1,23 +1,31 @@
-//! Chunks of flat columns, written from keys.
+//! Chunks of columns, written from keys.
 //!
-//! Duty: [`Chunks`]: an array of a flat column, the finished bytes and metadata of its chunk. Guarantee: what a reader
-//! sees is what the `parquet` crate's writer would have written, byte for byte unless a dictionary becomes too large;
-//! that writer hashes, compares and filters every value of every row, this one the distinct ones. Left to others:
-//! columns of lists and those in delta encoding ([`super::Writer`] has the crate write them), the place in the file.
+//! Duty: [`Chunks`]: an array of a column, the finished bytes and metadata of the chunks of its leaves. Guarantee: what a
+//! reader sees is what the `parquet` crate's writer would have written: of flat columns byte for byte unless a dictionary
+//! becomes too large, of lists with pages that end with zones. That writer hashes, compares and filters every value of
+//! every row, this one the distinct ones, and it makes the levels of lists once a leaf. Left to others: lists that may be
+//! null or have statistics, and integers whose dictionary becomes too large ([`super::Writer`] has the crate write
+//! them), the place in the file.
 
 mod bounds;
 mod column;
 mod compress;
+mod delta;
 mod hybrid;
 mod intern;
+mod nested;
 mod pages;
 #[cfg(test)]
 mod tests;
 mod values;
 
+use std::borrow::Cow;
+
 use arrow::array::{Array, ArrayRef, AsArray as _, BooleanArray, FixedSizeBinaryArray};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    DataType, Field, Float64Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Field, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use bytes::Bytes;
 use parquet::basic::{Encoding, Type, ZstdLevel};
@@ -35,7 +43,7 @@ pub(super) use intern::{Traces, traces};
 pub use intern::{Words, ids_of};
 
 use pages::Pages;
-use values::{Flags, Ids, Kind, Nothing, Numbers, Values};
+use values::{Blobs, Flags, Ids, Kind, Nothing, Numbers, Values};
 
 /// A column chunk.
 pub(super) struct Chunk {
@@ -80,7 +88,8 @@ impl Chunks {
         if field.data_type().is_nested() {
             return Ok(None);
         }
-        self.order(field, descr, filter_rows)?.write(array, field.is_nullable())
+        let rows = Entries { nulls: array.nulls(), nullable: field.is_nullable(), lists: None };
+        self.order(flat_leaf(field), descr, filter_rows)?.write(array, &rows)
     }
 
     /// The chunk of the column `field` of the ids `traces`.
@@ -91,12 +100,36 @@ impl Chunks {
         traces: &Traces,
         filter_rows: usize,
     ) -> Result<Chunk, ParquetError> {
-        let column = Column { keys: &traces.keys, nulls: None, nullable: field.is_nullable() };
-        self.order(field, descr, filter_rows)?.keys(column, &Ids(&traces.values))
+        let rows = Entries { nulls: None, nullable: field.is_nullable(), lists: None };
+        self.order(flat_leaf(field), descr, filter_rows)?.keys(rows.column(&traces.keys), &Ids(&traces.values))
     }
 
-    fn order(&mut self, field: &Field, descr: &ColumnDescPtr, filter_rows: usize) -> Result<Order<'_>, ParquetError> {
-        let leaf = flat_leaf(field);
+    /// The chunks of the leaves of `lists`, the column `field`, of which `descrs` begins with the descriptions; `None` if
+    /// they are of those that are left to others.
+    pub(super) fn lists(
+        &mut self,
+        field: &Field,
+        descrs: &[ColumnDescPtr],
+        lists: &ArrayRef,
+    ) -> Result<Option<Vec<Chunk>>, ParquetError> {
+        let of = list_leaves(field);
+        if !of.iter().all(are_plain) {
+            return Ok(None);
+        }
+        let Some(leaves) = nested::leaves(field, lists) else { return Ok(None) };
+        let mut chunks = Vec::with_capacity(of.len());
+        for ((leaf, of), descr) in leaves.iter().zip(of).zip(descrs) {
+            let (entries, nulls) = leaf.entries(widths(descr));
+            let entries = Entries { nulls: nulls.as_ref(), nullable: true, lists: Some((leaf, &entries)) };
+            match self.order(of, descr, 0)?.write(leaf.values, &entries)? {
+                Some(chunk) => chunks.push(chunk),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(chunks))
+    }
+
+    fn order(&mut self, leaf: Leaf, descr: &ColumnDescPtr, filter_rows: usize) -> Result<Order<'_>, ParquetError> {
         let filter = match leaf.bloom {
             true => Some((Sbbf::new_with_ndv_fpp(filter_rows as u64, self.bloom_fpp)?, self.bloom_fpp)),
             false => None,
@@ -109,16 +142,14 @@ impl Chunks {
     pub(super) fn empty_leaves(field: &Field, array: &ArrayRef) -> Option<Vec<Leaf>> {
         let lists = array.as_list_opt::<i32>()?;
         let leaves = is_empty(lists).then(|| list_leaves(field))?;
-        leaves.iter().all(|leaf| leaf.statistics == EnabledStatistics::None && !leaf.bloom).then_some(leaves)
+        leaves.iter().all(are_plain).then_some(leaves)
     }
 
     /// The chunk of such a leaf, of `rows` lists.
     pub(super) fn empty(&mut self, leaf: &Leaf, descr: &ColumnDescPtr, rows: usize) -> Result<Chunk, ParquetError> {
         let values = Nothing { is_text: descr.physical_type() == Type::BYTE_ARRAY };
-        let widths =
-            [descr.max_rep_level(), descr.max_def_level()].map(|most| hybrid::width(most.unsigned_abs().into()));
         let pages = Pages::new(&values, descr.clone(), leaf.statistics, &mut self.compressor);
-        column::empty(rows, leaf, widths, &values, pages)
+        column::empty(rows, leaf, widths(descr), &values, pages)
     }
 
     /// Takes back the room of a chunk that is in the file.
@@ -127,10 +158,57 @@ impl Chunks {
     }
 }
 
+/// Whether nothing is said of the values of a leaf.
+fn are_plain(leaf: &Leaf) -> bool {
+    leaf.statistics == EnabledStatistics::None && !leaf.bloom
+}
+
+/// Bits of repetition and definition levels.
+fn widths(descr: &ColumnDescPtr) -> [u32; 2] {
+    [descr.max_rep_level(), descr.max_def_level()].map(|most| hybrid::width(most.unsigned_abs().into()))
+}
+
+/// What the entries of a leaf are, beside their values.
+struct Entries<'a> {
+    nulls: Option<&'a NullBuffer>,
+    nullable: bool,
+    /// They are elements of lists, not rows.
+    lists: Option<(&'a nested::Leaf<'a>, &'a nested::Entries<'a>)>,
+}
+
+impl<'a> Entries<'a> {
+    fn column(&self, keys: &'a [i32]) -> Column<'a> {
+        Column { keys, nulls: self.nulls, nullable: self.nullable, lists: self.lists.map(|(_, entries)| entries) }
+    }
+
+    /// The keys of the entries, from those of the values of an array.
+    fn spread<'k>(&self, keys: &'k [i32]) -> Cow<'k, [i32]> {
+        match self.lists {
+            Some((leaf, _)) => leaf.spread(|at| keys[at]).into(),
+            None => keys.into(),
+        }
+    }
+
+    /// Whether no entry has a value.
+    fn are_null(&self) -> bool {
+        self.nulls.is_some_and(|nulls| nulls.null_count() == nulls.len())
+    }
+
+    /// The same where each of `len` values has its place as its key.
+    fn places(&self, len: usize) -> Result<Vec<i32>, ParquetError> {
+        let len = i32::try_from(len).map_err(|error| ParquetError::External(Box::new(error)))?;
+        if let (true, Some(nulls)) = (self.are_null(), self.nulls) {
+            return Ok(vec![0; nulls.len()]);
+        }
+        Ok(match self.lists {
+            Some((leaf, _)) => leaf.spread(|at| at as i32),
+            None => (0..len).collect(),
+        })
+    }
+}
+
 impl Order<'_> {
-    fn write(self, array: &ArrayRef, nullable: bool) -> Result<Option<Chunk>, ParquetError> {
-        let nulls = array.nulls();
-        let limit = self.leaf.dictionary.unwrap_or(0);
+    fn write(self, array: &ArrayRef, entries: &Entries<'_>) -> Result<Option<Chunk>, ParquetError> {
         match array.data_type() {
             DataType::Dictionary(_, of) if **of == DataType::Utf8 => {
                 let words = array.as_dictionary::<Int32Type>();
@@ -138,76 +216,108 @@ impl Order<'_> {
                 if values.null_count() > 0 {
                     return Ok(None);
                 }
-                let column = Column { keys: words.keys().values(), nulls, nullable };
-                self.keys(column, &values::Words(values)).map(Some)
+                self.keys(entries.column(&entries.spread(words.keys().values())), &values::Words(values)).map(Some)
             }
-            DataType::Utf8View => {
-                let interned = intern::words(array.as_string_view(), limit);
-                let column = Column { keys: &interned.keys, nulls, nullable };
-                self.keys(column, &values::Words(&interned.values)).map(Some)
+            DataType::Utf8View => match self.leaf.dictionary {
+                Some(limit) => {
+                    let interned = intern::words(array.as_string_view(), limit);
+                    let words = values::Words(&interned.values);
+                    self.keys(entries.column(&entries.spread(&interned.keys)), &words).map(Some)
+                }
+                None => self.each(&Blobs(values::Bytes::Text(array.as_string_view())), entries).map(Some),
+            },
+            DataType::Binary => self.each(&Blobs(values::Bytes::Binary(array.as_binary())), entries).map(Some),
+            DataType::FixedSizeBinary(16) => self.ids::<16>(array.as_fixed_size_binary(), entries).map(Some),
+            DataType::FixedSizeBinary(8) => self.ids::<8>(array.as_fixed_size_binary(), entries).map(Some),
+            DataType::Boolean => self.flags(array.as_boolean(), entries).map(Some),
+            _ => self.numbers(array, entries),
+        }
+    }
+
+    fn numbers(self, array: &ArrayRef, entries: &Entries<'_>) -> Result<Option<Chunk>, ParquetError> {
+        let nulls = array.nulls();
+        match array.data_type() {
+            DataType::UInt8 => {
+                let numbers = array.as_primitive::<UInt8Type>().values().iter();
+                self.bits(numbers.map(|number| u64::from(*number)), nulls, Kind::Unsigned32, entries)
             }
-            DataType::FixedSizeBinary(16) => self.ids::<16>(array.as_fixed_size_binary(), nullable).map(Some),
-            DataType::FixedSizeBinary(8) => self.ids::<8>(array.as_fixed_size_binary(), nullable).map(Some),
-            DataType::Boolean => self.flags(array.as_boolean(), nullable).map(Some),
-            _ if self.leaf.dictionary.is_some() => self.numbers(array, nullable),
+            DataType::UInt16 => {
+                let numbers = array.as_primitive::<UInt16Type>().values().iter();
+                self.bits(numbers.map(|number| u64::from(*number)), nulls, Kind::Unsigned32, entries)
+            }
+            DataType::UInt32 => {
+                let numbers = array.as_primitive::<UInt32Type>().values().iter();
+                self.bits(numbers.map(|number| u64::from(*number)), nulls, Kind::Unsigned32, entries)
+            }
+            DataType::UInt64 => {
+                let numbers = array.as_primitive::<UInt64Type>().values().iter();
+                self.bits(numbers.copied(), nulls, Kind::Unsigned64, entries)
+            }
+            DataType::Int64 => {
+                let numbers = array.as_primitive::<Int64Type>().values().iter();
+                self.bits(numbers.map(|number| number.cast_unsigned()), nulls, Kind::Signed64, entries)
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+                let numbers = array.as_primitive::<TimestampNanosecondType>().values().iter();
+                self.bits(numbers.map(|number| number.cast_unsigned()), nulls, Kind::Signed64, entries)
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                let numbers = array.as_primitive::<TimestampMicrosecondType>().values().iter();
+                self.bits(numbers.map(|number| number.cast_unsigned()), nulls, Kind::Signed64, entries)
+            }
+            DataType::Float64 => {
+                let numbers = array.as_primitive::<Float64Type>().values().iter();
+                self.bits(numbers.map(|number| number.to_bits()), nulls, Kind::Double, entries)
+            }
             _ => Ok(None),
         }
     }
 
-    fn numbers(self, array: &ArrayRef, nullable: bool) -> Result<Option<Chunk>, ParquetError> {
-        let nulls = array.nulls();
-        let (interned, kind) = match array.data_type() {
-            DataType::UInt8 => {
-                let bits = array.as_primitive::<UInt8Type>().values().iter().map(|number| u64::from(*number));
-                (intern::numbers(bits, nulls), Kind::Unsigned32)
+    fn bits(
+        self,
+        bits: impl Iterator<Item = u64> + Clone,
+        nulls: Option<&NullBuffer>,
+        kind: Kind,
+        entries: &Entries<'_>,
+    ) -> Result<Option<Chunk>, ParquetError> {
+        let Some(limit) = self.leaf.dictionary else {
+            let bits: Vec<u64> = if entries.are_null() { Vec::new() } else { bits.collect() };
+            let values = Numbers { bits: &bits, kind };
+            if self.leaf.encoding != Encoding::DELTA_BINARY_PACKED {
+                return self.each(&values, entries).map(Some);
             }
-            DataType::UInt16 => {
-                let bits = array.as_primitive::<UInt16Type>().values().iter().map(|number| u64::from(*number));
-                (intern::numbers(bits, nulls), Kind::Unsigned32)
-            }
-            DataType::UInt32 => {
-                let bits = array.as_primitive::<UInt32Type>().values().iter().map(|number| u64::from(*number));
-                (intern::numbers(bits, nulls), Kind::Unsigned32)
-            }
-            DataType::UInt64 => {
-                let bits = array.as_primitive::<UInt64Type>().values().iter().copied();
-                (intern::numbers(bits, nulls), Kind::Unsigned64)
-            }
-            DataType::Int64 => {
-                let bits = array.as_primitive::<Int64Type>().values().iter().map(|number| number.cast_unsigned());
-                (intern::numbers(bits, nulls), Kind::Signed64)
-            }
-            DataType::Float64 => {
-                let bits = array.as_primitive::<Float64Type>().values().iter().map(|number| number.to_bits());
-                (intern::numbers(bits, nulls), Kind::Double)
-            }
-            _ => return Ok(None),
+            let keys = entries.places(bits.len())?;
+            let pages = Pages::new(&values, self.descr, self.leaf.statistics, self.compressor);
+            return column::delta(entries.column(&keys), &values, pages).map(Some);
         };
+        let interned = intern::numbers(bits, nulls);
         let values = Numbers { bits: &interned.values, kind };
         // What would follow a full dictionary is not PLAIN.
-        let bytes = values.len() * values.size(0);
-        if self.leaf.encoding != Encoding::PLAIN && self.leaf.dictionary.is_none_or(|limit| bytes >= limit) {
+        if self.leaf.encoding != Encoding::PLAIN && values.len() * values.size(0) >= limit {
             return Ok(None);
         }
-        self.keys(Column { keys: &interned.keys, nulls, nullable }, &values).map(Some)
+        self.keys(entries.column(&entries.spread(&interned.keys)), &values).map(Some)
     }
 
-    fn ids<const N: usize>(self, array: &FixedSizeBinaryArray, nullable: bool) -> Result<Chunk, ParquetError> {
-        let nulls = array.nulls();
+    fn ids<const N: usize>(self, array: &FixedSizeBinaryArray, entries: &Entries<'_>) -> Result<Chunk, ParquetError> {
         let ids = ids_of::<N>(array);
-        if self.leaf.dictionary.is_some() {
-            let interned = intern::ids(ids, nulls);
-            return self.keys(Column { keys: &interned.keys, nulls, nullable }, &Ids(&interned.values));
+        if self.leaf.dictionary.is_none() {
+            return self.each(&Ids(ids), entries);
         }
-        let rows = i32::try_from(ids.len()).map_err(|error| ParquetError::External(Box::new(error)))?;
-        let keys: Vec<i32> = (0..rows).collect();
-        self.keys(Column { keys: &keys, nulls, nullable }, &Ids(ids))
+        let interned = intern::ids(ids, array.nulls());
+        self.keys(entries.column(&entries.spread(&interned.keys)), &Ids(&interned.values))
     }
 
-    fn flags(self, array: &BooleanArray, nullable: bool) -> Result<Chunk, ParquetError> {
+    fn flags(self, array: &BooleanArray, entries: &Entries<'_>) -> Result<Chunk, ParquetError> {
         let keys: Vec<i32> = array.values().iter().map(i32::from).collect();
-        let column = Column { keys: &keys, nulls: array.nulls(), nullable };
-        column::flags(column, Pages::new(&Flags, self.descr, self.leaf.statistics, self.compressor))
+        let keys = entries.spread(&keys);
+        column::flags(entries.column(&keys), Pages::new(&Flags, self.descr, self.leaf.statistics, self.compressor))
+    }
+
+    /// Each value is its own.
+    fn each<V: Values>(self, values: &V, entries: &Entries<'_>) -> Result<Chunk, ParquetError> {
+        let keys = entries.places(values.len())?;
+        self.keys(entries.column(&keys), values)
     }
 
     fn keys<V: Values>(self, column: Column<'_>, values: &V) -> Result<Chunk, ParquetError> {

@@ -25,6 +25,8 @@ use super::{Chunk, Compressor};
 #[derive(Debug, Default)]
 pub(super) struct Held {
     pub(super) rows: usize,
+    /// Values and nulls: as many as rows, but in lists.
+    pub(super) entries: usize,
     pub(super) nulls: usize,
     /// Keys of the smallest and the largest value.
     pub(super) range: Option<(u32, u32)>,
@@ -44,6 +46,7 @@ pub(super) struct Pages<'a, V> {
     order: Order,
     range: Option<(u32, u32)>,
     rows: usize,
+    entries: usize,
     nulls: usize,
     text_bytes: Option<usize>,
     levels: Option<LevelHistogram>,
@@ -89,6 +92,7 @@ impl<'a, V: Values> Pages<'a, V> {
             order,
             range: None,
             rows: 0,
+            entries: 0,
             nulls: 0,
             text_bytes: None,
             levels,
@@ -100,19 +104,9 @@ impl<'a, V: Values> Pages<'a, V> {
         self.statistics != EnabledStatistics::None
     }
 
-    /// Adds a page: definition levels, then values in `encoding`.
+    /// Adds a page: `levels`, of which the first `repetition` bytes are repetition levels and the others definition
+    /// levels, then values in `encoding`.
     pub(super) fn add(
-        &mut self,
-        levels: &[u8],
-        values: &[u8],
-        encoding: Encoding,
-        held: &Held,
-    ) -> Result<(), ParquetError> {
-        self.add_nested(0, levels, values, encoding, held)
-    }
-
-    /// The same, with `repetition` bytes of repetition levels in front of `levels`.
-    pub(super) fn add_nested(
         &mut self,
         repetition: usize,
         levels: &[u8],
@@ -124,7 +118,7 @@ impl<'a, V: Values> Pages<'a, V> {
         let (buf, is_compressed) = self.compressor.page(levels, values)?;
         let page = Page::DataPageV2 {
             buf,
-            num_values: count(held.rows),
+            num_values: count(held.entries),
             encoding,
             num_nulls: count(held.nulls),
             num_rows: count(held.rows),
@@ -144,7 +138,7 @@ impl<'a, V: Values> Pages<'a, V> {
         if self.index.valid() {
             match held.range {
                 // Parquet: a page of nulls has empty bounds.
-                _ if held.nulls == held.rows => self.index.append(true, vec![], vec![], held.nulls as i64),
+                _ if held.nulls == held.entries => self.index.append(true, vec![], vec![], held.nulls as i64),
                 // Numbers that are none have no bounds, and the index needs those of every page.
                 None => self.index.to_invalid(),
                 Some((min, max)) => {
@@ -157,7 +151,7 @@ impl<'a, V: Values> Pages<'a, V> {
         if let Some(sum) = &mut self.levels {
             let of_page = LevelHistogram::try_new(self.descr.max_def_level()).map(|mut of_page| {
                 of_page.increment_by(0, held.nulls as i64);
-                of_page.increment_by(1, (held.rows - held.nulls) as i64);
+                of_page.increment_by(1, (held.entries - held.nulls) as i64);
                 of_page
             });
             of_page.iter().for_each(|of_page| sum.add(of_page));
@@ -169,6 +163,7 @@ impl<'a, V: Values> Pages<'a, V> {
             *self.text_bytes.get_or_insert(0) += bytes;
         }
         self.rows += held.rows;
+        self.entries += held.entries;
         self.nulls += held.nulls;
     }
 
@@ -181,7 +176,7 @@ impl<'a, V: Values> Pages<'a, V> {
         let dictionary = dictionary.map(|keys| self.dictionary_page(keys)).transpose()?;
         let mut metadata = ColumnChunkMetaData::builder(self.descr.clone())
             .set_compression(Compression::ZSTD(self.compressor.level()))
-            .set_num_values(self.rows as i64);
+            .set_num_values(self.entries as i64);
         let mut sink = TrackedWrite::new(self.compressor.file());
         let mut encodings = vec![Encoding::RLE];
         let mut stats: Vec<PageEncodingStats> = Vec::new();

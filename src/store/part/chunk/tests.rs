@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array as _, ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int64Array, RecordBatch, StringViewArray,
+    Array as _, ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int64Array, ListArray, RecordBatch,
+    StringArray, StringViewArray, StructArray, TimestampMicrosecondArray, TimestampNanosecondArray, UInt8Array,
     UInt16Array, UInt64Array, new_null_array,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -19,7 +21,7 @@ use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use super::super::columns::{ZONE_ROWS, file_schema, properties};
 use super::*;
 use crate::span::schema::word;
-use crate::store::Config;
+use crate::store::{Config, samples};
 
 const ROWS: usize = 3 * ZONE_ROWS + 1234;
 
@@ -116,8 +118,18 @@ fn chunks_are_those_of_the_crate_byte_for_byte() {
             let signed = |row: &Option<u64>| row.map(|row| row.cast_signed() - 3);
             #[allow(clippy::cast_precision_loss)]
             let double = |row: &Option<u64>| row.map(|row| row as f64 / 4.0 - 1.0);
+            // Differences of all 64 bits.
+            let far = |row: &Option<u64>| row.map(|row| row.wrapping_mul(0x9E37_79B9_7F4A_7C15).cast_signed());
             let wide = |row: &Option<u64>| row.map(|row| row.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-            let columns: [(&str, ArrayRef); 11] = [
+            let time = |row: &Option<u64>| row.map(|row| 1_700_000_000_000_000_000 + row.cast_signed() * 1_000_003);
+            let times: TimestampNanosecondArray = rows.iter().map(time).collect();
+            let columns: [(&str, ArrayRef); 14] = [
+                ("start_time", Arc::new(times.with_timezone("UTC"))),
+                ("duration_ns", Arc::new(rows.iter().map(signed).collect::<Int64Array>())),
+                (
+                    "ingest_time",
+                    Arc::new(rows.iter().map(far).collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
+                ),
                 ("name", words.clone()),
                 ("scope_name", words.clone()),
                 ("attr.text", texts.clone()),
@@ -142,7 +154,7 @@ fn chunks_are_those_of_the_crate_byte_for_byte() {
             }
         }
     }
-    assert_eq!(cases, 110);
+    assert_eq!(cases, 140);
 }
 
 #[test]
@@ -153,34 +165,119 @@ fn nullable_columns_without_a_value_are_those_of_the_crate_too() {
     }
 }
 
+/// The file with the column `name` of a part, of lists, of our making by `chunks`.
+fn ours_of_lists(name: &str, chunks: impl FnOnce(&mut Chunks, &Field, &[ColumnDescPtr]) -> Vec<Chunk>) -> Bytes {
+    let field = list_field(name);
+    let (schema, properties) = table(name, field.data_type(), false);
+    let root = ArrowSchemaConverter::new().convert(&schema).unwrap().root_schema_ptr();
+    let mut file = SerializedFileWriter::new(Vec::new(), root, properties.into()).unwrap();
+    let descrs = file.schema_descr().columns().to_vec();
+    let made = chunks(&mut Chunks::new(ZstdLevel::try_new(1).unwrap(), 0.01).unwrap(), &field, &descrs);
+    assert_eq!(made.len(), descrs.len());
+    let mut group = file.next_row_group().unwrap();
+    made.into_iter().for_each(|chunk| group.append_column(&chunk.bytes, chunk.close).unwrap());
+    group.close().unwrap();
+    file.into_inner().unwrap().into()
+}
+
+fn list_field(name: &str) -> Field {
+    file_schema(&Default::default()).field_with_name(name).unwrap().clone()
+}
+
 #[test]
 fn lists_without_elements_are_those_of_the_crate() {
     for name in ["attributes", "resource", "events", "links"] {
-        let field = file_schema(&Default::default()).field_with_name(name).unwrap().clone();
+        let field = list_field(name);
         let DataType::List(item) = field.data_type() else { panic!("{name} is a list") };
-        let offsets = arrow::buffer::OffsetBuffer::new_zeroed(ROWS);
+        let offsets = OffsetBuffer::new_zeroed(ROWS);
         let values = arrow::array::new_empty_array(item.data_type());
-        let lists: ArrayRef = Arc::new(arrow::array::ListArray::new(item.clone(), offsets, values, None));
-        let (schema, properties) = table(name, field.data_type(), false);
-        let root = ArrowSchemaConverter::new().convert(&schema).unwrap().root_schema_ptr();
-        let mut file = SerializedFileWriter::new(Vec::new(), root, properties.into()).unwrap();
-        let leaves = file.schema_descr().columns().to_vec();
-        let mut chunks = Chunks::new(ZstdLevel::try_new(1).unwrap(), 0.01).unwrap();
-        let empty = Chunks::empty_leaves(&field, &lists).expect("no list has an element");
-        assert_eq!(empty.len(), leaves.len());
-        let mut group = file.next_row_group().unwrap();
-        for (leaf, descr) in empty.iter().zip(&leaves) {
-            let chunk = chunks.empty(leaf, descr, ROWS).unwrap();
-            group.append_column(&chunk.bytes, chunk.close).unwrap();
-        }
-        group.close().unwrap();
-        let ours = Bytes::from(file.into_inner().unwrap());
+        let lists: ArrayRef = Arc::new(ListArray::new(item.clone(), offsets, values, None));
+        let ours = ours_of_lists(name, |chunks, field, descrs| {
+            let empty = Chunks::empty_leaves(field, &lists).expect("no list has an element");
+            empty.iter().zip(descrs).map(|(leaf, descr)| chunks.empty(leaf, descr, ROWS).unwrap()).collect()
+        });
         let theirs = theirs(name, field.data_type(), false, &lists);
         let ((ours_is, back), (theirs_is, _)) = (read(&ours), read(&theirs));
         assert_eq!(back.len(), ROWS);
         assert_eq!(format!("{ours_is:#?}"), format!("{theirs_is:#?}"), "{name}");
         assert!(ours == theirs, "{name}: other bytes");
     }
+}
+
+/// The lists of rows with anything in them; `None` where they are shared.
+fn lists(name: &str, seed: u64, rows: usize) -> ArrayRef {
+    let batch = samples::varied(seed, &vec![samples::NOW_NS; rows], 1);
+    let column = batch.column_by_name(name).unwrap();
+    match column.as_any_dictionary_opt() {
+        Some(shared) => arrow::compute::take(shared.values(), shared.keys(), None).unwrap(),
+        None => column.clone(),
+    }
+}
+
+#[test]
+fn lists_of_one_page_are_those_of_the_crate_byte_for_byte() {
+    for (seed, rows) in (0..).zip([1, 2, 63, 700, 1021]) {
+        for name in ["attributes", "resource", "scope", "events", "links"] {
+            let whole = lists(name, seed, rows + 5);
+            // A slice: its elements do not begin with the first.
+            for lists in [whole.slice(5, rows), whole.slice(0, rows)] {
+                let field = list_field(name);
+                let ours = ours_of_lists(name, |chunks, field, descrs| {
+                    chunks.lists(field, descrs, &lists).unwrap().expect("it is of ours")
+                });
+                let theirs = theirs(name, field.data_type(), false, &lists);
+                let ((ours_is, back), (theirs_is, theirs_back)) = (read(&ours), read(&theirs));
+                assert_eq!(&back, &theirs_back, "{name}, {rows} rows");
+                assert_eq!(format!("{ours_is:#?}"), format!("{theirs_is:#?}"), "{name}, {rows} rows");
+                assert!(ours == theirs, "{name}, {rows} rows: other bytes");
+            }
+        }
+    }
+}
+
+#[test]
+fn lists_of_many_pages_come_back_and_their_pages_end_with_zones() {
+    for name in ["attributes", "events", "links"] {
+        let lists = lists(name, 11, ROWS);
+        let file = ours_of_lists(name, |chunks, field, descrs| {
+            chunks.lists(field, descrs, &lists).unwrap().expect("it is of ours")
+        });
+        let (metadata, back) = read(&file);
+        let theirs = theirs(name, list_field(name).data_type(), false, &lists);
+        assert_eq!(&back, &read(&theirs).1, "{name}");
+        for leaf in &metadata.offset_index().unwrap()[0] {
+            let starts = leaf.page_locations.iter().map(|page| page.first_row_index as usize);
+            let starts: Vec<_> = starts.collect();
+            assert!((0..4).all(|zone| starts.contains(&(zone * ZONE_ROWS))), "{name}: {starts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_page_of_lists_that_is_full_ends_with_its_row() {
+    // Ten rows of a hundred attributes of 4 KiB each: the first page is full within the third.
+    let texts: Vec<String> = (0..1000).map(|n| format!("{n:04096}")).collect();
+    let of = |fields: &arrow::datatypes::Fields, at: usize| -> ArrayRef {
+        match fields[at].name().as_str() {
+            "key" => cast(&StringArray::from(vec!["k"; 1000]), &word()).unwrap(),
+            "type" => Arc::new(UInt8Array::from(vec![1; 1000])),
+            "s" => Arc::new(StringViewArray::from_iter_values(&texts)),
+            _ => new_null_array(fields[at].data_type(), 1000),
+        }
+    };
+    let fields = crate::span::schema::attr_fields();
+    let columns = (0..fields.len()).map(|at| of(&fields, at)).collect();
+    let attributes = StructArray::new(fields.clone(), columns, None);
+    let item = crate::span::schema::item(DataType::Struct(fields));
+    let offsets = OffsetBuffer::from_lengths([100; 10]);
+    let lists: ArrayRef = Arc::new(ListArray::new(item, offsets, Arc::new(attributes), None));
+    let file = ours_of_lists("attributes", |chunks, field, descrs| {
+        chunks.lists(field, descrs, &lists).unwrap().expect("it is of ours")
+    });
+    let (metadata, back) = read(&file);
+    assert_eq!(&back, &read(&theirs("attributes", list_field("attributes").data_type(), false, &lists)).1);
+    let starts = metadata.offset_index().unwrap()[0][2].page_locations.iter().map(|page| page.first_row_index);
+    assert_eq!(starts.collect::<Vec<_>>(), [0, 3, 6, 9]);
 }
 
 #[test]

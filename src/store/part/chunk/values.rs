@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use arrow::array::{Array as _, StringArray};
+use arrow::array::{Array as _, BinaryArray, StringArray, StringViewArray};
 use parquet::bloom_filter::Sbbf;
 use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::file::statistics::{Statistics, ValueStatistics};
@@ -94,6 +94,73 @@ impl Values for Words<'_> {
         let (min, max) = (ByteArray::from(min), ByteArray::from(max));
         let statistics = ValueStatistics::new(Some(min), Some(max), None, Some(nulls), false);
         Statistics::ByteArray(statistics.with_min_is_exact(!min_cut).with_max_is_exact(!max_cut))
+    }
+}
+
+/// Texts or bytes that have no key but their place.
+#[derive(Debug)]
+pub(super) struct Blobs<'a>(pub(super) Bytes<'a>);
+
+/// Where they lie.
+#[derive(Debug)]
+pub(super) enum Bytes<'a> {
+    Text(&'a StringViewArray),
+    Binary(&'a BinaryArray),
+}
+
+impl Blobs<'_> {
+    #[inline]
+    fn blob(&self, key: u32) -> &[u8] {
+        match self.0 {
+            Bytes::Text(texts) => texts.value(key as usize).as_bytes(),
+            Bytes::Binary(blobs) => blobs.value(key as usize),
+        }
+    }
+}
+
+impl Values for Blobs<'_> {
+    fn len(&self) -> usize {
+        match self.0 {
+            Bytes::Text(texts) => texts.len(),
+            Bytes::Binary(blobs) => blobs.len(),
+        }
+    }
+
+    fn size(&self, key: u32) -> usize {
+        4 + self.blob(key).len()
+    }
+
+    #[inline]
+    fn put(&self, key: u32, out: &mut Vec<u8>) {
+        let blob = self.blob(key);
+        out.extend_from_slice(&(blob.len() as u32).to_le_bytes());
+        out.extend_from_slice(blob);
+    }
+
+    fn is_text(&self) -> bool {
+        true
+    }
+
+    fn text_bytes(&self, key: u32) -> usize {
+        self.blob(key).len()
+    }
+
+    fn order(&self, a: u32, b: u32) -> Option<Ordering> {
+        Some(self.blob(a).cmp(self.blob(b)))
+    }
+
+    fn insert(&self, key: u32, filter: &mut Sbbf) {
+        filter.insert(self.blob(key));
+    }
+
+    fn bounds(&self, min: u32, max: u32) -> (Vec<u8>, Vec<u8>) {
+        (self.blob(min).to_vec(), self.blob(max).to_vec())
+    }
+
+    fn statistics(&self, range: Option<(u32, u32)>, nulls: u64) -> Statistics {
+        let of = |key: u32| ByteArray::from(self.blob(key).to_vec());
+        let (min, max) = range.map(|(min, max)| (of(min), of(max))).unzip();
+        Statistics::ByteArray(ValueStatistics::new(min, max, None, Some(nulls), false))
     }
 }
 
