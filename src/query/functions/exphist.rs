@@ -7,7 +7,9 @@
 //! The layout of [`ExpHist::to_bytes`] is little-endian: version 1 (u8), scale (i8), max_buckets (u32), count, zeros
 //! (u64), sum, min, max (f64), then twice (positive, negative): length (u32) and that many of index (i32), count (u64).
 
-use std::collections::BTreeMap;
+mod side;
+
+use side::Side;
 
 /// Scale that a histogram starts with.
 const START_SCALE: i8 = 6;
@@ -29,8 +31,8 @@ pub struct ExpHist {
     sum: f64,
     min: f64,
     max: f64,
-    positive: BTreeMap<i32, u64>,
-    negative: BTreeMap<i32, u64>,
+    positive: Side,
+    negative: Side,
 }
 
 /// What a histogram is made of.
@@ -67,8 +69,8 @@ impl ExpHist {
             sum: 0.0,
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
-            positive: BTreeMap::new(),
-            negative: BTreeMap::new(),
+            positive: Side::default(),
+            negative: Side::default(),
         }
     }
 
@@ -87,7 +89,7 @@ impl ExpHist {
         }
         let index = index(value.abs().min(f64::MAX), self.scale);
         let side = if value > 0.0 { &mut self.positive } else { &mut self.negative };
-        *side.entry(index).or_insert(0) += 1;
+        side.add(index, 1);
         self.shrink();
     }
 
@@ -98,12 +100,8 @@ impl ExpHist {
         self.rescale(scale);
         let mut other = other.clone();
         other.rescale(scale);
-        for (index, count) in other.positive {
-            add_to(&mut self.positive, index, count);
-        }
-        for (index, count) in other.negative {
-            add_to(&mut self.negative, index, count);
-        }
+        other.positive.to_vec().into_iter().for_each(|(index, count)| self.positive.add(index, count));
+        other.negative.to_vec().into_iter().for_each(|(index, count)| self.negative.add(index, count));
         self.count = self.count.saturating_add(other.count);
         self.zeros = self.zeros.saturating_add(other.zeros);
         self.sum += other.sum;
@@ -124,11 +122,8 @@ impl ExpHist {
             return;
         }
         for side in [&mut self.positive, &mut self.negative] {
-            let mut coarse = BTreeMap::new();
-            for (index, count) in std::mem::take(side) {
-                add_to(&mut coarse, index >> shift.min(31), count);
-            }
-            *side = coarse;
+            let fine = std::mem::take(side).to_vec();
+            *side = fine.into_iter().map(|(index, count)| (index >> shift.min(31), count)).collect();
         }
         self.scale = scale;
     }
@@ -179,9 +174,9 @@ impl ExpHist {
         if rank + 1 >= self.count {
             return self.max;
         }
-        let negative = self.negative.iter().rev().map(|(&i, &n)| (-middle(i, self.scale), n));
+        let negative = self.negative.to_vec().into_iter().rev().map(|(i, n)| (-middle(i, self.scale), n));
         let zeros = std::iter::once((0.0, self.zeros));
-        let positive = self.positive.iter().map(|(&i, &n)| (middle(i, self.scale), n));
+        let positive = self.positive.to_vec().into_iter().map(|(i, n)| (middle(i, self.scale), n));
         let mut passed = 0;
         for (value, count) in negative.chain(zeros).chain(positive) {
             passed += count;
@@ -194,7 +189,6 @@ impl ExpHist {
 
     /// All that it is made of.
     pub fn parts(&self) -> Parts {
-        let side = |of: &BTreeMap<i32, u64>| of.iter().map(|(index, count)| (*index, *count)).collect();
         Parts {
             scale: self.scale,
             max_buckets: self.max_buckets,
@@ -203,8 +197,8 @@ impl ExpHist {
             sum: self.sum,
             min: self.min(),
             max: self.max(),
-            positive: side(&self.positive),
-            negative: side(&self.negative),
+            positive: self.positive.to_vec(),
+            negative: self.negative.to_vec(),
         }
     }
 
@@ -225,11 +219,7 @@ impl ExpHist {
         let near = buckets.clone().all(|(index, _)| f64::from(*index).abs() <= far);
         let valid = sizes && near && has_bounds && counted == count && (MIN_SCALE..=START_SCALE).contains(&scale);
         let (min, max) = (min.unwrap_or(f64::INFINITY), max.unwrap_or(f64::NEG_INFINITY));
-        let side = |of: Vec<(i32, u64)>| {
-            let mut side = BTreeMap::new();
-            of.into_iter().for_each(|(index, count)| add_to(&mut side, index, count));
-            side
-        };
+        let side = |of: Vec<(i32, u64)>| of.into_iter().filter(|(_, count)| *count > 0).collect();
         valid.then(|| Self {
             scale,
             max_buckets,
@@ -245,7 +235,7 @@ impl ExpHist {
 
     /// Bytes of memory held, about.
     pub fn size(&self) -> usize {
-        size_of::<Self>() + self.buckets() * 24
+        size_of::<Self>() + self.positive.size() + self.negative.size()
     }
 
     /// The layout in the page head.
@@ -260,7 +250,7 @@ impl ExpHist {
         }
         for side in [&self.positive, &self.negative] {
             out.extend(u32::try_from(side.len()).expect("buckets are bounded").to_le_bytes());
-            for (index, count) in side {
+            for (index, count) in side.to_vec() {
                 out.extend(index.to_le_bytes());
                 out.extend(count.to_le_bytes());
             }
@@ -294,12 +284,6 @@ impl ExpHist {
     }
 }
 
-/// Counts `count` more in the bucket `index`.
-fn add_to(side: &mut BTreeMap<i32, u64>, index: i32, count: u64) {
-    let counted = side.entry(index).or_insert(0);
-    *counted = counted.saturating_add(count);
-}
-
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (head, tail) = rest.split_first_chunk::<N>()?;
     *rest = tail;
@@ -309,7 +293,13 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 /// The bucket of a positive value: bucket i holds (base^i, base^(i+1)].
 #[allow(clippy::cast_possible_truncation, reason = "log2 of a double is between -1075 and 1024")]
 fn index(value: f64, scale: i8) -> i32 {
-    (value.log2() * f64::from(scale).exp2()).ceil() as i32 - 1
+    (value.log2() * power_of_two(scale)).ceil() as i32 - 1
+}
+
+/// 2^scale, of a scale that a histogram can have.
+fn power_of_two(scale: i8) -> f64 {
+    const BIAS: i64 = 1023;
+    f64::from_bits(((BIAS + i64::from(scale)) as u64) << (f64::MANTISSA_DIGITS - 1))
 }
 
 /// The value that is off by the same share from both ends of a bucket.
