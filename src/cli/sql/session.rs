@@ -22,7 +22,7 @@ pub(super) struct Session {
 #[derive(Debug)]
 enum Place {
     Daemon(ask::Target),
-    Folder(PathBuf, Offline, Clock),
+    Folder(Box<offline::Folder>),
 }
 
 impl Session {
@@ -31,7 +31,7 @@ impl Session {
     }
 
     pub(super) fn folder(dir: PathBuf, offline: Offline, clock: Clock) -> Self {
-        Self { place: Place::Folder(dir, offline, clock) }
+        Self { place: Place::Folder(Box::new(offline::Folder::new(dir, offline, clock))) }
     }
 
     /// Runs `ask` as far as its first rows.
@@ -44,9 +44,7 @@ impl Session {
         let run = async {
             Ok::<_, Failure>(match &self.place {
                 Place::Daemon(target) => Origin::Daemon(Box::new(ask::run(target, ask).await?)),
-                Place::Folder(dir, offline, clock) => {
-                    Origin::Offline(Box::new(offline::run(dir, offline, ask, clock.clone()).await?))
-                }
+                Place::Folder(folder) => Origin::Offline(Box::new(folder.run(ask).await?)),
             })
         };
         // Boxed: the gateway's future is large.
@@ -73,7 +71,7 @@ impl Session {
     pub(super) fn shown(&self) -> String {
         match &self.place {
             Place::Daemon(target) => target.url().to_owned(),
-            Place::Folder(dir, ..) => dir.display().to_string(),
+            Place::Folder(folder) => folder.dir().display().to_string(),
         }
     }
 }
