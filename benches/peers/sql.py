@@ -7,7 +7,6 @@ compared within 3 %; doubles within 1e-6.
 
 import argparse
 import datetime
-import glob
 import json
 import math
 import os
@@ -94,10 +93,18 @@ def ours(args, names, trace, clock, out):
     return rows, {name: times[at * each + 1 : (at + 1) * each] for at, name in enumerate(names)}
 
 
-def theirs(args, names, trace, clock):
+def live_parts(args):
+    """The files that our statements read: those that compaction has replaced lie beside them for a while."""
+    done = subprocess.run([args.weavergen, "store", "ls", "--data", args.data, "-o", "ndjson", "--limit", "1000000"],
+                          text=True, capture_output=True, check=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    return [os.path.join(args.data, row["path"]) for row in rows if row.get("kind") == "part"]
+
+
+def theirs(args, names, trace, clock, files):
     db = duckdb.connect()
     db.execute(f"SET threads = {os.cpu_count()}; SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
-    db.execute(f"CREATE VIEW spans AS SELECT * FROM read_parquet('{args.data}/spans/*/*/*.parquet', union_by_name = true)")
+    db.execute(f"CREATE VIEW spans AS SELECT * FROM read_parquet({files}, union_by_name = true)")
     fill = {f"ago_{span}": clock.before(span) for span in ["15m", "1h", "2h", "6h"]}
     fill |= {"from": clock.before("1h"), "to": clock.before("0m"), "trace": trace, "wide": clock.before("75m")}
     rows, times = {}, {}
@@ -137,14 +144,14 @@ def main():
     parser.add_argument("queries", nargs="*")
     args = parser.parse_args()
     names = args.queries or list(DUCKDB)
-    files = glob.glob(f"{args.data}/spans/*/*/*.parquet")
+    files = live_parts(args)
     ask = duckdb.connect()
     end, spans = ask.execute(f"SELECT epoch_us(max(start_time)::TIMESTAMPTZ), count(*) FROM read_parquet({files}, union_by_name = true)").fetchone()
     trace = ask.execute(f"SELECT lower(hex(trace_id)) FROM read_parquet({files}, union_by_name = true) OFFSET {spans // 2} LIMIT 1").fetchone()[0]
     clock = Clock(datetime.datetime.fromtimestamp(end / 1e6, datetime.timezone.utc))
     with tempfile.TemporaryDirectory() as out:
         our_rows, our_times = ours(args, names, trace, clock, out)
-    their_rows, their_times = theirs(args, names, trace, clock)
+    their_rows, their_times = theirs(args, names, trace, clock, files)
     print(f"{spans} spans, {len(files)} parts, {os.cpu_count()} cores, {args.runs} runs, DuckDB {duckdb.__version__}")
     print("| query | weavergen ms | DuckDB ms | ratio | rows |\n|---|---|---|---|---|")
     ratios = []
