@@ -11,6 +11,7 @@ mod compare;
 mod definitions;
 mod frames;
 mod house;
+mod import;
 mod input;
 mod lines;
 mod listen;
@@ -63,6 +64,8 @@ pub enum Command {
     List(List),
     /// Show one gate of the daemon: state and latest results of each key; or what it asks, from its file
     Show(Show),
+    /// Write the gate file that a file of Tracetest or OpenSLO becomes
+    Import(import::Args),
     /// List messages to receivers that wait or were given up; `retry ID` tries one of the latter again
     Outbox(outbox::Args),
     /// Close the open episode of a key by hand
@@ -143,6 +146,7 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Resu
         Command::Run(args) => run::run(*args, &clock).await,
         Command::Replay(args) => replay::run(args, &clock).await,
         Command::Test(args) => test::run(args).await,
+        Command::Import(args) => import::run(&args),
         Command::Close(args) => close::run(args, data_folder).await,
         Command::List(list) => {
             ask(LIST, Vec::new(), list.asked, data_folder, clock).await?;
@@ -220,14 +224,23 @@ fn loaded(config: &Config, files: &[String]) -> anyhow::Result<Loaded> {
     if !files.is_empty() {
         gates.files = Some(files.to_vec());
     }
-    let types = semconv::attribute_types(&config.semconv, config.pipelines_dir.as_deref())?;
-    let planner = Planner::new(config.query.clone().with_registry_types(types), schema::empty_tables());
-    let known = Known {
-        receivers: Some(config.notify.receivers.keys().cloned().collect()),
-        pipelines: Some(message_starts(config.pipelines_dir.as_deref())),
-    };
+    let (planner, known) = (planner(config)?, known(config));
     let queries_dir: Option<&Path> = config.queries_dir.as_deref();
     Ok(load(&Request { config: &gates, queries_dir, known: &known }, &planner))
+}
+
+/// Plans queries as the daemon of `config` would.
+fn planner(config: &Config) -> anyhow::Result<Planner> {
+    let types = semconv::attribute_types(&config.semconv, config.pipelines_dir.as_deref())?;
+    Ok(Planner::new(config.query.clone().with_registry_types(types), schema::empty_tables()))
+}
+
+/// What gate files may name, as the configuration and its folders have it.
+fn known(config: &Config) -> Known {
+    Known {
+        receivers: Some(config.notify.receivers.keys().cloned().collect()),
+        pipelines: Some(message_starts(config.pipelines_dir.as_deref())),
+    }
 }
 
 /// The groups that somebody named, for commands that judge: a built-in file that nobody named is left out.

@@ -21,6 +21,7 @@ mod files;
 mod gate_keys;
 pub mod health;
 pub mod identity;
+pub mod import;
 pub mod journal;
 pub mod late;
 pub mod live;
