@@ -317,7 +317,8 @@ fn told(loaded: &Loaded, deny_warnings: bool) -> (Vec<String>, Exit) {
     }
     let gates = loaded.groups.iter().flat_map(|group| group.gates.iter().map(move |gate| (group, gate)));
     let line = |(group, gate): (&crate::gate::Group, &crate::gate::Gate)| {
-        format!("{}  class re-run  window {}  {}", gate.name, duration_text(gate.window), group.file)
+        let cron = gate.cron.as_ref().map(|cron| format!("  cron {cron}")).unwrap_or_default();
+        format!("{}  class re-run  window {}{cron}  {}", gate.name, duration_text(gate.window), group.file)
     };
     (gates.map(line).collect(), Exit::Good)
 }
