@@ -5,6 +5,7 @@
 //! without a daemon (`run`).
 
 mod arrivals;
+mod backfill;
 mod close;
 mod columns;
 mod compare;
@@ -58,6 +59,8 @@ pub enum Command {
     Run(Box<run::Args>),
     /// Play gates over stored spans again: their transitions as lines of JSON
     Replay(replay::Args),
+    /// Compute what gates with a `baseline` would have given of spans that are stored, so that they need not gather it first
+    Backfill(backfill::Args),
     /// Run unit tests of gates: spans by a virtual clock against expected verdicts, transitions and messages
     Test(test::Args),
     /// List the gates of the daemon and their state
@@ -145,6 +148,7 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Resu
         Command::Check(check) => checked(&check),
         Command::Run(args) => run::run(*args, &clock).await,
         Command::Replay(args) => replay::run(args, &clock).await,
+        Command::Backfill(args) => backfill::run(args, &clock).await,
         Command::Test(args) => test::run(args).await,
         Command::Import(args) => import::run(&args),
         Command::Close(args) => close::run(args, data_folder).await,
