@@ -5,6 +5,8 @@
 //! Left to others: timers and timeouts, which are tokio's, and the order of log records, which the store makes
 //! strictly increasing itself.
 
+pub mod cron;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

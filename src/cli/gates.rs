@@ -5,12 +5,14 @@
 //! without a daemon (`run`).
 
 mod arrivals;
+mod backfill;
 mod close;
 mod columns;
 mod compare;
 mod definitions;
 mod frames;
 mod house;
+mod import;
 mod input;
 mod lines;
 mod listen;
@@ -57,12 +59,16 @@ pub enum Command {
     Run(Box<run::Args>),
     /// Play gates over stored spans again: their transitions as lines of JSON
     Replay(replay::Args),
+    /// Compute what gates with a `baseline` would have given of spans that are stored, so that they need not gather it first
+    Backfill(backfill::Args),
     /// Run unit tests of gates: spans by a virtual clock against expected verdicts, transitions and messages
     Test(test::Args),
     /// List the gates of the daemon and their state
     List(List),
     /// Show one gate of the daemon: state and latest results of each key; or what it asks, from its file
     Show(Show),
+    /// Write the gate file that a file of Tracetest or OpenSLO becomes
+    Import(import::Args),
     /// List messages to receivers that wait or were given up; `retry ID` tries one of the latter again
     Outbox(outbox::Args),
     /// Close the open episode of a key by hand
@@ -142,7 +148,9 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Resu
         Command::Check(check) => checked(&check),
         Command::Run(args) => run::run(*args, &clock).await,
         Command::Replay(args) => replay::run(args, &clock).await,
+        Command::Backfill(args) => backfill::run(args, &clock).await,
         Command::Test(args) => test::run(args).await,
+        Command::Import(args) => import::run(&args),
         Command::Close(args) => close::run(args, data_folder).await,
         Command::List(list) => {
             ask(LIST, Vec::new(), list.asked, data_folder, clock).await?;
@@ -220,14 +228,23 @@ fn loaded(config: &Config, files: &[String]) -> anyhow::Result<Loaded> {
     if !files.is_empty() {
         gates.files = Some(files.to_vec());
     }
-    let types = semconv::attribute_types(&config.semconv, config.pipelines_dir.as_deref())?;
-    let planner = Planner::new(config.query.clone().with_registry_types(types), schema::empty_tables());
-    let known = Known {
-        receivers: Some(config.notify.receivers.keys().cloned().collect()),
-        pipelines: Some(message_starts(config.pipelines_dir.as_deref())),
-    };
+    let (planner, known) = (planner(config)?, known(config));
     let queries_dir: Option<&Path> = config.queries_dir.as_deref();
     Ok(load(&Request { config: &gates, queries_dir, known: &known }, &planner))
+}
+
+/// Plans queries as the daemon of `config` would.
+fn planner(config: &Config) -> anyhow::Result<Planner> {
+    let types = semconv::attribute_types(&config.semconv, config.pipelines_dir.as_deref())?;
+    Ok(Planner::new(config.query.clone().with_registry_types(types), schema::empty_tables()))
+}
+
+/// What gate files may name, as the configuration and its folders have it.
+fn known(config: &Config) -> Known {
+    Known {
+        receivers: Some(config.notify.receivers.keys().cloned().collect()),
+        pipelines: Some(message_starts(config.pipelines_dir.as_deref())),
+    }
 }
 
 /// The groups that somebody named, for commands that judge: a built-in file that nobody named is left out.
@@ -304,7 +321,8 @@ fn told(loaded: &Loaded, deny_warnings: bool) -> (Vec<String>, Exit) {
     }
     let gates = loaded.groups.iter().flat_map(|group| group.gates.iter().map(move |gate| (group, gate)));
     let line = |(group, gate): (&crate::gate::Group, &crate::gate::Gate)| {
-        format!("{}  class re-run  window {}  {}", gate.name, duration_text(gate.window), group.file)
+        let cron = gate.cron.as_ref().map(|cron| format!("  cron {cron}")).unwrap_or_default();
+        format!("{}  class re-run  window {}{cron}  {}", gate.name, duration_text(gate.window), group.file)
     };
     (gates.map(line).collect(), Exit::Good)
 }

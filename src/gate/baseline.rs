@@ -4,6 +4,8 @@
 //! are no baseline; only final values of the same question and key count. Left to others: keeping values (`journal`), what a
 //! missing baseline means (`verdict`).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::definition::Gate;
@@ -48,6 +50,8 @@ pub struct Baseline {
     pub only_pass: bool,
     /// Values without which there is none.
     pub min_samples: u64,
+    /// What the values of each key are held to, known from elsewhere: then the past is not looked at.
+    pub given: Option<Arc<BTreeMap<String, f64>>>,
 }
 
 impl Baseline {
@@ -138,7 +142,7 @@ pub(super) fn read(keys: &Keys<'_>, setting: Setting<'_>) -> Option<Baseline> {
     inner.finish(&[]);
     let aggregate = aggregate.unwrap_or_default();
     let window = window.unwrap_or(DAY);
-    Some(Baseline { window, offset, aggregate, max_drop, max_rise, only_pass, min_samples })
+    Some(Baseline { window, offset, aggregate, max_drop, max_rise, only_pass, min_samples, given: None })
 }
 
 /// A percentage, with or without its sign, as a share.
@@ -176,6 +180,7 @@ pub(super) mod tests {
             max_rise: None,
             only_pass: true,
             min_samples: 3,
+            given: None,
         }
     }
 

@@ -105,10 +105,13 @@ pub(super) struct Book {
     is_ended: bool,
 }
 
-/// Identity of a group: its name is unique in its file only, and its derived gates close ticks of their own.
+/// Identity of a group: its name is unique in its file only, and its derived gates and those with a schedule close ticks of
+/// their own.
 pub(super) fn group_id(group: &Group) -> String {
     let derived = if derived::is_group(group) { ";derived" } else { "" };
-    format!("{};{}{derived}", group.file, group.name)
+    let cron = group.gates.first().and_then(|gate| gate.cron.as_ref());
+    let cron = cron.map(|cron| format!(";cron {cron}")).unwrap_or_default();
+    format!("{};{}{derived}{cron}", group.file, group.name)
 }
 
 impl Book {
@@ -284,14 +287,16 @@ impl Book {
         let id = group_id(&self.definitions.groups[group]);
         let names: Vec<String> = self.definitions.groups[group].gates.iter().map(|gate| gate.name.clone()).collect();
         let missed: BTreeSet<_> = names.iter().map(|name| (name.clone(), Missed::Overrun)).collect();
-        let count = (last_ns - first_ns) / grid.interval_ns + 1;
+        let count = i64::try_from(grid.count(first_ns, last_ns)).unwrap_or(i64::MAX);
         let most = i64::try_from((MISSED_NAMES / names.len().max(1)).clamp(1, MISSED_TICKS)).unwrap_or(i64::MAX);
         if count > most {
             tracing::warn!(group = %id, missed = count, written = most, "more ticks were missed than are written");
         }
-        for behind in 0..count.min(most) {
+        let mut t_ns = last_ns;
+        for _ in 0..count.min(most) {
             let row = TickRow { cut_us: None, missed: missed.clone() };
-            self.batch.ticks.insert((id.clone(), last_ns - behind * grid.interval_ns), row);
+            self.batch.ticks.insert((id.clone(), t_ns), row);
+            t_ns = grid.previous(t_ns);
         }
         let count = u64::try_from(count).unwrap_or(0);
         for name in names {
@@ -458,10 +463,10 @@ fn floor_of(groups: &[Group], rows: &BTreeMap<String, GateRow>) -> i64 {
     groups.iter().map(of).max().unwrap_or(0)
 }
 
-/// The rule of the state machine for `gate` in `group`.
-fn rule(gate: &Gate, group: &Group) -> Rule {
+/// The rule of the state machine for `gate` in `group` at the tick `t_ns`.
+fn rule(gate: &Gate, group: &Group, t_ns: i64) -> Rule {
     Rule {
-        interval_ns: nanos(group.interval),
+        interval_ns: Grid::of(group).step_ns(t_ns),
         hold_for_ns: nanos(gate.hold_for),
         fire_after: gate.fire_after,
         keep_firing_for_ns: nanos(gate.keep_firing_for),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::assertion::Assertion;
 use super::baseline::Baseline;
 use super::slo::Slo;
+use crate::clock::cron::Cron;
 
 /// A set of numbers: what a comparison of gates.md 1.3 satisfies. NaN is in none.
 #[derive(Clone, Debug, PartialEq)]
@@ -220,6 +221,8 @@ pub struct Gate {
     pub window: Duration,
     /// Which time counts.
     pub time: EventTime,
+    /// Its ticks, in the stead of the group's grid.
+    pub cron: Option<Cron>,
     /// Good.
     pub pass: Comparison,
     /// Weaker: holds while `pass` does not.
@@ -306,6 +309,7 @@ pub(crate) mod tests {
             unit: Unit::None,
             window: Duration::from_secs(60),
             time: EventTime::End,
+            cron: None,
             pass: comparison(pass),
             warn: None,
             clear: comparison(pass),

@@ -34,15 +34,21 @@ pub(super) fn is_group(group: &Group) -> bool {
     group.gates.first().is_some_and(|gate| gate.source.is_derived)
 }
 
-/// The groups without their derived gates, then groups of the derived gates alone, both in order and without empty ones.
+/// The groups without their derived gates, then groups of the derived gates alone, both in order, without empty ones, and
+/// apart by schedule: gates of one group that runs have the same ticks.
 ///
 /// A derived gate's tick waits for the slowest group, so that it is not overrun by ticks it has to wait for.
 pub(super) fn apart(groups: &[Group]) -> Vec<Group> {
     let half = |is_derived: bool| {
-        groups.iter().filter_map(move |group| {
-            let gates: Vec<_> =
-                group.gates.iter().filter(|gate| gate.source.is_derived == is_derived).cloned().collect();
-            (!gates.is_empty()).then(|| Group { gates, ..group.clone() })
+        groups.iter().flat_map(move |group| {
+            let mut parts: Vec<Group> = Vec::new();
+            for gate in group.gates.iter().filter(|gate| gate.source.is_derived == is_derived) {
+                match parts.iter_mut().find(|part| part.gates[0].cron == gate.cron) {
+                    Some(part) => part.gates.push(gate.clone()),
+                    None => parts.push(Group { gates: vec![gate.clone()], ..group.clone() }),
+                }
+            }
+            parts
         })
     };
     let mut all: Vec<Group> = half(false).collect();
@@ -52,9 +58,18 @@ pub(super) fn apart(groups: &[Group]) -> Vec<Group> {
 }
 
 /// The first tick time of a derived group's grid that waits: another group has a tick then and did not close it yet.
-/// `others`: their grids and last closed ticks.
-pub(super) fn first_held(grid: Grid, others: impl Iterator<Item = (Grid, i64)>) -> i64 {
-    let shared = |(other, last_ns): (Grid, i64)| {
+/// `others`: their grids and last closed ticks. With schedules, those up to `until_ns` are looked at.
+pub(super) fn first_held<'a>(grid: &Grid, others: impl Iterator<Item = (&'a Grid, i64)>, until_ns: i64) -> i64 {
+    let shared = |(other, last_ns): (&Grid, i64)| {
+        // Of two the one with fewer ticks is walked.
+        let walked = match (&other.cron, &grid.cron) {
+            (Some(_), _) => Some((other, grid)),
+            (None, Some(_)) => Some((grid, other)),
+            (None, None) => None,
+        };
+        if let Some((walked, held)) = walked {
+            return walked.ticks(last_ns, until_ns).find(|t_ns| held.has(*t_ns)).unwrap_or(i64::MAX);
+        }
         let step = grid.interval_ns / gcd(grid.interval_ns, other.interval_ns);
         let Some(step) = step.checked_mul(other.interval_ns) else { return i64::MAX };
         (last_ns.div_euclid(step) + 1).saturating_mul(step)
@@ -76,6 +91,7 @@ mod tests {
     use super::super::definition::tests::gate;
     use super::super::definition::{Gate, Test};
     use super::*;
+    use crate::clock::cron::Cron;
 
     #[test]
     fn a_gate_is_derived_if_its_text_reads_what_gates_gave_wherever_it_stands() {
@@ -122,14 +138,23 @@ mod tests {
 
     #[test]
     fn a_tick_time_is_held_by_every_other_group_that_has_it_on_its_grid() {
-        let grid = |interval_ns| Grid { interval_ns, offset_ns: 0 };
         let held = |others: &[(i64, i64)]| {
-            first_held(grid(30), others.iter().map(|(interval, last)| (grid(*interval), *last)))
+            let others: Vec<(Grid, i64)> =
+                others.iter().map(|(interval, last)| (Grid::every(*interval, 0), *last)).collect();
+            first_held(&Grid::every(30, 0), others.iter().map(|(grid, last)| (grid, *last)), i64::MAX)
         };
         assert_eq!(held(&[]), i64::MAX);
         assert_eq!(held(&[(30, 60)]), 90);
         assert_eq!(held(&[(20, 60)]), 120, "80 and 100 are no ticks of the derived group");
         assert_eq!(held(&[(30, 60), (20, 0)]), 60);
         assert_eq!(held(&[(60, 59)]), 60);
+        let minute = 60_000_000_000;
+        let hourly = Grid { cron: Cron::parse("0 * * * *", "UTC").ok(), ..Grid::every(1, 0) };
+        let quarter = Grid::every(15 * minute, 0);
+        for (derived, other) in [(&hourly, &quarter), (&quarter, &hourly)] {
+            let held = |last_ns, until_ns| first_held(derived, std::iter::once((other, last_ns)), until_ns);
+            assert_eq!(held(15 * minute, 90 * minute), 60 * minute);
+            assert_eq!((held(60 * minute, 90 * minute), held(60 * minute, 120 * minute)), (i64::MAX, 120 * minute));
+        }
     }
 }

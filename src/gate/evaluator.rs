@@ -256,12 +256,16 @@ impl Evaluator {
         #[allow(clippy::cast_precision_loss, reason = "a gauge is a double")]
         parts.metrics.watermark_seconds.set(m_ns as f64 / 1e9);
         let mut cut_us = None;
-        for (group, &Standing { grid, last_ns, is_derived, .. }) in standing.iter().enumerate() {
+        for (group, Standing { grid, last_ns, is_derived, .. }) in standing.iter().enumerate() {
+            let last_ns = *last_ns;
             if self.busy.contains(&group) {
                 continue;
             }
             let held_ns = match is_derived {
-                true => first_held(grid, standing.iter().filter(|s| !s.is_derived).map(|s| (s.grid, s.last_ns))),
+                true => {
+                    let others = standing.iter().filter(|s| !s.is_derived).map(|s| (&s.grid, s.last_ns));
+                    first_held(grid, others, m_ns)
+                }
                 false => i64::MAX,
             };
             if held_ns <= grid.next(last_ns) {

@@ -14,7 +14,7 @@ use super::gate_keys::{self, Places};
 use super::problem::{Code, Problems, Who};
 use super::reader::Keys;
 use super::template::Use;
-use crate::yaml::{FaultKind, Mark, Value, parse_strict};
+use crate::yaml::{FaultKind, Mark, Node, Value, parse_strict};
 
 /// Most nodes of a file after the expansion of aliases.
 const MAX_NODES: usize = 10_000;
@@ -77,8 +77,13 @@ pub(super) fn read(text: &Text, setting: Setting<'_>) -> Vec<Written> {
         problems.add(code, &fault.mark, &Who::File, fault.text, next);
     }
     let Some(root) = root else { return Vec::new() };
+    of_root(root, text, setting)
+}
+
+/// Reads the tree of `text`.
+pub(super) fn of_root(mut root: Node, text: &Text, setting: Setting<'_>) -> Vec<Written> {
+    let problems = setting.problems;
     // Keys of the user's own, as places for anchors.
-    let mut root = root;
     if let Value::Map(map) = &mut root.value {
         map.entries_mut().retain(|entry| !entry.key.starts_with("x-"));
     }
@@ -110,12 +115,7 @@ fn syntax_hint(text: &Text, mark: &Mark) -> &'static str {
     if bare { "put the comparison in quotes: \"> 95%\"" } else { "correct the YAML" }
 }
 
-fn group(
-    node: &crate::yaml::Node,
-    text: &Text,
-    setting: Setting<'_>,
-    names: &mut BTreeMap<String, Mark>,
-) -> Option<Written> {
+fn group(node: &Node, text: &Text, setting: Setting<'_>, names: &mut BTreeMap<String, Mark>) -> Option<Written> {
     let problems = setting.problems;
     let mut keys = Keys::of(node, "a group", Who::File, problems)?;
     keys.required("name", "name the group");

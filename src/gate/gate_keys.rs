@@ -16,10 +16,12 @@ use super::effects;
 use super::exemplars;
 use super::file::{Inherited, Setting};
 use super::files::Text;
+use super::finding;
 use super::numbers::Numbers;
 use super::problem::{Code, Who};
 use super::reader::Keys;
 use super::scalar;
+use super::schedule;
 use super::slo::Slo;
 use super::slo_keys;
 use super::sql_file;
@@ -27,8 +29,6 @@ use super::template::Use;
 use crate::query::params;
 use crate::yaml::{Mark, Node, Value};
 
-/// Keys that are specified and not built yet.
-const COMING: [&str; 4] = ["finding", "on", "cron", "timezone"];
 /// Labels that the alert itself sets.
 const RESERVED: [&str; 4] = ["alertname", "level", "gate_group", SEVERITY];
 /// Set by the gate's key of that name.
@@ -100,10 +100,11 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         keys.required("window", "say how far back the gate looks, e.g. `window: 5m`");
         keys.duration("window", (Duration::from_secs(1), 90 * DAY))
     };
-    if window.is_some_and(|window| window < inherited.interval) {
-        let what = "the window is shorter than the group's interval: some spans are never judged";
+    schedule::check_on(&keys);
+    let cron = schedule::read(&keys);
+    if let Some(window) = window {
         let place = keys.place(if is_slo { "slo" } else { "window" });
-        keys.tell(Code::ShortWindow, &place, what, "lengthen `window` or shorten `interval`");
+        schedule::check_window(&keys, window, (cron.as_ref(), inherited.interval), &place);
     }
     let time = keys.choice("time", &[("end", EventTime::End), ("start", EventTime::Start)]);
     let time = time.filter(|_| !is_assert).unwrap_or_default();
@@ -122,6 +123,11 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         let columns: Vec<String> = by.iter().map(|(column, _)| (*column).to_owned()).collect();
         source = Source { sql: slo.sql(&columns, time), explicit_window: true, ..source };
         source_mark = keys.entry("slo").map(|entry| entry.value.mark.clone());
+    }
+    if let Some(finding) = finding::read(&keys, setting).filter(|_| source_mark.is_none() && !is_made) {
+        let columns: Vec<String> = by.iter().map(|(column, _)| (*column).to_owned()).collect();
+        source = Source { sql: finding.sql(&columns), ..source };
+        source_mark = keys.entry("finding").map(|entry| entry.value.mark.clone());
     }
     if let Some(assertion) = assertion.as_ref().filter(|_| source_mark.is_none() && !is_slo) {
         source = Source { sql: assertion.sql(), explicit_window: true, ..source };
@@ -172,6 +178,7 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         unit,
         window: window.unwrap_or(DAY),
         time,
+        cron,
         pass: judged.pass,
         warn: judged.warn,
         clear: judged.clear,
@@ -225,7 +232,7 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         slo: slo_places,
         assertion: assertion_places,
     };
-    keys.finish(&COMING);
+    keys.finish(&[]);
     Some((gate, places))
 }
 
@@ -275,12 +282,13 @@ fn source(keys: &Keys<'_>, text: &Text, setting: Setting<'_>) -> (Source, Option
                 Code::Source,
                 &keys.mark,
                 "the gate has no source",
-                "give it `sql`, `sql_file`, `slo` or `assert`",
+                "give it `sql`, `sql_file`, `finding`, `slo` or `assert`",
             );
         }
         (true, true, _) | (false, true, 1..) => several("sql_file"),
         (true, false, 1..) => several("sql"),
         (false, false, 2..) if keys.is_given("slo") => several("slo"),
+        (false, false, 2..) => several("finding"),
         _ => {}
     }
     if let Some((sql, mark)) = inline {

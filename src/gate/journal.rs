@@ -4,6 +4,7 @@
 //! wholly or not at all, whatever moment the process dies at; numbers of journal, outbox and starts rise and never repeat.
 //! Left to others: what a tick does (`book`), sending (`notify`), starting (`engine`), SQL over it (`tables`).
 
+mod backfill;
 mod batch;
 mod lines;
 mod older;
@@ -39,6 +40,7 @@ pub use rows::{
 use super::identity::AlertId;
 use super::state::Downtime;
 use crate::error::Class;
+use batch::Counter;
 use outbox::{Limits, Sizes};
 use rows::{decode, encode};
 

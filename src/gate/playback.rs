@@ -5,6 +5,7 @@
 //! the same answer. Left to others: where spans come from, what an outcome is worth (`cli`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::book::KeyNow;
@@ -85,15 +86,70 @@ pub struct Found {
 pub fn ticks(groups: &[Group], judge: Judge, extent: Extent) -> usize {
     let of = |group: &Group| match judge {
         Judge::Once => 1,
-        Judge::Timeline => super::window::Grid::of(group).count_due(extent.first_end_ns, extent.last_ns) + 1,
+        Judge::Timeline => {
+            let grids = super::window::Grid::all_of(group).into_iter();
+            grids.map(|grid| grid.count_due(extent.first_end_ns, extent.last_ns) + 1).sum()
+        }
     };
-    groups.iter().map(of).sum()
+    groups.iter().map(of).fold(0, usize::saturating_add)
 }
 
 /// Judges the keys of all gates, by gate and key.
 ///
 /// Errors: the journal, which lies in memory.
 pub async fn play(seat: Seat, judge: Judge, extent: Extent) -> Result<Vec<Found>, Error> {
+    let mut worst = Worst::default();
+    each_tick(seat, judge, extent, |evaluator, t_ns| worst.look(evaluator, t_ns)).await?;
+    Ok(worst.into_found())
+}
+
+/// What gates gave at each tick, by gate and key: the value, and whether `pass` held, baselines left aside.
+pub type Values = BTreeMap<(String, String), Vec<(f64, bool)>>;
+
+/// The values of all gates, for [`held_to`].
+///
+/// Errors: the journal, which lies in memory.
+pub async fn values(mut seat: Seat, judge: Judge, extent: Extent) -> Result<Values, Error> {
+    seat.groups.iter_mut().flat_map(|group| &mut group.gates).for_each(|gate| gate.baseline = None);
+    let mut values = Values::new();
+    let look = |evaluator: &Evaluator, t_ns: i64| {
+        for now in evaluator.keys().into_iter().filter(|now| now.run.last_tick_ns == t_ns) {
+            let Some(value) = now.run.value else { continue };
+            let passed = now.run.outcome == Outcome::Pass;
+            values.entry((now.gate.name.clone(), now.key)).or_default().push((value, passed));
+        }
+    };
+    each_tick(seat, judge, extent, look).await?;
+    Ok(values)
+}
+
+/// `groups` with the values of gates that have a `baseline` held to those of `past` whenever they were: who chose them chose
+/// `window` and `offset`, and, where everything is judged once, that one value is enough.
+pub fn held_to(mut groups: Vec<Group>, past: &Values, judge: Judge) -> Vec<Group> {
+    for gate in groups.iter_mut().flat_map(|group| &mut group.gates) {
+        let Some(baseline) = &mut gate.baseline else { continue };
+        if judge == Judge::Once {
+            baseline.min_samples = 1;
+        }
+        let of_gate = past.iter().filter(|((of, _), _)| *of == gate.name);
+        let base = |values: &[(f64, bool)]| {
+            let counted = values.iter().filter(|(_, passed)| *passed || !baseline.only_pass);
+            baseline.of(counted.map(|(value, _)| *value).collect())
+        };
+        let given: BTreeMap<String, f64> =
+            of_gate.filter_map(|((_, key), values)| Some((key.clone(), base(values)?))).collect();
+        baseline.given = Some(Arc::new(given));
+    }
+    groups
+}
+
+/// Closes every tick, and looks behind each.
+async fn each_tick(
+    seat: Seat,
+    judge: Judge,
+    extent: Extent,
+    mut look: impl FnMut(&Evaluator, i64),
+) -> Result<(), Error> {
     let end_ns = extent.last_ns.saturating_add(1);
     let groups = seat.groups.into_iter().map(|group| prepared(group, judge, extent, end_ns)).collect();
     let clock = Clock::manual(extent.first_end_ns, 0);
@@ -114,14 +170,12 @@ pub async fn play(seat: Seat, judge: Judge, extent: Extent) -> Result<Vec<Found>
     let mut evaluator = tokio::task::spawn_blocking(move || Evaluator::open(parts))
         .await
         .map_err(|error| Error::Damaged(error.to_string()))??;
-    let mut worst = Worst::default();
     for (t_ns, groups) in schedule(&evaluator, judge, extent) {
         clock.advance(Duration::from_nanos(u64::try_from(t_ns.saturating_sub(clock.now_ns())).unwrap_or(0)));
         evaluator.close_tick(t_ns, seat.cut_us, &groups).await?;
-        worst.look(&evaluator, t_ns);
+        look(&evaluator, t_ns);
     }
-    evaluator.finish().await?;
-    Ok(worst.into_found())
+    evaluator.finish().await
 }
 
 /// A group as `judge` runs it: all spans are there, so no tick waits for late ones.

@@ -1,7 +1,7 @@
 //! What makes two gates the same question (gates.md 7, reload).
 //!
 //! Duty: the hash by which a generation is told from the next. Guarantee: spaces and comments of the SQL do not matter;
-//! source, `by`, `window`, `time`, value and sample columns and the choice of spans do, and nothing else does. Left to
+//! source, `by`, `window`, `time`, `cron`, value and sample columns and the choice of spans do, and nothing else does. Left to
 //! others: what a new generation does (`book`).
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -31,6 +31,11 @@ pub fn question(gate: &Gate) -> [u8; 32] {
         EventTime::End => "end",
         EventTime::Start => "start",
     });
+    if let Some(cron) = &gate.cron {
+        text("cron");
+        text(cron.text());
+        text(cron.zone());
+    }
     hash.update(nanos(gate.window).to_le_bytes());
     hash.update([u8::from(gate.include_pipeline_spans), u8::from(gate.include_own_spans)]);
     hash.finalize().into()
@@ -51,6 +56,7 @@ mod tests {
     use super::super::definition::Test;
     use super::super::definition::tests::gate;
     use super::*;
+    use crate::clock::cron::Cron;
 
     fn with(change: impl FnOnce(&mut Gate)) -> [u8; 32] {
         let mut gate = gate("g", Test::Above(0.9));
@@ -79,6 +85,8 @@ mod tests {
             with(|g| g.time = EventTime::Start),
             with(|g| g.value_column = "v".into()),
             with(|g| g.n_column = "v".into()),
+            with(|g| g.cron = Cron::parse("0 9 * * *", "UTC").ok()),
+            with(|g| g.cron = Cron::parse("0 9 * * *", "Europe/Berlin").ok()),
             with(|g| g.include_own_spans = true),
             with(|g| g.include_pipeline_spans = true),
         ];

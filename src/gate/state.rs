@@ -179,7 +179,7 @@ pub struct Now<'a> {
 /// What of the gate and its group decides, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
-    /// The group's grid.
+    /// From the tick before to this one: the group's interval, or a step of the gate's schedule.
     pub interval_ns: i64,
     /// `for`; without effect beside `fire_after`.
     pub hold_for_ns: i64,

@@ -336,7 +336,11 @@ proptest! {
     }
 }
 
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 30] = [
+    "cron",
+    "timezone",
+    "on",
+    "finding",
     "window",
     "pass",
     "warn",

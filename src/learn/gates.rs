@@ -40,13 +40,15 @@ pub fn facts(journal: Journal) -> GateFacts {
 /// Whether every gate of `groups` has closed its ticks up to a time (ns since 1970), as far as `journal` says; for
 /// [`super::Progress`]. A gate without a row has no tick yet. What cannot be read is not closed.
 pub fn closed(journal: Journal, groups: &[Group]) -> impl Fn(i64) -> bool + Send + Sync + 'static {
-    let grids: Vec<(String, Grid)> =
-        groups.iter().flat_map(|group| group.gates.iter().map(|gate| (gate.name.clone(), Grid::of(group)))).collect();
+    let grids: Vec<(String, Grid)> = groups
+        .iter()
+        .flat_map(|group| group.gates.iter().map(|gate| (gate.name.clone(), Grid::of_gate(group, gate))))
+        .collect();
     move |t_ns| {
         let rows = journal.snapshot().and_then(|snapshot| snapshot.gates());
         rows.is_ok_and(|rows| {
             grids.iter().all(|(name, grid)| {
-                let due_ns = Grid { offset_ns: 0, ..*grid }.last_due(t_ns);
+                let due_ns = Grid { offset_ns: 0, ..grid.clone() }.last_due(t_ns);
                 rows.get(name).is_none_or(|row| !row.loaded || row.last_tick_ns >= due_ns)
             })
         })

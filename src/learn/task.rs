@@ -206,7 +206,7 @@ impl Miner {
         let floor = clocks.values().map(|clock| clock.last_tick_ns.saturating_add(offset_ns)).max();
         let mut frontier = Frontier::new(floor.unwrap_or(i64::MIN));
         let m_ns = frontier.advance(parts.clock.now_ns());
-        let grid = |pattern: &Pattern| Grid { interval_ns: nanos(pattern.every).max(1), offset_ns };
+        let grid = |pattern: &Pattern| Grid::every(nanos(pattern.every), offset_ns);
         let begun = parts.patterns.iter().map(|pattern| (pattern.name.clone(), grid(pattern).last_due(m_ns))).collect();
         let (failures, spaced) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self { parts, journal, clocks, begun, failures, spaced, frontier, swept_ns: i64::MIN })
@@ -254,10 +254,10 @@ impl Miner {
         let (mut wake_ns, mut lag_ns) = (i64::MAX, 0);
         let mut waiting = Vec::new();
         for pattern in &self.parts.patterns {
-            let grid = Grid { interval_ns: nanos(pattern.every).max(1), offset_ns };
+            let grid = Grid::every(nanos(pattern.every), offset_ns);
             let last_ns = self.last_ns(pattern);
             lag_ns = lag_ns.max(grid.last_due(m_ns) - last_ns);
-            match due(grid, last_ns, m_ns, i64::MIN) {
+            match due(&grid, last_ns, m_ns, i64::MIN) {
                 Some(found) => waiting.push((found, pattern.clone())),
                 None => wake_ns = wake_ns.min(grid.next(last_ns).saturating_add(offset_ns)),
             }

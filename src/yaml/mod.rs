@@ -15,12 +15,14 @@ mod scalar;
 mod section;
 mod size;
 mod suggest;
+mod write;
 
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use merge::{expand_paths, merge, set};
 pub use node::{Entry, Map, Mark, Node, Value};
-pub use parse::{Fault, FaultKind, parse, parse_strict};
+pub use parse::{Fault, FaultKind, parse, parse_documents, parse_strict};
 pub use problem::{Code, Problem, Problems};
 pub use section::Section;
 pub use size::Size;
 pub use suggest::nearest;
+pub use write::text;

@@ -1,6 +1,6 @@
 //! Text to tree.
 //!
-//! Duty: one YAML document, from the parser's events, with marks: as the Collector reads it (C6), or strictly, as YAML
+//! Duty: one YAML document, or several, from the parser's events, with marks: as the Collector reads it (C6), or strictly, as YAML
 //! 1.2's core schema says. Guarantee: aliases copy at most 100,000 nodes in all, nesting ends at 128 levels, a key
 //! stands once in a mapping; no input panics. Left to others: what the values mean.
 
@@ -86,6 +86,33 @@ pub fn parse_strict(text: &str, source: &Mark, max_nodes: usize) -> (Option<Node
     (root, faults)
 }
 
+/// As [`parse_strict`], of a text with several documents: their roots, without empty ones.
+pub fn parse_documents(text: &str, source: &Mark, max_nodes: usize) -> (Vec<Node>, Vec<Fault>) {
+    let mut builder = Builder::new(source);
+    builder.strict = Some(Strict { max_nodes, ..Strict::default() });
+    builder.done = Some(Vec::new());
+    let outcome = builder.read(text);
+    let strict = builder.strict.take().unwrap_or_default();
+    let mut faults = strict.faults;
+    let mut roots = Vec::new();
+    for root in builder.done.unwrap_or_default() {
+        match root.value {
+            Value::Null => {}
+            Value::Map(_) => roots.push(root),
+            other => {
+                let text = format!("a document is a {}, want a mapping", other.type_name());
+                faults.push(Fault { kind: FaultKind::Syntax, text, mark: root.mark });
+            }
+        }
+    }
+    if let Err(problem) = outcome {
+        let kind = if strict.nodes > max_nodes { FaultKind::TooLarge } else { FaultKind::Syntax };
+        faults.push(Fault { kind, text: problem.text, mark: problem.mark });
+        roots.clear();
+    }
+    (roots, faults)
+}
+
 fn place(source: &Mark, marker: saphyr_parser::Marker) -> Mark {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     source.at(number(marker.line()).max(1), number(marker.col()).saturating_add(1))
@@ -114,6 +141,8 @@ struct Builder<'s> {
     aliased: usize,
     documents: usize,
     root: Option<Node>,
+    /// Roots so far, where several documents are read.
+    done: Option<Vec<Node>>,
     strict: Option<Strict>,
 }
 
@@ -127,7 +156,16 @@ struct Strict {
 
 impl<'s> Builder<'s> {
     fn new(source: &'s Mark) -> Self {
-        Self { source, stack: Vec::new(), anchors: HashMap::new(), aliased: 0, documents: 0, root: None, strict: None }
+        Self {
+            source,
+            stack: Vec::new(),
+            anchors: HashMap::new(),
+            aliased: 0,
+            documents: 0,
+            root: None,
+            done: None,
+            strict: None,
+        }
     }
 
     fn read(&mut self, text: &str) -> Result<(), Problem> {
@@ -155,7 +193,9 @@ impl<'s> Builder<'s> {
         match event {
             Event::DocumentStart(_) => {
                 self.documents += 1;
-                if self.documents > 1 {
+                // Anchors are of their own document.
+                self.anchors.clear();
+                if self.documents > 1 && self.done.is_none() {
                     return Err(problem(mark, "a second document starts here; write one".to_owned()));
                 }
             }
@@ -178,7 +218,12 @@ impl<'s> Builder<'s> {
             }
             Event::SequenceEnd | Event::MappingEnd => self.close()?,
             Event::Alias(anchor) => self.alias(anchor, mark)?,
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+            Event::DocumentEnd => {
+                if let Some(done) = &mut self.done {
+                    done.extend(self.root.take());
+                }
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd => {}
         }
         Ok(())
     }

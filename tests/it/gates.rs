@@ -62,3 +62,61 @@ fn check_tells_all_problems_or_a_line_a_gate() {
     assert!(text(&output.stderr).starts_with("WG-GATE-W02 good.yaml:1:"), "{}", text(&output.stderr));
     assert!(text(&output.stdout).starts_with("a  class re-run"), "{}", text(&output.stdout));
 }
+
+fn gates(folder: &std::path::Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weavergen"))
+        .arg("gates")
+        .args(args)
+        .current_dir(folder)
+        .env("HOME", folder)
+        .output()
+        .unwrap()
+}
+
+const OPENSLO: &str = r#"apiVersion: openslo/v1
+kind: SLO
+metadata: {name: answers}
+spec:
+  service: shop
+  indicator:
+    spec:
+      ratioMetric:
+        good: {metricSource: {type: weavergen, spec: {where: "status_code <> 'error'"}}}
+        total: {metricSource: {type: weavergen, spec: {where: "kind = 'server'"}}}
+  timeWindow: [{duration: 28d, isRolling: true}]
+  budgetingMethod: Occurrences
+  objectives: [{target: 0.999}]
+"#;
+
+#[test]
+fn import_writes_a_file_that_check_takes_or_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("slo.yaml"), OPENSLO).unwrap();
+    let import = |args: &[&str]| gates(folder.path(), &[&["import"], args].concat());
+    let shown = import(&["openslo", "slo.yaml"]);
+    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
+    assert!(
+        text(&shown.stdout).starts_with("# Made by `weavergen gates import` of slo.yaml.\ngroups:\n  - name: shop\n")
+    );
+    let written = import(&["openslo", "slo.yaml", "--out", "gates.yaml"]);
+    assert_eq!((written.status.code(), text(&written.stdout).as_str()), (Some(0), ""));
+    assert_eq!(std::fs::read_to_string(path("gates.yaml")).unwrap(), text(&shown.stdout));
+    let checked = check(folder.path(), &["gates.yaml"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+    assert!(
+        text(&checked.stdout).starts_with("answers  class re-run  window 3d  gates.yaml\n"),
+        "{}",
+        text(&checked.stdout)
+    );
+    assert_eq!(import(&["openslo", "slo.yaml", "--out", "gates.yaml"]).status.code(), Some(74), "it is there");
+
+    std::fs::write(path("other.yaml"), OPENSLO.replace("type: weavergen", "type: Prometheus")).unwrap();
+    let refused = import(&["openslo", "other.yaml", "--out", "none.yaml"]);
+    let told = text(&refused.stderr);
+    assert_eq!((refused.status.code(), path("none.yaml").exists()), (Some(1), false));
+    assert!(told.starts_with("WG-GATE-031 other.yaml:9:37: SLO answers: the metric is read from Prometheus"), "{told}");
+    assert!(told.ends_with("nothing is written: what is told above cannot be translated\n"), "{told}");
+    assert_eq!(import(&["openslo", "absent.yaml"]).status.code(), Some(74));
+    assert_eq!(import(&["sloth", "slo.yaml"]).status.code(), Some(2));
+}

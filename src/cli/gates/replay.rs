@@ -95,24 +95,8 @@ async fn play<W: Write>(asked: &house::Asked, asking: Asking<'_>, lines: &mut Li
         asked.journal().note_downtimes(&history.downtimes)?;
     }
     let (then, failing) = (Clock::manual(from_ns, 0), Failing::default());
-    let parts = Parts {
-        questions: groups
-            .iter()
-            .flat_map(|group| &group.gates)
-            .map(|gate| (gate.name.clone(), question(gate)))
-            .collect(),
-        groups,
-        default_receivers: Vec::new(),
-        value_metrics: false,
-        runner: late_again(asked.runner(), failing.clone()),
-        late: Late::new(|_| Box::pin(async { Ok(0) })),
-        position: Position::new(|| None),
-        journal: asked.journal(),
-        clock: then.clone(),
-        metrics: Metrics::register(&prometheus::Registry::new())?,
-        concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
-    };
-    let mut evaluator = tokio::task::spawn_blocking(move || Evaluator::open(parts)).await??;
+    let runner = late_again(asked.runner(), failing.clone());
+    let mut evaluator = evaluator(asked.journal(), groups, runner, &then).await?;
     let driven = evaluator.driven();
     let count = driven.iter().map(|group| group.grid.count_due(from_ns, to_ns.saturating_add(group.grid.offset_ns)));
     let count = count.fold(0, usize::saturating_add);
@@ -145,13 +129,40 @@ async fn play<W: Write>(asked: &house::Asked, asking: Asking<'_>, lines: &mut Li
     Ok(Exit::Good)
 }
 
-fn nanos(flag: &str, at: jiff::Timestamp) -> Result<i64, Failure> {
+pub(super) fn nanos(flag: &str, at: jiff::Timestamp) -> Result<i64, Failure> {
     let text = || format!("{flag} {at}: no span lies there; write a time from 1677 to 2262");
     i64::try_from(at.as_nanosecond()).map_err(|_| Failure::new(Exit::Usage, text()))
 }
 
+/// Who closes the ticks of `groups` into `journal`, by a clock that the caller moves.
+pub(super) async fn evaluator(
+    journal: Journal,
+    groups: Vec<Group>,
+    runner: Runner,
+    then: &Clock,
+) -> anyhow::Result<Evaluator> {
+    let parts = Parts {
+        questions: groups
+            .iter()
+            .flat_map(|group| &group.gates)
+            .map(|gate| (gate.name.clone(), question(gate)))
+            .collect(),
+        groups,
+        default_receivers: Vec::new(),
+        value_metrics: false,
+        runner,
+        late: Late::new(|_| Box::pin(async { Ok(0) })),
+        position: Position::new(|| None),
+        journal,
+        clock: then.clone(),
+        metrics: Metrics::register(&prometheus::Registry::new())?,
+        concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+    };
+    Ok(tokio::task::spawn_blocking(move || Evaluator::open(parts)).await??)
+}
+
 /// What must be played to play the gate `name`: it alone, or all, if it reads what they gave.
-fn needed(groups: Vec<Group>, name: &str) -> anyhow::Result<Vec<Group>> {
+pub(super) fn needed(groups: Vec<Group>, name: &str) -> anyhow::Result<Vec<Group>> {
     let Some(gate) = groups.iter().flat_map(|group| &group.gates).find(|gate| gate.name == name) else {
         let text = format!("no gate file has a gate `{name}`; `weavergen gates check` lists them");
         return Err(Failure::new(Exit::Usage, text).into());

@@ -4,7 +4,10 @@
 //! daemon's own (`gate::playback`); without a span nothing is good; a data folder is only read. Left to others: spans out of
 //! bytes (`input`, `listen`), what an outcome is worth (`worth`), formats (`report`).
 
+mod baseline;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -20,7 +23,8 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::sources;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gate::playback::{Judge, Seat, play, ticks};
+use crate::gate::Group;
+use crate::gate::playback::{Extent, Judge, Seat, play, ticks};
 
 /// Ticks of all groups above which a timeline is refused: it would take hours.
 pub(super) const MOST_TICKS: usize = 1_000_000;
@@ -48,6 +52,10 @@ pub struct Args {
     /// One evaluation a gate over all spans, or every tick in event time
     #[arg(long, value_enum, default_value = "once")]
     pub judge: How,
+    /// Spans of before, as --input takes them, or a data folder: what gates give of them, asked in the same way, is the
+    /// `baseline` of those that have one
+    #[arg(long, value_name = "PATH")]
+    pub baseline: Option<PathBuf>,
     /// Which verdicts end with a bad exit code
     #[arg(long, value_enum, default_value = "fail")]
     pub fail_on: FailOn,
@@ -78,11 +86,14 @@ pub enum How {
 pub async fn run(args: Args, clock: &Clock) -> anyhow::Result<Exit> {
     let mut outs = args.outputs.open()?;
     let config = args.sources.load()?.config;
-    let gates = load_gates(&config, &args.files)?;
+    let mut gates = load_gates(&config, &args.files)?;
     let judge = match args.judge {
         How::Once => Judge::Once,
         How::Timeline => Judge::Timeline,
     };
+    if let Some(path) = &args.baseline {
+        gates = baseline::held_to(path, gates, judge, &config, clock).await?;
+    }
     let house = match (&args.otlp, &args.sources.data) {
         (Some(_), _) | (None, None) => house::Spans::fresh(&config, clock).await?,
         (None, Some(_)) => house::Spans::of_folder(&config, clock).await?,
@@ -126,7 +137,7 @@ type Judged = (report::Input, Result<Vec<crate::gate::playback::Found>, Failure>
 async fn judged(
     config: &Config,
     house: &house::Spans,
-    groups: Vec<crate::gate::Group>,
+    groups: Vec<Group>,
     judge: Judge,
     clock: &Clock,
 ) -> anyhow::Result<Judged> {
@@ -140,32 +151,44 @@ async fn judged(
         // Gates that were asked of nothing would say no data; the report says why.
         return Ok((input, Ok(Vec::new())));
     };
+    if let Err(failure) = playable(&groups, judge, extent) {
+        return Ok((input, Err(failure)));
+    }
+    let found = play(seat(&asked, groups), judge, extent).await.context("the gates could not be played")?;
+    Ok((input, Ok(found)))
+}
+
+/// Whether the ticks over `extent` can be played (3 if not).
+fn playable(groups: &[Group], judge: Judge, extent: Extent) -> Result<(), Failure> {
     if extent.last_ns > LAST_NS {
         if judge == Judge::Timeline {
             let text = "spans lie at the end of what clocks can say, 2262, where no tick is; mend their clocks, or use \
                         `--judge once`";
-            return Ok((input, Err(Failure::new(Exit::NotJudged, text))));
+            return Err(Failure::new(Exit::NotJudged, text));
         }
         eprintln!(
             "weavergen: spans lie at the end of what clocks can say, 2262; those of its last nanosecond are not judged"
         );
     }
-    let count = ticks(&groups, judge, extent);
+    let count = ticks(groups, judge, extent);
     if count > MOST_TICKS {
         let text = format!(
             "the spans lie so far apart that their timeline has {count} ticks; use `--judge once`, or lengthen `interval`"
         );
-        return Ok((input, Err(Failure::new(Exit::NotJudged, text))));
+        return Err(Failure::new(Exit::NotJudged, text));
     }
-    let seat = Seat {
+    Ok(())
+}
+
+/// What is asked, and by whom.
+fn seat(asked: &house::Asked, groups: Vec<Group>) -> Seat {
+    Seat {
         groups,
         runner: asked.runner(),
         journal: asked.journal(),
         cut_us: asked.cut_us(),
         concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
-    };
-    let found = play(seat, judge, extent).await.context("the gates could not be played")?;
-    Ok((input, Ok(found)))
+    }
 }
 
 /// Tables of other modules that gates read.

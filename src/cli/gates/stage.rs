@@ -174,10 +174,10 @@ fn last_tick(test: &Test, arrivals: &Arrivals, groups: &[Group]) -> i64 {
         .chain(test.notifications.iter().flatten().filter_map(|message| message.gate.as_ref()))
         .map(String::as_str)
         .collect();
-    let is_meant = |group: &&Group| {
-        is_whole && (named.is_empty() || group.gates.iter().any(|gate| named.contains(gate.name.as_str())))
-    };
-    let behind = groups.iter().filter(is_meant).map(|group| Grid::of(group).next(arrivals.last_end_ns()));
+    let is_meant =
+        |(_, gate): &(&Group, &crate::gate::Gate)| is_whole && (named.is_empty() || named.contains(gate.name.as_str()));
+    let gates = groups.iter().flat_map(|group| group.gates.iter().map(move |gate| (group, gate)));
+    let behind = gates.filter(is_meant).map(|(group, gate)| Grid::of_gate(group, gate).next(arrivals.last_end_ns()));
     let all = expected.chain(changes).chain(events).chain(behind).chain([arrivals.last_end_ns()]);
     all.max().unwrap_or(test.start_ns)
 }
@@ -185,8 +185,8 @@ fn last_tick(test: &Test, arrivals: &Arrivals, groups: &[Group]) -> i64 {
 impl Stage<'_> {
     async fn open(&mut self, groups: Vec<Group>) -> anyhow::Result<Evaluator> {
         let (from_ns, end_ns) = (self.clock.now_ns(), self.end_ns);
-        let ticks = |group: &Group| Grid { offset_ns: 0, ..Grid::of(group) }.count_due(from_ns, end_ns);
-        let count = groups.iter().map(ticks).fold(0, usize::saturating_add);
+        let ticks = |grid: Grid| Grid { offset_ns: 0, ..grid }.count_due(from_ns, end_ns);
+        let count = groups.iter().flat_map(Grid::all_of).map(ticks).fold(0, usize::saturating_add);
         if count > MOST_TICKS {
             let text =
                 format!("there are {count} ticks up to the last `at` and the last span; bring them nearer to `start`");

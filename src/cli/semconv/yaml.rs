@@ -1,78 +1,38 @@
 //! JSON values as YAML in block style.
 //!
-//! Duty: [`text`]. Guarantee: a YAML reader gets the same value back: text that could be taken for anything else is
-//! quoted. Left to others: the order of keys, which is that of the value.
-
-use std::fmt::Write as _;
+//! Duty: [`text`]. Guarantee: stable bytes for the same value, whose order of keys is kept. Left to others: how YAML is written
+//! (`yaml`).
 
 use serde_json::Value;
 
+use crate::yaml::{self, Entry, Map, Mark, Node};
+
 /// `value` as a document.
 pub(super) fn text(value: &Value) -> String {
-    let mut into = String::new();
-    block(value, 0, &mut into);
-    into
+    yaml::text(&node(value, &Mark::of_source(0, "")))
 }
 
-/// Writes `value` at the start of a line.
-fn block(value: &Value, indent: usize, into: &mut String) {
-    let pad = " ".repeat(indent);
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (key, value) in map {
-                let _ = write!(into, "{pad}{}:", word(key));
-                below(value, indent + 2, into);
+fn node(value: &Value, mark: &Mark) -> Node {
+    use crate::yaml::Value as Yaml;
+    let value = match value {
+        Value::Null => Yaml::Null,
+        Value::Bool(value) => Yaml::Bool(*value),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(number), _) => Yaml::Int(number),
+            (None, Some(number)) => Yaml::Float(number),
+            (None, None) => Yaml::Text(number.to_string()),
+        },
+        Value::String(text) => Yaml::Text(text.clone()),
+        Value::Array(items) => Yaml::List(items.iter().map(|item| node(item, mark)).collect()),
+        Value::Object(entries) => {
+            let mut map = Map::default();
+            for (key, value) in entries {
+                map.put(Entry { key: key.clone(), mark: mark.clone(), value: node(value, mark) });
             }
+            Yaml::Map(map)
         }
-        Value::Array(items) if !items.is_empty() => {
-            for item in items {
-                let mut inner = String::new();
-                block(item, indent + 2, &mut inner);
-                // The item's first line goes behind the dash.
-                let _ = write!(into, "{pad}- {}", inner.trim_start_matches(' '));
-            }
-        }
-        other => {
-            let _ = writeln!(into, "{pad}{}", scalar(other));
-        }
-    }
-}
-
-/// Writes `value` behind a key.
-fn below(value: &Value, indent: usize, into: &mut String) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            into.push('\n');
-            block(value, indent, into);
-        }
-        Value::Array(items) if !items.is_empty() => {
-            into.push('\n');
-            block(value, indent, into);
-        }
-        other => {
-            let _ = writeln!(into, " {}", scalar(other));
-        }
-    }
-}
-
-fn scalar(value: &Value) -> String {
-    match value {
-        Value::String(text) => word(text),
-        // `{}` and `[]` too: only empty ones come here.
-        other => other.to_string(),
-    }
-}
-
-/// Text, quoted unless no YAML reader can take it for another thing.
-fn word(text: &str) -> String {
-    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/' | '-'))
-        && !matches!(
-            text.to_ascii_lowercase().as_str(),
-            "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
-        );
-    // A JSON string is a double-quoted scalar of YAML.
-    if plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
+    };
+    Node { value, mark: mark.clone() }
 }
 
 #[cfg(test)]
@@ -81,7 +41,7 @@ mod tests {
 
     use super::*;
     use crate::semconv::{Registry, Source};
-    use crate::yaml::{Mark, Node, parse};
+    use crate::yaml::parse;
 
     fn json(node: &Node) -> Value {
         use crate::yaml::Value as Yaml;

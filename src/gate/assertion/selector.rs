@@ -149,7 +149,7 @@ pub enum Op {
 
 impl Op {
     /// As it is written.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(in crate::gate) const fn as_str(self) -> &'static str {
         match self {
             Self::Is => "=",
             Self::IsNot => "!=",

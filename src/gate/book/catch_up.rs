@@ -1,7 +1,7 @@
-//! Episodes that are open while their gate changes: `mode`, `notify`, `on_fail`, `on_resolve` (gates.md 7, reload).
+//! Episodes that are open while their gate changes: labels, `mode`, `notify`, `on_fail`, `on_resolve` (gates.md 7, reload).
 //!
-//! Duty: at the start end what a gate in `dry_run` had told, tell new receivers what fires, let starts lapse that nobody wants
-//! any more; at a tick tell and start what the change left out. Guarantee: who hears that an episode fires hears its end
+//! Duty: at the start end what a gate in `dry_run` had told, tell what fires under its new labels and to new receivers, let starts
+//! lapse that nobody wants any more; at a tick tell and start what the change left out. Guarantee: who hears that an episode fires hears its end
 //! once; of a gate in `dry_run` nothing is sent but the end of what was told, and nothing starts. Left to others: transitions
 //! (`tell`).
 
@@ -17,6 +17,8 @@ use super::*;
 
 /// Reason of an end that is told because nothing more will be.
 const FELL_SILENT: &str = "dry_run";
+/// Reason of a message by which an open episode gets other labels.
+const RELABELLED: &str = "relabelled";
 
 /// The end of what was told.
 pub(super) fn end_of(told: &Told, number: u32, level: Level, reason: &str, now_ns: i64) -> Notice {
@@ -44,7 +46,8 @@ impl Book {
                 // What is over and was never told so was ended by a version that kept silent in `dry_run`.
                 let is_open = row.state.phase.is_open() && told.notice.episode == row.state.episode;
                 let is_ended = entry.gate.mode == Mode::DryRun || !is_open;
-                if is_ended || receivers.iter().any(|receiver| !told.receivers.contains(receiver)) {
+                let is_new = receivers.iter().any(|receiver| !told.receivers.contains(receiver));
+                if is_ended || is_new || self.labels_now(entry, row, told) != told.notice.labels {
                     let id = KeyId { gate: name.clone(), generation: entry.row.generation, key: key.clone() };
                     owed.push((id, row.clone(), is_ended));
                 }
@@ -54,6 +57,7 @@ impl Book {
             if is_ended {
                 self.fall_silent(read, &id, &mut row, now_ns)?;
             } else {
+                self.relabel(&id, &mut row);
                 self.tell_newcomers(&id, &mut row);
             }
             self.put(id, row);
@@ -81,6 +85,28 @@ impl Book {
         let notice = end_of(&told, number, level, FELL_SILENT, now_ns);
         self.batch.outbox.extend(told.receivers.iter().map(|receiver| (receiver.clone(), notice.clone())));
         Ok(())
+    }
+
+    /// The labels under which what was `told` of a key would be told now. Templates of labels see no verdict.
+    fn labels_now(&self, entry: &Entry, row: &KeyRow, told: &Told) -> BTreeMap<String, String> {
+        let values = Values { labels: row.labels.clone(), gate: entry.gate.name.clone(), ..Values::default() };
+        sent_labels(&self.definitions.groups[entry.group], &entry.gate, &values, told.notice.level)
+    }
+
+    /// Tells under which labels an open episode goes on, where they changed: who knows label sets ends the old one with it.
+    fn relabel(&mut self, id: &KeyId, row: &mut KeyRow) {
+        let Some((entry, told)) = self.gates.get(&id.gate).zip(row.told.as_ref()) else { return };
+        let labels = self.labels_now(entry, row, told);
+        if labels == told.notice.labels {
+            return;
+        }
+        let number = row.state.next_transition;
+        row.state.next_transition += 1;
+        tracing::info!(gate = %id.gate, key = %id.key, episode = row.state.episode, "an open episode gets other labels");
+        let Some(told) = &mut row.told else { return };
+        told.notice = Notice { number, labels, reason: RELABELLED.to_owned(), ..told.notice.clone() };
+        let messages = told.receivers.iter().map(|receiver| (receiver.clone(), told.notice.clone()));
+        self.batch.outbox.extend(messages);
     }
 
     /// Tells receivers that the gate did not have before what fires.

@@ -334,9 +334,10 @@ impl Book {
 
     /// A key that is missing while others are there.
     fn miss_key(&mut self, gate: &Gate, key: &str, moment: &Moment) -> Result<(), Error> {
-        let interval_ns = {
+        let (interval_ns, judged_ns) = {
             let entry = &self.gates[&gate.name];
-            nanos(self.definitions.groups[entry.group].interval)
+            let judged_ns = entry.running.get(key).map(|run| run.last_tick_ns);
+            (nanos(self.definitions.groups[entry.group].interval), judged_ns)
         };
         let Some(row) = self.gates.get_mut(&gate.name).and_then(|entry| entry.keys.get_mut(key)) else {
             return Ok(());
@@ -350,6 +351,11 @@ impl Book {
         let is_gone = match gate.stale_after {
             StaleAfter::Never => stands_for_nothing && missing >= 2,
             StaleAfter::Evaluations(n) => missing >= n.max(1),
+            // Ticks of a schedule are not equally far apart.
+            StaleAfter::Time(after) if gate.cron.is_some() => {
+                let passed_ns = judged_ns.map_or(0, |judged_ns| moment.t_ns.saturating_sub(judged_ns));
+                missing > 0 && passed_ns >= nanos(after)
+            }
             StaleAfter::Time(after) => i64::from(missing).saturating_mul(interval_ns) >= nanos(after),
         };
         let x = if is_gone { Input::Gone } else { Input::Hold };
@@ -379,7 +385,7 @@ impl Book {
     ) -> Result<(), Error> {
         let entry = &self.gates[&gate.name];
         let Some(before) = entry.keys.get(key) else { return Ok(()) };
-        let rule = rule(gate, &self.definitions.groups[entry.group]);
+        let rule = rule(gate, &self.definitions.groups[entry.group], moment.t_ns);
         let now = Now { t_ns: moment.t_ns, wall_ns: moment.wall_ns, downtimes: &self.downtimes };
         let (state, transitions) = state::step(&before.state, &now, x, &rule);
         let mut after = KeyRow { state, ..before.clone() };

@@ -8,6 +8,7 @@ mod live;
 mod levels;
 mod oracle;
 mod rules;
+mod schedule;
 mod starts;
 mod store;
 

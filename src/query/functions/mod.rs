@@ -8,6 +8,7 @@ pub mod capped;
 pub mod exemplar;
 pub mod exphist;
 pub mod exphist_value;
+pub mod finding;
 pub mod ids;
 pub mod newest;
 pub mod numeric;
@@ -48,6 +49,7 @@ pub fn scalars(now_ns: i64) -> Vec<Arc<ScalarUDF>> {
     let mut all = ids::all();
     all.extend(time::all(now_ns));
     all.push(sample::InSample::default().into());
+    all.push(finding::HasFinding::default().into());
     all.extend(exphist_value::all());
     all.extend(super::attributes::containers::all());
     all.push(super::attributes::pairs::AttrPairs::default().into());

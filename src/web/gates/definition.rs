@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::clock::cron::Cron;
 use crate::gate::assertion::Assertion;
 use crate::gate::baseline::{Aggregate, Baseline};
 use crate::gate::definition::{EventTime, OnFail, Policy, StaleAfter};
@@ -56,6 +57,9 @@ pub(super) fn definition(group: &Group, gate: &Gate) -> Value {
         "on_resolve": gate.on_resolve.as_ref().map(on_fail),
         "notify": gate.notify,
     });
+    // One more in the macro would be deeper than it goes.
+    shown["cron"] = gate.cron.as_ref().map(Cron::text).into();
+    shown["timezone"] = gate.cron.as_ref().map(Cron::zone).into();
     for (name, text) in &gate.about {
         shown[name] = text.as_str().into();
     }
@@ -155,6 +159,7 @@ mod tests {
             max_rise: None,
             only_pass: false,
             min_samples: 5,
+            given: None,
         };
         let decimal = |number| Decimal::of(number).unwrap();
         let pair = Pair { level: Level::Fail, budget_percent: decimal(2.5), short: seconds(300), long: seconds(3_600) };

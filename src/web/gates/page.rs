@@ -143,12 +143,16 @@ fn definition(group: &Group, gate: &Gate) -> String {
         (None, Some(warn)) => format!("{} (warn {})", gate.pass.text, warn.text),
         (None, None) => gate.pass.text.clone(),
     };
+    let ticks = match &gate.cron {
+        Some(cron) => format!("by {cron}"),
+        None => format!("every {}", duration_text(group.interval)),
+    };
     let _ = writeln!(
         out,
-        "<p>Wanted: {}, over {} every {}; {}:{}, class {}, mode {}</p>",
+        "<p>Wanted: {}, over {} {}; {}:{}, class {}, mode {}</p>",
         escape(&wanted),
         duration_text(gate.window),
-        duration_text(group.interval),
+        escape(&ticks),
         escape(&group.file),
         gate.line,
         class(gate),

@@ -221,6 +221,7 @@ fn a_gate_with_a_baseline_says_that_there_is_none_and_not_that_its_guard_is_not_
         max_rise: None,
         only_pass: true,
         min_samples: 3,
+        given: None,
     };
     let guard = Some(("match_rate".to_owned(), comparison(Test::AtLeast(0.8))));
     let plain = Gate { conclusive_when: guard, ..gate("g", Test::Above(0.0)) };

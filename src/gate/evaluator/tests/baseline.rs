@@ -13,6 +13,7 @@ fn held() -> Gate {
         max_rise: None,
         only_pass: true,
         min_samples: 3,
+        given: None,
     };
     let summary = ("summary".to_owned(), "{{ value }} after {{ baseline }}".to_owned());
     Gate {
@@ -95,5 +96,47 @@ async fn a_pass_that_closes_what_on_fail_opened_is_held_to_the_baseline_too() {
         assert_eq!((run.last_tick_ns / S - BEGIN_S, run.outcome), (150, Outcome::Pass));
         let passed = daemon.seen().iter().any(|(.., cause)| *cause == Cause::Passed);
         assert_eq!(passed, passes, "{bad_of_ten} of ten are bad");
+    }
+}
+
+#[tokio::test]
+async fn a_past_that_was_filled_in_is_looked_back_at_from_the_first_tick_on() {
+    use super::super::super::journal::{OutcomeRun, PastTick};
+    for filled in [false, true] {
+        let mut daemon = Daemon::new(vec![every_30s(vec![held()])]);
+        daemon.store.take((0..30).map(|at| (at, "a", at % 10 >= 3)));
+        daemon.until(20).await;
+        daemon.kill();
+        if filled {
+            let at = |before_s: i64| (BEGIN_S - before_s) * S;
+            let run = |before_s| OutcomeRun {
+                gate: "good".into(),
+                generation: 1,
+                group: "g".into(),
+                key: "service=a".into(),
+                outcome: Outcome::Inconclusive,
+                first_tick_ns: at(before_s),
+                last_tick_ns: at(before_s),
+                evaluations: 1,
+                value: Some(1.0),
+                values: (1.0, 1),
+                n: Some(30),
+                window: super::super::super::result::Window { start_ns: at(before_s + 30), end_ns: at(before_s) },
+                cut_us: 1,
+                evidence: "{}".into(),
+                trace_ids: Vec::new(),
+                dry_run: false,
+                cost_ns: 0,
+                baseline: None,
+                ticks: vec![PastTick { after_ms: 0, value: 1.0, passed: true }],
+            };
+            let journal = daemon.medium.journal().unwrap();
+            assert_eq!(journal.add_past(&[run(0), run(30), run(60)]).unwrap(), 3);
+        }
+        daemon.start();
+        daemon.until(60).await;
+        let run = daemon.journal().snapshot().unwrap().running("good", 1).unwrap().remove("service=a").unwrap();
+        let expected = if filled { (Outcome::Fail, Some(1.0)) } else { (Outcome::Inconclusive, None) };
+        assert_eq!((run.outcome, run.baseline), expected, "filled: {filled}");
     }
 }

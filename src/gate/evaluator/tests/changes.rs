@@ -262,3 +262,36 @@ async fn a_floor_that_rose_while_the_gate_ran_stays_and_counts() {
     assert_eq!((row.key.as_str(), row.cause, row.episode), ("service=b", Cause::Firing, Some(42)));
     assert_eq!(daemon.journal().snapshot().unwrap().gate("good").unwrap().unwrap().floor, 41);
 }
+
+#[tokio::test]
+async fn labels_that_change_in_mid_episode_are_told_at_once_under_the_same_episode() {
+    let of = |team: &str, severity: &str| Gate {
+        labels: BTreeMap::from([("team".to_owned(), team.to_owned())]),
+        severity: super::super::super::definition::Severities { warn: "warning".to_owned(), fail: severity.to_owned() },
+        ..by_service(0.9)
+    };
+    let mut daemon = Daemon::new(vec![every_30s(vec![of("shop", "critical")])]);
+    daemon.store.take(spans("a", 0, 150, false));
+    daemon.store.take(spans("a", 150, 600, true));
+    daemon.until(60).await;
+    daemon.reload(vec![of("shop", "critical")]);
+    assert_eq!(daemon.heard("hook"), [firing("firing", 0)], "nothing changed");
+    daemon.reload(vec![of("till", "page")]);
+    let told = daemon.told_to("hook");
+    assert_eq!(daemon.heard("hook")[1..], [firing("relabelled", 1)]);
+    let of_label = |notice: &Notice, name: &str| notice.labels[name].clone();
+    assert_eq!((of_label(&told[1], "team"), of_label(&told[1], "severity")), ("till".to_owned(), "page".to_owned()));
+    let same = |notice: &Notice| (notice.alert, notice.episode, notice.starts_at_ns, notice.value);
+    assert_eq!(same(&told[1]), same(&told[0]));
+    // The name of the group is a label too.
+    daemon.kill();
+    daemon.groups[0].name = "other".into();
+    daemon.start();
+    daemon.reload(vec![of("till", "page")]);
+    assert_eq!(daemon.heard("hook")[2..], [firing("relabelled", 2)], "once");
+    assert_eq!(of_label(&daemon.told_to("hook")[2], "gate_group"), "other");
+    daemon.until(300).await;
+    assert_eq!(daemon.heard("hook")[3..], [resolved("passed", 3)]);
+    let state = &daemon.journal().snapshot().unwrap().keys("good", 1).unwrap()["service=a"].state;
+    assert_eq!((state.episode, daemon.rows().len()), (1, 2), "the episode was never another");
+}

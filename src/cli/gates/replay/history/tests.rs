@@ -9,7 +9,7 @@ use crate::gate::window::Grid;
 const S: i64 = 1_000_000_000;
 
 fn driven(at: usize, id: &str, gate: &str, is_derived: bool) -> Driven {
-    let grid = Grid { interval_ns: 10 * S, offset_ns: 5 * S };
+    let grid = Grid::every(10 * S, 5 * S);
     Driven { at, id: id.to_owned(), grid, by_start: false, is_derived, gates: vec![gate.to_owned()] }
 }
 
