@@ -118,7 +118,7 @@ fn what_is_run_refers_to_nothing_outside_the_file() {
     let root = "<errorEventDefinition id='d' errorRef='other:E1'/>";
     let event = "<boundaryEvent id='b' attachedToRef='a'><eventDefinitionRef>d</eventDefinitionRef></boundaryEvent>";
     let both = file(&format!("{root}<process id='p' isExecutable='true'>{task}{event}</process>"));
-    assert_eq!(bad(&both), ["dangling-ref 2:43"]);
+    assert_eq!(bad(&both), ["dangling-ref 2:40"]);
 }
 
 #[test]
