@@ -109,11 +109,33 @@ pub struct Request {
 /// Takes a request; `Ok` = it is durably there.
 pub type Deliver = Box<dyn Fn(Request) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// Sends what is not sent yet, and then each commit, until `stop`. A refusal is tried again for ever. Addresses of runs
-/// lie below `external_url`.
+/// Sends what is not sent yet, and then each commit, until `stop`. A refusal is tried again for ever, and so is a file that
+/// cannot be read or written at the moment. Addresses of runs lie below `external_url`.
 ///
-/// Errors: the file cannot be read.
+/// Errors: the file is damaged.
 pub async fn run(engine: &Engine, external_url: &str, deliver: Deliver, stop: CancellationToken) -> Result<(), Error> {
+    let mut wait = AGAIN.0;
+    loop {
+        let error = match follow(engine, external_url, &deliver, &stop, &mut wait).await {
+            Err(error @ (Error::Storage(_) | Error::Unavailable)) => error,
+            ended => return ended,
+        };
+        tracing::warn!(%error, "spans of pipeline runs wait until engine.redb can be read and written");
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(AGAIN.1),
+        }
+    }
+}
+
+/// The same until an error; each delivery that is kept shortens the `again` that comes after one.
+async fn follow(
+    engine: &Engine,
+    external_url: &str,
+    deliver: &Deliver,
+    stop: &CancellationToken,
+    again: &mut Duration,
+) -> Result<(), Error> {
     let mut commits = engine.subscribe();
     let mut spans = Spans::after(engine.store(), engine.store().cursor(CURSOR)?.unwrap_or(0), external_url)?;
     loop {
@@ -131,6 +153,7 @@ pub async fn run(engine: &Engine, external_url: &str, deliver: Deliver, stop: Ca
                 }
             }
             engine.store().set_cursor(CURSOR, last_seq)?;
+            *again = AGAIN.0;
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),

@@ -31,7 +31,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bpmn::core::{Action, Answer, Event};
 use bpmn::lint::Registry;
@@ -47,7 +47,7 @@ pub use store::Store;
 
 use crate::clock::Clock;
 use job::{Job, Outcome};
-use writer::{Done, Item, Work, Writer};
+use writer::{Done, Due, Item, Work, Writer};
 
 /// Commands of one commit.
 const MOST: usize = 512;
@@ -100,14 +100,15 @@ impl Engine {
 
     /// The same on a store that is open.
     pub fn on(store: Store, config: Config, clock: Clock) -> Result<Self, Error> {
-        let mut writer = Writer::open(store.clone(), config.jobs.clone())?;
+        let mut writer = Writer::open(store.clone(), config.jobs.clone(), &config.registry)?;
         let entropy = (u128::from(clock.random()) << 64) | u128::from(clock.random());
-        let action = Action::Boot { engine_id: entropy.to_be_bytes() };
-        let boot = Item { work: Work::Act { action, actor: None }, request_id: None };
-        let first = writer.batch(&[boot], now_ms(&clock))?;
+        // what became due meanwhile fires before anything is given out that it may withdraw
+        let boot = [Action::Boot { engine_id: entropy.to_be_bytes() }, Action::Tick]
+            .map(|action| Item { work: Work::Act { action, actor: None }, request_id: None });
+        let first = writer.batch(&boot, now_ms(&clock))?;
         let (asks, queue) = mpsc::channel(QUEUE);
         let (events, _) = broadcast::channel(BEHIND);
-        let (due, wake) = watch::channel(first.next_due);
+        let (due, wake) = watch::channel(first.due);
         let (health, healthy) = watch::channel(true);
         let stop = CancellationToken::new();
         let rim = Rim {
@@ -189,7 +190,7 @@ struct Rim {
     jobs: Jobs,
     asks: mpsc::Sender<Ask>,
     events: broadcast::Sender<Arc<[Event]>>,
-    due: watch::Sender<Option<i64>>,
+    due: watch::Sender<Due>,
     health: watch::Sender<bool>,
     tokens: Arc<Mutex<BTreeMap<(u64, u32), CancellationToken>>>,
     stop: CancellationToken,
@@ -206,7 +207,7 @@ impl Rim {
         for job in done.dispatch {
             self.dispatch(job);
         }
-        self.due.send_replace(done.next_due);
+        self.due.send_replace(done.due);
         if !done.events.is_empty() {
             // nobody listens: fine
             let _ = self.events.send(done.events.into());
@@ -214,26 +215,43 @@ impl Rim {
     }
 
     fn dispatch(&self, job: Job) {
-        let key = (job.key, job.attempt);
+        // its outcome would be unknown either way: what has not begun does not begin
+        if self.stop.is_cancelled() {
+            return;
+        }
+        let key @ (job_key, attempt) = (job.key, job.attempt);
         let token = self.stop.child_token();
         self.tokens.lock().expect("no holder of this lock panics").insert(key, token.clone());
         let (run, asks, tokens, stop) =
             (Arc::clone(&self.jobs.run), self.asks.clone(), Arc::clone(&self.tokens), self.stop.clone());
         self.runtime.spawn(async move {
-            let outcome = pool::run(run, job, token).await;
+            let (outcome, rest) = pool::run(run, job, token).await;
             tokens.lock().expect("no holder of this lock panics").remove(&key);
-            bring_back(&asks, &stop, key, outcome).await;
+            let finished = Work::Finished { job: job_key, attempt, outcome, is_over: rest.is_none() };
+            bring_back(&asks, &stop, finished).await;
+            let Some(rest) = rest else { return };
+            tracing::warn!(
+                job = job_key,
+                attempt,
+                "an attempt goes on beyond its time limit: its worker is not free yet"
+            );
+            tokio::select! {
+                () = rest => bring_back(&asks, &stop, Work::Over { job: job_key, attempt }).await,
+                () = stop.cancelled() => {}
+            }
         });
     }
 }
 
-/// Offers an outcome until it is committed or refused for good.
-async fn bring_back(asks: &mpsc::Sender<Ask>, stop: &CancellationToken, (job, attempt): (u64, u32), outcome: Outcome) {
+/// Offers what came of an attempt until it is committed or refused for good.
+async fn bring_back(asks: &mpsc::Sender<Ask>, stop: &CancellationToken, work: Work) {
     let mut wait = REOPEN.0;
-    loop {
+    let (Work::Finished { job, attempt, .. } | Work::Over { job, attempt }) = work else { return };
+    // after the stop a failure may be of the stop's own making: then the outcome is unknown, which the next boot finds
+    let bad = matches!(&work, Work::Finished { outcome: Outcome::Failed { .. } | Outcome::Unknown { .. }, .. });
+    while !(bad && stop.is_cancelled()) {
         let (reply, answer) = oneshot::channel();
-        let work = Work::Finished { job, attempt, outcome: outcome.clone() };
-        let ask = Ask { item: Item { work, request_id: None }, reply: Some(reply) };
+        let ask = Ask { item: Item { work: work.clone(), request_id: None }, reply: Some(reply) };
         if asks.send(ask).await.is_err() {
             return;
         }
@@ -252,22 +270,18 @@ async fn bring_back(asks: &mpsc::Sender<Ask>, stop: &CancellationToken, (job, at
     }
 }
 
-/// Ticks when something is due.
-async fn wake_up(
-    mut due: watch::Receiver<Option<i64>>,
-    asks: mpsc::Sender<Ask>,
-    clock: Clock,
-    stop: CancellationToken,
-) {
+/// Ticks when something is due, by the later of the wall clock and the engine's own time.
+async fn wake_up(mut due: watch::Receiver<Due>, asks: mpsc::Sender<Ask>, clock: Clock, stop: CancellationToken) {
     loop {
-        let at = *due.borrow_and_update();
-        let wait = at.map(|at| Duration::from_millis(u64::try_from(at.saturating_sub(now_ms(&clock))).unwrap_or(0)));
+        let Due { at_ms, now_ms: own_ms } = *due.borrow_and_update();
+        let left = || at_ms.map(|at| at.saturating_sub(now_ms(&clock).max(own_ms)));
+        let wait = left().map(|left| Duration::from_millis(u64::try_from(left).unwrap_or(0)));
         tokio::select! {
             () = stop.cancelled() => return,
             changed = due.changed() => if changed.is_err() { return },
             // a sleep is cut, so that a wall clock that was set is noticed
             () = tokio::time::sleep(wait.unwrap_or(Duration::MAX).min(Duration::from_secs(60))) => {
-                if at.is_some_and(|at| at <= now_ms(&clock)) {
+                if left().is_some_and(|left| left <= 0) {
                     let item = Item { work: Work::Act { action: Action::Tick, actor: None }, request_id: None };
                     let (reply, answer) = oneshot::channel();
                     if asks.send(Ask { item, reply: Some(reply) }).await.is_err() {
@@ -282,41 +296,77 @@ async fn wake_up(
     }
 }
 
+/// Tells that nothing can be written when the writer's thread ends by a panic.
+struct EndsUnhealthy<'a>(&'a watch::Sender<bool>);
+
+impl Drop for EndsUnhealthy<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.send_replace(false);
+        }
+    }
+}
+
+/// What the writer does next.
+#[allow(clippy::large_enum_variant, reason = "one lives at a time")]
+enum Next {
+    Do(Ask),
+    Reopen,
+    Stop,
+}
+
 /// The writer's thread: one batch after another.
 fn work(mut writer: Writer, mut queue: mpsc::Receiver<Ask>, rim: &Rim, clock: &Clock) {
-    let mut failed: Option<(i64, Duration)> = None;
+    let _guard = EndsUnhealthy(&rim.health);
+    // when to open the file again, and how long to wait after that
+    let mut failed: Option<(Instant, Duration)> = None;
     loop {
+        let reopen = async {
+            match failed {
+                Some((at, _)) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         let next = rim.runtime.block_on(async {
             tokio::select! {
-                ask = queue.recv() => ask,
-                () = rim.stop.cancelled() => None,
+                // what comes with the stop is not taken any more
+                biased;
+                () = rim.stop.cancelled() => Next::Stop,
+                () = reopen => Next::Reopen,
+                ask = queue.recv() => ask.map_or(Next::Stop, Next::Do),
             }
         });
-        let Some(first) = next else { return };
+        let first = match next {
+            Next::Stop => return,
+            Next::Do(ask) => ask,
+            Next::Reopen => {
+                match writer.reopen(now_ms(clock)) {
+                    Ok(done) => {
+                        tracing::info!("engine.redb is open again");
+                        failed = None;
+                        rim.health.send_replace(true);
+                        rim.act(done);
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "engine.redb cannot be opened again");
+                        failed = Some(later(failed));
+                    }
+                }
+                continue;
+            }
+        };
+        if failed.is_some() {
+            refuse(first);
+            continue;
+        }
         let mut asks = vec![first];
         while asks.len() < MOST {
             let Ok(ask) = queue.try_recv() else { break };
             asks.push(ask);
         }
-        let now_ms = now_ms(clock);
-        if let Some((again_ms, wait)) = failed {
-            if now_ms < again_ms {
-                refuse(asks);
-                continue;
-            }
-            if let Err(error) = writer.store.reopen() {
-                tracing::error!(%error, "engine.redb cannot be opened again");
-                failed = Some(later(now_ms, wait));
-                refuse(asks);
-                continue;
-            }
-        }
         let (items, replies): (Vec<_>, Vec<_>) = asks.into_iter().map(|ask| (ask.item, ask.reply)).unzip();
-        match writer.batch(&items, now_ms) {
+        match writer.batch(&items, now_ms(clock)) {
             Ok(mut done) => {
-                if failed.take().is_some() {
-                    rim.health.send_replace(true);
-                }
                 for (reply, answer) in replies.into_iter().zip(std::mem::take(&mut done.replies)) {
                     // who asked may be gone
                     let _ = reply.map(|reply| reply.send(answer));
@@ -324,22 +374,21 @@ fn work(mut writer: Writer, mut queue: mpsc::Receiver<Ask>, rim: &Rim, clock: &C
                 rim.act(done);
             }
             Err(error) => {
-                tracing::error!(%error, commands = items.len(), "engine.redb: a commit failed, nothing of it was done");
+                tracing::error!(%error, commands = items.len(), "engine.redb: a commit failed, nothing of it is answered");
                 rim.health.send_replace(false);
-                failed = Some(later(now_ms, failed.map_or(REOPEN.0, |(_, wait)| wait)));
+                failed = Some(later(failed));
                 replies.into_iter().flatten().for_each(|reply| drop(reply.send(Err(Error::Unavailable))));
             }
         }
     }
 }
 
-fn later(now_ms: i64, wait: Duration) -> (i64, Duration) {
-    let ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-    (now_ms.saturating_add(ms), (wait * 2).min(REOPEN.1))
+/// When to try next: after the wait of `failed`, and twice that the next time.
+fn later(failed: Option<(Instant, Duration)>) -> (Instant, Duration) {
+    let wait = failed.map_or(REOPEN.0, |(_, wait)| wait);
+    (Instant::now() + wait, (wait * 2).min(REOPEN.1))
 }
 
-fn refuse(asks: Vec<Ask>) {
-    for ask in asks {
-        let _ = ask.reply.map(|reply| reply.send(Err(Error::Unavailable)));
-    }
+fn refuse(ask: Ask) {
+    let _ = ask.reply.map(|reply| reply.send(Err(Error::Unavailable)));
 }

@@ -1,16 +1,18 @@
 //! The one writer: a batch of commands becomes one commit.
 //!
 //! Duty: step commands in order on an overlay, fill free workers in the same commit, keep answers by request id.
-//! Guarantee: nothing leaves a batch before its commit; a batch that fails changes nothing, here or in the file. Left to
-//! others: queue and threads (`Engine`), running jobs (`pool`).
+//! Guarantee: nothing leaves a batch before its commit; a batch that fails changes nothing here, and what of it is in the
+//! file all the same is found by `reopen`. Left to others: queue and threads (`Engine`), running jobs (`pool`).
 
-use std::collections::{BTreeMap, VecDeque};
+mod fill;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bpmn::core::{
-    Action, Answer, Command, Effect, Event, HeaderValue, Job as JobRow, JobStart, Models, Overlay, StateView, apply_to,
-    step, timeout_ms,
+    Action, Answer, Command, Effect, Event, HeaderValue, Models, Overlay, StateView, apply_to, step, timeout_ms,
 };
+use bpmn::lint::Registry;
 use serde_json::{Map, Value};
 
 use super::deploy::Prepared;
@@ -25,8 +27,8 @@ pub(super) type Stored = Answer;
 
 /// Answers are kept this long.
 const KEPT_MS: i64 = 86_400_000;
-/// Waiting jobs of a type that are looked at for free workers.
-const CANDIDATES: usize = 256;
+/// A wall clock may be this much behind before it is said, in ms.
+const BEHIND_MS: i64 = 1_000;
 /// Headers that the engine reads itself.
 const OWN_HEADERS: [&str; 4] = ["timeout", "retryBackoff", "onUnknown", "concurrencyKey"];
 
@@ -37,8 +39,10 @@ pub(super) enum Work {
     Act { action: Action, actor: Option<String> },
     /// Files to put in force.
     Deploy { files: Prepared, actor: Option<String> },
-    /// A worker is free again, and this came of it.
-    Finished { job: u64, attempt: u32, outcome: Outcome },
+    /// This came of an attempt; `is_over`: its worker is free again.
+    Finished { job: u64, attempt: u32, outcome: Outcome, is_over: bool },
+    /// A worker is free again whose attempt had an outcome before.
+    Over { job: u64, attempt: u32 },
 }
 
 /// One thing to do, and under which request id.
@@ -57,40 +61,79 @@ pub(super) struct Done {
     /// (job, attempt).
     pub cancel: Vec<(u64, u32)>,
     pub events: Vec<Event>,
-    /// When to tick next, ms since 1970.
-    pub next_due: Option<i64>,
+    /// When to tick next.
+    pub due: Due,
+}
+
+/// When to tick next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Due {
+    /// ms since 1970.
+    pub at_ms: Option<i64>,
+    /// The engine's own time, which a wall clock that was set back does not take along (bpmn.md 4).
+    pub now_ms: i64,
 }
 
 pub(super) struct Writer {
     pub store: Store,
     pub models: Models,
     jobs: Jobs,
-    /// (job, attempt) → type, of the attempts that a worker has.
-    running: BTreeMap<(u64, u32), String>,
+    /// Job types that somebody else works; none = any that we do not.
+    external: Option<BTreeSet<String>>,
+    /// The attempts that a worker has, also those that the state has given up.
+    running: BTreeMap<(u64, u32), Running>,
     /// Type → the instance served last.
     served: BTreeMap<String, u64>,
+    /// The newest event that was given away.
+    told: u64,
+    is_behind: bool,
+}
+
+/// An attempt that a worker has.
+struct Running {
+    r#type: String,
+    concurrency_key: Option<String>,
 }
 
 impl Writer {
     /// A writer on a store; its definitions are compiled.
-    pub fn open(store: Store, jobs: Jobs) -> Result<Self, Error> {
-        let mut models = Models::default();
-        for (hash, source) in store.definitions()? {
-            let definitions = bpmn::model::parse(&source.bytes)
-                .map_err(|_| Error::Damaged(format!("definition {hash} can no longer be read")))?;
-            models.add(&hash, &definitions).map_err(|errors| {
-                Error::Damaged(format!(
-                    "definition {hash}: {}",
-                    errors.first().map(ToString::to_string).unwrap_or_default()
-                ))
-            })?;
-        }
-        Ok(Self { store, models, jobs, running: BTreeMap::new(), served: BTreeMap::new() })
+    pub fn open(store: Store, jobs: Jobs, registry: &Registry) -> Result<Self, Error> {
+        let view = store.view()?;
+        let told = (&view as &dyn StateView).meta().last_seq;
+        view.failed()?;
+        let external = (!registry.jobs.is_empty()).then(|| registry.external.iter().cloned().collect());
+        let (running, served) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { models: models(&store)?, store, jobs, external, running, served, told, is_behind: false })
+    }
+
+    /// Opens the file again after a commit that failed. That commit may be there all the same: what it gave out that no
+    /// worker got is unknown, what it withdrew is cancelled, and its events are told.
+    pub fn reopen(&mut self, now_ms: i64) -> Result<Done, Error> {
+        self.store.reopen()?;
+        self.models = models(&self.store)?;
+        let view = self.store.view()?;
+        let state: &dyn StateView = &view;
+        let active = state.active_jobs();
+        view.failed()?;
+        let cancel: Vec<_> = self.running.keys().filter(|attempt| !active.contains(attempt)).copied().collect();
+        let lost = active.iter().filter(|attempt| !self.running.contains_key(attempt)).map(|(job, attempt)| {
+            let message = "the commit that gave it out failed, and no worker got it".to_owned();
+            let action = Action::JobUnknown { job: *job, attempt: *attempt, message };
+            Item { work: Work::Act { action, actor: None }, request_id: None }
+        });
+        let lost: Vec<_> = lost.collect();
+        let untold = self.store.events(self.told.saturating_add(1), usize::MAX)?;
+        let mut done = self.batch(&lost, now_ms)?;
+        done.cancel.extend(cancel);
+        done.replies.clear();
+        done.events = untold.into_iter().map(|logged| logged.event).chain(done.events).collect();
+        Ok(done)
     }
 
     /// Does all items in order in one commit.
     pub fn batch(&mut self, items: &[Item], now_ms: i64) -> Result<Done, Error> {
         let view = self.store.view()?;
+        let now_ms = self.own_time((&view as &dyn StateView).meta().last_now, now_ms);
         let mut work = Open {
             overlay: Overlay::new(&view),
             models: self.models.clone(),
@@ -99,34 +142,50 @@ impl Writer {
             given: Vec::new(),
             now_ms,
         };
-        let mut finished = Vec::new();
+        let mut over = BTreeSet::new();
         for item in items {
-            if let Work::Finished { job, attempt, .. } = &item.work {
-                finished.push((*job, *attempt));
+            if let Work::Finished { job, attempt, is_over: true, .. } | Work::Over { job, attempt } = &item.work {
+                over.insert((*job, *attempt));
             }
             let reply = self.one(&mut work, item)?;
             work.done.replies.push(reply);
         }
-        let served = self.fill(&mut work, &finished)?;
-        let Open { overlay, models, mut batch, mut done, given, .. } = work;
-        done.next_due = (&overlay as &dyn StateView).next_due(now_ms);
-        history::fold(&self.store, &mut batch)?;
-        done.dispatch = given.iter().filter_map(|(job, attempt)| self.job(&overlay, &batch, *job, *attempt)).collect();
+        let served = self.fill(&mut work, &over);
+        history::fold(&self.store, &mut work.batch)?;
+        let given = work.given.iter().map(|(job, attempt)| self.job(&work, *job, *attempt));
+        let given = given.collect::<Option<Vec<_>>>();
+        let Open { overlay, models, mut batch, mut done, .. } = work;
+        let state: &dyn StateView = &overlay;
+        done.due = Due { at_ms: state.next_due(now_ms), now_ms };
+        let told = state.meta().last_seq;
         batch.rows = overlay.into_changes();
         view.failed()?;
+        // each was given out in this batch, so its rows and its program are there
+        let given = given.ok_or_else(|| Error::Damaged("a job that was given out is not there".to_owned()))?;
         if !batch.events.is_empty() || !batch.requests.is_empty() || !batch.definitions.is_empty() {
             self.store.commit(&batch)?;
         }
         self.models = models;
         self.served.extend(served);
-        for key in finished {
-            self.running.remove(&key);
-        }
-        for job in &done.dispatch {
-            self.running.insert((job.key, job.attempt), job.r#type.clone());
+        self.told = told;
+        self.running.retain(|attempt, _| !over.contains(attempt));
+        for (job, concurrency_key) in given {
+            self.running.insert((job.key, job.attempt), Running { r#type: job.r#type.clone(), concurrency_key });
+            done.dispatch.push(job);
         }
         done.events = batch.events;
         Ok(done)
+    }
+
+    /// The later of the wall clock and the time of the newest event.
+    fn own_time(&mut self, last_ms: i64, wall_ms: i64) -> i64 {
+        let behind_ms = last_ms.saturating_sub(wall_ms);
+        let is_behind = behind_ms > BEHIND_MS;
+        if is_behind && !self.is_behind {
+            tracing::warn!(behind_ms, "the wall clock was set back: no timer moves until it has caught up");
+        }
+        self.is_behind = is_behind;
+        wall_ms.max(last_ms)
     }
 
     fn one(&self, work: &mut Open<'_>, item: &Item) -> Result<Result<Answer, Error>, Error> {
@@ -144,7 +203,8 @@ impl Writer {
         let answer = match &item.work {
             Work::Act { action, actor } => work.step(action.clone(), actor.clone()),
             Work::Deploy { files, actor } => work.deploy(files, actor.clone()),
-            Work::Finished { job, attempt, outcome } => work.step(finish(*job, *attempt, outcome), None),
+            Work::Finished { job, attempt, outcome, .. } => work.step(finish(*job, *attempt, outcome), None),
+            Work::Over { .. } => Ok(Answer::Done),
         };
         if let (Some(id), Ok(answer)) = (&item.request_id, &answer) {
             work.batch.requests.insert(id.clone(), (work.now_ms, answer.clone()));
@@ -152,67 +212,22 @@ impl Writer {
         Ok(answer)
     }
 
-    /// Gives waiting jobs to free workers: oldest first, in turn over instances.
-    fn fill(&self, work: &mut Open<'_>, finished: &[(u64, u32)]) -> Result<Vec<(String, u64)>, Error> {
-        let mut served = Vec::new();
+    /// The attempt for its handler, and the concurrency key that it holds.
+    fn job(&self, work: &Open<'_>, key: u64, attempt: u32) -> Option<(Job, Option<String>)> {
         let view: &dyn StateView = &work.overlay;
-        for (r#type, _) in view.waiting_job_types() {
-            let limit = self.jobs.limits.get(&r#type).copied().unwrap_or(0);
-            let busy = self.running.iter().filter(|(key, of)| **of == r#type && !finished.contains(key)).count();
-            let free = limit.saturating_sub(busy);
-            if free == 0 {
-                continue;
-            }
-            let view: &dyn StateView = &work.overlay;
-            let after = self.served.get(&r#type).copied().unwrap_or(0);
-            let chosen = choose(view, &r#type, work.now_ms, free, after);
-            let Some((_, last)) = chosen.last() else { continue };
-            served.push((r#type.clone(), last.instance));
-            let jobs = chosen.iter().map(|(key, row)| self.start(*key, row)).collect();
-            // the machine leaves out what it cannot start and says so in its answer
-            let _ = work.step(Action::ActivateJobs { worker: "engine".to_owned(), jobs }, None);
-        }
-        Ok(served)
-    }
-
-    /// What the engine adds to a job: rendered templates, and what its type says about unknown outcomes.
-    fn start(&self, key: u64, row: &JobRow) -> JobStart {
-        let variables = map(&row.input.variables);
-        let rendered = row
-            .input
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                let value = match value {
-                    HeaderValue::Template(text) => {
-                        let text =
-                            (self.jobs.render)(text, &variables).map_err(|why| format!("header `{name}`: {why}"))?;
-                        HeaderValue::Value(text.into())
-                    }
-                    ready => ready.clone(),
-                };
-                Ok((name.clone(), value))
-            })
-            .collect::<Result<BTreeMap<_, _>, String>>();
-        let headers = rendered.as_ref().map(json_headers).unwrap_or_default();
-        JobStart { job: key, rendered, on_unknown: (self.jobs.on_unknown)(&row.r#type, &headers) }
-    }
-
-    /// The attempt for its handler.
-    fn job(&self, overlay: &Overlay<'_>, batch: &Batch, key: u64, attempt: u32) -> Option<Job> {
-        let view: &dyn StateView = overlay;
         let row = view.job(key)?;
         let instance = view.instance(row.instance)?;
         let element = view.element(row.element)?;
-        let program = self.models.program(&instance.hash, &instance.process)?;
-        let run = match batch.runs.get(&row.instance) {
+        // those of this batch: the program may have been deployed in it
+        let program = work.models.program(&instance.hash, &instance.process)?;
+        let run = match work.batch.runs.get(&row.instance) {
             Some(run) => Some(run.clone()),
             None => self.store.run(row.instance).ok().flatten(),
         };
         let engine_id = view.meta().engine_id;
         let mut headers = json_headers(&row.input.headers);
         headers.retain(|name, value| !OWN_HEADERS.contains(&name.as_str()) && !value.is_null());
-        Some(Job {
+        let job = Job {
             r#type: row.r#type.clone(),
             key,
             run: row.instance,
@@ -228,8 +243,27 @@ impl Writer {
             since_ms: run.and_then(|run| run.generated_ms).unwrap_or(instance.started_ms),
             first_activated_ms: row.first_activated_ms.unwrap_or(instance.started_ms),
             timeout: Duration::from_millis(u64::try_from(timeout_ms(&row)).unwrap_or(0)),
-        })
+        };
+        Some((job, row.concurrency_key()))
     }
+}
+
+/// The programs of all deployed files. One that this version cannot run keeps nothing else from working: a run of it is
+/// under an incident as soon as it moves.
+fn models(store: &Store) -> Result<Models, Error> {
+    let mut models = Models::default();
+    for (hash, source) in store.definitions()? {
+        let why = match bpmn::model::parse(&source.bytes) {
+            Ok(definitions) => match models.add(&hash, &definitions) {
+                Ok(_) => continue,
+                Err(errors) => errors.first().map(ToString::to_string),
+            },
+            Err(findings) => findings.first().map(ToString::to_string),
+        };
+        let why = why.unwrap_or_default();
+        tracing::error!(hash, why, "a deployed file cannot be run by this version: correct it and deploy it anew");
+    }
+    Ok(models)
 }
 
 /// A batch that is not committed.
@@ -292,33 +326,6 @@ impl Open<'_> {
         }
         answer
     }
-}
-
-/// Up to `free` due jobs of a type that no lock keeps back: one an instance in turn, beginning after `after`.
-fn choose(view: &dyn StateView, r#type: &str, now_ms: i64, free: usize, after: u64) -> Vec<(u64, JobRow)> {
-    let mut by_instance: BTreeMap<u64, VecDeque<(u64, JobRow)>> = BTreeMap::new();
-    for key in view.due_jobs(r#type, now_ms, CANDIDATES.max(free)) {
-        let Some(row) = view.job(key) else { continue };
-        let locked = row.concurrency_key().is_some_and(|key| view.get(&bpmn::core::Key::JobLock(key)).is_some());
-        if !locked {
-            by_instance.entry(row.instance).or_default().push_back((key, row));
-        }
-    }
-    let mut chosen = Vec::new();
-    let mut turn: Vec<u64> = by_instance.range(after.saturating_add(1)..).map(|(key, _)| *key).collect();
-    turn.extend(by_instance.range(..=after).map(|(key, _)| *key));
-    while chosen.len() < free && !by_instance.is_empty() {
-        turn.retain(|instance| by_instance.contains_key(instance));
-        for instance in &turn {
-            if let Some(waiting) = by_instance.get_mut(instance) {
-                chosen.extend(waiting.pop_front().filter(|_| chosen.len() < free));
-                if waiting.is_empty() {
-                    by_instance.remove(instance);
-                }
-            }
-        }
-    }
-    chosen
 }
 
 fn map(variables: &bpmn::core::Variables) -> Map<String, Value> {

@@ -189,6 +189,10 @@ fn job<S: StateMut>(rows: &mut S, event: &Event) {
             }
             change_job(rows, *job, |row| {
                 row.retries_left = *retries_left;
+                // a person begins anew: limits over all tries count from there
+                if *why == Requeue::Operator {
+                    row.first_activated_ms = None;
+                }
                 row.status = JobStatus::Queued { due_ms: *due_ms, same_attempt: *why == Requeue::Later };
                 if let Some(input) = input {
                     row.input = input.clone();

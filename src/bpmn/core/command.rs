@@ -94,6 +94,13 @@ pub enum Action {
         /// When, instead of header `retryBackoff`.
         backoff_ms: Option<i64>,
     },
+    /// A job that waits and that nobody works.
+    RefuseJob {
+        /// Job key.
+        job: u64,
+        /// One sentence.
+        message: String,
+    },
     /// The attempt throws a BPMN error.
     JobError {
         /// Job key.

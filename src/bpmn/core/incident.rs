@@ -75,7 +75,10 @@ pub(super) fn resolve(machine: &mut Machine<'_>, incident: u64) -> Result<Answer
     if let Held::JobEnded = held {
         let job = machine.view().element(element).and_then(|row| row.job);
         machine.clear(element);
-        if let Some(job) = job {
+        // a job that waits or runs goes on by itself
+        if let Some(job) = job
+            && machine.view().job(job).is_some_and(|row| row.status == JobStatus::Ended)
+        {
             requeue(machine, job, None);
         }
         return done();
@@ -103,6 +106,11 @@ pub(super) fn retry(
     }
     variables::allowed(&set)?;
     let element = row.element;
+    if machine.find(element).is_none() {
+        let message =
+            "the definition of this run cannot be read by this version: use one that reads it, or cancel the run";
+        return Err(Rejection::Conflict { message: message.to_owned() });
+    }
     machine.resolving = machine.view().element(element).and_then(|element_row| {
         let (incident, _) = element_row.held?;
         Some((element, incident, machine.view().incident(incident)?))

@@ -67,6 +67,11 @@ pub(super) fn activate(machine: &mut Machine<'_>, worker: &str, jobs: Vec<JobSta
         if due_ms > machine.now_ms {
             continue;
         }
+        if machine.find(row.element).is_none() {
+            withdraw(machine, row.element);
+            machine.at_or(row.element, Held::Job);
+            continue;
+        }
         match ready(&row, start.rendered, start.on_unknown) {
             Ok((headers, on_unknown)) => {
                 if locked(machine, &row, &headers) {
@@ -87,16 +92,28 @@ pub(super) fn activate(machine: &mut Machine<'_>, worker: &str, jobs: Vec<JobSta
                 machine.effects.push(Effect::DispatchJob { job: start.job, attempt });
                 activated.push(start.job);
             }
-            Err(message) => {
-                withdraw(machine, row.element);
-                if let Some(at) = machine.at(row.element) {
-                    let fault = Fault::new(IncidentKind::ExpressionError, message);
-                    machine.raise(at.key, &at.row, fault, Held::Job);
-                }
-            }
+            Err(message) => unusable(machine, row.element, message),
         }
     }
     Answer::Activated { jobs: activated }
+}
+
+/// Command `RefuseJob`.
+pub(super) fn refuse(machine: &mut Machine<'_>, job: u64, message: String) -> Result<Answer, Rejection> {
+    match machine.view().job(job) {
+        Some(row) if matches!(row.status, JobStatus::Queued { .. }) => unusable(machine, row.element, message),
+        Some(row) => return Err(Rejection::LateCompletion { job, attempt: row.attempt }),
+        None => return Err(Rejection::NotFound { what: "job".to_owned(), id: job.to_string() }),
+    }
+    done()
+}
+
+/// A job that cannot be given out: a resolve makes it again.
+fn unusable(machine: &mut Machine<'_>, element: u64, message: String) {
+    withdraw(machine, element);
+    if let Some(at) = machine.at_or(element, Held::Job) {
+        machine.raise(at.key, &at.row, Fault::new(IncidentKind::ExpressionError, message), Held::Job);
+    }
 }
 
 type Headers = BTreeMap<String, HeaderValue>;
@@ -153,8 +170,8 @@ pub(super) fn completed(
     result: Variables,
 ) -> Result<Answer, Rejection> {
     let row = running(machine, job, attempt)?;
-    let Some(at) = machine.at(row.element) else { return done() };
-    if let super::program::Kind::ServiceTask(task) = &at.node().kind
+    if let Some(at) = machine.find(row.element)
+        && let super::program::Kind::ServiceTask(task) = &at.node().kind
         && let Ok(element::task::Given::Error { code, message }) = element::task::interpret(machine, &at, task, &result)
     {
         bpmn_error::of_task(machine, &at, Some((job, attempt)), code, message, Variables::new(), None);
@@ -219,9 +236,28 @@ pub(super) fn error(
     thrown: Variables,
 ) -> Result<Answer, Rejection> {
     let row = running(machine, job, attempt)?;
-    variables::allowed(&thrown)?;
-    if let Some(at) = machine.at(row.element) {
-        bpmn_error::of_task(machine, &at, Some((job, attempt)), code, message, thrown, None);
+    // an attempt ends in one way whatever it brings: what it must not write is a failure of its own
+    let refused = variables::allowed(&thrown).err().map(|rejection| rejection.to_string());
+    match machine.find(row.element) {
+        Some(at) if refused.is_none() => {
+            bpmn_error::of_task(machine, &at, Some((job, attempt)), code, message, thrown, None);
+        }
+        _ => {
+            let (instance, element) = (row.instance, row.element);
+            let message = format!(
+                "error `{code}` ({message}) was not thrown: {}",
+                refused.unwrap_or_else(|| "its definition cannot be read".to_owned())
+            );
+            machine.emit(Body::JobFailed {
+                job,
+                instance,
+                element,
+                attempt,
+                message: message.clone(),
+                retryable: false,
+            });
+            give_up(machine, &row, message);
+        }
     }
     done()
 }

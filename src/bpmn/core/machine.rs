@@ -39,6 +39,7 @@ pub fn step(models: &Models, state: &dyn StateView, command: Command) -> Result<
         )?,
         Action::Tick => timer::tick(&mut machine),
         Action::ActivateJobs { worker, jobs } => job::activate(&mut machine, &worker, jobs),
+        Action::RefuseJob { job, message } => job::refuse(&mut machine, job, message)?,
         Action::JobCompleted { job, attempt, result } => job::completed(&mut machine, job, attempt, result)?,
         Action::JobFailed { job, attempt, message, retryable, backoff_ms } => {
             job::failed(&mut machine, job, attempt, message, retryable, backoff_ms)?
@@ -171,19 +172,31 @@ impl<'a> Machine<'a> {
         program
     }
 
-    /// An activation with its row, program and node. Nothing when it has ended; a missing model is an incident.
-    pub fn at(&mut self, element: u64) -> Option<At> {
+    /// An activation with its row, program and node. Nothing when it has ended, or its model is missing.
+    pub fn find(&mut self, element: u64) -> Option<At> {
         let row = self.view().element(element)?;
-        let found = self.program(row.instance).filter(|program| program.nodes.len() > row.node as usize);
-        match found {
-            Some(program) => Some(At { key: element, row, program }),
-            None => {
-                let message = "the definition of this run is missing: deploy the file again".to_owned();
-                let held = row.held.clone().map_or(Held::Inputs, |(_, held)| held);
-                self.raise(element, &row, Fault::new(IncidentKind::Internal, message), held);
-                None
-            }
+        let program = self.program(row.instance).filter(|program| program.nodes.len() > row.node as usize)?;
+        Some(At { key: element, row, program })
+    }
+
+    /// The same, of an activation whose job, if it has one, has ended; a missing model is an incident.
+    pub fn at(&mut self, element: u64) -> Option<At> {
+        let has_job = self.view().element(element).is_some_and(|row| row.job.is_some());
+        self.at_or(element, if has_job { Held::JobEnded } else { Held::Inputs })
+    }
+
+    /// The same; `held` is where it goes on when the model is there again.
+    pub fn at_or(&mut self, element: u64, held: Held) -> Option<At> {
+        let found = self.find(element);
+        if found.is_none()
+            && let Some(row) = self.view().element(element)
+        {
+            let message = "the definition of this run cannot be read by this version: go on with one that reads it, or \
+                           cancel the run";
+            let held = row.held.clone().map_or(held, |(_, held)| held);
+            self.raise(element, &row, Fault::new(IncidentKind::Internal, message.to_owned()), held);
         }
+        found
     }
 }
 

@@ -70,7 +70,12 @@ pub(super) fn publish(machine: &mut Machine<'_>, message: Publication) -> Result
             trigger: trigger.clone(),
             depth,
         };
-        let Ok(instance) = start::begin(machine, begin) else { continue };
+        let instance = match start::begin(machine, begin) {
+            Ok(instance) => instance,
+            // whoever means one process is told why it does not start
+            Err(rejection) if only.is_some() => return Err(rejection),
+            Err(_) => continue,
+        };
         machine.emit(Body::MessageCorrelated { name: name.clone(), key: key.clone(), process, instance });
         started.push(instance);
     }

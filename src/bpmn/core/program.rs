@@ -14,7 +14,8 @@ use crate::model::{
 /// Programs by (content hash, process id).
 #[derive(Clone, Debug, Default)]
 pub struct Models {
-    programs: BTreeMap<(String, String), Arc<Program>>,
+    /// Shared: a clone of all of them costs nothing, and each batch has one.
+    programs: Arc<BTreeMap<(String, String), Arc<Program>>>,
 }
 
 impl Models {
@@ -33,8 +34,9 @@ impl Models {
         if !errors.is_empty() {
             return Err(errors);
         }
+        let programs = Arc::make_mut(&mut self.programs);
         for program in &added {
-            self.programs.insert((hash.to_owned(), program.id.clone()), Arc::clone(program));
+            programs.insert((hash.to_owned(), program.id.clone()), Arc::clone(program));
         }
         Ok(added)
     }

@@ -4,13 +4,15 @@
 //! on any view. Guarantee: only live things; keys sort the way each table is scanned. Left to others: what changes them
 //! (`apply`), where they lie on disk (`engine`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use super::row::{Definition, Element, Incident, Instance, Job, Meta, Timer, Version};
+use super::row::{Definition, Element, Incident, Instance, Job, JobStatus, Meta, Timer, Version};
 use super::value::Value;
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// Names one row. The order of variants and fields is the order of scans.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -248,6 +250,11 @@ typed! {
         Key::KeyedStart(process.to_owned(), key.to_owned()), Row::Number(row) => row as u64;
 }
 
+/// Before all message ids that are forgotten at `ms`.
+fn first_expiry(ms: i64) -> Key {
+    Key::MessageExpiry(ms, String::new(), String::new(), String::new())
+}
+
 impl dyn StateView + '_ {
     /// Counters.
     pub fn meta(&self) -> Meta {
@@ -314,17 +321,37 @@ impl dyn StateView + '_ {
         found
     }
 
-    /// Jobs of a type that are due, oldest first.
-    pub fn due_jobs(&self, r#type: &str, now_ms: i64, limit: usize) -> Vec<u64> {
-        let from = Key::JobQueue(r#type.to_owned(), i64::MIN, 0);
+    /// (due in ms, key) of the jobs of a type that are due, oldest first, beginning after `after`.
+    pub fn due_jobs(&self, r#type: &str, now_ms: i64, after: Option<(i64, u64)>, limit: usize) -> Vec<(i64, u64)> {
+        let (due, job) = after.map_or((i64::MIN, 0), |(due, job)| (due, job.saturating_add(1)));
+        let from = Key::JobQueue(r#type.to_owned(), due, job);
         let to = Key::JobQueue(r#type.to_owned(), now_ms.saturating_add(1), 0);
         self.scan(&from, &to, limit)
             .into_iter()
-            .filter_map(|(key, _)| if let Key::JobQueue(_, _, job) = key { Some(job) } else { None })
+            .filter_map(|(key, _)| if let Key::JobQueue(_, due, job) = key { Some((due, job)) } else { None })
             .collect()
     }
 
-    /// When to look again, in ms: the first timer, or the first job that becomes due after `now_ms`.
+    /// (job, attempt) of all attempts that are given out.
+    pub fn active_jobs(&self) -> BTreeSet<(u64, u32)> {
+        self.scan(&Key::Job(0), &Key::Job(u64::MAX), usize::MAX)
+            .into_iter()
+            .filter_map(|(key, row)| match (key, row) {
+                (Key::Job(job), Row::Job(row)) if matches!(row.status, JobStatus::Active { .. }) => {
+                    Some((job, row.attempt))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether a job runs under this concurrency key.
+    pub fn is_locked(&self, concurrency_key: &str) -> bool {
+        self.get(&Key::JobLock(concurrency_key.to_owned())).is_some()
+    }
+
+    /// When to look again, in ms: the first timer, the first job that becomes due after `now_ms`, or the end of the hour in
+    /// which the first message id is to be forgotten.
     ///
     /// Jobs that are due already wait for a worker, not for time.
     pub fn next_due(&self, now_ms: i64) -> Option<i64> {
@@ -339,7 +366,11 @@ impl dyn StateView + '_ {
                 _ => None,
             }
         };
-        self.waiting_job_types().iter().filter_map(|(r#type, _)| job(r#type)).chain(timer).min()
+        let expiry = match self.scan(&first_expiry(i64::MIN), &first_expiry(i64::MAX), 1).pop() {
+            Some((Key::MessageExpiry(at, ..), _)) => Some((at.div_euclid(HOUR_MS) + 1).saturating_mul(HOUR_MS)),
+            _ => None,
+        };
+        self.waiting_job_types().iter().filter_map(|(r#type, _)| job(r#type)).chain(timer).chain(expiry).min()
     }
 
     /// Names of the messages that start the latest version of `process`.

@@ -101,9 +101,9 @@ fn retries(check: &mut Check<'_>, node: &Node) {
     let Some(retries) = task.and_then(|task| task.retries.as_ref()).filter(|retries| retries.feel().is_none()) else {
         return;
     };
-    if retries.text.trim().parse::<u32>().is_err() {
+    if retries.text.trim().parse::<u32>().unwrap_or(0) == 0 {
         let id = &node.id;
-        let message = format!("`retries` of `{id}` is `{}`, no whole number of attempts", retries.text);
+        let message = format!("`retries` of `{id}` is `{}`, no whole number of attempts above 0", retries.text);
         check.error("header-value", retries.at, id, message, format!("write e.g. `3` in `retries` of `{id}`"));
     }
 }
@@ -119,12 +119,17 @@ fn values(check: &mut Check<'_>, node: &Node) {
             let message = format!("the header `{key}` of `{id}` is given twice");
             check.error("header-value", at, id, message, format!("keep one header `{key}` of `{id}`"));
         }
-        let Some(value) = literal(header) else { continue };
+        // the name is taken as it is written
+        let value = if key == "resultVariable" { Some(header.value.text.as_str()) } else { literal(header) };
+        let Some(value) = value else { continue };
         let (good, form) = match key {
-            "timeout" => (timer::duration(value).is_ok(), "a duration such as `PT10M`"),
-            "retryBackoff" => {
-                (value.split(',').all(|part| timer::duration(part).is_ok()), "durations such as `PT1S,PT10S,PT1M`")
-            }
+            "timeout" => (lasts(value).is_some_and(|lasts| lasts > 0), "a duration above 0 such as `PT10M`"),
+            "retryBackoff" => (
+                value.split(',').all(|part| lasts(part).is_some_and(|lasts| lasts >= 0)),
+                "durations such as `PT1S,PT10S,PT1M`",
+            ),
+            // empty is absent
+            "resultVariable" => (value.is_empty() || is_name(value), "the name of a variable, which is not `run`"),
             "idempotent" => (matches!(value, "true" | "false"), "`true` or `false`"),
             "onUnknown" => {
                 let code = value.strip_prefix("error:").is_some_and(|code| !code.is_empty());
@@ -137,6 +142,18 @@ fn values(check: &mut Check<'_>, node: &Node) {
             check.error("header-value", at, id, message, format!("write {form} in the header `{key}` of `{id}`"));
         }
     }
+}
+
+/// The sign of a duration.
+fn lasts(text: &str) -> Option<i64> {
+    let duration = timer::duration(text).ok()?;
+    // its parts have one sign
+    [duration.months, duration.days, duration.ms].into_iter().find(|part| *part != 0).or(Some(0)).map(i64::signum)
+}
+
+/// Whether an expression can read a variable of this name.
+fn is_name(text: &str) -> bool {
+    text.trim() == text && text != "run" && !text.starts_with('=') && !text.contains(['.', '{', '`'])
 }
 
 /// An effect that may happen twice although nobody said that it may.

@@ -26,8 +26,8 @@ fn one(check: &mut Check<'_>, node: &Node, mapping: &Mapping) {
         Some((mapping.target.at, format!("writes `{target}`, which has an empty name between dots")))
     } else if target.split('.').next().map(str::trim) == Some("run") {
         Some((mapping.target.at, "writes `run`, which is read-only".to_owned()))
-    } else if mapping.source.feel().is_some_and(|source| source.trim().is_empty()) {
-        Some((mapping.source.at, format!("of `{target}` has an empty source")))
+    } else if mapping.source.feel().unwrap_or(&mapping.source.text).trim().is_empty() {
+        Some((mapping.source.at, format!("of `{target}` has no source; an empty text is `=\"\"`")))
     } else {
         None
     };

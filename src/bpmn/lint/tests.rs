@@ -319,8 +319,14 @@ fn a_literal_that_looks_like_feel_is_told() {
 #[test]
 fn a_mapping_has_a_source_and_a_target_of_its_own() {
     let with = |mapping: &str| serious(&line(&task("a", "sql", "<zeebe:header key='query' value='q'/>", mapping), ""));
-    for bad in ["source='= 1'", "source='= 1' target='a..b'", "source='= 1' target='run.key'", "source='=' target='a'"]
-    {
+    for bad in [
+        "target='a'",
+        "source=' ' target='a'",
+        "source='= 1'",
+        "source='= 1' target='a..b'",
+        "source='= 1' target='run.key'",
+        "source='=' target='a'",
+    ] {
         let all = with(&format!("<zeebe:input {bad}/>"));
         assert_eq!(all.len(), 1, "{bad}");
         assert!(all[0].starts_with("error mapping-invalid [a] 4:"), "{all:?}");
@@ -466,6 +472,13 @@ fn headers_are_those_of_the_type() {
         ("idempotent", "yes"),
         ("onUnknown", "ignore"),
         ("onUnknown", "error:"),
+        ("timeout", "PT0S"),
+        ("timeout", "-PT5M"),
+        ("retryBackoff", "PT1S,-PT1S"),
+        ("resultVariable", "run"),
+        ("resultVariable", "=x"),
+        ("resultVariable", "{{ x }}"),
+        ("resultVariable", "a.b"),
     ] {
         assert_eq!(with("sql", &[q, (key, bad)]), value, "{key}={bad}");
         assert_eq!(with("mail", &[(key, bad)]), value, "{key}={bad} of an external type");
@@ -473,8 +486,11 @@ fn headers_are_those_of_the_type() {
     let retry = ("onUnknown", "retry");
     assert_eq!(with("command", &[("argv", "[\"x\"]"), retry]), ["warning unsafe-retry"]);
     assert_eq!(with("command", &[("argv", "[\"x\"]"), retry, ("idempotent", "true")]), NONE);
-    let retries = line(&sql("a").replace("type='sql'", "type='sql' retries='many'"), "");
-    assert!(serious(&retries)[0].starts_with("error header-value [a] 4:"));
+    assert_eq!(with("sql", &[q, ("retryBackoff", "PT0S"), ("resultVariable", "found rows")]), NONE);
+    for bad in ["many", "0", "-1"] {
+        let retries = line(&sql("a").replace("type='sql'", &format!("type='sql' retries='{bad}'")), "");
+        assert!(serious(&retries)[0].starts_with("error header-value [a] 4:"), "{bad}");
+    }
 }
 
 #[test]

@@ -130,8 +130,16 @@ pub(crate) fn attribute(text: &str, range: Range<usize>) -> Result<String, Fault
     Ok(value)
 }
 
+/// The characters of `raw` between tags: as [`references`] reads them, and without the end of a CDATA section.
+pub(crate) fn text(raw: &str, sink: Sink<'_>) -> Result<(), Fault> {
+    match raw.find("]]>") {
+        Some(byte) => Err(fault(byte, "`]]>` in text; write `]]&gt;`")),
+        None => references(raw, sink),
+    }
+}
+
 /// The characters of `raw` with references resolved and line ends as one `\n`.
-pub(crate) fn references(raw: &str, sink: Sink<'_>) -> Result<(), Fault> {
+fn references(raw: &str, sink: Sink<'_>) -> Result<(), Fault> {
     let mut byte = 0;
     while let Some(character) = raw[byte..].chars().next() {
         if character == '&' {
@@ -142,8 +150,6 @@ pub(crate) fn references(raw: &str, sink: Sink<'_>) -> Result<(), Fault> {
                 .ok_or_else(|| fault(byte, format!("`&{name};` is no reference that XML knows without a DOCTYPE")))?;
             sink(character, byte..byte + end + 1);
             byte += end + 1;
-        } else if raw[byte..].starts_with("]]>") {
-            return Err(fault(byte, "`]]>` in text; write `]]&gt;`"));
         } else {
             let length = line_end(&raw[byte..]).unwrap_or(character.len_utf8());
             let character = if character == '\r' { '\n' } else { character };
@@ -252,13 +258,14 @@ mod tests {
     fn references_resolve_and_line_ends_become_one() {
         let text = |raw: &str| {
             let mut out = String::new();
-            references(raw, &mut |character, _| out.push(character)).map(|()| out)
+            text(raw, &mut |character, _| out.push(character)).map(|()| out)
         };
         assert_eq!(text("a &lt;&#x26;&#38;\r\nb\rc").unwrap(), "a <&&\nb\nc");
         for bad in ["a & b", "&nbsp;", "&#0;", "&#xD800;", "&#+65;", "&;", "]]>"] {
             assert!(text(bad).is_err(), "{bad}");
         }
         assert_eq!(attribute("x\ty&#10;", 0..8).unwrap(), "x y\n");
+        assert_eq!(attribute("=a[b[1]]>2", 0..10).unwrap(), "=a[b[1]]>2", "forbidden between tags only");
     }
 
     #[test]

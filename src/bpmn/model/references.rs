@@ -1,8 +1,8 @@
 //! Ids and what refers to them.
 //!
 //! Duty: `duplicate-id`, `dangling-ref`, `flow-crosses-scope`, stable ids for elements that have none. Guarantee: after
-//! [`check`] without an error every reference that we follow leads to an element of the right kind, or out of the file
-//! through a prefix. Left to others: what refers to what means (`scope`, `event`).
+//! [`check`] without an error every reference that we follow leads to an element of the right kind, or, where nothing is
+//! run, out of the file through a prefix. Left to others: what refers to what means (`scope`, `event`).
 
 use std::collections::BTreeMap;
 
@@ -251,6 +251,33 @@ const REFERENCES: [(&str, &str); 10] = [
     ("activityRef", ""),
 ];
 
+/// Those without which an element does something else.
+const DECIDE: [&str; 8] = [
+    "messageRef",
+    "errorRef",
+    "signalRef",
+    "escalationRef",
+    "default",
+    "attachedToRef",
+    "activityRef",
+    "eventDefinitionRef",
+];
+
+/// Whether `index` lies in an executable process, or is an event definition that one may refer to.
+fn runs(document: &Document, index: usize) -> bool {
+    let executable = |element: &Element| {
+        element.is("process") && !matches!(element.value("isExecutable").map(str::trim), Some("false" | "0"))
+    };
+    let element = &document.elements[index];
+    let outward = |inner: &&Element| inner.parent.map(|parent| &document.elements[parent]);
+    match std::iter::successors(Some(element), outward).find(|outer| outer.is("process")) {
+        Some(process) => executable(process),
+        None => {
+            element.local.ends_with("EventDefinition") && document.children(0).any(|(_, process)| executable(process))
+        }
+    }
+}
+
 /// Reports every other reference that leads nowhere, or to something else than its name says.
 pub(super) fn check(document: &Document, ids: &Ids, errors: &mut Vec<Diagnostic>) {
     let most = errors.len() + MANY;
@@ -261,7 +288,9 @@ pub(super) fn check(document: &Document, ids: &Ids, errors: &mut Vec<Diagnostic>
         let mut follow = |name: &str, value: &str, at, wanted: &str| {
             let id = ids.id(index);
             let what = match ids.resolve(document, value) {
-                Target::External => return,
+                // what is drawn may lead anywhere; what is run may not mean something else than it says
+                Target::External if !(DECIDE.contains(&name) && runs(document, index)) => return,
+                Target::External => "which is in another file: imports are not built".to_owned(),
                 Target::Missing => "which is not in the file".to_owned(),
                 Target::Element(target) => {
                     let local = &document.elements[target].local;

@@ -100,6 +100,28 @@ fn namespaces_go_by_uri_and_prefixes_of_references_are_dropped() {
 }
 
 #[test]
+fn what_is_run_refers_to_nothing_outside_the_file() {
+    let task = "<startEvent id='s'/><serviceTask id='a'/><sequenceFlow id='f' sourceRef='s' targetRef='a'/>";
+    let with = |event: &str| process(&format!("{task}\n{event}"));
+    for event in [
+        "<boundaryEvent id='b' attachedToRef='a'><errorEventDefinition errorRef='other:E1'/></boundaryEvent>",
+        "<boundaryEvent id='b' attachedToRef='other:gone'><errorEventDefinition/></boundaryEvent>",
+        "<startEvent id='b'><eventDefinitionRef>other:Timer1</eventDefinitionRef></startEvent>",
+        "<endEvent id='b'><eventDefinitionRef>other:Stop</eventDefinitionRef></endEvent>",
+        "<startEvent id='b'><messageEventDefinition messageRef='other:m'/></startEvent>",
+        "<exclusiveGateway id='b' default='other:gone'/>",
+    ] {
+        let found = bad(&with(event));
+        assert!(found.len() == 1 && found[0].starts_with("dangling-ref 3:"), "{event}: {found:?}");
+        good(&with(event).replace("isExecutable=\"true\"", "isExecutable=\"false\""));
+    }
+    let root = "<errorEventDefinition id='d' errorRef='other:E1'/>";
+    let event = "<boundaryEvent id='b' attachedToRef='a'><eventDefinitionRef>d</eventDefinitionRef></boundaryEvent>";
+    let both = file(&format!("{root}<process id='p' isExecutable='true'>{task}{event}</process>"));
+    assert_eq!(bad(&both), ["dangling-ref 2:40"]);
+}
+
+#[test]
 fn elements_without_id_get_stable_ones_and_flows_keep_document_order() {
     let it = good(&process(
         "<task/><startEvent id='s'/><task/>\

@@ -322,7 +322,7 @@ impl<'a> Tree<'a> {
             chars::literal(raw, &mut sink);
             return Ok(());
         }
-        let read = chars::references(raw, &mut sink);
+        let read = chars::text(raw, &mut sink);
         read.map_err(|fault| self.fault(Fault { byte: start + fault.byte, ..fault }))
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpmn::core::{Body, Cause, Event, Trigger};
+use bpmn::core::{Body, Cause, Event, Requeue, Trigger};
 
 use super::attributes::{Attribute, in_address, instant, int, of_file, of_result, text};
 use super::drawn::Drawn;
@@ -153,6 +153,8 @@ impl Trace {
                     open.job = Some((*job, r#type.clone(), input.effect_key.clone()));
                 }
             }
+            // goes on with the same attempt: no retry, and one who waits for hours asks many times
+            Body::JobRetryScheduled { why: Requeue::Later, .. } => {}
             Body::JobRetryScheduled { element, input, due_ms, .. } => {
                 if let (Some(input), Some(open)) = (input, self.open.get_mut(element))
                     && let Some(job) = &mut open.job
@@ -165,8 +167,11 @@ impl Trace {
             }
             Body::JobActivated { element, attempt, .. } => {
                 if let Some(open) = self.open.get_mut(element) {
-                    open.attempts += 1;
-                    open.attempt = Some((*attempt, at));
+                    open.attempts = open.attempts.max(*attempt);
+                    // one that went on has the start that it had
+                    if open.attempt.is_none_or(|(before, _)| before != *attempt) {
+                        open.attempt = Some((*attempt, at));
+                    }
                 }
             }
             Body::JobCompleted { element, r#type, result, .. } => {

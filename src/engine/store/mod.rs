@@ -11,7 +11,7 @@ mod key;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::{fs, io};
 
@@ -87,12 +87,22 @@ pub(super) struct Batch {
     pub forget_before_ms: i64,
 }
 
+/// Opens the database of a store once more.
+pub(super) type Opener = Arc<dyn Fn() -> Result<Database, Error> + Send + Sync>;
+
 /// The file, or its twin in memory. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
     /// None while it is opened again.
     database: Arc<RwLock<Option<Arc<Database>>>>,
-    path: Option<PathBuf>,
+    /// None of a twin, which cannot be opened twice.
+    opener: Option<Opener>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("database", &self.database).finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -101,7 +111,8 @@ impl Store {
         if !path.try_exists().map_err(disk)? {
             make(path)?;
         }
-        Self::over(Database::open(path)?, Some(path.to_owned()))
+        let path = path.to_owned();
+        Self::by(Arc::new(move || Ok(Database::open(&path)?)))
     }
 
     /// The twin: the same tables in memory.
@@ -114,39 +125,25 @@ impl Store {
         Self::over(Database::builder().create_with_backend(backend)?, None)
     }
 
-    fn over(database: Database, path: Option<PathBuf>) -> Result<Self, Error> {
-        let store = Self { database: Arc::new(RwLock::new(Some(Arc::new(database)))), path };
-        let write = store.begin()?;
-        {
-            let mut meta = write.open_table(META)?;
-            let format = meta.get("format")?.map(|row| decode::<u32>(row.value())).transpose()?;
-            match format {
-                None | Some(OLD_FORMAT) => drop(meta.insert("format", format_row()?.as_slice())?),
-                Some(FORMAT) => {}
-                Some(other) => return Err(Error::Format(other)),
-            }
-            for table in 0..key::NAMES.len() {
-                write.open_table(state_table(table))?;
-            }
-            write.open_table(EVENTS)?;
-            write.open_table(BY_INSTANCE)?;
-            write.open_table(RUNS)?;
-            write.open_table(STEPS)?;
-            write.open_table(REQUESTS)?;
-            write.open_table(REQUEST_TIMES)?;
-            write.open_table(DEFINITIONS)?;
-        }
-        write.commit()?;
-        Ok(store)
+    /// On what `opener` opens, now and after each error.
+    pub(super) fn by(opener: Opener) -> Result<Self, Error> {
+        Self::over(opener()?, Some(opener))
     }
 
-    /// Opens the file again after an error, which the library asks for. A twin stays as it is.
+    fn over(database: Database, opener: Option<Opener>) -> Result<Self, Error> {
+        prepare(&database)?;
+        Ok(Self { database: Arc::new(RwLock::new(Some(Arc::new(database)))), opener })
+    }
+
+    /// Opens the file again after an error, which the library asks for, and writes to it. A twin stays as it is.
     pub(super) fn reopen(&self) -> Result<(), Error> {
-        let Some(path) = &self.path else { return Ok(()) };
-        let mut database = self.database.write().expect("no holder of this lock panics");
-        *database = None;
-        *database = Some(Arc::new(Database::open(path)?));
-        Ok(())
+        if let Some(opener) = &self.opener {
+            let mut database = self.database.write().expect("no holder of this lock panics");
+            *database = None;
+            *database = Some(Arc::new(opener()?));
+        }
+        let database = self.database()?;
+        prepare(&database)
     }
 
     fn database(&self) -> Result<Arc<Database>, Error> {
@@ -154,10 +151,8 @@ impl Store {
     }
 
     fn begin(&self) -> Result<WriteTransaction, Error> {
-        let mut write = self.database()?.begin_write()?;
-        // opening after a kill then reads no more than the roots; costs a second fsync a commit
-        write.set_quick_repair(true);
-        Ok(write)
+        let database = self.database()?;
+        begin(&database)
     }
 
     /// The state as committed.
@@ -217,7 +212,11 @@ impl Store {
                 .collect::<Result<Vec<_>, _>>()?;
             for (at, id) in old {
                 times.remove((at, id.as_str()))?;
-                requests.remove(id.as_str())?;
+                // the id may have been used again
+                let kept = requests.get(id.as_str())?.map(|row| decode::<(i64, Stored)>(row.value())).transpose()?;
+                if kept.is_some_and(|(kept, _)| kept == at) {
+                    requests.remove(id.as_str())?;
+                }
             }
             for (id, stored) in &batch.requests {
                 requests.insert(id.as_str(), encode(stored)?.as_slice())?;
@@ -325,6 +324,39 @@ impl Store {
         write.commit()?;
         Ok(())
     }
+}
+
+fn begin(database: &Database) -> Result<WriteTransaction, Error> {
+    let mut write = database.begin_write()?;
+    // opening after a kill then reads no more than the roots; costs a second fsync a commit
+    write.set_quick_repair(true);
+    Ok(write)
+}
+
+/// Checks the format, and that all tables are there and can be written.
+fn prepare(database: &Database) -> Result<(), Error> {
+    let write = begin(database)?;
+    {
+        let mut meta = write.open_table(META)?;
+        let format = meta.get("format")?.map(|row| decode::<u32>(row.value())).transpose()?;
+        match format {
+            None | Some(OLD_FORMAT) => drop(meta.insert("format", format_row()?.as_slice())?),
+            Some(FORMAT) => {}
+            Some(other) => return Err(Error::Format(other)),
+        }
+        for table in 0..key::NAMES.len() {
+            write.open_table(state_table(table))?;
+        }
+        write.open_table(EVENTS)?;
+        write.open_table(BY_INSTANCE)?;
+        write.open_table(RUNS)?;
+        write.open_table(STEPS)?;
+        write.open_table(REQUESTS)?;
+        write.open_table(REQUEST_TIMES)?;
+        write.open_table(DEFINITIONS)?;
+    }
+    write.commit()?;
+    Ok(())
 }
 
 /// Makes the file under another name first: one that a kill left half made could never be opened.

@@ -1,4 +1,4 @@
-//! Files of an earlier format.
+//! Files of an earlier format, and answers that are kept.
 
 use std::collections::BTreeSet;
 
@@ -160,4 +160,20 @@ fn a_row_with_a_depth_comes_back_with_it_and_one_of_a_later_version_is_refused()
     assert_eq!(decode::<Logged>(&row).unwrap(), logged);
     row[0] = 3;
     assert!(matches!(decode::<Logged>(&row), Err(Error::Damaged(_))));
+}
+
+#[test]
+fn the_answer_to_an_id_that_is_used_again_outlives_the_old_one() {
+    let store = Store::in_memory().unwrap();
+    let commit = |ids: &[String], at: i64, forget_before_ms: i64| {
+        let requests = ids.iter().map(|id| (id.clone(), (at, bpmn::core::Answer::Done))).collect();
+        store.commit(&Batch { requests, forget_before_ms, ..Batch::default() }).unwrap();
+    };
+    // more than one commit forgets, and `r` behind them
+    let many: Vec<String> = (0..1_000).map(|at| format!("a{at}")).chain(["r".to_owned()]).collect();
+    commit(&many, 1, 0);
+    commit(&["r".to_owned()], 10_000, 9_000);
+    commit(&[], 10_000, 9_000);
+    assert_eq!(store.request("r").unwrap(), Some((10_000, bpmn::core::Answer::Done)));
+    assert_eq!(store.request("a0").unwrap(), None);
 }

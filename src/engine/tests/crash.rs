@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bpmn::core::{Body, Event};
 
-use super::faulty::{Cut, Disk};
+use super::faulty::{Cut, Disk, Passing};
 use super::scenario::{Life, stimuli};
 use crate::engine::store::Store;
 
@@ -73,6 +73,44 @@ fn run(mut disk: Disk, stop: Option<(u64, Cut)>) -> Left {
     let life = life.unwrap();
     inputs.extend(life.inputs.clone());
     (life.checked_events(), inputs)
+}
+
+/// Runs the scenario on a disk with an error that passes. The life goes on: it opens the file again and repeats what has no
+/// answer.
+fn live_on(at: u64, how: Passing) -> (bool, Vec<Event>) {
+    let disk = Disk::new();
+    let store = Store::by(disk.opener()).unwrap();
+    let steps = stimuli();
+    let mut life = Life::open(store, steps[0].1).unwrap();
+    disk.fail_at(at, how);
+    let (mut at, mut failed) = (0, false);
+    while at < steps.len() {
+        let (id, now_ms, step) = &steps[at];
+        life.now_ms = *now_ms;
+        match life.step(id, step) {
+            Ok(()) => at += 1,
+            Err(_) => {
+                assert!(!failed, "one error fails one commit");
+                failed = true;
+                life.reopen().unwrap();
+            }
+        }
+    }
+    (failed, life.checked_events())
+}
+
+#[test]
+fn an_error_that_passes_loses_and_repeats_nothing_also_when_its_commit_is_there() {
+    let (_, undisturbed) = live_on(u64::MAX / 2, Passing::Done);
+    for how in [Passing::Done, Passing::Lost] {
+        let mut failed = 0;
+        for at in 1..120 {
+            let (has_failed, events) = live_on(at, how);
+            failed += u32::from(has_failed);
+            assert_eq!(trace(&events), trace(&undisturbed), "{how:?} at {at}");
+        }
+        assert!(failed > 100, "{failed}");
+    }
 }
 
 #[test]

@@ -31,6 +31,16 @@ struct Inner {
     changes: u64,
     stop_at: Option<u64>,
     torn: bool,
+    fail: Option<(u64, Passing)>,
+}
+
+/// An error that passes: everything works after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passing {
+    /// The change is not there.
+    Lost,
+    /// It is there all the same.
+    Done,
 }
 
 impl Disk {
@@ -40,7 +50,7 @@ impl Disk {
 
     pub fn holding(bytes: Vec<u8>) -> Self {
         let (written, synced) = (bytes.clone(), bytes);
-        Self(Arc::new(Mutex::new(Inner { written, synced, changes: 0, stop_at: None, torn: false })))
+        Self(Arc::new(Mutex::new(Inner { written, synced, changes: 0, stop_at: None, torn: false, fail: None })))
     }
 
     /// Stops at the `n`th change from now, counted from 1.
@@ -48,6 +58,18 @@ impl Disk {
         let mut inner = self.0.lock().unwrap();
         inner.stop_at = Some(inner.changes + n);
         inner.torn = cut == Cut::Torn;
+    }
+
+    /// The `n`th change from now, counted from 1, is told to have failed.
+    pub fn fail_at(&self, n: u64, how: Passing) {
+        let mut inner = self.0.lock().unwrap();
+        inner.fail = Some((inner.changes + n, how));
+    }
+
+    /// What opens the disk again and again.
+    pub fn opener(&self) -> crate::engine::store::Opener {
+        let disk = self.clone();
+        std::sync::Arc::new(move || Ok(redb::Database::builder().create_with_backend(disk.clone())?))
     }
 
     /// Changes so far.
@@ -78,7 +100,13 @@ impl Inner {
             return Err(stopped());
         }
         self.changes += 1;
-        if self.stop_at == Some(self.changes) { Err(stopped()) } else { Ok(()) }
+        let lost = self.fail == Some((self.changes, Passing::Lost));
+        if lost || self.stop_at == Some(self.changes) { Err(stopped()) } else { Ok(()) }
+    }
+
+    /// What is said of a change that happened.
+    fn done(&self) -> Result<(), io::Error> {
+        if self.fail == Some((self.changes, Passing::Done)) { Err(stopped()) } else { Ok(()) }
     }
 }
 
@@ -98,14 +126,14 @@ impl StorageBackend for Disk {
         let mut inner = self.0.lock().unwrap();
         inner.change()?;
         inner.written.resize(usize::try_from(len).unwrap(), 0);
-        Ok(())
+        inner.done()
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
         let mut inner = self.0.lock().unwrap();
         inner.change()?;
         inner.synced = inner.written.clone();
-        Ok(())
+        inner.done()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
@@ -114,6 +142,7 @@ impl StorageBackend for Disk {
         let whole = inner.change();
         if whole.is_ok() {
             inner.written[from..from + data.len()].copy_from_slice(data);
+            return inner.done();
         } else if inner.torn && inner.stop_at == Some(inner.changes) {
             inner.torn = false;
             inner.written[from..from + data.len() / 2].copy_from_slice(&data[..data.len() / 2]);

@@ -4,4 +4,6 @@ mod crash;
 mod export;
 mod faulty;
 mod life;
+mod mend;
 pub(super) mod scenario;
+mod workers;

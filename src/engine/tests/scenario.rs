@@ -151,20 +151,42 @@ pub struct Life {
 impl Life {
     /// Opens, boots.
     pub fn open(store: Store, now_ms: i64) -> Result<Self, Error> {
-        let writer = Writer::open(store, jobs())?;
+        let writer = Writer::open(store, jobs(), &Default::default())?;
         let mut life = Self { writer, working: Vec::new(), inputs: Vec::new(), now_ms };
         life.batch(&[act(Action::Boot { engine_id: [3; 16] }, None)])?;
         Ok(life)
     }
 
     pub fn batch(&mut self, items: &[Item]) -> Result<Vec<Result<Answer, Error>>, Error> {
-        let Done { replies, dispatch, cancel, .. } = self.writer.batch(items, self.now_ms)?;
+        let done = self.writer.batch(items, self.now_ms)?;
+        Ok(self.take(done))
+    }
+
+    /// Opens the file again after a commit that failed.
+    pub fn reopen(&mut self) -> Result<(), Error> {
+        let done = self.writer.reopen(self.now_ms)?;
+        self.take(done);
+        Ok(())
+    }
+
+    fn take(&mut self, done: Done) -> Vec<Result<Answer, Error>> {
+        let Done { replies, dispatch, cancel, .. } = done;
         self.working.retain(|job| !cancel.contains(&(job.key, job.attempt)));
         for job in &dispatch {
             self.inputs.push((job.effect_key.clone(), format!("{:?} {:?}", job.headers, job.variables)));
         }
         self.working.extend(dispatch);
-        Ok(replies)
+        replies
+    }
+
+    /// What comes of an attempt.
+    pub fn finish(&mut self, job: &Job, outcome: Outcome) -> Result<(), Error> {
+        let (key, attempt) = (job.key, job.attempt);
+        let work = Work::Finished { job: key, attempt, outcome, is_over: true };
+        self.batch(&[Item { work, request_id: None }])?;
+        // who does not hear that it is taken offers it again
+        self.working.retain(|working| (working.key, working.attempt) != (key, attempt));
+        Ok(())
     }
 
     pub fn step(&mut self, id: &str, step: &Step) -> Result<(), Error> {
@@ -176,11 +198,9 @@ impl Life {
             }
             Step::Act(action) => drop(self.batch(&[act(action.clone(), id)])?),
             Step::Work => {
-                let jobs: Vec<Job> = self.working.extract_if(.., |job| job.element != "hangs").collect();
+                let jobs: Vec<Job> = self.working.iter().filter(|job| job.element != "hangs").cloned().collect();
                 for job in jobs {
-                    let (attempt, outcome) = (job.attempt, answer(&job));
-                    let work = Work::Finished { job: job.key, attempt, outcome };
-                    self.batch(&[Item { work, request_id: None }])?;
+                    self.finish(&job, answer(&job))?;
                 }
             }
             Step::Tick => drop(self.batch(&[act(Action::Tick, None)])?),

@@ -9,7 +9,7 @@ use super::super::machine::{Arrival, At, Machine};
 use super::super::program::Kind;
 use super::super::row::{Held, IncidentKind, Timer};
 use super::super::value::{Value, Variables};
-use super::super::{time, variables};
+use super::super::{job, time, variables};
 use super::{activate, close, go_on};
 use crate::core::command::Effect;
 
@@ -54,7 +54,13 @@ pub(in super::super) fn disarm(machine: &mut Machine<'_>, element: u64) {
 pub(in super::super) fn fire(machine: &mut Machine<'_>, timer: u64, due_ms: i64, row: &Timer) {
     let lateness_ms = machine.now_ms.saturating_sub(due_ms).max(0);
     machine.emit(Body::TimerFired { timer, instance: row.instance, element: row.element, due_ms, lateness_ms });
-    let Some(host) = machine.at(row.element) else { return };
+    let Some(host) = machine.find(row.element) else {
+        // its task begins anew when the model is there again
+        job::withdraw(machine, row.element);
+        disarm(machine, row.element);
+        machine.at_or(row.element, Held::Inputs);
+        return;
+    };
     let node = row.node as usize;
     let Some(boundary) = host.program.nodes.get(node) else { return };
     let interrupting = matches!(boundary.kind, Kind::TimerBoundary { interrupting: true, .. });

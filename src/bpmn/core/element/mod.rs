@@ -59,7 +59,7 @@ pub(super) fn activate(machine: &mut Machine<'_>, arrival: &Arrival) -> Option<u
 
 /// Goes on from where an activation stopped, or begins.
 pub(super) fn go_on(machine: &mut Machine<'_>, element: u64, held: Held) {
-    let Some(at) = machine.at(element) else { return };
+    let Some(at) = machine.at_or(element, held.clone()) else { return };
     match held {
         Held::Runaway | Held::Inputs => inputs(machine, &at),
         Held::Timers => task::arm_and_create(machine, &at),

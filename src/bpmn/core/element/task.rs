@@ -80,7 +80,7 @@ fn input(machine: &Machine<'_>, at: &At, task: &Task, group: u32) -> Result<Inpu
     for (key, source) in &task.headers {
         let value = match source {
             // text that an expression gives is never a template: it may come from outside
-            Source::Literal(text) if text.contains("{{") || text.contains("{%") => HeaderValue::Template(text.clone()),
+            Source::Literal(text) if text.contains("{{") => HeaderValue::Template(text.clone()),
             source => HeaderValue::Value(variables::source(machine, at.key, source)?),
         };
         headers.insert(key.clone(), value);

@@ -2,7 +2,7 @@
 
 use super::run::{Run, number, vars};
 use crate::core::{
-    Action, Answer, Body, Effect, HeaderValue, JobStart, JobStatus, OnUnknown, Rejection, Value, Variables,
+    Action, Answer, Body, Effect, HeaderValue, JobStart, JobStatus, Key, OnUnknown, Rejection, Value, Variables,
 };
 
 fn due(run: &Run, id: &str) -> i64 {
@@ -155,6 +155,116 @@ fn a_template_that_cannot_be_rendered_is_an_incident_and_a_resolve_makes_the_job
     run.resolve("t");
     let second = run.element("t").1.job.unwrap();
     assert!(second != first && effect_key(&run, "t") != key, "another input, another key");
+}
+
+#[test]
+fn only_braces_make_a_header_a_template() {
+    let mut run = Run::of("start -> t -> end; t.header query := select 1 where x like '{% a %}'");
+    run.start(&[]);
+    let job = run.element("t").1.job.unwrap();
+    let text = HeaderValue::Value(Value::from("select 1 where x like '{% a %}'"));
+    assert_eq!(run.view().job(job).unwrap().input.headers["query"], text);
+}
+
+#[test]
+fn a_person_begins_the_time_over_all_tries_anew_and_a_retry_does_not() {
+    let mut run = Run::of("start -> t -> end; t.retries := 2");
+    run.start(&[]);
+    let job = run.element("t").1.job.unwrap();
+    let first = |run: &Run| run.view().job(job).unwrap().first_activated_ms;
+    run.fail("t", true);
+    let began = run.now_ms;
+    run.advance(70_000);
+    run.fail("t", true);
+    assert_eq!(first(&run), Some(began));
+    run.advance(3_600_000);
+    run.resolve("t");
+    run.activate("t");
+    assert_eq!(first(&run), Some(run.now_ms));
+}
+
+#[test]
+fn a_job_that_nobody_works_is_an_incident_and_a_resolve_reads_its_type_again() {
+    let mut run = Run::of("start -> t -> end; t.type := =kind");
+    run.start(&[("kind", Value::from("sq1"))]);
+    let job = run.element("t").1.job.unwrap();
+    run.ask(Action::RefuseJob { job, message: "nobody works it".to_owned() }).unwrap();
+    assert_eq!(run.incident("t").unwrap().1, "expression-error");
+    assert_eq!(run.ask(Action::RefuseJob { job, message: String::new() }).unwrap_err().code(), "not-found");
+    run.resolve("t");
+    assert_ne!(run.element("t").1.job, Some(job));
+    run.complete("t", &[]);
+    assert_eq!(run.end().unwrap(), "completed");
+}
+
+#[test]
+fn an_error_that_brings_what_it_must_not_write_still_ends_its_attempt() {
+    let mut run = Run::of("start -> t -> end; t !* -> caught");
+    run.start(&[]);
+    run.throw("t", "E1", &[("run", number(1))]);
+    assert_eq!(run.incident("t").unwrap().1, "job-failed");
+    run.resolve("t");
+    run.throw("t", "E1", &[]);
+    assert_eq!(run.waiting(), ["caught"]);
+}
+
+#[test]
+fn the_next_look_is_not_later_than_the_hour_in_which_a_message_id_is_forgotten() {
+    let mut run = Run::of("on_go -> t -> end");
+    assert_eq!(run.view().next_due(run.now_ms), None);
+    let publish = |id: &str| Action::PublishMessage {
+        name: "go".to_owned(),
+        key: String::new(),
+        message_id: Some(id.to_owned()),
+        variables: Variables::new(),
+        only: None,
+        trigger: None,
+        depth: 0,
+    };
+    run.advance(1_234);
+    run.ask(publish("a")).unwrap();
+    let due = run.view().next_due(run.now_ms).unwrap();
+    assert_eq!(due - super::run::START_MS, 25 * 3_600_000);
+    run.advance(due - run.now_ms);
+    assert_eq!(run.view().next_due(run.now_ms), None, "it is forgotten");
+}
+
+#[test]
+fn without_its_definition_nothing_of_a_run_is_lost_and_it_goes_on_when_it_is_back() {
+    let text = "start -> t -> end; t @PT5M -> late";
+    for how in ["completes", "fails", "waits", "late"] {
+        let mut run = Run::of(text);
+        run.start(&[]);
+        let active = (how != "waits").then(|| run.activate("t"));
+        let models = std::mem::take(&mut run.models);
+        let message = "it broke".to_owned();
+        let action = match (how, active) {
+            ("completes", Some((job, attempt))) => {
+                Action::JobCompleted { job, attempt, result: vars(&[("n", number(1))]) }
+            }
+            ("fails", Some((job, attempt))) => {
+                Action::JobFailed { job, attempt, message, retryable: false, backoff_ms: None }
+            }
+            ("late", _) => {
+                run.now_ms += 300_000;
+                Action::Tick
+            }
+            _ => {
+                let job = run.state.rows().find_map(|(key, _)| if let Key::Job(job) = key { Some(*job) } else { None });
+                let job = job.unwrap();
+                let start = JobStart { job, rendered: Ok(Default::default()), on_unknown: OnUnknown::Retry };
+                Action::ActivateJobs { worker: "w".to_owned(), jobs: vec![start] }
+            }
+        };
+        run.ask_without_models(action);
+        run.models = models;
+        assert_eq!(run.incident("t").unwrap().1, "internal", "{how}");
+        run.resolve("t");
+        if how != "completes" {
+            run.complete("t", &[]);
+        }
+        assert_eq!(run.end().as_deref(), Some("completed"), "{how}");
+    }
 }
 
 #[test]

@@ -133,6 +133,28 @@ fn an_attempt_that_fails_still_says_what_it_ran_and_nothing_of_a_result() {
 }
 
 #[test]
+fn an_attempt_that_asked_many_times_is_one() {
+    let mut trace = run(&task("t", "span-gate", ""));
+    work(&mut trace, "span-gate");
+    for poll in 1..=3 {
+        let (job, why, input) = (9, bpmn::core::Requeue::Later, None);
+        let (instance, element, due_ms, retries_left) = (RUN, TASK, START_MS, 3);
+        let later = Body::JobRetryScheduled { job, instance, element, due_ms, retries_left, why, input };
+        take(&mut trace, None, later);
+        let (headers, on_unknown, worker) = (None, OnUnknown::Retry, "engine".to_owned());
+        let again =
+            Body::JobActivated { job, instance, element, attempt: 1, boot_epoch: 1, worker, headers, on_unknown };
+        trace.take(&Event { seq: 1, at_ms: START_MS + poll * 10_000, actor: None, body: again });
+    }
+    complete(&mut trace, "span-gate", json!({"verdict": "pass"}));
+    assert_eq!(newest(&trace).start_ns, START_MS * 1_000_000);
+    leave(&mut trace, TASK);
+    let step = newest(&trace);
+    assert_eq!(get(step, "bpmn.attempt"), Some(&int(1)));
+    assert!(step.moments.is_empty(), "{:?}", step.moments);
+}
+
+#[test]
 fn only_runs_and_tasks_have_a_type_and_an_address_and_all_have_the_depth() {
     let property =
         r#"<zeebe:properties><zeebe:property name="cicd.pipeline.task.type" value="test"/></zeebe:properties>"#;
