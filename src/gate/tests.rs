@@ -411,5 +411,6 @@ proptest! {
 }
 
 mod assertions;
+mod buckets;
 mod objectives;
 mod run;
