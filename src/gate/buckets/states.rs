@@ -139,3 +139,62 @@ impl States {
 fn size(states: &RecordBatch) -> (u64, u64) {
     (states.num_rows() as u64, states.get_array_memory_size() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    fn of(rows: i64) -> RecordBatch {
+        let schema = Arc::new(Schema::new(vec![Field::new("v", DataType::Int64, true)]));
+        RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from_iter_values(0..rows))]).unwrap()
+    }
+
+    fn rows(states: &States, first: i64, end: i64) -> Option<usize> {
+        states.of(first, end).map(|batches| batches.iter().map(RecordBatch::num_rows).sum())
+    }
+
+    #[test]
+    fn a_window_is_whole_from_the_first_bucket_on_and_what_no_window_reaches_is_forgotten() {
+        let mut states = States::default();
+        states.add(5, of(1));
+        assert_eq!(rows(&states, 5, 6), None, "nothing was read");
+        states.begin(5);
+        for (bucket, count) in [(4, 100), (5, 1), (7, 2), (7, 3), (9, 4)] {
+            states.add(bucket, of(count));
+        }
+        assert_eq!(
+            [(4, 9), (5, 8), (6, 7), (5, 10)].map(|(a, b)| rows(&states, a, b)),
+            [None, Some(6), Some(0), Some(10)]
+        );
+        assert_eq!(states.entries, 10);
+        states.forget_before(7);
+        assert_eq!((rows(&states, 5, 8), rows(&states, 7, 10), states.entries), (None, Some(9), 9));
+        states.give_up(Given::Full, 100);
+        assert_eq!((states.given_up(), states.entries, states.bytes), (Some(Given::Full), 0, 0));
+        assert_eq!([99, 100].map(|t_ns| states.is_to_load(t_ns)), [false, true]);
+    }
+
+    #[test]
+    fn wide_buckets_answer_windows_that_begin_and_end_with_one() {
+        let mut states = States::default();
+        states.begin(6);
+        (6..20).for_each(|bucket| states.add(bucket, of(1)));
+        states.widen_before(12, 6);
+        // Late ones go into the wide bucket.
+        states.add(8, of(1));
+        let windows = [(6, 12), (6, 15), (12, 13), (7, 12), (6, 11), (13, 20)];
+        let found = windows.map(|(first, end)| rows(&states, first, end));
+        assert_eq!(found, [Some(7), Some(10), Some(1), None, None, Some(7)]);
+        let crowded = states.take_crowded();
+        assert_eq!(crowded.iter().map(|(at, batches)| (*at, batches.len())).collect::<Vec<_>>(), [(6, 7)]);
+        states.add(6, of(3));
+        assert_eq!((rows(&states, 6, 20), states.entries), (Some(11), 11));
+        states.forget_before(12);
+        assert_eq!(states.entries, 8);
+    }
+}
