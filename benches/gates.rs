@@ -1,8 +1,8 @@
-//! What gates cost beside their spans: asking, writing a tick, telling people.
+//! What gates cost beside their spans: asking by SQL, writing a tick, telling people.
 //!
 //! Duty: the rows `gate_rerun` (a round of gates of class re-run), `gate_close` (a tick in which many keys change) and
 //! `gate_outbox` (messages to a receiver that takes its time). Guarantee: real files with `fsync`, a real socket. Left to
-//! others: the rows of classes that are not built.
+//! others: gates that share states (`gate_tick`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -44,6 +44,27 @@ pub fn of_service(seed: u64, spans: usize, attributes: usize, types: usize, serv
     request.encode_to_vec()
 }
 
+/// As [`body`], of the service `service`, named in turn as `types` types of [`span_type`], which end one behind the other in
+/// the `over_ns` before `until_ns`.
+pub fn spread(
+    seed: u64,
+    (spans, attributes): (usize, usize),
+    types: usize,
+    service: &str,
+    (until_ns, over_ns): (u64, u64),
+) -> Vec<u8> {
+    let mut request = ExportTraceServiceRequest::decode(of_service(seed, spans, attributes, types, service).as_slice())
+        .expect("it was encoded here");
+    let all = request.resource_spans.iter_mut().flat_map(|of| &mut of.scope_spans).flat_map(|of| &mut of.spans);
+    for (at, span) in all.enumerate() {
+        let lasts = span.end_time_unix_nano - span.start_time_unix_nano;
+        span.end_time_unix_nano = until_ns - over_ns + over_ns * at as u64 / spans as u64;
+        span.start_time_unix_nano = span.end_time_unix_nano - lasts;
+        span.name = span_type(at % types);
+    }
+    request.encode_to_vec()
+}
+
 /// The name of a type of spans.
 pub fn span_type(at: usize) -> String {
     format!("bench.span{at}")

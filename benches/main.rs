@@ -6,6 +6,7 @@
 
 mod decode;
 mod fresh;
+mod gate_tick;
 mod gates;
 mod learn;
 mod load;
@@ -40,6 +41,7 @@ fn main() {
     semconv::run(&bench);
     store::run(&bench);
     gates::run(&bench);
+    gate_tick::run(&bench);
     learn::run(&bench);
     lookup::run(&bench);
     fresh::run(&bench);

@@ -71,7 +71,7 @@ impl Gates {
         let notifier = Notifier::open(&config.notify, rim, registry)?;
         let late = Late::over(gateway.clone());
         gateway.set_registry_types(types);
-        let runner = gate::run::runner(gateway.clone());
+        let runner = gate::run::sharing_runner(gateway.clone(), &groups, &config.gates, &metrics);
         Ok(Self { groups, gateway, runner, late, journal, metrics, notifier })
     }
 

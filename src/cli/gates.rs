@@ -311,6 +311,16 @@ fn shown_sql(show: &Show) -> anyhow::Result<Exit> {
     Ok(Exit::Good)
 }
 
+/// How `gate` is evaluated; of one that is asked by its SQL also why.
+fn class(gate: &crate::gate::Gate) -> String {
+    match &gate.class {
+        crate::gate::Class::Rerun(why) if !gate.source.is_derived && !why.is_empty() => {
+            format!("{} ({why})", gate.class())
+        }
+        _ => gate.class().to_owned(),
+    }
+}
+
 /// A line for each gate, if nothing stops the load, and the exit code.
 fn told(loaded: &Loaded, deny_warnings: bool) -> (Vec<String>, Exit) {
     if loaded.problems.iter().any(|problem| problem.code == Code::Unreadable) {
@@ -322,7 +332,7 @@ fn told(loaded: &Loaded, deny_warnings: bool) -> (Vec<String>, Exit) {
     let gates = loaded.groups.iter().flat_map(|group| group.gates.iter().map(move |gate| (group, gate)));
     let line = |(group, gate): (&crate::gate::Group, &crate::gate::Gate)| {
         let cron = gate.cron.as_ref().map(|cron| format!("  cron {cron}")).unwrap_or_default();
-        format!("{}  class re-run  window {}{cron}  {}", gate.name, duration_text(gate.window), group.file)
+        format!("{}  class {}  window {}{cron}  {}", gate.name, class(gate), duration_text(gate.window), group.file)
     };
     (gates.map(line).collect(), Exit::Good)
 }

@@ -1,7 +1,7 @@
 //! The section `gates` (gates.md 1).
 //!
 //! Duty: its keys and defaults. Left to others: gate files (`file`). `idle_source_after`, `max_future_skew` and
-//! `max_watermark_lag` act once sources are built, `bucket` and `bucket_bytes` with the decomposable class.
+//! `max_watermark_lag` act once sources are built.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct Config {
     pub max_watermark_lag: Duration,
     /// Width of a bucket.
     pub bucket: Duration,
-    /// Memory of all buckets.
+    /// Memory of the states in all buckets; what would need more is given up.
     pub bucket_bytes: u64,
     /// Memory of one evaluation of class re-run.
     pub rerun_memory: u64,

@@ -194,6 +194,15 @@ pub struct Source {
     pub is_derived: bool,
 }
 
+/// How a gate is evaluated (gates.md 8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Over states of buckets of time that it shares with others.
+    Decomposable,
+    /// By its SQL over its whole window; why.
+    Rerun(String),
+}
+
 /// One gate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
@@ -205,6 +214,8 @@ pub struct Gate {
     pub about: BTreeMap<String, String>,
     /// Its SQL.
     pub source: Source,
+    /// How it is evaluated.
+    pub class: Class,
     /// What its SQL was made of, and by which its rows are judged instead of `pass` and `warn`.
     pub slo: Option<Slo>,
     /// What its SQL was made of; its rows are judged as any.
@@ -279,6 +290,17 @@ pub struct Gate {
     pub notify: Option<Vec<String>>,
 }
 
+impl Gate {
+    /// The word for [`Gate::class`] and for gates that read what others gave.
+    pub const fn class(&self) -> &'static str {
+        match &self.class {
+            _ if self.source.is_derived => "derived",
+            Class::Decomposable => "decomposable",
+            Class::Rerun(_) => "re-run",
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -301,6 +323,7 @@ pub(crate) mod tests {
                 explicit_window: false,
                 is_derived: false,
             },
+            class: Class::Rerun(String::new()),
             slo: None,
             assertion: None,
             by: Vec::new(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::assertion;
 use super::baseline;
 use super::definition::{
-    Comparison, EventTime, FireAfter, Gate, Mode, Policy, Severities, Source, StaleAfter, Test, Unit,
+    Class, Comparison, EventTime, FireAfter, Gate, Mode, Policy, Severities, Source, StaleAfter, Test, Unit,
 };
 use super::derived;
 use super::effects;
@@ -170,6 +170,8 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
     let gate = Gate {
         about,
         source,
+        // Known once it is planned.
+        class: Class::Rerun(String::new()),
         slo,
         assertion,
         by: by.iter().map(|(column, _)| (*column).to_owned()).collect(),

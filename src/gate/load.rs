@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::buckets;
 use super::config::Config;
 use super::definition::{Group, Mode};
 use super::file::{self, Known, Setting, Written};
@@ -107,7 +108,8 @@ pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
                         names.insert(gate.name.clone(), places.name.clone());
                     }
                 }
-                planner.check(&gate, &places, &problems);
+                let may_share = planner.check(&gate, &places, &problems);
+                gate.class = buckets::class(&gate, group.interval, request.config.bucket, may_share);
                 if !named {
                     gate.mode = Mode::DryRun;
                 }

@@ -26,6 +26,10 @@ pub struct Metrics {
     pub pipeline_starts: IntCounterVec,
     /// Event time up to which ticks may close, in seconds since 1970.
     pub watermark_seconds: Gauge,
+    /// States that gates of class decomposable share: one for each bucket of time and key.
+    pub bucket_entries: IntGauge,
+    /// Memory of them.
+    pub bucket_bytes: IntGauge,
     /// 1 while the last reload of gate files was refused; 0 while what runs is what the files say or said at the start.
     pub reload_failed: IntGauge,
 }
@@ -65,6 +69,8 @@ impl Metrics {
                 "watermark_seconds",
                 "Event time up to which ticks may close, in seconds since 1970.",
             ))?,
+            bucket_entries: IntGauge::with_opts(opts("bucket_entries", "Shared states, by bucket of time and key."))?,
+            bucket_bytes: IntGauge::with_opts(opts("bucket_bytes", "Memory of shared states."))?,
             reload_failed: IntGauge::with_opts(opts(
                 "reload_failed",
                 "1 while the last reload of gate files was refused.",
@@ -79,6 +85,8 @@ impl Metrics {
         registry.register(Box::new(metrics.value.clone()))?;
         registry.register(Box::new(metrics.pipeline_starts.clone()))?;
         registry.register(Box::new(metrics.watermark_seconds.clone()))?;
+        registry.register(Box::new(metrics.bucket_entries.clone()))?;
+        registry.register(Box::new(metrics.bucket_bytes.clone()))?;
         registry.register(Box::new(metrics.reload_failed.clone()))?;
         Ok(metrics)
     }

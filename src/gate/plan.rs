@@ -87,15 +87,16 @@ impl Planner {
         Self { ground: engine.map(|engine| Ground { config, engine, extra: tables }).map_err(failed) }
     }
 
-    /// Tells what is wrong with the query of `gate`.
-    pub(super) fn check(&self, gate: &Gate, places: &Places, problems: &Problems) {
-        let Some(source) = &places.source else { return };
+    /// Tells what is wrong with the query of `gate`, and by its answer whether it may share states with others; if not, why.
+    pub(super) fn check(&self, gate: &Gate, places: &Places, problems: &Problems) -> Result<(), String> {
+        let unplanned = || Err("it is not planned".to_owned());
+        let Some(source) = &places.source else { return unplanned() };
         let report = Report { gate, who: Who::Gate(gate.name.clone()), source, problems };
         if gate.slo.is_some() && !self.is_about_spans(gate, places, &report) {
-            return;
+            return unplanned();
         }
         if !self.asserts_of_spans(gate, places, &report) {
-            return;
+            return unplanned();
         }
         let mut unknown = false;
         for (name, at) in params::names(&gate.source.sql) {
@@ -109,7 +110,7 @@ impl Planner {
             }
         }
         if unknown {
-            return;
+            return unplanned();
         }
         let ends = if gate.source.explicit_window { PROBE_ENDS_NS.as_slice() } else { &PROBE_ENDS_NS[..1] };
         let mut probes = Vec::new();
@@ -118,7 +119,7 @@ impl Planner {
                 Ok(probe) => probes.push(probe),
                 Err(error) => {
                     report.refused(&error);
-                    return;
+                    return unplanned();
                 }
             }
         }
@@ -138,6 +139,11 @@ impl Planner {
         }
         if let [first, second] = probes.as_slice() {
             report.bounds(first, second);
+        }
+        match &probes[0].alone {
+            _ if gate.source.explicit_window => Err("it bounds its own window".to_owned()),
+            Some(why) => Err(why.clone()),
+            None => Ok(()),
         }
     }
 

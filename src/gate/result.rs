@@ -93,6 +93,12 @@ pub enum RunError {
     /// More than [`MAX_ROWS`].
     #[error("the result has more than 100000 rows; group the query by fewer values")]
     TooManyRows,
+    /// The states of its keys, with those that it shares them with, are more than are kept.
+    #[error(
+        "state_cap: the states of its keys do not fit into 2000000 entries and `gates.bucket_bytes` of all gates; group \
+         the query by fewer values, shorten `window`, or raise `gates.bucket_bytes`"
+    )]
+    StateCap,
     /// A result column that cannot be read.
     #[error("the column `{column}` cannot be read: {why}")]
     Column {
@@ -111,7 +117,7 @@ impl RunError {
             Self::Run(_) => Class::Unavailable,
             Self::Memory(_) => Class::Busy,
             Self::Timeout => Class::Timeout,
-            Self::TooManyRows => Class::TooLarge,
+            Self::TooManyRows | Self::StateCap => Class::TooLarge,
         }
     }
 }
@@ -119,21 +125,43 @@ impl RunError {
 /// The rows to come.
 pub type Rows = BoxFuture<'static, Result<Vec<ResultRow>, RunError>>;
 
-/// Runs the SQL of gates; cheap to clone.
+/// The rows to come; `None` = they have to be asked for by SQL.
+pub type SharedRows = BoxFuture<'static, Option<Result<Vec<ResultRow>, RunError>>>;
+
+/// Answers gates; cheap to clone.
 #[derive(Clone)]
-pub struct Runner(Arc<dyn Fn(Ask) -> Rows + Send + Sync>);
+pub struct Runner {
+    by_sql: Arc<dyn Fn(Ask) -> Rows + Send + Sync>,
+    shared: Option<Arc<dyn Fn(Ask) -> SharedRows + Send + Sync>>,
+}
 
 impl Runner {
     /// A runner that answers by `run`. Dropping its future stops the query.
     pub fn new(run: impl Fn(Ask) -> Rows + Send + Sync + 'static) -> Self {
-        Self(Arc::new(run))
+        Self { by_sql: Arc::new(run), shared: None }
     }
 
-    /// The rows of `ask`, in any order, one a key.
+    /// The same, where `shared` answers without asking for each gate by itself.
+    #[must_use]
+    pub fn sharing(self, shared: impl Fn(Ask) -> SharedRows + Send + Sync + 'static) -> Self {
+        Self { shared: Some(Arc::new(shared)), ..self }
+    }
+
+    /// The rows of `ask` out of what gates share; `None` = it has to be run.
+    ///
+    /// Errors: see [`RunError`].
+    pub async fn shared(&self, ask: Ask) -> Option<Result<Vec<ResultRow>, RunError>> {
+        match &self.shared {
+            Some(shared) => shared(ask).await,
+            None => None,
+        }
+    }
+
+    /// The rows of `ask` by its SQL, in any order, one a key.
     ///
     /// Errors: see [`RunError`]; [`RunError::Timeout`] is the caller's to make.
     pub fn run(&self, ask: Ask) -> Rows {
-        (self.0)(ask)
+        (self.by_sql)(ask)
     }
 }
 

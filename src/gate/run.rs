@@ -9,8 +9,10 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use tokio::sync::Semaphore;
 
+use super::buckets::Buckets;
 use super::config::Config;
-use super::definition::{EventTime, Gate};
+use super::definition::{EventTime, Gate, Group};
+use super::metrics::Metrics;
 use super::result::{Ask, MAX_ROWS, ResultRow, RunError, Runner, Selection, Window};
 use super::rows;
 use super::standing::Standing;
@@ -77,6 +79,15 @@ pub fn runner(gateway: Gateway) -> Runner {
     })
 }
 
+/// The same; gates of class decomposable are answered over states that they share, those of `groups` that are.
+pub fn sharing_runner(gateway: Gateway, groups: &[Group], config: &Config, metrics: &Metrics) -> Runner {
+    let buckets = Buckets::new(gateway.clone(), groups, config, metrics.clone());
+    runner(gateway).sharing(move |ask| {
+        let buckets = buckets.clone();
+        Box::pin(async move { buckets.rows(&ask).await })
+    })
+}
+
 /// The rows of `ask`, one a key, by the plan in `prepared`; the first run makes it.
 ///
 /// Errors: see [`RunError`].
@@ -132,7 +143,8 @@ pub(super) fn within(gate: &Gate, window: Window, spans: &Selection) -> Within {
     Within { cut_us: None, spans, window: (!gate.source.explicit_window).then_some(window) }
 }
 
-fn failed(error: &query::Error) -> RunError {
+/// What a statement ended in, as gates tell it.
+pub(super) fn failed(error: &query::Error) -> RunError {
     use query::Code;
     let text = error.message.clone();
     match error.code {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::definition::{EventTime, Gate};
 use super::result::{Ask, ResultRow, Selection, Window};
-use super::window::nanos;
+use super::window::window_at;
 use crate::query::Prepared;
 use crate::query::quiet::Region;
 use crate::span::pinned::ScalarType;
@@ -95,10 +95,9 @@ impl Kept {
 
     /// Whether it is the gate's own window, by which the rows that the query sees are known.
     fn may_stand(&self, ask: &Ask) -> bool {
-        let Window { start_ns, end_ns } = ask.window;
         ask.spans == Selection::OfGate
             && !ask.gate.source.explicit_window
-            && end_ns.saturating_sub(start_ns) == nanos(ask.gate.window)
+            && ask.window == window_at(&ask.gate, ask.window.end_ns)
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Last>> {

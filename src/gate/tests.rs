@@ -415,5 +415,6 @@ proptest! {
 }
 
 mod assertions;
+mod buckets;
 mod objectives;
 mod run;

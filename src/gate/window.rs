@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::definition::{Gate, Group};
+use super::definition::{Class, Gate, Group};
+use super::result::Window;
 use crate::clock::cron::Cron;
 
 /// Due ticks of one group above which the oldest are dropped.
@@ -16,6 +17,29 @@ pub const ALIVE_NS: i64 = 5 * 1_000_000_000;
 /// A duration as event time, in ns.
 pub fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+const SECOND_NS: i64 = 1_000_000_000;
+/// Windows of class decomposable that are longer than the first are counted in buckets of the second (gates.md 8).
+const WIDE: [(i64, i64); 3] = [
+    (8 * 86_400 * SECOND_NS, 3_600 * SECOND_NS),
+    (43_200 * SECOND_NS, 600 * SECOND_NS),
+    (7_200 * SECOND_NS, 60 * SECOND_NS),
+];
+
+/// Width of the buckets at the far edge of `window`; `None` = those of `gates.bucket`.
+pub fn wide_ns(window: Duration) -> Option<i64> {
+    WIDE.into_iter().find(|(longer_ns, _)| nanos(window) > *longer_ns).map(|(_, width_ns)| width_ns)
+}
+
+/// What `gate` looks at when the tick `t_ns` closes. The far edge of a long window lies on that of a bucket.
+pub fn window_at(gate: &Gate, t_ns: i64) -> Window {
+    let start_ns = t_ns.saturating_sub(nanos(gate.window));
+    let start_ns = match wide_ns(gate.window).filter(|_| gate.class == Class::Decomposable) {
+        Some(width_ns) => start_ns.div_euclid(width_ns).saturating_mul(width_ns),
+        None => start_ns,
+    };
+    Window { start_ns, end_ns: t_ns }
 }
 
 /// The frontier M: with no sources yet, the clock that never goes back.

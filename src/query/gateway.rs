@@ -6,6 +6,7 @@
 
 mod cut;
 mod describe;
+mod floor;
 mod granted;
 mod held;
 mod log;
@@ -34,6 +35,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 pub use describe::{Described, Estimates, Parameter, Table, columns_of};
+pub(in crate::query) use floor::Floor;
 pub use statement::{Limits, Shape, Statement};
 pub use stats::Stats;
 pub use typed::{Typed, Wanted};

@@ -7,7 +7,8 @@
 //! A statement passes `guard` (text, kinds, caps) and `gateway` (limits, cancel), is planned in a `session` of names
 //! that `allow` lists, typed by `attributes`, read by `scan`, and leaves through `render`. Relations: `table`,
 //! `traces`, `events`, `red`, `catalog`, `system`; computed ones share `derived`. ★ functions: values in `functions`,
-//! rows in `table_functions` over the pure `forest`; their texts in `docs`. ★ named queries: `library`.
+//! rows in `table_functions` over the pure `forest`; their texts in `docs`. ★ named queries: `library`. Statements that are
+//! asked again and again: `prepared`, and `shared` where several have states in common.
 
 mod allow;
 pub mod attributes;
@@ -43,6 +44,7 @@ mod relations;
 pub mod render;
 pub mod scan;
 pub mod session;
+pub mod shared;
 mod sources;
 pub mod sql_type;
 mod system;

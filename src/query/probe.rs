@@ -22,7 +22,7 @@ use super::scan::bounds::Bounds;
 use super::sources::Sources;
 use super::translate::translate;
 use super::within::{Instants, Within};
-use super::{guard, session};
+use super::{guard, session, shared};
 use crate::span::TimeRange;
 use crate::store::View;
 
@@ -35,6 +35,8 @@ pub struct Probe {
     pub unsteady: Vec<String>,
     /// Its scans of `spans` and of the relations over it.
     pub scans: Vec<Scan>,
+    /// Why it shares no states with others over `spans` (`shared`); `None` = it may.
+    pub alone: Option<String>,
 }
 
 /// One scan of `spans` or of a relation over it.
@@ -89,12 +91,13 @@ pub async fn probe(ground: &Ground, sql: &str, params: &Params, within: &Within)
     guard::check_plan(&plan, Sources::with(&ground.extra))?;
     let mut unsteady: Vec<String> = checked.clock.iter().map(|name| (*name).to_owned()).collect();
     find_unsteady(&plan, &mut unsteady).map_err(failed)?;
+    let alone = shared::may_share(&shared::analysed(&state, plan.clone()).map_err(failed)?).err();
     let optimized = state.optimize(&plan).map_err(failed)?;
     // What the optimizer leaves is not always what can be run.
     Box::pin(state.create_physical_plan(&plan)).await.map_err(failed)?;
     let mut scans = Vec::new();
     find_scans(&optimized, &mut scans).map_err(failed)?;
-    Ok(Probe { schema: Arc::new(optimized.schema().as_arrow().clone()), unsteady, scans })
+    Ok(Probe { schema: Arc::new(optimized.schema().as_arrow().clone()), unsteady, scans, alone })
 }
 
 fn find_unsteady(plan: &LogicalPlan, found: &mut Vec<String>) -> EngineResult<()> {

@@ -124,7 +124,8 @@ impl Within {
         Self { cut_us: self.cut_us.map(|_| 0), spans: self.spans.clone(), window }
     }
 
-    fn conditions(&self, instants: Instants) -> Vec<String> {
+    /// What a span must meet, in SQL.
+    pub(super) fn conditions(&self, instants: Instants) -> Vec<String> {
         let mut all = Vec::new();
         if let Some(window) = &self.window {
             all.push(window.holds(Times::At(window.spans_by), instants));

@@ -237,7 +237,7 @@ fn alert_json(alert: &Alert) -> Value {
 
 /// Which engine evaluates it (gates.md 8).
 pub(super) fn class(gate: &Gate) -> &'static str {
-    if gate.source.is_derived { "derived" } else { "re-run" }
+    gate.class()
 }
 
 pub(super) fn mode(gate: &Gate) -> &'static str {

@@ -14,6 +14,7 @@ use super::super::identity::alert_key;
 use super::super::journal::{EVIDENCE_BYTES, PastRun, PastTick};
 use super::super::result::{RunError, Window};
 use super::super::verdict::{self, Input, Judged, Outcome};
+use super::super::window::window_at;
 use super::*;
 
 /// What a gate's query gave at a tick.
@@ -90,7 +91,7 @@ impl Book {
     ) -> BTreeMap<i64, BTreeSet<String>> {
         let mut wanted: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
         let (Some(_), Some(entry)) = (&gate.on_fail, self.gates.get(&gate.name)) else { return wanted };
-        let start_ns = t_ns.saturating_sub(nanos(gate.window));
+        let Window { start_ns, .. } = window_at(gate, t_ns);
         for row in rows {
             let key = alert_key(&row.key);
             let Some(state) = entry.keys.get(&key).map(|row| &row.state) else { continue };
@@ -141,7 +142,7 @@ impl Book {
     ) -> Result<(), Error> {
         let Some(entry) = self.gates.get_mut(name) else { return Ok(()) };
         let gate = entry.gate.clone();
-        let window = Window { start_ns: t_ns.saturating_sub(nanos(gate.window)), end_ns: t_ns };
+        let window = window_at(&gate, t_ns);
         let lost = |d: &Downtime| window.overlaps(d.from_ns, d.to_ns) && t_ns > d.from_ns;
         entry.row.last_tick_ns = t_ns;
         let errors = match &answer.rows {

@@ -18,7 +18,7 @@ use super::super::exemplars;
 use super::super::identity::{TENANT, alert_key, evaluation_span};
 use super::super::result::{Ask, MAX_ROWS, ResultRow, RunError, Selection, Window};
 use super::super::verdict::{Outcome, proves};
-use super::super::window::nanos;
+use super::super::window::window_at;
 use super::Shared;
 
 /// All gates of `group` at tick `t_ns`.
@@ -58,7 +58,7 @@ async fn late(shared: &Shared, group: usize, cut_us: i64) -> u64 {
 
 async fn answer(shared: &Shared, gate: Arc<Gate>, t_ns: i64, cut_us: i64) -> Answer {
     let window = |start_ns| Window { start_ns, end_ns: t_ns };
-    let start_ns = t_ns.saturating_sub(nanos(gate.window));
+    let Window { start_ns, .. } = window_at(&gate, t_ns);
     let (rows, mut cost_ns) = ask(shared, &gate, window(start_ns), cut_us).await;
     let rows = match rows {
         Ok(rows) => Ok(with_exemplars(shared, &gate, window(start_ns), cut_us, rows).await),
@@ -106,24 +106,33 @@ async fn with_exemplars(
     rows
 }
 
-/// One run, with the time it took in ns.
+/// One answer, with the time it took in ns.
 async fn ask(
     shared: &Shared,
     gate: &Arc<Gate>,
     window: Window,
     cut_us: i64,
 ) -> (Result<Vec<ResultRow>, RunError>, u64) {
-    // Closed by nobody; a turn that cannot be had would only make the query run at once.
-    let _turn = shared.slots.acquire().await.ok();
-    let started = Instant::now();
-    let ask = Ask { gate: gate.clone(), window, cut_us, spans: Selection::OfGate };
-    let rows = match tokio::time::timeout(gate.timeout, shared.parts.runner.run(ask)).await {
-        Ok(rows) => rows.and_then(well_formed),
+    let ask = || Ask { gate: gate.clone(), window, cut_us, spans: Selection::OfGate };
+    let runner = &shared.parts.runner;
+    let mut started = Instant::now();
+    // Those who share work for each other: none of them waits for a turn, nor for a gate that does not share.
+    let rows = match tokio::time::timeout(gate.timeout, runner.shared(ask())).await {
+        Ok(Some(rows)) => rows,
+        Ok(None) => {
+            // Closed by nobody; a turn that cannot be had would only make the query run at once.
+            let _turn = shared.slots.acquire().await.ok();
+            started = Instant::now();
+            match tokio::time::timeout(gate.timeout, runner.run(ask())).await {
+                Ok(rows) => rows,
+                Err(_) => Err(RunError::Timeout),
+            }
+        }
         Err(_) => Err(RunError::Timeout),
     };
     let took = started.elapsed();
     shared.parts.metrics.evaluation_seconds.with_label_values(&[gate.name.as_str()]).observe(took.as_secs_f64());
-    (rows, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX))
+    (rows.and_then(well_formed), u64::try_from(took.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// One row a key, and not too many.

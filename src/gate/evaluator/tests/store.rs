@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::super::super::state::Rule;
 use super::oracle::{CLEAR, PASS, TICKS, WARN, by_key, history, oracle};
 use super::*;
-use crate::gate::{Config, run, tables};
+use crate::gate::{Class, Config, run, tables};
 use crate::query;
 use crate::query::tests::fixture;
 use crate::span::{Delivery, Origin};
@@ -54,20 +54,21 @@ impl House {
         let tables = tables(Some(&journal));
         let gateway = run::gateway(store.reader(), &query, &Config::default(), tables, clock.clone()).unwrap();
         let reader = store.reader();
+        let metrics = Metrics::register(&Registry::new()).unwrap();
         let parts = Parts {
             questions: BTreeMap::new(),
             groups: groups.to_vec(),
             default_receivers: vec![],
             value_metrics: false,
             late: Late::over(gateway.clone()),
-            runner: run::runner(gateway),
+            runner: run::sharing_runner(gateway, groups, &Config::default(), &metrics),
             position: Position::new(move || {
                 let view = reader.view();
                 view.complete.then_some(view.visible_us)
             }),
             journal: journal.clone(),
             clock: clock.clone(),
-            metrics: Metrics::register(&Registry::new()).unwrap(),
+            metrics,
             concurrency: 2,
         };
         (store, Evaluator::open(parts).unwrap(), journal)
@@ -177,7 +178,7 @@ fn failing(all: &[(i64, &'static str, bool)], window_s: i64) -> f64 {
 
 proptest! {
     // Each one asks a hundred questions by SQL.
-    #![proptest_config(ProptestConfig { cases: 4, max_shrink_iters: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
     #[test]
     fn a_real_store_flushed_and_reopened_at_any_moment_gives_the_oracles_episodes(
@@ -188,6 +189,7 @@ proptest! {
         cuts in prop::collection::vec(1_usize..30, 100),
         hold_s in prop::sample::select(vec![0_i64, 30, 60]),
         keep_s in prop::sample::select(vec![0_i64, 30]),
+        shares in any::<bool>(),
     ) {
         let seconds = |s: i64| Duration::from_secs(u64::try_from(s).unwrap());
         let mut gate = Gate {
@@ -196,6 +198,8 @@ proptest! {
             min_samples: 3,
             hold_for: seconds(hold_s),
             keep_firing_for: seconds(keep_s),
+            // By its SQL, or out of states of buckets.
+            class: if shares { Class::Decomposable } else { Class::Rerun(String::new()) },
             ..by_service(PASS)
         };
         gate.source.sql = SQL.to_owned();

@@ -1,0 +1,192 @@
+//! Gates that share states of buckets of time (gates.md 8, class decomposable).
+//!
+//! Duty: which gates share, and their rows at a tick: the states of the window's buckets, merged once for all gates of an
+//! aggregation. Guarantee: the rows are those that the gate's SQL gives over the same window and cut; what cannot be answered
+//! so is left to the SQL. Left to others: reading spans into states (`source`), the SQL (`run`).
+
+mod source;
+mod states;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::Config;
+use super::definition::{Class, EventTime, Gate, Group};
+use super::metrics::Metrics;
+use super::result::{Ask, MAX_ROWS, ResultRow, RunError, Selection, Window};
+use super::run::{self, failed};
+use super::standing::Types;
+use super::window::{MAX_DUE, nanos, wide_ns};
+use super::{rows, scalar};
+use crate::query::Gateway;
+use crate::query::shared::{Member, Question};
+use source::{Found, Keep, SourceNow, Usage, Widths};
+
+/// States over all gates (gates.md 8).
+const MOST_ENTRIES: u64 = 2_000_000;
+
+/// How `gate` of a group with this `interval` is evaluated; `may_share` is what its query says.
+pub(super) fn class(gate: &Gate, interval: Duration, bucket: Duration, may_share: Result<(), String>) -> Class {
+    let text = scalar::duration_text;
+    let is_whole = |time: Duration| bucket.as_nanos() > 0 && time.as_nanos().is_multiple_of(bucket.as_nanos());
+    let why = match may_share {
+        Err(why) => why,
+        Ok(()) if gate.source.explicit_window => "it bounds its own window".to_owned(),
+        Ok(()) if !is_whole(gate.window) => format!("its window is no multiple of `gates.bucket`, {}", text(bucket)),
+        Ok(()) if !is_whole(interval) => format!("its interval is no multiple of `gates.bucket`, {}", text(bucket)),
+        Ok(()) if wide_ns(gate.window).is_some_and(|wide_ns| wide_ns % nanos(bucket).max(1) != 0) => {
+            format!("the buckets of so long a window are no multiples of `gates.bucket`, {}", text(bucket))
+        }
+        Ok(()) => return Class::Decomposable,
+    };
+    Class::Rerun(why)
+}
+
+/// Answers gates out of what they share; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Buckets(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    gateway: Gateway,
+    gates: BTreeMap<String, Sharer>,
+    width_ns: i64,
+    usage: Arc<Usage>,
+    planned: tokio::sync::Mutex<Option<Arc<Planned>>>,
+}
+
+/// A gate that may share.
+#[derive(Debug)]
+struct Sharer {
+    gate: Arc<Gate>,
+    /// How far behind the newest tick it may be asked.
+    behind_ns: i64,
+}
+
+/// What the gates share while attributes are read in these types.
+#[derive(Debug)]
+struct Planned {
+    types: Types,
+    members: HashMap<String, Member>,
+    sources: Vec<Arc<SourceNow>>,
+}
+
+impl Buckets {
+    /// For the gates of `groups` that are of class decomposable.
+    pub(super) fn new(gateway: Gateway, groups: &[Group], config: &Config, metrics: Metrics) -> Self {
+        Self::within(
+            gateway,
+            groups,
+            nanos(config.bucket),
+            Usage::new(MOST_ENTRIES, config.bucket_bytes, Some(metrics)),
+        )
+    }
+
+    /// The same with at most so many entries.
+    #[cfg(test)]
+    pub(super) fn with_most(gateway: Gateway, groups: &[Group], config: &Config, entries: u64) -> Self {
+        Self::within(gateway, groups, nanos(config.bucket), Usage::new(entries, config.bucket_bytes, None))
+    }
+
+    fn within(gateway: Gateway, groups: &[Group], width_ns: i64, usage: Usage) -> Self {
+        let sharer = |group: &Group, gate: &Gate| {
+            let (window_ns, interval_ns) = (nanos(gate.window), nanos(group.interval));
+            let behind_ns = interval_ns.saturating_mul(MAX_DUE as i64).min(window_ns);
+            Sharer { gate: Arc::new(gate.clone()), behind_ns }
+        };
+        let gates = groups.iter().flat_map(|group| group.gates.iter().map(move |gate| (group, gate)));
+        let gates = gates.filter(|(_, gate)| gate.class == Class::Decomposable);
+        let gates = gates.map(|(group, gate)| (gate.name.clone(), sharer(group, gate))).collect();
+        let planned = tokio::sync::Mutex::default();
+        Self(Arc::new(Inner { gateway, gates, width_ns: width_ns.max(1), usage: Arc::new(usage), planned }))
+    }
+
+    /// The rows of `ask`; `None` = they have to be asked for by SQL.
+    pub(super) async fn rows(&self, ask: &Ask) -> Option<Result<Vec<ResultRow>, RunError>> {
+        let inner = &self.0;
+        let sharer = inner.gates.get(&ask.gate.name)?;
+        let is_it = Arc::ptr_eq(&sharer.gate, &ask.gate) || *sharer.gate == *ask.gate;
+        let Window { start_ns, end_ns } = ask.window;
+        let is_whole = |at_ns: i64| at_ns.rem_euclid(inner.width_ns) == 0;
+        if !is_it || ask.spans != Selection::OfGate || !is_whole(start_ns) || !is_whole(end_ns) || start_ns >= end_ns {
+            return None;
+        }
+        let planned = inner.planned().await;
+        let member = planned.members.get(&ask.gate.name)?.clone();
+        let source = planned.sources[member.source].clone();
+        let values = match source.values(&inner.gateway, member.aggregation, ask.window, ask.cut_us).await {
+            Found::Values(values) => values,
+            Found::Alone => return None,
+            Found::Error(error) => return Some(Err(error)),
+        };
+        let gate = ask.gate.clone();
+        // On threads whose stack is deep enough for any expression.
+        let read = inner.gateway.spawn(async move {
+            let batch = member.answer.rows(&values, source.aggregation(member.aggregation)).ok()?;
+            Some(match batch.num_rows() > MAX_ROWS {
+                true => Err(RunError::TooManyRows),
+                false => rows::read(&gate, &[batch]),
+            })
+        });
+        // What fails by itself is asked again by SQL, which says why.
+        read.await.ok().flatten()
+    }
+}
+
+impl Inner {
+    /// What the gates share in the types of this moment.
+    async fn planned(&self) -> Arc<Planned> {
+        let mut kept = self.planned.lock().await;
+        let types = self.gateway.attribute_types();
+        if let Some(planned) = kept.as_ref().filter(|planned| Arc::ptr_eq(&planned.types, &types)) {
+            return planned.clone();
+        }
+        let planned = Arc::new(self.plan(types).await);
+        *kept = Some(planned.clone());
+        planned
+    }
+
+    async fn plan(&self, types: Types) -> Planned {
+        self.usage.clear();
+        let question = |sharer: &Sharer| {
+            let gate = sharer.gate.as_ref();
+            let nowhen = Window { start_ns: 0, end_ns: 0 };
+            Question {
+                sql: gate.source.sql.clone(),
+                params: run::params(gate, nowhen),
+                spans: run::within(gate, nowhen, &Selection::OfGate).spans,
+                by_start: gate.time == EventTime::Start,
+                // A long window is read by itself, so that no short one waits for it.
+                apart: wide_ns(gate.window).unwrap_or(self.width_ns),
+            }
+        };
+        let sharing = match self.gateway.share(self.gates.values().map(question).collect()).await {
+            Ok(sharing) => sharing,
+            Err(error) => {
+                tracing::warn!(error = %failed(&error), "gates share nothing; each is asked by its SQL");
+                return Planned { types, members: HashMap::new(), sources: Vec::new() };
+            }
+        };
+        let mut keeps: Vec<Vec<Keep>> =
+            sharing.sources.iter().map(|(source, _)| vec![Keep::default(); source.aggregations.len()]).collect();
+        let mut members = HashMap::new();
+        for ((name, sharer), member) in self.gates.iter().zip(sharing.members) {
+            match member {
+                Ok(member) => {
+                    let keep = &mut keeps[member.source][member.aggregation];
+                    keep.window_ns = keep.window_ns.max(nanos(sharer.gate.window));
+                    keep.behind_ns = keep.behind_ns.max(sharer.behind_ns);
+                    members.insert(name.clone(), member);
+                }
+                Err(why) => tracing::debug!(gate = %name, why, "a gate shares nothing; it is asked by its SQL"),
+            }
+        }
+        let sources = sharing.sources.into_iter().zip(keeps).enumerate();
+        let sources = sources.map(|(at, ((source, wide_ns), keeps))| {
+            let widths = Widths { narrow_ns: self.width_ns, wide: (wide_ns / self.width_ns).max(1) };
+            Arc::new(SourceNow::new((source, at), keeps, widths, self.usage.clone()))
+        });
+        Planned { types: sharing.types, members, sources: sources.collect() }
+    }
+}
