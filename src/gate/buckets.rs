@@ -33,6 +33,7 @@ pub(super) fn class(gate: &Gate, interval: Duration, bucket: Duration, may_share
     let why = match may_share {
         Err(why) => why,
         Ok(()) if gate.source.explicit_window => "it bounds its own window".to_owned(),
+        Ok(()) if gate.cron.is_some() => "its ticks are those of `cron`, not of the grid".to_owned(),
         Ok(()) if !is_whole(gate.window) => format!("its window is no multiple of `gates.bucket`, {}", text(bucket)),
         Ok(()) if !is_whole(interval) => format!("its interval is no multiple of `gates.bucket`, {}", text(bucket)),
         Ok(()) if wide_ns(gate.window).is_some_and(|wide_ns| wide_ns % nanos(bucket).max(1) != 0) => {
