@@ -121,7 +121,11 @@ fn evaluator(store: &Store, clock: &Clock, metrics: &Metrics, journal: &std::pat
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable");
     let file = dir.path().join("gates.yaml");
     std::fs::write(&file, gates()).expect("the folder is writable");
-    let config = gate::Config { files: Some(vec![file.display().to_string()]), ..gate::Config::default() };
+    let config = gate::Config {
+        files: Some(vec![file.display().to_string()]),
+        bucket: Duration::from_secs(INTERVAL_S),
+        ..gate::Config::default()
+    };
     let known = Known::default();
     let request = gate::Request { config: &config, queries_dir: None, known: &known };
     let loaded = gate::load(&request, &Planner::default());

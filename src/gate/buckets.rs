@@ -29,14 +29,15 @@ const MOST_ENTRIES: u64 = 2_000_000;
 /// How `gate` of a group with this `interval` is evaluated; `may_share` is what its query says.
 pub(super) fn class(gate: &Gate, interval: Duration, bucket: Duration, may_share: Result<(), String>) -> Class {
     let text = scalar::duration_text;
-    let is_whole = |time: Duration| bucket.as_nanos() > 0 && time.as_nanos().is_multiple_of(bucket.as_nanos());
+    let is_whole = |time: Duration| time.as_nanos().is_multiple_of(bucket.as_nanos());
     let why = match may_share {
         Err(why) => why,
         Ok(()) if gate.source.explicit_window => "it bounds its own window".to_owned(),
         Ok(()) if gate.cron.is_some() => "its ticks are those of `cron`, not of the grid".to_owned(),
+        Ok(()) if bucket.is_zero() => "`gates.bucket` is 0".to_owned(),
         Ok(()) if !is_whole(gate.window) => format!("its window is no multiple of `gates.bucket`, {}", text(bucket)),
         Ok(()) if !is_whole(interval) => format!("its interval is no multiple of `gates.bucket`, {}", text(bucket)),
-        Ok(()) if wide_ns(gate.window).is_some_and(|wide_ns| wide_ns % nanos(bucket).max(1) != 0) => {
+        Ok(()) if wide_ns(gate.window).is_some_and(|wide_ns| wide_ns % nanos(bucket) != 0) => {
             format!("the buckets of so long a window are no multiples of `gates.bucket`, {}", text(bucket))
         }
         Ok(()) => return Class::Decomposable,

@@ -22,7 +22,7 @@ pub struct Config {
     pub max_future_skew: Duration,
     /// A source that lags so far holds nobody back.
     pub max_watermark_lag: Duration,
-    /// Width of a bucket.
+    /// Width of a bucket of states that gates share; zero = they share nothing.
     pub bucket: Duration,
     /// Memory of the states in all buckets; what would need more is given up.
     pub bucket_bytes: u64,
@@ -41,7 +41,8 @@ impl Default for Config {
             idle_source_after: Duration::from_secs(30),
             max_future_skew: Duration::from_secs(10),
             max_watermark_lag: Duration::from_secs(300),
-            bucket: Duration::from_secs(10),
+            // Sharing has to be asked for: it has not run for long enough to be on for everybody.
+            bucket: Duration::ZERO,
             bucket_bytes: 512 << 20,
             rerun_memory: 256 << 20,
             value_metrics: true,
@@ -53,6 +54,8 @@ impl Default for Config {
 pub const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
 /// Least and most of a group's offset.
 pub const QUERY_OFFSET: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(3600));
+/// Least and most width of a bucket, where there are buckets.
+const BUCKET: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Least memory that a statement can work with.
 const LEAST_MEMORY: u64 = 16 << 20;
 
@@ -69,6 +72,11 @@ impl Config {
             value
         };
         let day = Duration::from_secs(86_400);
+        let bucket = section.duration("bucket").unwrap_or(default.bucket);
+        if !bucket.is_zero() && (bucket < BUCKET.0 || bucket > BUCKET.1) {
+            let [least, most] = [BUCKET.0, BUCKET.1].map(super::scalar::duration_text);
+            section.check("bucket", format!("must be 0s (gates share nothing), or from {least} to {most}"));
+        }
         let memory = |key: &'static str, usual: u64| {
             let value = section.size(key).unwrap_or(usual);
             if value < LEAST_MEMORY {
@@ -83,7 +91,7 @@ impl Config {
             idle_source_after: between("idle_source_after", (Duration::from_secs(1), day), default.idle_source_after),
             max_future_skew: between("max_future_skew", (Duration::ZERO, day), default.max_future_skew),
             max_watermark_lag: between("max_watermark_lag", (Duration::from_secs(1), day), default.max_watermark_lag),
-            bucket: between("bucket", (Duration::from_secs(1), Duration::from_secs(60)), default.bucket),
+            bucket,
             bucket_bytes: memory("bucket_bytes", default.bucket_bytes),
             rerun_memory: memory("rerun_memory", default.rerun_memory),
             value_metrics: section.boolean("value_metrics").unwrap_or(default.value_metrics),
@@ -133,11 +141,15 @@ mod tests {
         assert_eq!(
             told,
             [
-                "c.yaml:1:9:bucket must be from 1s to 1m",
+                "c.yaml:1:9:bucket must be 0s (gates share nothing), or from 1s to 1m",
                 "c.yaml:2:11:interval must be from 1s to 1d",
                 "c.yaml:3:15:rerun_memory must be at least 16MiB",
                 "c.yaml:4:1: has invalid keys: buckets",
             ]
         );
+        let bucket = |text: &str| (read(text).0.bucket, read(text).1.len());
+        assert_eq!(bucket("bucket: 0s"), (Duration::ZERO, 0));
+        assert_eq!(bucket("bucket: 10s"), (Duration::from_secs(10), 0));
+        assert_eq!(bucket("bucket: 500ms").1, 1);
     }
 }

@@ -44,10 +44,14 @@ fn load_text(text: &str) -> Loaded {
 }
 
 fn load_text_by(text: &str, planner: &Planner) -> Loaded {
+    load_text_as(text, planner, Config::default())
+}
+
+fn load_text_as(text: &str, planner: &Planner, config: Config) -> Loaded {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f.yaml");
     std::fs::write(&file, text).unwrap();
-    let config = Config { files: Some(vec![file.display().to_string()]), ..Config::default() };
+    let config = Config { files: Some(vec![file.display().to_string()]), ..config };
     let mut loaded = load(&Request { config: &config, queries_dir: None, known: &known() }, planner);
     loaded.problems.iter_mut().for_each(|problem| problem.file = "f.yaml".to_owned());
     loaded

@@ -10,10 +10,11 @@ use serde_json::Value;
 use super::super::Config;
 use super::super::buckets::Buckets;
 use super::super::definition::{Class, Group};
+use super::super::plan::Planner;
 use super::super::result::{Ask, ResultRow, RunError, Selection, Window};
 use super::super::run::{gateway, run as run_prepared};
 use super::super::window::{nanos, window_at};
-use super::{load_text, said};
+use super::{load_text_as, said};
 use crate::clock::Clock;
 use crate::query::tests::fixture::{self, Span};
 use crate::query::{self, Gateway, Prepared};
@@ -101,8 +102,17 @@ fn text_of(gates: &[(&str, &str)]) -> String {
     format!("groups: [{{name: g, interval: 10s, gates: [{}]}}]", gates.join(", "))
 }
 
+/// Gates share.
+fn sharing() -> Config {
+    Config { bucket: Duration::from_secs(10), ..Config::default() }
+}
+
 fn groups_of(gates: &[(&str, &str)]) -> Vec<Group> {
-    let loaded = load_text(&text_of(gates));
+    groups_in(sharing(), gates)
+}
+
+fn groups_in(config: Config, gates: &[(&str, &str)]) -> Vec<Group> {
+    let loaded = load_text_as(&text_of(gates), &Planner::default(), config);
     assert!(!loaded.has_errors(), "{}", said(&loaded));
     loaded.groups.into_iter().filter(|group| group.name == "g").collect()
 }
@@ -221,7 +231,7 @@ proptest! {
             let store = store_at(dir.path(), clock.clone()).await;
             let groups = groups_of(SHARED);
             let gateway = over(&store, &clock);
-            let config = Config::default();
+            let config = sharing();
             let fresh = || Buckets::with_most(gateway.clone(), &groups, &config, 10_000);
             let (mut buckets, mut now_s, mut count) = (fresh(), 0, 0);
             for act in acts.iter().chain(&[Act::Tick(10)]) {
@@ -305,6 +315,14 @@ fn what_may_share_is_known_when_it_is_loaded_and_what_may_not_says_why() {
     }
 }
 
+#[test]
+fn without_a_width_of_buckets_nothing_is_shared() {
+    let unshared = |sql: &str| groups_in(Config::default(), &[(sql, "window: 1m")]).remove(0).gates.remove(0).class;
+    assert_eq!(unshared("SELECT count(*) AS value FROM spans"), Class::Rerun("`gates.bucket` is 0".to_owned()));
+    let distinct = unshared("SELECT count(DISTINCT name) AS value FROM spans");
+    assert_eq!(distinct, Class::Rerun("`count` is asked for DISTINCT values".to_owned()), "whatever the width");
+}
+
 /// A store with gates over it.
 struct House {
     _dir: tempfile::TempDir,
@@ -323,7 +341,7 @@ impl House {
     }
 
     fn buckets(&self, entries: u64) -> Buckets {
-        Buckets::with_most(self.gateway.clone(), &self.groups, &Config::default(), entries)
+        Buckets::with_most(self.gateway.clone(), &self.groups, &sharing(), entries)
     }
 
     /// The gate `at` over the window that ends so many seconds after [`BEGIN`].

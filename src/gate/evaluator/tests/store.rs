@@ -55,13 +55,14 @@ impl House {
         let gateway = run::gateway(store.reader(), &query, &Config::default(), tables, clock.clone()).unwrap();
         let reader = store.reader();
         let metrics = Metrics::register(&Registry::new()).unwrap();
+        let sharing = Config { bucket: Duration::from_secs(10), ..Config::default() };
         let parts = Parts {
             questions: BTreeMap::new(),
             groups: groups.to_vec(),
             default_receivers: vec![],
             value_metrics: false,
             late: Late::over(gateway.clone()),
-            runner: run::sharing_runner(gateway, groups, &Config::default(), &metrics),
+            runner: run::sharing_runner(gateway, groups, &sharing, &metrics),
             position: Position::new(move || {
                 let view = reader.view();
                 view.complete.then_some(view.visible_us)
