@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
+use datafusion::common::DataFusionError;
 use tokio::task::JoinSet;
 
 use super::states::{Given, States};
@@ -266,20 +267,17 @@ impl SourceNow {
                 let (at, made) = done.map_err(|error| broken(&error))?;
                 match made {
                     Ok(made) => made.into_iter().for_each(|(bucket, states)| next[at].add(bucket, states)),
-                    Err(error) => {
-                        tracing::debug!(%error, "an expression of a gate fails; those who share with it are asked alone");
-                        next[at].give_up(Given::Broken, t_ns.saturating_add(self.keeps[at].all_ns()));
-                    }
+                    Err(error) => self.give_up(&mut next[at], at, &error, t_ns),
                 }
             }
-            self.reduce(next, of).await?;
+            self.reduce(next, of, t_ns).await?;
             self.bound(next, t_ns);
         }
         Ok(())
     }
 
     /// Makes one batch of many of a bucket.
-    async fn reduce(&self, next: &mut [States], of: &[usize]) -> Result<(), query::Error> {
+    async fn reduce(&self, next: &mut [States], of: &[usize], t_ns: i64) -> Result<(), query::Error> {
         let mut work = JoinSet::new();
         for at in of {
             for (bucket, batches) in next[*at].take_crowded() {
@@ -288,10 +286,25 @@ impl SourceNow {
             }
         }
         while let Some(done) = work.join_next().await {
-            let (at, bucket, states) = done.map_err(|error| broken(&error))?;
-            next[at].add(bucket, states.map_err(|error| broken(&error))?);
+            let (at, bucket, reduced) = done.map_err(|error| broken(&error))?;
+            match reduced {
+                // Of one that was given up meanwhile nothing is added.
+                Ok(states) => next[at].add(bucket, states),
+                Err(error) => self.give_up(&mut next[at], at, &error, t_ns),
+            }
         }
         Ok(())
+    }
+
+    /// The gates of the aggregation `at` are asked alone: what `error` says of its states is no concern of the others.
+    fn give_up(&self, states: &mut States, at: usize, error: &DataFusionError, t_ns: i64) {
+        tracing::debug!(%error, "states cannot be made; the gates that share them are asked alone");
+        let lasts_ns = match error.find_root() {
+            DataFusionError::ResourcesExhausted(_) => self.keeps[at].behind_ns,
+            // An expression fails until no window holds the span that it fails on.
+            _ => self.keeps[at].all_ns(),
+        };
+        states.give_up(Given::Broken, t_ns.saturating_add(lasts_ns));
     }
 
     /// Gives up the largest until all are within bounds: that is the one whose keys are too many.

@@ -16,7 +16,8 @@ const MOST_BATCHES: usize = 3;
 pub(super) enum Given {
     /// They were too many.
     Full,
-    /// An expression of one of the gates fails on some span: each gate is asked alone, so that only that one fails.
+    /// They cannot be made: an expression of one of the gates fails on some span, say. Each gate is asked alone, so that only
+    /// that one fails.
     Broken,
 }
 
