@@ -1,9 +1,9 @@
 //! The states of all aggregations over one selection of spans, as far as the store has come.
 //!
 //! Duty: bring them to the cut of a tick by reading the spans that came since, once for all; merge the buckets of a window.
-//! Guarantee: they are those of one cut, wholly or not at all; a reading that fails changes nothing. A reading that is begun
-//! goes on when nobody waits for it any more, so a gate with a short `timeout` does not keep it from its end. Left to others:
-//! who asks (the parent).
+//! Guarantee: they are those of one cut, wholly or not at all; spans that cannot be read concern only the aggregations whose
+//! windows hold them, and those are asked by SQL. A reading that is begun goes on when nobody waits for it any more, so a gate
+//! with a short `timeout` does not keep it from its end. Left to others: who asks (the parent).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 use super::states::{Given, States};
 use crate::gate::metrics::Metrics;
 use crate::gate::result::{RunError, Window};
-use crate::gate::run::failed;
 use crate::query::shared::{Aggregation, Part, Source};
 use crate::query::{self, Gateway};
 
@@ -65,7 +64,7 @@ pub(super) enum Found {
     Values(RecordBatch),
     /// Nothing: the gate is asked by its SQL.
     Alone,
-    /// Why there is nothing. It is not asked by SQL: that would read the same spans, once for each gate.
+    /// Why there is nothing. It is not asked by SQL, which would have as many keys.
     Error(RunError),
 }
 
@@ -127,8 +126,6 @@ struct Now {
     states: Vec<States>,
     /// The newest end of a window that was asked for.
     t_ns: i64,
-    /// The cut that could not be reached, and why.
-    failed: Option<(i64, RunError)>,
 }
 
 #[derive(Debug)]
@@ -142,7 +139,7 @@ struct Merged {
 impl SourceNow {
     pub(super) fn new((source, at): (Arc<Source>, usize), keeps: Vec<Keep>, widths: Widths, usage: Arc<Usage>) -> Self {
         let states = vec![States::default(); keeps.len()];
-        let now = Now { cut_us: i64::MIN, states, t_ns: i64::MIN, failed: None };
+        let now = Now { cut_us: i64::MIN, states, t_ns: i64::MIN };
         let merged = keeps.iter().map(|_| tokio::sync::Mutex::default()).collect();
         Self { source, keeps, widths, usage, at, now: Arc::new(tokio::sync::Mutex::new(now)), merged }
     }
@@ -191,17 +188,13 @@ impl SourceNow {
         if now.cut_us > cut_us {
             return Err(Found::Alone);
         }
-        let has_failed = |now: &Now| now.failed.as_ref().filter(|(cut, _)| *cut == cut_us).map(|(_, why)| why.clone());
-        if has_failed(&now).is_none() && (now.cut_us < cut_us || now.states[at].is_to_load(window.end_ns)) {
+        if now.cut_us < cut_us || now.states[at].is_to_load(window.end_ns) {
             let (this, reader) = (self.clone(), gateway.clone());
             let work = gateway.spawn(async move {
                 this.advance(&reader, &mut now, window.end_ns, cut_us).await;
                 now
             });
             now = work.await.map_err(|_| Found::Alone)?;
-        }
-        if let Some(why) = has_failed(&now) {
-            return Err(Found::Error(why));
         }
         let states = &now.states[at];
         if states.given_up() == Some(Given::Full) {
@@ -215,18 +208,13 @@ impl SourceNow {
     async fn advance(&self, gateway: &Gateway, now: &mut Now, t_ns: i64, cut_us: i64) {
         now.t_ns = now.t_ns.max(t_ns);
         let mut next = now.states.clone();
-        match self.read(gateway, now, &mut next, cut_us).await {
-            Ok(()) => {
-                self.usage.set(self.at, size(&next));
-                now.states = next;
-                now.cut_us = cut_us;
-                now.failed = None;
-            }
-            Err(error) => now.failed = Some((cut_us, failed(&error))),
-        }
+        self.read(gateway, now, &mut next, cut_us).await;
+        self.usage.set(self.at, size(&next));
+        now.states = next;
+        now.cut_us = cut_us;
     }
 
-    async fn read(&self, gateway: &Gateway, now: &Now, next: &mut [States], cut_us: i64) -> Result<(), query::Error> {
+    async fn read(&self, gateway: &Gateway, now: &Now, next: &mut [States], cut_us: i64) {
         let oldest = |keep: Keep| self.widths.wide_bucket(now.t_ns.saturating_sub(keep.all_ns()));
         let settled = |keep: Keep| self.widths.wide_bucket(now.t_ns.saturating_sub(keep.behind_ns));
         for (states, keep) in next.iter_mut().zip(&self.keeps) {
@@ -234,16 +222,33 @@ impl SourceNow {
             states.widen_before(settled(*keep), self.widths.wide);
         }
         let loaded: Vec<usize> = (0..next.len()).filter(|at| next[*at].is_loaded()).collect();
-        if now.cut_us < cut_us {
-            self.take(gateway, next, &loaded, (now.t_ns, now.cut_us, cut_us)).await?;
+        if now.cut_us < cut_us
+            && let Err(error) = self.take(gateway, next, &loaded, (now.t_ns, now.cut_us, cut_us)).await
+        {
+            tracing::debug!(error = %error.message, "spans that came cannot be read; all are read anew");
+            // Some of them may be in.
+            loaded.iter().for_each(|at| next[*at].unload());
         }
         let fresh: Vec<usize> = (0..next.len()).filter(|at| next[*at].is_to_load(now.t_ns)).collect();
-        for at in &fresh {
-            next[*at].begin(oldest(self.keeps[*at]));
-            next[*at].widen_before(settled(self.keeps[*at]), self.widths.wide);
-        }
+        let begin = |states: &mut States, keep: Keep| {
+            states.begin(oldest(keep));
+            states.widen_before(settled(keep), self.widths.wide);
+        };
+        fresh.iter().for_each(|at| begin(&mut next[*at], self.keeps[*at]));
         // Before the first position there is none.
-        self.take(gateway, next, &fresh, (now.t_ns, -1, cut_us)).await
+        let all = (now.t_ns, -1, cut_us);
+        if self.take(gateway, next, &fresh, all).await.is_ok() {
+            return;
+        }
+        // Each by itself: what is damaged may lie before the windows of most.
+        for at in fresh {
+            let keep = self.keeps[at];
+            begin(&mut next[at], keep);
+            if let Err(error) = self.take(gateway, next, &[at], all).await {
+                tracing::debug!(error = %error.message, "spans cannot be read; the gates over them are asked alone");
+                next[at].give_up(Given::Broken, now.t_ns.saturating_add(keep.behind_ns));
+            }
+        }
     }
 
     /// Adds the spans between two positions to the aggregations `of`.

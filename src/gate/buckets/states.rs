@@ -16,8 +16,8 @@ const MOST_BATCHES: usize = 3;
 pub(super) enum Given {
     /// They were too many.
     Full,
-    /// They cannot be made: an expression of one of the gates fails on some span, say. Each gate is asked alone, so that only
-    /// that one fails.
+    /// They cannot be made: an expression of one of the gates fails on some span, or spans cannot be read. Each gate is asked
+    /// alone, so that only those fail that have to.
     Broken,
 }
 
@@ -61,6 +61,11 @@ impl States {
     /// Why there are none.
     pub(super) fn given_up(&self) -> Option<Given> {
         self.given.map(|(why, _)| why)
+    }
+
+    /// Its spans have to be read again.
+    pub(super) fn unload(&mut self) {
+        *self = Self::default();
     }
 
     /// All spans from the bucket `from` on are added next.

@@ -325,7 +325,7 @@ fn without_a_width_of_buckets_nothing_is_shared() {
 
 /// A store with gates over it.
 struct House {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     store: Store,
     gateway: Gateway,
     groups: Vec<Group>,
@@ -337,7 +337,7 @@ impl House {
         let clock = Clock::manual(BEGIN, 5);
         let store = store_at(dir.path(), clock.clone()).await;
         let gateway = over(&store, &clock);
-        Self { _dir: dir, store, gateway, groups: groups_of(gates) }
+        Self { dir, store, gateway, groups: groups_of(gates) }
     }
 
     fn buckets(&self, entries: u64) -> Buckets {
@@ -402,6 +402,27 @@ async fn a_gate_whose_expression_fails_harms_none_that_shares_with_it() {
     assert_eq!(values(buckets.rows(&house.ask(2, 60)).await), Some(vec![Some(2.0)]), "it groups by other keys");
     // Once no window holds the spans that it failed on.
     assert_eq!(values(buckets.rows(&house.ask(0, 300)).await), Some(vec![]));
+}
+
+#[tokio::test]
+async fn a_damaged_part_concerns_only_the_windows_that_hold_it() {
+    // By other keys, so that these are two aggregations.
+    let house = House::new(&[
+        ("SELECT count(*) AS value FROM spans", "window: 1m"),
+        ("SELECT service_name, count(*) AS value FROM spans GROUP BY 1", "window: 2h, by: [service_name]"),
+    ])
+    .await;
+    append(&house.store, &[span(0, (-3_600, 0, 1))]).await;
+    house.store.freeze_and_flush().await.unwrap();
+    let path = house.store.reader().view().parts.parts[0].entry.path.clone();
+    append(&house.store, &[span(1, (5, 0, 1))]).await;
+    let file = house.dir.path().join(&path);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let buckets = house.buckets(1_000);
+    assert_eq!(values(buckets.rows(&house.ask(0, 60)).await), Some(vec![Some(1.0)]));
+    assert_eq!(buckets.rows(&house.ask(1, 60)).await, None, "its SQL says what is damaged");
 }
 
 #[tokio::test]
