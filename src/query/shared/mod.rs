@@ -10,13 +10,14 @@ mod answer;
 mod decompose;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
+use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, cast, lit};
 
 pub use aggregation::Aggregation;
 pub use answer::Answer;
@@ -127,6 +128,7 @@ async fn put_together(floor: Floor, questions: Vec<Question>) -> Result<Sharing,
             place(parts, of_source, &mut drafts, &table)
         }));
     }
+    keep_wanted(&mut drafts, &placings);
     let mut sources = Vec::with_capacity(selections.len());
     // Place of each draft in its source; why it has none.
     let mut built: Vec<Result<usize, String>> = vec![Err(String::new()); drafts.len()];
@@ -211,6 +213,30 @@ fn place(parts: Decomposed, of_source: usize, drafts: &mut Vec<Draft>, table: &D
     });
     let aggregates = aggregates.collect();
     Ok(Placing { places: Places { keys, aggregates, pinned }, parts, draft })
+}
+
+/// Where every statement of an aggregation wants certain texts of a column, others are no keys: names that anybody may send
+/// would fill it.
+fn keep_wanted(drafts: &mut [Draft], placings: &[Result<Placing, String>]) {
+    let mut of_drafts: Vec<Vec<&Decomposed>> = vec![Vec::new(); drafts.len()];
+    for placing in placings.iter().flatten() {
+        of_drafts[placing.draft].push(&placing.parts);
+    }
+    for (draft, of) in drafts.iter_mut().zip(of_drafts) {
+        let Some(first) = of.first() else { continue };
+        for (column, _) in &first.pinned {
+            let texts = |parts: &Decomposed| -> BTreeSet<String> {
+                let of_it = parts.pinned.iter().filter(|(other, _)| other == column);
+                of_it.map(|(_, text)| text.clone()).collect()
+            };
+            let wanted: Vec<BTreeSet<String>> = of.iter().copied().map(texts).collect();
+            if wanted.iter().all(|texts| !texts.is_empty()) {
+                let all: BTreeSet<String> = wanted.into_iter().flatten().collect();
+                let column = cast(column.clone(), DataType::Utf8);
+                draft.filter.push(column.in_list(all.into_iter().map(lit).collect(), false));
+            }
+        }
+    }
 }
 
 /// `expr` over columns `s0` … of what is read: attributes by themselves, so that whole lists of them need not be carried.
