@@ -444,6 +444,36 @@ async fn keys_without_bound_are_an_error_of_the_gate_that_has_them_alone() {
 }
 
 #[tokio::test]
+async fn without_keys_a_bucket_is_one_state_however_many_narrow_ones_it_is_of() {
+    let sql =
+        "SELECT count(*) AS value, p95(duration_ns) AS slow, max(name) AS last, avg(duration_ns) AS mean FROM spans";
+    let house = House::new(&[(sql, "window: 13h")]).await;
+    let spans: Vec<Span> = (0..1_000).map(|at| span(at, (-10_000 + i64::try_from(at).unwrap() * 9, 0, 1))).collect();
+    append(&house.store, &spans).await;
+    let buckets = house.buckets(200);
+    agrees(&buckets, &house.gateway, &house.groups, BEGIN).await.unwrap();
+}
+
+#[tokio::test]
+async fn names_that_no_gate_asks_for_are_no_keys() {
+    let house = House::new(&[
+        ("SELECT count(*) AS value FROM spans WHERE name = 'x'", "window: 1m"),
+        ("SELECT count(*) AS value FROM spans WHERE 'y' = name", "window: 1m"),
+    ])
+    .await;
+    let named = |at: u64| {
+        let name: &'static str = Box::leak(format!("GET /{at}").into_boxed_str());
+        Span { name, ..span(at, (5, 0, 1)) }
+    };
+    let foreign: Vec<Span> = (10..110).map(named).collect();
+    append(&house.store, &foreign).await;
+    append(&house.store, &[span(0, (5, 0, 2)), span(1, (5, 0, 1)), span(2, (15, 0, 1))]).await;
+    let buckets = house.buckets(50);
+    assert_eq!(values(buckets.rows(&house.ask(0, 60)).await), Some(vec![Some(1.0)]));
+    assert_eq!(values(buckets.rows(&house.ask(1, 60)).await), Some(vec![Some(2.0)]));
+}
+
+#[tokio::test]
 async fn attributes_are_read_in_the_types_of_the_registry_in_force() {
     let house = House::new(&[(
         "SELECT max(attributes['app.k']) = '9' AS value, count(attributes['app.k']) AS n FROM spans",

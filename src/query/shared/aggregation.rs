@@ -206,12 +206,25 @@ impl Aggregation {
     /// The same states in one batch, those of one key as one.
     pub async fn reduced(&self, states: Vec<RecordBatch>, task: Arc<TaskContext>) -> Result<RecordBatch> {
         if self.by_key.expr().is_empty() {
-            // One row a batch: there is nothing to find.
-            return Ok(concat_batches(&self.states, &states)?);
+            return self.as_one(&concat_batches(&self.states, &states)?);
         }
         let found = collect(Arc::new(self.exec(AggregateMode::PartialReduce, states)?), task).await?;
         let columns = concat_batches(&found.first().map_or_else(|| self.states.clone(), RecordBatch::schema), &found)?;
         batch(&self.states, compact(columns.columns()), columns.num_rows())
+    }
+
+    /// `states` as one row, where there are no keys; the engine reduces groups only.
+    fn as_one(&self, states: &RecordBatch) -> Result<RecordBatch> {
+        let mut columns = Vec::with_capacity(states.num_columns());
+        for aggregate in &self.aggregates {
+            let of_it = columns.len()..columns.len() + aggregate.state_fields()?.len();
+            let mut state = aggregate.create_accumulator()?;
+            state.merge_batch(&states.columns()[of_it])?;
+            for value in state.state()? {
+                columns.push(value.to_array()?);
+            }
+        }
+        batch(&self.states, columns, 1)
     }
 
     /// What `states` come to, a row a key.
