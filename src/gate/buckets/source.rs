@@ -21,6 +21,9 @@ use crate::query::{self, Gateway};
 /// Merged windows of an aggregation that are kept: one for each length of window, and some for keys that are confirmed.
 const MOST_MERGED: usize = 16;
 
+/// So far ahead of the newest tick, and of the arrival of spans, they are kept.
+const AHEAD_NS: i64 = 3_600_000_000_000;
+
 /// Entries and bytes of all states.
 #[derive(Debug)]
 pub(super) struct Usage {
@@ -217,7 +220,9 @@ impl SourceNow {
     async fn read(&self, gateway: &Gateway, now: &Now, next: &mut [States], cut_us: i64) {
         let oldest = |keep: Keep| self.widths.wide_bucket(now.t_ns.saturating_sub(keep.all_ns()));
         let settled = |keep: Keep| self.widths.wide_bucket(now.t_ns.saturating_sub(keep.behind_ns));
+        let limit_ns = now.t_ns.max(cut_us.saturating_mul(1_000)).saturating_add(AHEAD_NS);
         for (states, keep) in next.iter_mut().zip(&self.keeps) {
+            states.bound(self.widths.bucket(limit_ns), self.widths.bucket(now.t_ns));
             states.forget_before(oldest(*keep));
             states.widen_before(settled(*keep), self.widths.wide);
         }

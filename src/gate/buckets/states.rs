@@ -31,6 +31,10 @@ pub(super) struct States {
     wide: (i64, i64),
     /// Given up until this event time.
     given: Option<(Given, i64)>,
+    /// From this bucket on none is kept.
+    limit: i64,
+    /// The first bucket of those that were not kept for that.
+    beyond: Option<i64>,
     pub entries: u64,
     pub bytes: u64,
 }
@@ -38,7 +42,7 @@ pub(super) struct States {
 impl Default for States {
     fn default() -> Self {
         let (buckets, wide) = (BTreeMap::new(), (1, i64::MIN));
-        Self { from: None, buckets, wide, given: None, entries: 0, bytes: 0 }
+        Self { from: None, buckets, wide, given: None, limit: i64::MAX, beyond: None, entries: 0, bytes: 0 }
     }
 }
 
@@ -65,22 +69,34 @@ impl States {
 
     /// Its spans have to be read again.
     pub(super) fn unload(&mut self) {
-        *self = Self::default();
+        *self = Self { limit: self.limit, ..Self::default() };
+    }
+
+    /// Spans of the bucket `limit` and of later ones are not kept: clocks that are wrong would fill the time to come. Those that
+    /// were left out are read once a window that ends with the bucket `end` holds them.
+    pub(super) fn bound(&mut self, limit: i64, end: i64) {
+        self.limit = limit;
+        if self.beyond.is_some_and(|first| first < end) {
+            self.unload();
+        }
     }
 
     /// All spans from the bucket `from` on are added next.
     pub(super) fn begin(&mut self, from: i64) {
-        *self = Self { from: Some(from), ..Self::default() };
+        *self = Self { from: Some(from), limit: self.limit, ..Self::default() };
     }
 
     /// Nothing is kept until the event time `until_ns`.
     pub(super) fn give_up(&mut self, why: Given, until_ns: i64) {
-        *self = Self { given: Some((why, until_ns)), ..Self::default() };
+        *self = Self { given: Some((why, until_ns)), limit: self.limit, ..Self::default() };
     }
 
     /// Adds states of `bucket`.
     pub(super) fn add(&mut self, bucket: i64, states: RecordBatch) {
-        if self.from.is_some_and(|from| bucket >= from) {
+        let Some(from) = self.from else { return };
+        if bucket >= self.limit {
+            self.beyond = Some(self.beyond.map_or(bucket, |first| first.min(bucket)));
+        } else if bucket >= from {
             let (entries, bytes) = size(&states);
             self.entries += entries;
             self.bytes += bytes;
@@ -129,7 +145,7 @@ impl States {
 
     /// The states of the buckets `[first, end)`; `None` if they are not whole.
     pub(super) fn of(&self, first: i64, end: i64) -> Option<Vec<RecordBatch>> {
-        let is_whole = self.from.is_some_and(|from| from <= first);
+        let is_whole = self.from.is_some_and(|from| from <= first) && self.beyond.is_none_or(|beyond| beyond >= end);
         let is_edge = |bucket: i64| self.place(bucket) == bucket;
         (is_whole && is_edge(first) && is_edge(end))
             .then(|| self.buckets.range(first..end).flat_map(|(_, batches)| batches.iter().cloned()).collect())
@@ -183,6 +199,22 @@ mod tests {
         states.give_up(Given::Full, 100);
         assert_eq!((states.given_up(), states.entries, states.bytes), (Some(Given::Full), 0, 0));
         assert_eq!([99, 100].map(|t_ns| states.is_to_load(t_ns)), [false, true]);
+    }
+
+    #[test]
+    fn what_lies_far_ahead_is_not_kept_and_read_once_it_comes_due() {
+        let mut states = States::default();
+        states.bound(20, 9);
+        states.begin(5);
+        [7, 19, 20, 9_000].into_iter().for_each(|bucket| states.add(bucket, of(1)));
+        assert_eq!((states.entries, rows(&states, 5, 20), rows(&states, 5, 21)), (2, Some(2), None));
+        states.bound(30, 20);
+        assert!(states.is_loaded());
+        states.bound(31, 21);
+        assert!(states.is_to_load(0));
+        states.begin(15);
+        [19, 20, 9_000].into_iter().for_each(|bucket| states.add(bucket, of(1)));
+        assert_eq!(rows(&states, 15, 21), Some(2));
     }
 
     #[test]

@@ -455,6 +455,21 @@ async fn without_keys_a_bucket_is_one_state_however_many_narrow_ones_it_is_of() 
 }
 
 #[tokio::test]
+async fn spans_of_clocks_that_are_wrong_fill_nothing_and_count_once_it_is_their_time() {
+    const YEAR_S: i64 = 365 * 86_400;
+    let house = House::new(&[("SELECT count(*) AS value FROM spans", "window: 1m")]).await;
+    let ahead: Vec<Span> =
+        (1..=1_000_u64).map(|at| span(at, (YEAR_S + i64::try_from(at).unwrap() * 10, 0, 1))).collect();
+    append(&house.store, &ahead).await;
+    append(&house.store, &[span(0, (5, 0, 1))]).await;
+    // An hour ahead is kept.
+    let buckets = house.buckets(400);
+    assert_eq!(values(buckets.rows(&house.ask(0, 60)).await), Some(vec![Some(1.0)]));
+    append(&house.store, &[span(2_000, (6, 0, 1))]).await;
+    assert_eq!(values(buckets.rows(&house.ask(0, YEAR_S + 60)).await), Some(vec![Some(5.0)]));
+}
+
+#[tokio::test]
 async fn names_that_no_gate_asks_for_are_no_keys() {
     let house = House::new(&[
         ("SELECT count(*) AS value FROM spans WHERE name = 'x'", "window: 1m"),
