@@ -130,8 +130,8 @@ async fn put_together(floor: Floor, questions: Vec<Question>) -> Result<Sharing,
     }
     keep_wanted(&mut drafts, &placings);
     let mut sources = Vec::with_capacity(selections.len());
-    // Place of each draft in its source; why it has none.
-    let mut built: Vec<Result<usize, String>> = vec![Err(String::new()); drafts.len()];
+    // Source of each draft and its place there; why it has none.
+    let mut built: Vec<Result<(usize, usize), String>> = vec![Err(String::new()); drafts.len()];
     for (at, (spans, by_start, apart)) in selections.iter().enumerate() {
         let mut of_it: Vec<usize> = (0..drafts.len()).filter(|draft| drafts[*draft].of_source == at).collect();
         let mut columns = Vec::new();
@@ -142,7 +142,13 @@ async fn put_together(floor: Floor, questions: Vec<Question>) -> Result<Sharing,
             }
         }
         let scan = source::Scan::new(&floor, spans, *by_start, &columns).await;
-        let scan = scan.map_err(|error| translate(&error, "", None))?;
+        let scan = match scan {
+            Ok(scan) => scan,
+            Err(error) => {
+                of_it.iter().for_each(|draft| built[*draft] = Err(error.to_string()));
+                continue;
+            }
+        };
         let maker = Maker { state: &floor.state, schema: scan.schema.clone() };
         let mut aggregations = Vec::new();
         of_it.retain(|draft| {
@@ -151,7 +157,7 @@ async fn put_together(floor: Floor, questions: Vec<Question>) -> Result<Sharing,
             let is_made = made.is_ok();
             let kept = made.map(|made| {
                 aggregations.push(Arc::new(made));
-                aggregations.len() - 1
+                (sources.len(), aggregations.len() - 1)
             });
             built[*draft] = kept.map_err(|error| error.to_string());
             is_made
@@ -160,7 +166,7 @@ async fn put_together(floor: Floor, questions: Vec<Question>) -> Result<Sharing,
     }
     let answered = |placing: Placing| {
         let Placing { parts, draft, places } = placing;
-        let (source, aggregation) = (drafts[draft].of_source, built[draft].clone()?);
+        let (source, aggregation) = built[draft].clone()?;
         let of = &sources[source].0.aggregations[aggregation];
         let answer = Answer::new(&parts, &places, of, &floor.state).map_err(|error| error.to_string())?;
         Ok(Member { source, aggregation, answer: Arc::new(answer) })
