@@ -9,7 +9,7 @@ mod states;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::definition::{Class, EventTime, Gate, Group};
@@ -25,6 +25,8 @@ use source::{Found, Keep, SourceNow, Usage, Widths};
 
 /// States over all gates (gates.md 8).
 const MOST_ENTRIES: u64 = 2_000_000;
+/// When gates that could not be put together are tried again.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// How `gate` of a group with this `interval` is evaluated; `may_share` is what its query says.
 pub(super) fn class(gate: &Gate, interval: Duration, bucket: Duration, may_share: Result<(), String>) -> Class {
@@ -54,8 +56,10 @@ struct Inner {
     gateway: Gateway,
     gates: BTreeMap<String, Sharer>,
     width_ns: i64,
-    usage: Arc<Usage>,
-    planned: tokio::sync::Mutex<Option<Arc<Planned>>>,
+    /// Entries and bytes of all states.
+    most: (u64, u64),
+    metrics: Option<Metrics>,
+    planned: Arc<tokio::sync::Mutex<Option<Arc<Planned>>>>,
 }
 
 /// A gate that may share.
@@ -72,26 +76,23 @@ struct Planned {
     types: Types,
     members: HashMap<String, Member>,
     sources: Vec<Arc<SourceNow>>,
+    /// Where they could not be put together.
+    until: Option<Instant>,
 }
 
 impl Buckets {
     /// For the gates of `groups` that are of class decomposable.
     pub(super) fn new(gateway: Gateway, groups: &[Group], config: &Config, metrics: Metrics) -> Self {
-        Self::within(
-            gateway,
-            groups,
-            nanos(config.bucket),
-            Usage::new(MOST_ENTRIES, config.bucket_bytes, Some(metrics)),
-        )
+        Self::within(gateway, groups, config, MOST_ENTRIES, Some(metrics))
     }
 
     /// The same with at most so many entries.
     #[cfg(test)]
     pub(super) fn with_most(gateway: Gateway, groups: &[Group], config: &Config, entries: u64) -> Self {
-        Self::within(gateway, groups, nanos(config.bucket), Usage::new(entries, config.bucket_bytes, None))
+        Self::within(gateway, groups, config, entries, None)
     }
 
-    fn within(gateway: Gateway, groups: &[Group], width_ns: i64, usage: Usage) -> Self {
+    fn within(gateway: Gateway, groups: &[Group], config: &Config, entries: u64, metrics: Option<Metrics>) -> Self {
         let sharer = |group: &Group, gate: &Gate| {
             let (window_ns, interval_ns) = (nanos(gate.window), nanos(group.interval));
             let behind_ns = interval_ns.saturating_mul(MAX_DUE as i64).min(window_ns);
@@ -100,8 +101,8 @@ impl Buckets {
         let gates = groups.iter().flat_map(|group| group.gates.iter().map(move |gate| (group, gate)));
         let gates = gates.filter(|(_, gate)| gate.class == Class::Decomposable);
         let gates = gates.map(|(group, gate)| (gate.name.clone(), sharer(group, gate))).collect();
-        let planned = tokio::sync::Mutex::default();
-        Self(Arc::new(Inner { gateway, gates, width_ns: width_ns.max(1), usage: Arc::new(usage), planned }))
+        let (width_ns, most) = (nanos(config.bucket).max(1), (entries, config.bucket_bytes));
+        Self(Arc::new(Inner { gateway, gates, width_ns, most, metrics, planned: Arc::default() }))
     }
 
     /// The rows of `ask`; `None` = they have to be asked for by SQL.
@@ -114,7 +115,7 @@ impl Buckets {
         if !is_it || ask.spans != Selection::OfGate || !is_whole(start_ns) || !is_whole(end_ns) || start_ns >= end_ns {
             return None;
         }
-        let planned = inner.planned().await;
+        let planned = inner.planned().await?;
         let member = planned.members.get(&ask.gate.name)?.clone();
         let source = planned.sources[member.source].clone();
         let values = match source.values(&inner.gateway, member.aggregation, ask.window, ask.cut_us).await {
@@ -137,20 +138,27 @@ impl Buckets {
 }
 
 impl Inner {
-    /// What the gates share in the types of this moment.
-    async fn planned(&self) -> Arc<Planned> {
-        let mut kept = self.planned.lock().await;
+    /// What the gates share in the types of this moment; `None` if that cannot be found out.
+    async fn planned(self: &Arc<Self>) -> Option<Arc<Planned>> {
+        let mut kept = self.planned.clone().lock_owned().await;
         let types = self.gateway.attribute_types();
-        if let Some(planned) = kept.as_ref().filter(|planned| Arc::ptr_eq(&planned.types, &types)) {
-            return planned.clone();
+        let stands = |planned: &Planned| {
+            Arc::ptr_eq(&planned.types, &types) && planned.until.is_none_or(|until| Instant::now() < until)
+        };
+        if let Some(planned) = kept.as_ref().filter(|planned| stands(planned)) {
+            return Some(planned.clone());
         }
-        let planned = Arc::new(self.plan(types).await);
-        *kept = Some(planned.clone());
-        planned
+        // It goes on when nobody waits for it: all gates of a tick wait no longer than their `timeout`, which may be shorter.
+        let this = self.clone();
+        let work = self.gateway.spawn(async move {
+            let planned = Arc::new(this.plan(types).await);
+            *kept = Some(planned.clone());
+            planned
+        });
+        work.await.ok()
     }
 
     async fn plan(&self, types: Types) -> Planned {
-        self.usage.clear();
         let question = |sharer: &Sharer| {
             let gate = sharer.gate.as_ref();
             let nowhen = Window { start_ns: 0, end_ns: 0 };
@@ -167,7 +175,8 @@ impl Inner {
             Ok(sharing) => sharing,
             Err(error) => {
                 tracing::warn!(error = %failed(&error), "gates share nothing; each is asked by its SQL");
-                return Planned { types, members: HashMap::new(), sources: Vec::new() };
+                let until = Instant::now().checked_add(AGAIN);
+                return Planned { types, members: HashMap::new(), sources: Vec::new(), until };
             }
         };
         let mut keeps: Vec<Vec<Keep>> =
@@ -184,11 +193,13 @@ impl Inner {
                 Err(why) => tracing::debug!(gate = %name, why, "a gate shares nothing; it is asked by its SQL"),
             }
         }
+        // Its own: what a plan before this one still reads does not count against it.
+        let usage = Arc::new(Usage::new(self.most, self.metrics.clone()));
         let sources = sharing.sources.into_iter().zip(keeps).enumerate();
         let sources = sources.map(|(at, ((source, wide_ns), keeps))| {
             let widths = Widths { narrow_ns: self.width_ns, wide: (wide_ns / self.width_ns).max(1) };
-            Arc::new(SourceNow::new((source, at), keeps, widths, self.usage.clone()))
+            Arc::new(SourceNow::new((source, at), keeps, widths, usage.clone()))
         });
-        Planned { types: sharing.types, members, sources: sources.collect() }
+        Planned { types: sharing.types, members, sources: sources.collect(), until: None }
     }
 }

@@ -33,12 +33,9 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    pub(super) fn new(entries: u64, bytes: u64, metrics: Option<Metrics>) -> Self {
-        Self { most: (entries, bytes), of_sources: Mutex::default(), metrics }
-    }
-
-    pub(super) fn clear(&self) {
-        self.of_sources.lock().expect("no holder of this lock panics").clear();
+    /// At most so many.
+    pub(super) fn new(most: (u64, u64), metrics: Option<Metrics>) -> Self {
+        Self { most, of_sources: Mutex::default(), metrics }
     }
 
     /// How much is over, if the source `at` has `own`.
