@@ -22,7 +22,7 @@ use super::health::{Condition, HealthKind};
 use super::identity::{AlertId, TENANT};
 use super::journal::{
     Batch, EpisodeEdit, Error, GateRow, HealthRow, Journal, JournalRow, KeyId, KeyRow, Missed, Notice, OutcomeRun,
-    Snapshot, StartEdit, Status, TickRow,
+    Snapshot, StartEdit, Status, TickRow, next_generation,
 };
 use super::late;
 use super::metrics::Metrics;
@@ -130,7 +130,7 @@ impl Book {
         // A book before this one may have left some.
         metrics.value.reset();
         let snapshot = journal.snapshot()?;
-        let (rows, health) = (snapshot.gates()?, snapshot.health()?);
+        let (rows, health, filled) = (snapshot.gates()?, snapshot.health()?, snapshot.filled()?);
         let mut book = Self {
             journal: journal.clone(),
             definitions,
@@ -180,7 +180,7 @@ impl Book {
                     let of_group = group.gates.iter().filter_map(|g| rows.get(&g.name).filter(|row| row.loaded));
                     let last_tick_ns = of_group.map(|row| row.last_tick_ns).max();
                     GateRow {
-                        generation: before.map_or(0, |row| row.generation) + 1,
+                        generation: next_generation(before, filled.get(&gate.name), question),
                         question,
                         group: group_id(group),
                         last_tick_ns: last_tick_ns.unwrap_or_else(|| Grid::of(group).last_due(m_ns)),

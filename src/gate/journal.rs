@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::{Database, ReadableTable as _, TableDefinition, WriteTransaction};
 use tokio::sync::watch;
 
+pub use backfill::{Filled, next_generation};
 pub use batch::{Batch, EpisodeEdit, StartEdit};
 pub use outbox::Size;
 pub use past::{PastRun, PastTick};

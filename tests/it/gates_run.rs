@@ -568,6 +568,10 @@ fn a_past_that_is_filled_in_is_looked_back_at_as_soon_as_the_daemon_runs() {
     assert!(told.starts_with("many: 36") && told.ends_with(" values of 1 keys\n"), "an hour of ticks: {told}");
     let again = fill("held.yaml");
     assert_eq!(String::from_utf8_lossy(&again.stdout), "many: nothing lacks\n", "{}", err(&again));
+    // Another question has another past.
+    ci.write("held.yaml", HELD.replace("count(*) AS value", "2 * count(*) AS value"));
+    let other = String::from_utf8_lossy(&fill("held.yaml").stdout).into_owned();
+    assert!(other.starts_with("many: 36"), "{other}");
 
     let daemon = Daemon::start_in(ci.folder.path(), &data, &["--set=gates::files=[held.yaml]"]);
     let sql = "SELECT outcome, baseline FROM gate_results WHERE gate = 'many' ORDER BY last_tick DESC LIMIT 1";

@@ -17,7 +17,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::sources;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gate::journal::{GateRow, KEPT_NS, OutcomeRun};
+use crate::gate::journal::{GateRow, KEPT_NS, OutcomeRun, next_generation};
 use crate::gate::window::Grid;
 use crate::gate::{Gate, Group, Journal, question};
 
@@ -113,7 +113,7 @@ fn gap(
     // As the daemon will count, or has counted.
     let generation = match before {
         Some(row) if row.loaded && row.question == question(gate) => row.generation,
-        _ => before.map_or(0, |row| row.generation) + 1,
+        _ => next_generation(before, journal.snapshot()?.filled()?.get(&gate.name), question(gate)),
     };
     let grid = Grid::of_gate(group, gate);
     let known = journal.snapshot()?.first_tick_ns(&gate.name, generation)?;
@@ -174,8 +174,8 @@ async fn fill(
     let runs = runs(&asked.journal(), &gate.name, gap.generation)?;
     let keys: BTreeSet<&String> = runs.iter().map(|run| &run.key).collect();
     let (keys, values) = (keys.len(), runs.iter().map(|run| run.values.1).sum::<u64>());
-    let journal = journal.clone();
-    tokio::task::spawn_blocking(move || journal.add_past(&runs)).await??;
+    let (journal, name, filled) = (journal.clone(), gate.name.clone(), (gap.generation, question(gate)));
+    tokio::task::spawn_blocking(move || journal.add_past(&name, filled, &runs)).await??;
     let at = |ns: i64| jiff::Timestamp::from_nanosecond(i128::from(ns)).map(|at| at.to_string()).unwrap_or_default();
     Ok(format!(
         "{}: {count} ticks behind {} up to {} gave {values} values of {keys} keys",

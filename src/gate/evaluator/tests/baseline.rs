@@ -131,7 +131,7 @@ async fn a_past_that_was_filled_in_is_looked_back_at_from_the_first_tick_on() {
                 ticks: vec![PastTick { after_ms: 0, value: 1.0, passed: true }],
             };
             let journal = daemon.medium.journal().unwrap();
-            assert_eq!(journal.add_past(&[run(0), run(30), run(60)]).unwrap(), 3);
+            assert_eq!(journal.add_past("good", (1, [0; 32]), &[run(0), run(30), run(60)]).unwrap(), 3);
         }
         daemon.start();
         daemon.until(60).await;
