@@ -126,13 +126,14 @@ fn list(items: Vec<Node>, mark: &Mark) -> Node {
 /// `given` as a template that gives just it: texts of other tools are no templates of ours.
 fn literal(given: &str) -> String {
     let is_plain = !["{{", "{%", "{#"].iter().any(|sign| given.contains(sign));
-    if is_plain { given.to_owned() } else { format!("{{% raw %}}{given}{{% endraw %}}") }
+    // Each by itself: a block `raw` ends wherever `given` says so.
+    if is_plain { given.to_owned() } else { given.replace('{', "{{ '{' }}") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::file::Known;
-    use super::super::{Config, schema};
+    use super::super::{Config, schema, template};
     use super::*;
     use crate::query;
 
@@ -193,10 +194,13 @@ mod tests {
     #[test]
     fn texts_of_other_tools_are_no_templates() {
         assert_eq!(literal("plain { text }"), "plain { text }");
-        assert_eq!(literal("{{ x }}"), "{% raw %}{{ x }}{% endraw %}");
-        assert!(
-            super::super::template::check(&literal("{{ .Values.x | nope }}"), super::super::template::Use::Text)
-                .is_ok()
-        );
+        assert_eq!(literal("{{ x }}"), "{{ '{' }}{{ '{' }} x }}");
+        for given in
+            ["{{ .Values.x | nope }}", "{% endraw %}{{ value }}{% raw %}", "a {# b", "{{ '$value' }}' $value {{{"]
+        {
+            let template = literal(given);
+            assert_eq!(template::check(&template, template::Use::Text), Ok(()), "{given}");
+            assert_eq!(template::render(&template, &template::Values::default()), given);
+        }
     }
 }

@@ -66,7 +66,7 @@ fn an_slo_over_spans_becomes_a_gate_with_its_texts() {
           team: shop
           app_kubernetes_io_part_of: store
         annotations:
-          openslo_com_service_folder: "{% raw %}{{ folder }}{% endraw %}"
+          openslo_com_service_folder: "{{ '{' }}{{ '{' }} folder }}"
           summary: "Checkout answers"
           objective: "nearly all"
 "#
