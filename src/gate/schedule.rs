@@ -12,10 +12,13 @@ use super::window::nanos;
 use crate::clock::cron::{Cron, Fault};
 use crate::yaml::Mark;
 
-/// Ticks that are looked at for the farthest distance: a year of days.
-const LOOKED_AT: usize = 366;
-/// From where they are looked at, 1 January 2024: any year would do.
+/// From where ticks are looked at for the farthest distance, 1 January 2024: any year would do.
 const FROM_NS: i64 = 1_704_067_200_000_000_000;
+/// Days that are looked at: each week and month has its turn in them.
+const DAYS: i64 = 366;
+const DAY_NS: i64 = 86_400 * 1_000_000_000;
+/// Ticks in a row that are looked at: those of every minute of a day.
+const LOOKED_AT: usize = 1_441;
 
 /// Checks `on`: `interval` is what any gate does, and `trace` what an assertion does at its ticks, for each judges the traces
 /// that settled in its window.
@@ -78,14 +81,39 @@ pub(super) fn check_window(
         }
         return;
     };
-    let ticks = std::iter::successors(Some(cron.next(FROM_NS)), |t_ns| Some(cron.next(*t_ns))).take(LOOKED_AT);
-    let ticks: Vec<i64> = ticks.collect();
-    let farthest = ticks.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or(0);
+    let farthest = farthest_ns(cron);
     if nanos(window) < farthest {
         let farthest = duration_text(Duration::from_nanos(u64::try_from(farthest).unwrap_or(0)));
         let what = format!(
             "the window is shorter than the {farthest} between two ticks of `cron`: some spans are never judged"
         );
         keys.tell(Code::ShortWindow, place, what, "lengthen `window`, or leave it if just these spans are meant");
+    }
+}
+
+/// The farthest distance between two ticks, ns: of those in a row, and of those around the beginning of any day, which a distance
+/// of more than a day holds.
+fn farthest_ns(cron: &Cron) -> i64 {
+    let ticks = std::iter::successors(Some(cron.next(FROM_NS)), |t_ns| Some(cron.next(*t_ns)));
+    let until_ns = FROM_NS + DAYS * DAY_NS;
+    let ticks: Vec<i64> = ticks.take_while(|t_ns| *t_ns <= until_ns).take(LOOKED_AT).collect();
+    let in_a_row = ticks.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+    let days = (1..=DAYS).map(|day| FROM_NS + day * DAY_NS);
+    let around = days.map(|at_ns| cron.next(at_ns - 1).saturating_sub(cron.previous(at_ns)));
+    in_a_row.chain(around).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_farthest_distance_is_found_however_dense_the_ticks_are() {
+        let hours = |text: &str| farthest_ns(&Cron::parse(text, "UTC").unwrap()) / 3_600_000_000_000;
+        assert_eq!(hours("0 * * * *"), 1);
+        assert_eq!(hours("0 9 * * *"), 24);
+        assert_eq!(hours("*/5 * * * 1-5"), 48, "from 23:55 on Friday to Monday");
+        assert_eq!(hours("* 0-8,18-23 * * *"), 9, "from 8:59 to 18:00");
+        assert_eq!(hours("0 9 31 * *"), 61 * 24, "with months without it between them");
     }
 }
