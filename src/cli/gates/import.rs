@@ -100,5 +100,14 @@ fn create(path: &Path, text: &str) -> Result<(), Failure> {
         Failure::new(Exit::Io, format!("cannot write --out {}: {error}{next}", path.display()))
     };
     let mut file = std::fs::File::create_new(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)
+    file.write_all(text.as_bytes()).map_err(|error| {
+        // Half a file would be in the way of the next try.
+        match std::fs::remove_file(path) {
+            Ok(()) => failed(error),
+            Err(left) => Failure::new(
+                Exit::Io,
+                format!("cannot write --out {}: {error}; half of it is left there: {left}; remove it", path.display()),
+            ),
+        }
+    })
 }
