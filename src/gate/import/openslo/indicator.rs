@@ -119,7 +119,9 @@ fn ratio<'a>(of: &Keys<'a>, node: &'a Node, named: &Named<'a>) -> Option<Indicat
 
 fn threshold<'a>(of: &Keys<'a>, node: &'a Node, named: &Named<'a>) -> Option<Indicator> {
     let (asked, mark) = source(of, node, true, named)?;
-    Some(Indicator { total: text(asked.condition, &mark), good: None, value: Some(asked.what), by: None })
+    // What has no value is no point of the metric, so it does not count.
+    let total = format!("({}) AND ({}) IS NOT NULL", asked.condition, asked.what);
+    Some(Indicator { total: text(total, &mark), good: None, value: Some(asked.what), by: None })
 }
 
 /// What `metricSource` below `node` asks of spans: a value of each, or how many there are.
@@ -174,13 +176,20 @@ fn asked<'a>(of: &Keys<'a>, node: &'a Node, of_value: bool) -> Option<(Asked, Ma
             }
         };
     }
+    // They are put between parentheses, so each is one expression.
+    let expression = |key: &str, text: &str, mark: &Mark| of.condition_of(Code::Slo, key, text, mark);
     match (condition, value, of_value) {
         (Some((condition, mark)), None, false) => {
-            Some((Asked { what: "count(*)".to_owned(), condition: condition.to_owned() }, mark.clone()))
+            let condition = expression("where", condition, mark)?;
+            Some((Asked { what: "count(*)".to_owned(), condition }, mark.clone()))
         }
-        (condition, Some((value, mark)), true) => {
-            let (condition, mark) = condition.unwrap_or(("true", mark));
-            Some((Asked { what: value.to_owned(), condition: condition.to_owned() }, mark.clone()))
+        (condition, Some((value, value_mark)), true) => {
+            let what = expression("value", value, value_mark);
+            let (condition, mark) = match condition {
+                Some((condition, mark)) => (expression("where", condition, mark), mark),
+                None => (Some("true".to_owned()), value_mark),
+            };
+            Some((Asked { what: what?, condition: condition? }, mark.clone()))
         }
         (_, Some((_, mark)), false) => {
             of.tell(Code::Slo, mark, "`value` has no meaning in a `ratioMetric`, which counts spans", "remove it");

@@ -94,12 +94,16 @@ fn a_threshold_and_several_objectives_become_gates_of_their_own() {
     let written = written.unwrap_or_else(|| panic!("{told:?}"));
     for part in [
         "gate: s-1\n",
-        "objective: 95.0\n          period: \"30d\"\n          total: \"kind = 'server'\"\n          good: \"(duration_ns / 1e6) < 300\"",
+        "objective: 95.0\n          period: \"30d\"\n          total: \"(kind = 'server') AND (duration_ns / 1e6) IS NOT NULL\"\n          \
+         good: \"(duration_ns / 1e6) < 300\"",
         "gate: s-2\n",
         "good: \"(duration_ns / 1e6) <= 1000.5\"",
     ] {
         assert!(written.contains(part), "{part} in\n{written}");
     }
+    let (written, told) =
+        said(OpenSlo, &slo(&metric.replace("1e6", "1e6) OR (true"), &format!("{WINDOW}\n  {objectives}")));
+    assert!(written.is_none() && told[0].contains("`value`: SQL"), "{told:?}");
 }
 
 #[test]
