@@ -176,13 +176,19 @@ impl Book {
                     if let Some(row) = before.filter(|row| row.loaded) {
                         book.end(&gate.name, row, &snapshot, Cause::Superseded, now_ns)?;
                     }
-                    // A gate that joins a group follows its ticks; a group that is new begins with the next one.
-                    let of_group = group.gates.iter().filter_map(|g| rows.get(&g.name).filter(|row| row.loaded));
-                    let last_tick_ns = of_group.map(|row| row.last_tick_ns).max();
+                    // A gate that joins a group follows its ticks; a group that is new begins with the next one. What one
+                    // closed before it came here, by another schedule, is no tick of the group.
+                    let id = group_id(group);
+                    let is_as_it_was = |g: &Gate, row: &GateRow| {
+                        book.definitions.questions.get(&g.name).copied().unwrap_or_default() == row.question
+                    };
+                    let of_group = group.gates.iter().filter_map(|g| Some((g, rows.get(&g.name)?)));
+                    let of_group = of_group.filter(|(g, row)| row.loaded && (row.group == id || is_as_it_was(g, row)));
+                    let last_tick_ns = of_group.map(|(_, row)| row.last_tick_ns).max();
                     GateRow {
                         generation: next_generation(before, filled.get(&gate.name), question),
                         question,
-                        group: group_id(group),
+                        group: id,
                         last_tick_ns: last_tick_ns.unwrap_or_else(|| Grid::of(group).last_due(m_ns)),
                         floor: before.map_or(0, |row| row.floor),
                         errors: 0,

@@ -73,3 +73,20 @@ async fn a_schedule_that_changes_is_another_question() {
     let causes: Vec<(i64, Cause)> = daemon.seen().into_iter().map(|(at, _, cause)| (at, cause)).collect();
     assert_eq!((causes[0], causes[1].1, causes[2]), ((300, Cause::Firing), Cause::Superseded, (600, Cause::Firing)));
 }
+
+#[tokio::test]
+async fn a_gate_that_leaves_its_schedule_owes_no_ticks_of_the_grid() {
+    let mut daemon = Daemon::new(vec![every_30s(vec![scheduled()])]);
+    daemon.store.take(spans("cart", 0, 700, true));
+    daemon.until(320).await;
+    daemon.wait(250);
+    daemon.kill();
+    daemon.groups[0].gates[0].cron = None;
+    daemon.groups[0].gates[0].source.sql = "SELECT at each tick of the grid".into();
+    daemon.start();
+    daemon.until(650).await;
+    let ticks = daemon.journal().snapshot().unwrap().ticks("gates/test.yaml;g").unwrap();
+    let closed: Vec<i64> = ticks.iter().map(|(t_ns, _)| t_ns / S - BEGIN_S).collect();
+    assert_eq!(closed.first(), Some(&570), "those since the schedule's last one were nobody's: {closed:?}");
+    assert_eq!(daemon.metrics.missed_ticks.with_label_values(&["scheduled", "overrun"]).get(), 0);
+}
