@@ -30,21 +30,35 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// How `gate` of a group with this `interval` is evaluated; `may_share` is what its query says.
 pub(super) fn class(gate: &Gate, interval: Duration, bucket: Duration, may_share: Result<(), String>) -> Class {
-    let text = scalar::duration_text;
-    let is_whole = |time: Duration| time.as_nanos().is_multiple_of(bucket.as_nanos());
     let why = match may_share {
         Err(why) => why,
         Ok(()) if gate.source.explicit_window => "it bounds its own window".to_owned(),
         Ok(()) if gate.cron.is_some() => "its ticks are those of `cron`, not of the grid".to_owned(),
         Ok(()) if bucket.is_zero() => "`gates.bucket` is 0".to_owned(),
-        Ok(()) if !is_whole(gate.window) => format!("its window is no multiple of `gates.bucket`, {}", text(bucket)),
-        Ok(()) if !is_whole(interval) => format!("its interval is no multiple of `gates.bucket`, {}", text(bucket)),
-        Ok(()) if wide_ns(gate.window).is_some_and(|wide_ns| wide_ns % nanos(bucket) != 0) => {
-            format!("the buckets of so long a window are no multiples of `gates.bucket`, {}", text(bucket))
-        }
-        Ok(()) => return Class::Decomposable,
+        Ok(()) => match off_grid(gate, interval, bucket) {
+            Some(why) => why,
+            None => return Class::Decomposable,
+        },
     };
     Class::Rerun(why)
+}
+
+/// Why a gate that may share does not: its times do not fit to `bucket`.
+pub(super) fn off_grid(gate: &Gate, interval: Duration, bucket: Duration) -> Option<String> {
+    if bucket.is_zero() || gate.source.explicit_window || gate.cron.is_some() {
+        return None;
+    }
+    let width = scalar::duration_text(bucket);
+    let is_whole = |time: Duration| time.as_nanos().is_multiple_of(bucket.as_nanos());
+    if !is_whole(gate.window) {
+        Some(format!("its window is no multiple of `gates.bucket`, {width}"))
+    } else if !is_whole(interval) {
+        Some(format!("its interval is no multiple of `gates.bucket`, {width}"))
+    } else if wide_ns(gate.window).is_some_and(|wide_ns| wide_ns % nanos(bucket) != 0) {
+        Some(format!("the buckets of so long a window are no multiples of `gates.bucket`, {width}"))
+    } else {
+        None
+    }
 }
 
 /// Answers gates out of what they share; cheap to clone.

@@ -41,6 +41,7 @@ pub(super) struct Places {
     pub name: Mark,
     /// `sql` or `sql_file`; `None` = there is no usable source.
     pub source: Option<Mark>,
+    pub window: Mark,
     /// One a column.
     pub by: Vec<Mark>,
     pub value: Mark,
@@ -226,6 +227,7 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
     let places = Places {
         name: keys.place("gate"),
         source: source_mark.clone(),
+        window: keys.place("window"),
         by: by.iter().map(|(_, mark)| (*mark).clone()).collect(),
         value: of_result(&["value_column"]),
         n: of_result(&["n_column", "min_samples"]),

@@ -51,6 +51,7 @@ pub enum Code {
     StartTime = 103,
     NoSampleFloor = 104,
     DryRunOnFail = 105,
+    OffGrid = 106,
 }
 
 impl Code {

@@ -323,6 +323,21 @@ fn without_a_width_of_buckets_nothing_is_shared() {
     assert_eq!(distinct, Class::Rerun("`count` is asked for DISTINCT values".to_owned()), "whatever the width");
 }
 
+#[test]
+fn times_that_do_not_fit_to_the_buckets_are_warned_of_where_gates_share() {
+    let told = |config: Config, more: &str| {
+        let text = text_of(&[("SELECT count(*) AS value FROM spans", more)]);
+        said(&load_text_as(&text, &Planner::default(), config))
+    };
+    let warned = told(sharing(), "window: 65s");
+    assert!(warned.starts_with("WG-GATE-W06 f.yaml:1:"), "{warned}");
+    assert!(
+        warned.contains("gate g0: its window is no multiple of `gates.bucket`, 10s: it shares nothing"),
+        "{warned}"
+    );
+    assert!(!told(sharing(), "window: 60s").contains("W06") && !told(Config::default(), "window: 65s").contains("W06"));
+}
+
 /// A store with gates over it.
 struct House {
     dir: tempfile::TempDir,
