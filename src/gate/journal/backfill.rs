@@ -80,7 +80,8 @@ impl Journal {
                     continue;
                 }
                 past::write(&mut values, run)?;
-                let row = OutcomeRun { ticks: Vec::new(), ..run.clone() };
+                // Nobody evaluated it at its ticks, so it is no verdict that gates reached.
+                let row = OutcomeRun { ticks: Vec::new(), evaluations: 0, ..run.clone() };
                 results.insert((row.first_tick_ns, number.next()), encode(&row).as_slice())?;
                 added += 1;
             }
@@ -121,6 +122,7 @@ mod tests {
         assert_eq!(past.iter().map(|run| run.first_tick_ns / S).collect::<Vec<_>>(), [30, 90, 1_000]);
         let rows = snapshot.results((i64::MIN, 0), i64::MAX, 9).unwrap();
         assert_eq!((rows.len(), rows.iter().all(|(_, row)| row.ticks.is_empty())), (4, true));
+        assert_eq!(rows.iter().map(|(_, row)| row.evaluations).sum::<u64>(), 2, "those that were reached");
         assert_eq!((first(1), snapshot.alive_ns().unwrap()), (Some(30 * S), Some(5 * S)));
     }
 

@@ -204,7 +204,7 @@ pub struct OutcomeRun {
     pub first_tick_ns: i64,
     /// The last of them.
     pub last_tick_ns: i64,
-    /// How many.
+    /// How many; none of those that were filled in.
     pub evaluations: u64,
     /// Value at the last tick.
     pub value: Option<f64>,
