@@ -162,7 +162,7 @@ impl Inner {
         if let Some(planned) = kept.as_ref().filter(|planned| stands(planned)) {
             return Some(planned.clone());
         }
-        // It goes on when nobody waits for it: all gates of a tick wait no longer than their `timeout`, which may be shorter.
+        // It goes on when nobody waits for it any more: the `timeout` of a gate may be shorter than it takes.
         let this = self.clone();
         let work = self.gateway.spawn(async move {
             let planned = Arc::new(this.plan(types).await);

@@ -242,7 +242,8 @@ impl SourceNow {
         if self.take(gateway, next, &fresh, all).await.is_ok() {
             return;
         }
-        // Each by itself: what is damaged may lie before the windows of most.
+        // Each by itself: what is damaged may lie before the windows of most. What is in by now counts against none of them.
+        fresh.iter().for_each(|at| next[*at].unload());
         for at in fresh {
             let keep = self.keeps[at];
             begin(&mut next[at], keep);
