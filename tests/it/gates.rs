@@ -108,7 +108,7 @@ fn import_writes_a_file_that_check_takes_or_nothing() {
     let checked = check(folder.path(), &["gates.yaml"]);
     assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
     assert!(
-        text(&checked.stdout).starts_with("answers  class re-run  window 3d  gates.yaml\n"),
+        text(&checked.stdout).starts_with("answers  class re-run (it bounds its own window)  window 3d  gates.yaml\n"),
         "{}",
         text(&checked.stdout)
     );
