@@ -1,8 +1,8 @@
 //! The states of one aggregation, by bucket of time.
 //!
 //! Duty: keep them from a bucket on, forget those that no window reaches, say which make up a window. Guarantee: a bucket is
-//! whole or not there; what was given up stays so for as long as its spans could be seen. Left to others: making states
-//! (`query::shared`), reading spans (`source`).
+//! whole or not there, and none is kept of a time that is far ahead; what was given up stays so until the time that was said.
+//! Left to others: making states (`query::shared`), reading spans (`source`).
 
 use std::collections::BTreeMap;
 
