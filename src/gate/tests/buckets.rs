@@ -420,6 +420,29 @@ async fn a_gate_whose_expression_fails_harms_none_that_shares_with_it() {
 }
 
 #[tokio::test]
+async fn states_that_do_not_fit_the_memory_of_a_piece_of_work_are_an_error_of_no_gate() {
+    let house = House::new(&[
+        ("SELECT span_id, p95(duration_ns) AS value FROM spans GROUP BY 1", "window: 9d, by: [span_id]"),
+        ("SELECT service_name, count(*) AS value FROM spans GROUP BY 1", "window: 9d, by: [service_name]"),
+    ])
+    .await;
+    // Five narrow buckets of a wide one, so that their states are made one.
+    let spans: Vec<Span> =
+        (0..5_000).map(|at| span(at, (-7_000 + i64::try_from(at % 5).unwrap() * 10, 0, 1))).collect();
+    append(&house.store, &spans).await;
+    let config = Config { rerun_memory: 1 << 20, ..sharing() };
+    let query = query::Config { threads: 2, ..query::Config::default() };
+    let clock = Clock::manual(BEGIN, 5);
+    let small = gateway(house.store.reader(), &query, &config, Vec::new(), clock).unwrap();
+    let buckets = Buckets::with_most(small, &house.groups, &config, 1_000_000);
+    for at in 0..2 {
+        let window = window_at(&house.groups[0].gates[at], BEGIN);
+        let rows = buckets.rows(&Ask { window, ..house.ask(at, 0) }).await;
+        assert!(!matches!(rows, Some(Err(_))), "{rows:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_part_concerns_only_the_windows_that_hold_it() {
     // By other keys, so that these are two aggregations.
     let house = House::new(&[
