@@ -70,13 +70,17 @@ pub(super) fn resolve(machine: &mut Machine<'_>, incident: u64) -> Result<Answer
     let missing = || Rejection::NotFound { what: "incident".to_owned(), id: incident.to_string() };
     let row = machine.view().incident(incident).ok_or_else(missing)?;
     let element = row.element;
-    let (_, held) = machine.view().element(element).and_then(|row| row.held).ok_or_else(missing)?;
+    let resting = machine.view().element(element).ok_or_else(missing)?;
+    let held = match (resting.held.ok_or_else(missing)?, resting.job) {
+        // its job was withdrawn when a timer fired without a model (`boundary`): the task begins anew
+        ((_, Held::JobEnded), None) => Held::Inputs,
+        ((_, held), _) => held,
+    };
     machine.resolving = Some((element, incident, row));
     if let Held::JobEnded = held {
-        let job = machine.view().element(element).and_then(|row| row.job);
         machine.clear(element);
         // a job that waits or runs goes on by itself
-        if let Some(job) = job
+        if let Some(job) = resting.job
             && machine.view().job(job).is_some_and(|row| row.status == JobStatus::Ended)
         {
             requeue(machine, job, None);

@@ -268,6 +268,28 @@ fn without_its_definition_nothing_of_a_run_is_lost_and_it_goes_on_when_it_is_bac
 }
 
 #[test]
+fn a_failed_task_whose_timer_fires_without_its_definition_begins_anew_when_it_is_resolved() {
+    for is_back in [true, false] {
+        let mut run = Run::of("start -> t -> end; t @PT5M -> late");
+        run.start(&[]);
+        run.fail("t", false);
+        let (incident, ..) = run.incident("t").unwrap();
+        let models = std::mem::take(&mut run.models);
+        run.now_ms += 300_000;
+        run.ask_without_models(Action::Tick);
+        if !is_back {
+            run.ask_without_models(Action::Resolve { incident });
+        }
+        run.models = models;
+        assert_eq!(run.incident("t").unwrap().1, "internal", "it is known what keeps it, also after a resolve");
+        run.resolve("t");
+        assert_eq!(run.incident("t"), None);
+        run.complete("t", &[]);
+        assert_eq!(run.end().as_deref(), Some("completed"));
+    }
+}
+
+#[test]
 fn one_concurrency_key_runs_one_job_at_a_time() {
     let mut run = Run::of("start -> t -> end; t.header concurrencyKey := k");
     run.start(&[]);
