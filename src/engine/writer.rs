@@ -84,6 +84,8 @@ pub(super) struct Writer {
     running: BTreeMap<(u64, u32), Running>,
     /// Type → the instance served last.
     served: BTreeMap<String, u64>,
+    /// What is known of jobs that wait in the file; what is missing is looked up there.
+    waiting: BTreeMap<u64, fill::Waiting>,
     /// The newest event that was given away.
     told: u64,
     is_behind: bool,
@@ -102,8 +104,8 @@ impl Writer {
         let told = (&view as &dyn StateView).meta().last_seq;
         view.failed()?;
         let external = (!registry.jobs.is_empty()).then(|| registry.external.iter().cloned().collect());
-        let (running, served) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { models: models(&store)?, store, jobs, external, running, served, told, is_behind: false })
+        let (running, served, waiting) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Ok(Self { models: models(&store)?, store, jobs, external, running, served, waiting, told, is_behind: false })
     }
 
     /// Opens the file again after a commit that failed. That commit may be there all the same: what it gave out that no
@@ -140,6 +142,8 @@ impl Writer {
             batch: Batch { forget_before_ms: now_ms.saturating_sub(KEPT_MS), ..Batch::default() },
             done: Done::default(),
             given: Vec::new(),
+            // a batch that fails gives none of it back: it may be of jobs that are not there
+            waiting: std::mem::take(&mut self.waiting),
             now_ms,
         };
         let mut over = BTreeSet::new();
@@ -154,7 +158,8 @@ impl Writer {
         history::fold(&self.store, &mut work.batch)?;
         let given = work.given.iter().map(|(job, attempt)| self.job(&work, *job, *attempt));
         let given = given.collect::<Option<Vec<_>>>();
-        let Open { overlay, models, mut batch, mut done, .. } = work;
+        let Open { overlay, models, mut batch, mut done, mut waiting, .. } = work;
+        fill::forget(&mut waiting, &batch.events);
         let state: &dyn StateView = &overlay;
         done.due = Due { at_ms: state.next_due(now_ms), now_ms };
         let told = state.meta().last_seq;
@@ -166,6 +171,7 @@ impl Writer {
             self.store.commit(&batch)?;
         }
         self.models = models;
+        self.waiting = waiting;
         self.served.extend(served);
         self.told = told;
         self.running.retain(|attempt, _| !over.contains(attempt));
@@ -273,6 +279,7 @@ struct Open<'a> {
     batch: Batch,
     done: Done,
     given: Vec<(u64, u32)>,
+    waiting: BTreeMap<u64, fill::Waiting>,
     now_ms: i64,
 }
 

@@ -1,8 +1,10 @@
 //! Who gets a free worker, and when one is free.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bpmn::core::{Action, Body, Event, Value};
+use bpmn::core::{Action, Body, Event, JobStatus, StateView, Value};
 use bpmn::lint::Registry;
 use serde_json::Map;
 
@@ -10,6 +12,7 @@ use super::super::deploy::{SourceFile, prepare};
 use super::super::job::{Job, Outcome};
 use super::super::store::Store;
 use super::super::writer::{Item, Work, Writer};
+use super::faulty::{Disk, Passing};
 use super::scenario::{Life, START_MS, act, everything, file, flow, jobs, task};
 
 fn life() -> Life {
@@ -139,6 +142,75 @@ fn jobs_behind_a_lock_hide_none_that_come_after_them() {
 }
 
 #[test]
+fn what_waits_behind_a_lock_is_rendered_once_until_its_input_changes() {
+    let rendered = Arc::new(AtomicUsize::new(0));
+    let mut counting = jobs();
+    let (render, count) = (counting.render.clone(), rendered.clone());
+    counting.render = Arc::new(move |text, variables| {
+        count.fetch_add(1, Ordering::Relaxed);
+        render(text, variables)
+    });
+    let mut life = life();
+    life.writer = Writer::open(life.writer.store.clone(), counting, &Registry::default()).unwrap();
+    life.batch(&[deploy(keyed("{{ x }}"))]).unwrap();
+    let items: Vec<Item> = (0..300).map(|_| start("keyed", 1)).collect();
+    life.batch(&items).unwrap();
+    let first = rendered.load(Ordering::Relaxed);
+    assert!((300..310).contains(&first), "{first}");
+    for _ in 0..5 {
+        life.batch(&[act(Action::Tick, None)]).unwrap();
+    }
+    assert_eq!((rendered.load(Ordering::Relaxed), life.working.len()), (first, 1));
+    // a person gives the last one another key
+    let view = life.writer.store.view().unwrap();
+    let (_, job) = *(&view as &dyn StateView).due_jobs("work", life.now_ms, None, 300).last().unwrap();
+    let variables = BTreeMap::from([("x".to_owned(), Value::from(2_i64))]);
+    life.batch(&[act(Action::Retry { job, retries: None, variables }, None)]).unwrap();
+    assert_eq!(life.working.last().map(|job| (job.key, job.variables["x"].as_i64())), Some((job, Some(2))));
+    // and when the first is done the next one is given out
+    let done_one = life.working[0].clone();
+    life.finish(&done_one, done()).unwrap();
+    assert_eq!(life.working.len(), 2);
+    life.checked_events();
+}
+
+#[test]
+fn an_attempt_that_has_not_come_back_is_not_given_out_under_its_number() {
+    let body = [
+        r#"<startEvent id="start"/><endEvent id="end"/>"#.to_owned(),
+        task("a", "work", ""),
+        flow(1, "start", "a", ""),
+        flow(2, "a", "end", ""),
+    ];
+    let body = body.concat();
+    let mut there = 0;
+    for at in 1..=40 {
+        let disk = Disk::new();
+        let mut life = Life::open(Store::by(disk.opener()).unwrap(), START_MS).unwrap();
+        life.batch(&[deploy(file("p", &body)), start("p", 1)]).unwrap();
+        let job: Job = life.working[0].clone();
+        disk.fail_at(at, Passing::Done);
+        let later = Outcome::Later(START_MS + 1_000);
+        if life.finish(&job, later.clone()).is_ok() {
+            continue;
+        }
+        // the file was away for longer than until the next poll; its other worker is free
+        life.now_ms += 60_000;
+        life.reopen().unwrap();
+        let view = life.writer.store.view().unwrap();
+        let row = (&view as &dyn StateView).job(job.key).unwrap();
+        there += usize::from(matches!(row.status, JobStatus::Queued { .. }));
+        drop(view);
+        assert_eq!(life.inputs.len(), 1, "{at}: its worker still has it");
+        // the worker repeats what it did not hear an answer to
+        life.finish(&job, later).unwrap();
+        assert_eq!(life.inputs.len(), 2, "{at}: given out once more, when it is back");
+        life.checked_events();
+    }
+    assert!(there > 0, "a commit that failed was there");
+}
+
+#[test]
 fn a_job_that_cannot_be_started_leaves_its_worker_to_the_next() {
     let mut life = life();
     let header = r#"<zeebe:taskHeaders><zeebe:header key="text" value="{{ x }}"/></zeebe:taskHeaders>"#;
@@ -171,11 +243,13 @@ fn a_job_of_a_type_that_nobody_works_is_an_incident_and_one_of_others_waits() {
         ];
         parts.concat()
     };
-    for (r#type, count) in [("sq1", 1), ("mail", 0)] {
+    for (r#type, count) in [("sq1", 300), ("mail", 0)] {
         let mut life = life();
         life.writer = Writer::open(life.writer.store.clone(), jobs(), &registry).unwrap();
-        life.batch(&[deploy(file("p", &body(r#type))), start("p", 1)]).unwrap();
-        assert_eq!(incidents(&life).len(), count, "{type}");
+        life.batch(&[deploy(file("p", &body(r#type)))]).unwrap();
+        let items: Vec<Item> = (0..300).map(|_| start("p", 1)).collect();
+        life.batch(&items).unwrap();
+        assert_eq!(incidents(&life).len(), count, "{type}: all of them at once");
         life.checked_events();
     }
 }
