@@ -1,7 +1,7 @@
 //! A connection whose peer has to read.
 //!
-//! Duty: a TCP stream on which a write that stays pending for 30 s fails, which hyper has no limit for. Guarantee: a peer
-//! that asks and never reads does not keep its place. Left to others: the time of heads and between requests (`serve`,
+//! Duty: a TCP stream on which a write that stays pending for 30 s, or as long as the server says, fails, which hyper has no
+//! limit for. Guarantee: a peer that asks and never reads does not keep its place. Left to others: the time of heads and between requests (`serve`,
 //! `web`), what a peer may leave unread within HTTP/2.
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -27,7 +27,12 @@ pub struct Socket {
 impl Socket {
     /// Serves whoever is at the other end of `tcp`.
     pub fn new(tcp: TcpStream) -> Self {
-        Self { tcp, limit: STALLED, timer: None }
+        Self::within(tcp, STALLED)
+    }
+
+    /// The same; a write may stay pending for `limit`.
+    pub fn within(tcp: TcpStream, limit: Duration) -> Self {
+        Self { tcp, limit, timer: None }
     }
 
     fn limited(&mut self, context: &mut Context<'_>, outcome: Poll<Result<usize>>) -> Poll<Result<usize>> {
@@ -87,7 +92,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
-        let mut socket = Socket { limit: Duration::from_millis(300), ..Socket::new(tcp) };
+        let mut socket = Socket::within(tcp, Duration::from_millis(300));
         let reading = tokio::spawn(async move {
             let mut bytes = vec![0; 1 << 20];
             for _ in 0..20 {

@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 /// To the first request.
 const FIRST: Duration = Duration::from_secs(10);
-/// From one to the next.
-const NEXT: Duration = Duration::from_secs(120);
+/// From one to the next, and from one piece of an answer to the next: who works on what came, or reads it page by page,
+/// rests for a while.
+pub(super) const NEXT: Duration = Duration::from_secs(120);
 
 /// What a connection does; cheap to clone.
 #[derive(Clone, Debug)]

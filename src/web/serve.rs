@@ -1,7 +1,7 @@
 //! Connections of the API.
 //!
 //! Duty: accept, speak HTTP/1.1 and HTTP/2, stop. Guarantee: a client that sends no head is cut after 10 s, one that asks
-//! nothing more or does not take its answer after 2 min (`idle`), one that does not read at all after 30 s; at most 1024
+//! nothing more or does not take its answer after 2 min (`idle`), also where the answer is in one piece; at most 1024
 //! connections are open, and a stop waits for running answers, but not for ever. Left to others: what is answered
 //! (`router`).
 
@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 
 use super::AppState;
 use super::door::Local;
-use super::idle::Activity;
+use super::idle::{Activity, NEXT};
 use crate::telemetry::Socket;
 
 const MAX_CONNECTIONS: usize = 1024;
@@ -89,7 +89,7 @@ async fn connection(stream: TcpStream, router: Router, _slot: OwnedSemaphorePerm
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64).keep_alive_interval(Duration::from_secs(30));
-    let served = builder.serve_connection(TokioIo::new(Socket::new(stream)), service);
+    let served = builder.serve_connection(TokioIo::new(Socket::within(stream, NEXT)), service);
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
