@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -69,8 +70,10 @@ impl Arriving {
 impl Progress {
     fn is_behind(&self, now: Instant) -> bool {
         let Some(late) = now.saturating_duration_since(self.since).checked_sub(GRACE) else { return false };
-        let due = u128::from(self.expected.load(Ordering::Relaxed)) * late.as_millis() / PACE.as_millis();
-        u128::from(self.received.load(Ordering::Relaxed)) <= due
+        let (expected, received) = (self.expected.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed));
+        // What it holds room for is here: it waits for room itself.
+        let due = u128::from(expected) * late.as_millis() / PACE.as_millis();
+        received < expected && u128::from(received) <= due
     }
 }
 
@@ -83,6 +86,10 @@ impl Arrival<'_> {
     /// So many bytes are here.
     pub(super) fn has(&self, bytes: u64) {
         self.progress.received.store(bytes, Ordering::Relaxed);
+        // What was told while these bytes were on their way is not remembered against whoever is in time with them.
+        if !self.progress.is_behind(Instant::now()) {
+            let _ = self.progress.wanted.notified().now_or_never();
+        }
     }
 
     /// Ends when the room is to be given back.
@@ -102,8 +109,6 @@ impl Drop for Arrival<'_> {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt as _;
-
     use super::*;
 
     #[test]
@@ -125,6 +130,21 @@ mod tests {
         drop(silent);
         drop(quick);
         assert_eq!(all.bodies().len(), 1);
+    }
+
+    #[test]
+    fn who_waits_for_room_itself_or_is_in_time_again_is_not_told() {
+        let all = Arriving::default();
+        let (waiting, late) = (all.begin(0), all.begin(1 << 20));
+        let told = |arrival: &Arrival<'_>| arrival.room_wanted().now_or_never().is_some();
+        all.want_room_at(waiting.progress.since + Duration::from_secs(9));
+        assert!(!told(&waiting), "before its first step");
+        late.has(1 << 19);
+        assert!(!told(&late), "half of it came in the meantime");
+        waiting.expects(1 << 16);
+        waiting.has(1 << 16);
+        all.want_room_at(waiting.progress.since + Duration::from_secs(30));
+        assert_eq!([told(&waiting), told(&late)], [false, true], "its first step is here, the second is not given yet");
     }
 
     #[test]

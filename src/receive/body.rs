@@ -135,9 +135,17 @@ impl Reader {
         Ok(all.freeze())
     }
 
-    /// Whether nothing follows.
-    pub(super) async fn ends(&mut self) -> Result<bool, Unread> {
-        match self.piece(None).await? {
+    /// Whether nothing follows; the body is one of `arriving` until that is known, as room is still held for it.
+    pub(super) async fn ends(&mut self, arriving: &Arriving) -> Result<bool, Unread> {
+        let piece = match self.piece(None).now_or_never() {
+            Some(piece) => piece?,
+            None => {
+                // As if one byte were missing: who does not say that all is there is behind when others need the room.
+                let arrival = arriving.begin(1);
+                self.piece(Some(&arrival)).await?
+            }
+        };
+        match piece {
             None => Ok(true),
             Some(piece) => {
                 self.rest = piece;
@@ -159,6 +167,8 @@ impl Reader {
         let mut steps: Vec<Vec<u8>> = Vec::new();
         let arrival = admission.arriving().begin(0);
         loop {
+            // Before more room is asked for: whoever asks asks also those that are behind.
+            arrival.has(read as u64);
             if read == reserved && reserved < limit {
                 let step = STEP_BYTES.min(limit - reserved);
                 admission.grow(reservation, step as u64 * parts).await.map_err(|_| Unread::NoRoom)?;
@@ -166,7 +176,6 @@ impl Reader {
                 arrival.expects(reserved as u64);
                 steps.push(Vec::new());
             }
-            arrival.has(read as u64);
             let Some(mut piece) = self.piece(Some(&arrival)).await? else { return Ok(joined(steps, read)) };
             if piece.len() > limit - read {
                 self.rest = piece;

@@ -151,14 +151,16 @@ async fn export(
         .reserve(u64::from(length), compressed)
         .await
         .map_err(|_| refused(Failure::no_room(ingest.admission.delay())))?;
-    let wire = reader.exactly(length as usize, Some(ingest.admission.arriving())).await.map_err(|why| match why {
+    let not_read = |why: Unread| match why {
         Unread::NoRoom => refused(Failure::no_room(ingest.admission.delay())),
         why => unread(why),
-    })?;
+    };
+    let arriving = ingest.admission.arriving();
+    let wire = reader.exactly(length as usize, Some(arriving)).await.map_err(not_read)?;
     if wire.len() < length as usize {
         return Err(framing("the message is shorter than its frame header says"));
     }
-    if !reader.ends().await.map_err(unread)? {
+    if !reader.ends(arriving).await.map_err(not_read)? {
         return Err(framing("bytes after the message; a unary call has one"));
     }
     let arrived = Arrived {

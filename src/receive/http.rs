@@ -128,8 +128,10 @@ async fn export(
         Err(Unread::Late | Unread::Broken) => return Err(Failure::closed()),
     };
     // Declared bodies: over HTTP/1.1 the end is also read, which frees the connection for the next request.
-    match reader.ends().await {
+    let ended = reader.ends(ingest.admission.arriving()).await;
+    match ended {
         Ok(true) if declared.is_none_or(|length| length == wire.len() as u64) => {}
+        Err(Unread::NoRoom) => return Err(no_room(reader.received())),
         _ => return Err(Failure::closed()),
     }
     let transport = Transport::Http;
