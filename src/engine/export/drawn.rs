@@ -64,7 +64,7 @@ impl Task {
 /// What `header` gives without any variable: for an expression also what it gives in part, the rest being null.
 fn constant(header: &Text) -> Option<Value> {
     match header.feel() {
-        None if header.text.contains("{{") || header.text.contains("{%") => None,
+        None if header.text.contains("{{") => None,
         None => Some(Value::String(header.text.clone())),
         Some(expression) => {
             let expression = feel::compile(expression, &Names::new()).ok()?;
@@ -111,6 +111,8 @@ mod tests {
         let task = of(&[("query", "SELECT $a FROM spans"), ("argv", r#"["shop", "--name"]"#)], "");
         assert_eq!(task.query.as_deref(), Some("SELECT $a FROM spans"));
         assert_eq!(task.command.as_deref(), Some("shop"));
+        let text = "SELECT 1 FROM spans WHERE name LIKE {% a %}";
+        assert_eq!(of(&[("query", text)], "").query.as_deref(), Some(text), "only `{{` makes a template");
         let task = of(&[("queryFile", r#"="learn/" + "a.sql""#), ("argv", r#"=["shop", service]"#)], "");
         assert_eq!((task.query_file.as_deref(), task.command.as_deref()), (Some("learn/a.sql"), Some("shop")));
         for value in ["=x", r#"="SELECT " + x"#, "SELECT {{ x }}", ""] {
