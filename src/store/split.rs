@@ -20,6 +20,8 @@ const OWN_PARTS: usize = 4;
 const SMALL_ROWS: usize = 512;
 /// Rows of a batch of such records.
 const UNITED_ROWS: usize = 8192;
+/// And their bytes: they are copied, and columns of binary values have offsets of 32 bits.
+const UNITED_BYTES: u64 = 64 << 20;
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
 
 /// Rows for one part.
@@ -72,11 +74,12 @@ struct Gathered<'a> {
     /// The last rows of the set, as long as they are few a record.
     small: Vec<&'a Rows>,
     count: usize,
+    bytes: u64,
 }
 
 impl<'a> Gathered<'a> {
     fn new(hour: i64, stray: bool) -> Self {
-        Self { set: Set { hour, stray, batches: Vec::new() }, small: Vec::new(), count: 0 }
+        Self { set: Set { hour, stray, batches: Vec::new() }, small: Vec::new(), count: 0, bytes: 0 }
     }
 
     fn add(&mut self, rows: &'a Rows) {
@@ -85,12 +88,13 @@ impl<'a> Gathered<'a> {
             return self.add_batch(rows.to_record_batch());
         }
         let is_checked = |rows: &Rows| rows.batch.semconv().is_some();
-        let fits = self.count + count <= UNITED_ROWS;
+        let fits = self.count + count <= UNITED_ROWS && self.bytes.saturating_add(rows.bytes) <= UNITED_BYTES;
         if self.small.last().is_some_and(|last| !fits || is_checked(last) != is_checked(rows)) {
             self.close();
         }
         self.small.push(rows);
         self.count += count;
+        self.bytes = self.bytes.saturating_add(rows.bytes);
     }
 
     fn add_batch(&mut self, batch: RecordBatch) {
@@ -102,7 +106,7 @@ impl<'a> Gathered<'a> {
         if !self.small.is_empty() {
             self.set.batches.push(united(&self.small));
             self.small.clear();
-            self.count = 0;
+            (self.count, self.bytes) = (0, 0);
         }
     }
 
@@ -217,6 +221,17 @@ mod tests {
             }
         }
         assert!(rows.next().is_none());
+    }
+
+    #[test]
+    fn large_records_of_few_rows_are_not_united_without_end() {
+        let now = hour_of_ns(INGEST_US * 1000);
+        let record = || {
+            let rows = Rows::new(samples::batch_at(&[now * HOUR_NS, now * HOUR_NS + 1]), INGEST_US, 1);
+            Arc::new(Rows { bytes: UNITED_BYTES / 2 - 1, ..rows })
+        };
+        let sets = split(&[record(), record(), record(), record(), record()], now);
+        assert_eq!(sets[0].batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [4, 4, 2]);
     }
 
     #[test]
