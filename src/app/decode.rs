@@ -1,7 +1,7 @@
 //! The decoder that receivers use: one [`SpanBuilder`] per thread that decodes.
 //!
 //! Duty: builders at rest between requests, so that a usual request finds its buffers grown. Guarantee: what they keep
-//! while nothing is decoded is a few MiB, whatever was sent before. Left to others: decoding (`otlp`).
+//! while nothing is decoded has grown to 24 MiB at most, whatever was sent before. Left to others: decoding (`otlp`).
 
 use std::sync::{Arc, Mutex};
 
@@ -10,26 +10,38 @@ use crate::receive::{Decode, Format};
 
 /// Builders at rest beyond this are let go, so that a burst does not keep its memory.
 const MAX_IDLE: usize = 8;
-/// And those that have built from or made room for more bytes than this: their buffers stay as large as they became.
-const MAX_BYTES: u64 = 2 << 20;
+/// And one that has built from or made room for more bytes than this: its buffers stay as large as they became. What a
+/// Collector sends by default, 8,192 spans, is 4 to 8 MiB.
+const MAX_BYTES: u64 = 12 << 20;
+/// What all at rest may have grown to.
+const MAX_ALL_BYTES: u64 = 24 << 20;
+
+/// A builder, and the bytes that it has grown to.
+#[derive(Debug, Default)]
+struct Grown {
+    builder: SpanBuilder,
+    bytes: u64,
+}
 
 /// Builders at rest.
 #[derive(Debug, Default)]
-struct Idle(Mutex<Vec<SpanBuilder>>);
+struct Idle(Mutex<Vec<Grown>>);
 
 impl Idle {
-    fn take(&self) -> SpanBuilder {
+    fn take(&self) -> Grown {
         self.0.lock().expect("no holder of this lock panics").pop().unwrap_or_default()
     }
 
-    /// Keeps `builder`, which has just read `message` bytes into up to `columns`.
-    fn keep(&self, builder: SpanBuilder, message: u64, columns: u64) {
-        if message > MAX_BYTES || columns > 2 * MAX_BYTES {
+    /// Keeps `grown`, which has just read `message` bytes into up to `columns`.
+    fn keep(&self, mut grown: Grown, message: u64, columns: u64) {
+        grown.bytes = grown.bytes.max(message).max(columns);
+        if grown.bytes > MAX_BYTES {
             return;
         }
         let mut idle = self.0.lock().expect("no holder of this lock panics");
-        if idle.len() < MAX_IDLE {
-            idle.push(builder);
+        let held: u64 = idle.iter().map(|grown| grown.bytes).sum();
+        if idle.len() < MAX_IDLE && held + grown.bytes <= MAX_ALL_BYTES {
+            idle.push(grown);
         }
     }
 }
@@ -38,7 +50,7 @@ impl Idle {
 pub fn otlp() -> Decode {
     let idle = Arc::<Idle>::default();
     Decode::new(move |format, body, limits, strict, room| {
-        let mut builder = idle.take();
+        let mut grown = idle.take();
         let mut columns = 0;
         let mut room = |bytes| {
             let given = room(bytes)?;
@@ -46,10 +58,10 @@ pub fn otlp() -> Decode {
             Some(given)
         };
         let decoded = match format {
-            Format::Protobuf => otlp::decode_within(body, limits, &mut room, &mut builder),
-            Format::Json => otlp::decode_json_within(body, limits, strict, &mut room, &mut builder),
+            Format::Protobuf => otlp::decode_within(body, limits, &mut room, &mut grown.builder),
+            Format::Json => otlp::decode_json_within(body, limits, strict, &mut room, &mut grown.builder),
         };
-        idle.keep(builder, body.len() as u64, columns);
+        idle.keep(grown, body.len() as u64, columns);
         decoded
     })
 }
@@ -70,7 +82,20 @@ mod tests {
         assert_eq!(at_rest(), 1);
         idle.take();
         assert_eq!(at_rest(), 0);
-        (0..20).for_each(|_| idle.keep(SpanBuilder::new(), 1, 1));
+        (0..20).for_each(|_| idle.keep(Grown::default(), 1, 1));
         assert_eq!(at_rest(), MAX_IDLE);
+    }
+
+    #[test]
+    fn builders_for_what_a_collector_sends_by_default_are_kept_within_a_limit_for_all() {
+        let idle = Idle::default();
+        let grown = || idle.0.lock().unwrap().iter().map(|grown| grown.bytes).collect::<Vec<_>>();
+        (0..5).for_each(|_| idle.keep(Grown::default(), 7 << 20, 10 << 20));
+        assert_eq!(grown(), [10 << 20, 10 << 20]);
+        // It stays as large as it became, also when what it reads next is small.
+        idle.keep(idle.take(), 100, 100);
+        assert_eq!(grown(), [10 << 20, 10 << 20]);
+        idle.keep(idle.take(), 13 << 20, 100);
+        assert_eq!(grown(), [10 << 20]);
     }
 }
