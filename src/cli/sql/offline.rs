@@ -2,8 +2,9 @@
 //!
 //! Duty: open the folder read-only and run statements here, on all cores; a folder of plain Parquet files is the table
 //! `parquet`. Guarantee: nothing in the folder changes, and no lock is taken; a statement sees what lies there when it
-//! begins, and what nobody has changed is not opened again for each. Left to others: what can be seen of the folder
-//! (`store::offline`, `query::plain`).
+//! begins, as far as the file system tells the lengths and times of its files (NFS may tell those of some seconds ago), and
+//! what nobody has changed is not opened again for each. Left to others: what can be seen of the folder (`store::offline`,
+//! `query::plain`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,6 +85,8 @@ impl Folder {
         {
             return Ok(open.clone());
         }
+        // Not both at once: each has the rows of the log and caches of its own.
+        *open = None;
         let (reader, extra, is_elsewhere) = self.read().await?;
         let is_plain = !extra.is_empty();
         let config = Config {
