@@ -28,6 +28,7 @@ pub const TARGET: &str = "weavergen::own";
 /// Spans kept a second and name; more are counted and left out.
 pub const PER_SECOND: u32 = 100;
 const QUEUE: usize = 4_096;
+const SECOND_NS: i64 = 1_000_000_000;
 
 /// A finished span of ours.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,9 +66,16 @@ pub enum Value {
     Bool(bool),
 }
 
-/// Spans of each name since they were taken last. Counted before they are queued: else those of a frequent name would
-/// leave no room for the others.
-type Counts = Arc<Mutex<HashMap<&'static str, u32>>>;
+/// Spans of each name in a second, or since they were taken, whichever is shorter: a delivery may last. Counted before they
+/// are queued: else those of a frequent name would leave no room for the others.
+type Counts = Arc<Mutex<Counted>>;
+
+#[derive(Debug, Default)]
+struct Counted {
+    /// When the second began, in ns since 1970.
+    since_ns: i64,
+    by_name: HashMap<&'static str, u32>,
+}
 
 /// The layer that collects own spans.
 #[derive(Debug)]
@@ -124,7 +132,7 @@ impl Collected {
     fn take(&mut self) -> Vec<OwnSpan> {
         // Held meanwhile: what ends now belongs to the second that begins.
         let mut counts = self.counts.lock().expect("no holder of this lock panics");
-        counts.clear();
+        counts.by_name.clear();
         std::iter::from_fn(|| self.queue.try_recv().ok()).collect()
     }
 }
@@ -223,8 +231,14 @@ where
     fn on_close(&self, id: Id, context: Context<'_, S>) {
         let Some(span) = context.span(&id) else { return };
         let Some(open) = span.extensions_mut().remove::<Open>() else { return };
+        let end_ns = self.clock.now_ns();
         let mut counts = self.counts.lock().expect("no holder of this lock panics");
-        let count = counts.entry(span.name()).or_default();
+        // Also when the clock was set back.
+        if !(0..SECOND_NS).contains(&end_ns.saturating_sub(counts.since_ns)) {
+            counts.since_ns = end_ns;
+            counts.by_name.clear();
+        }
+        let count = counts.by_name.entry(span.name()).or_default();
         if *count >= PER_SECOND {
             return self.dropped.inc();
         }
@@ -235,7 +249,7 @@ where
             span_id: open.span_id,
             parent_span_id: open.parent_span_id,
             start_ns: open.start_ns,
-            end_ns: self.clock.now_ns(),
+            end_ns,
             attributes: open.fields.attributes,
             error: open.fields.error,
             is_server: open.fields.is_server,
@@ -295,6 +309,19 @@ mod tests {
     }
 
     #[test]
+    fn a_second_ends_also_while_a_delivery_lasts() {
+        let clock = Clock::manual(0, 1);
+        let (layer, mut collected) = collect(clock.clone(), &Registry::new()).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            for _ in 0..3 {
+                (0..150).for_each(|_| drop(tracing::info_span!(target: TARGET, "often")));
+                clock.advance(Duration::from_secs(1));
+            }
+        });
+        assert_eq!(collected.take().len(), 300);
+    }
+
+    #[test]
     fn one_name_is_capped_a_second_and_others_are_not() {
         let (layer, mut collected) = collect(Clock::manual(0, 1), &Registry::new()).unwrap();
         let dropped = layer.dropped.clone();
@@ -308,6 +335,6 @@ mod tests {
         assert_eq!(spans.iter().filter(|s| s.name == "often").count(), 100);
         assert_eq!(spans.iter().filter(|s| s.name == "seldom").count(), 1);
         assert_eq!(dropped.get(), (QUEUE + 50) as u64);
-        assert_eq!(collected.counts.lock().unwrap().len(), 0, "a second of its own for what comes next");
+        assert_eq!(collected.counts.lock().unwrap().by_name.len(), 0, "a second of its own for what comes next");
     }
 }
