@@ -28,6 +28,8 @@ struct Progress {
     /// Bytes for which room is held.
     expected: AtomicU64,
     received: AtomicU64,
+    /// How long it waited for room itself, in ms: not the time of its peer.
+    waited_ms: AtomicU64,
     wanted: Notify,
 }
 
@@ -45,6 +47,7 @@ impl Arriving {
             since: Instant::now(),
             expected: AtomicU64::new(expected),
             received: AtomicU64::new(0),
+            waited_ms: AtomicU64::new(0),
             wanted: Notify::new(),
         });
         self.bodies().push(progress.clone());
@@ -69,10 +72,13 @@ impl Arriving {
 
 impl Progress {
     fn is_behind(&self, now: Instant) -> bool {
-        let Some(late) = now.saturating_duration_since(self.since).checked_sub(GRACE) else { return false };
+        let waited = Duration::from_millis(self.waited_ms.load(Ordering::Relaxed));
+        let Some(late) = now.saturating_duration_since(self.since).checked_sub(GRACE.saturating_add(waited)) else {
+            return false;
+        };
         let (expected, received) = (self.expected.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed));
-        // What it holds room for is here: it waits for room itself.
         let due = u128::from(expected) * late.as_millis() / PACE.as_millis();
+        // If all is here for which it holds room, it waits for room itself.
         received < expected && u128::from(received) <= due
     }
 }
@@ -81,6 +87,12 @@ impl Arrival<'_> {
     /// Room for so many bytes is held by now.
     pub(super) fn expects(&self, bytes: u64) {
         self.progress.expected.store(bytes, Ordering::Relaxed);
+    }
+
+    /// It has waited so long for room.
+    pub(super) fn waited(&self, waited: Duration) {
+        let ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        self.progress.waited_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// So many bytes are here.
@@ -145,6 +157,12 @@ mod tests {
         waiting.has(1 << 16);
         all.want_room_at(waiting.progress.since + Duration::from_secs(30));
         assert_eq!([told(&waiting), told(&late)], [false, true], "its first step is here, the second is not given yet");
+        waiting.waited(Duration::from_secs(30));
+        waiting.expects(2 << 16);
+        all.want_room_at(waiting.progress.since + GRACE + Duration::from_secs(31));
+        assert!(!told(&waiting), "its peer has had one second");
+        all.want_room_at(waiting.progress.since + GRACE + Duration::from_secs(36));
+        assert!(told(&waiting));
     }
 
     #[test]

@@ -171,7 +171,9 @@ impl Reader {
             arrival.has(read as u64);
             if read == reserved && reserved < limit {
                 let step = STEP_BYTES.min(limit - reserved);
+                let asked = Instant::now();
                 admission.grow(reservation, step as u64 * parts).await.map_err(|_| Unread::NoRoom)?;
+                arrival.waited(asked.elapsed());
                 reserved += step;
                 arrival.expects(reserved as u64);
                 steps.push(Vec::new());
