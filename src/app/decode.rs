@@ -1,7 +1,8 @@
 //! The decoder that receivers use: one [`SpanBuilder`] per thread that decodes.
 //!
 //! Duty: builders at rest between requests, so that a usual request finds its buffers grown. Guarantee: what they keep
-//! while nothing is decoded has grown to 24 MiB at most, whatever was sent before. Left to others: decoding (`otlp`).
+//! while nothing is decoded was made for columns of 32 MiB in all, whatever was sent before. Left to others: decoding
+//! (`otlp`).
 
 use std::sync::{Arc, Mutex};
 
@@ -10,11 +11,14 @@ use crate::receive::{Decode, Format};
 
 /// Builders at rest beyond this are let go, so that a burst does not keep its memory.
 const MAX_IDLE: usize = 8;
-/// And one that has built from or made room for more bytes than this: its buffers stay as large as they became. What a
-/// Collector sends by default, 8,192 spans, is 4 to 8 MiB.
-const MAX_BYTES: u64 = 12 << 20;
+/// A request of more bytes, or with room for columns of more than twice as many, keeps its builder only if it became
+/// columns as large as itself: what a builder holds beside them, for parts of two bytes, may be several times the request.
+const SMALL_BYTES: u64 = 2 << 20;
+/// And one whose columns were larger than this: its buffers stay as large as they became. What a Collector sends by
+/// default, 8,192 spans, is 4 to 8 MiB, and its columns not much more.
+const MAX_BYTES: u64 = 16 << 20;
 /// What all at rest may have grown to.
-const MAX_ALL_BYTES: u64 = 24 << 20;
+const MAX_ALL_BYTES: u64 = 32 << 20;
 
 /// A builder, and the bytes that it has grown to.
 #[derive(Debug, Default)]
@@ -32,10 +36,12 @@ impl Idle {
         self.0.lock().expect("no holder of this lock panics").pop().unwrap_or_default()
     }
 
-    /// Keeps `grown`, which has just read `message` bytes into up to `columns`.
-    fn keep(&self, mut grown: Grown, message: u64, columns: u64) {
+    /// Keeps `grown`, which has just read `message` bytes into columns of `made`, for which room of `given` was there.
+    fn keep(&self, mut grown: Grown, message: u64, given: u64, made: impl FnOnce() -> u64) {
+        let is_small = message <= SMALL_BYTES && given <= 2 * SMALL_BYTES;
+        let columns = if is_small { given } else { made() };
         grown.bytes = grown.bytes.max(message).max(columns);
-        if grown.bytes > MAX_BYTES {
+        if grown.bytes > MAX_BYTES || (!is_small && columns < message) {
             return;
         }
         let mut idle = self.0.lock().expect("no holder of this lock panics");
@@ -51,17 +57,19 @@ pub fn otlp() -> Decode {
     let idle = Arc::<Idle>::default();
     Decode::new(move |format, body, limits, strict, room| {
         let mut grown = idle.take();
-        let mut columns = 0;
+        let mut most = 0;
         let mut room = |bytes| {
             let given = room(bytes)?;
-            columns = columns.max(given);
+            most = most.max(given);
             Some(given)
         };
         let decoded = match format {
             Format::Protobuf => otlp::decode_within(body, limits, &mut room, &mut grown.builder),
             Format::Json => otlp::decode_json_within(body, limits, strict, &mut room, &mut grown.builder),
         };
-        idle.keep(grown, body.len() as u64, columns);
+        let made =
+            || decoded.as_ref().map_or(0, |done| done.batches.iter().map(|batch| batch.memory_bytes()).sum::<u64>());
+        idle.keep(grown, body.len() as u64, most, made);
         decoded
     })
 }
@@ -74,28 +82,31 @@ mod tests {
     fn a_builder_that_has_grown_large_is_not_kept() {
         let idle = Idle::default();
         let at_rest = || idle.0.lock().unwrap().len();
-        idle.keep(idle.take(), 64 << 20, 0);
-        idle.keep(idle.take(), 100, 64 << 20);
+        idle.keep(idle.take(), 64 << 20, 128 << 20, || 64 << 20);
+        idle.keep(idle.take(), 100, 64 << 20, || 64 << 20);
         assert_eq!(at_rest(), 0);
         // What a thousand spans with ten attributes are.
-        idle.keep(idle.take(), 600 << 10, 1200 << 10);
+        idle.keep(idle.take(), 600 << 10, 1200 << 10, || 0);
         assert_eq!(at_rest(), 1);
         idle.take();
         assert_eq!(at_rest(), 0);
-        (0..20).for_each(|_| idle.keep(Grown::default(), 1, 1));
+        (0..20).for_each(|_| idle.keep(Grown::default(), 1, 1, || 1));
         assert_eq!(at_rest(), MAX_IDLE);
     }
 
     #[test]
     fn builders_for_what_a_collector_sends_by_default_are_kept_within_a_limit_for_all() {
         let idle = Idle::default();
-        let grown = || idle.0.lock().unwrap().iter().map(|grown| grown.bytes).collect::<Vec<_>>();
-        (0..5).for_each(|_| idle.keep(Grown::default(), 7 << 20, 10 << 20));
-        assert_eq!(grown(), [10 << 20, 10 << 20]);
+        let mib = || idle.0.lock().unwrap().iter().map(|grown| grown.bytes >> 20).collect::<Vec<u64>>();
+        (0..5).for_each(|_| idle.keep(Grown::default(), 7 << 20, 14 << 20, || 12 << 20));
+        assert_eq!(mib(), vec![12_u64, 12]);
         // It stays as large as it became, also when what it reads next is small.
-        idle.keep(idle.take(), 100, 100);
-        assert_eq!(grown(), [10 << 20, 10 << 20]);
-        idle.keep(idle.take(), 13 << 20, 100);
-        assert_eq!(grown(), [10 << 20]);
+        idle.keep(idle.take(), 100, 200, || 100);
+        assert_eq!(mib(), vec![12_u64, 12]);
+        idle.keep(idle.take(), 8 << 20, 18 << 20, || 17 << 20);
+        assert_eq!(mib(), vec![12_u64]);
+        // Six MiB that became next to no columns.
+        idle.keep(idle.take(), 6 << 20, 12 << 20, || 20 << 10);
+        assert!(mib().is_empty());
     }
 }
