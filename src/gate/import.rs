@@ -99,7 +99,8 @@ fn checked(root: &Node, mark: &Mark, request: &Request<'_>, planner: &Planner) -
             let what = format!("the gate name `{}` is already used at {first}", gate.name);
             problems.add(Code::NameUsed, &places.name, &Who::Gate(gate.name.clone()), what, "rename one of them");
         }
-        planner.check(&gate, &places, &problems);
+        // Whether it shares buckets is asked where it is loaded.
+        let _shares = planner.check(&gate, &places, &problems);
     }
     problems.into_sorted()
 }
