@@ -55,12 +55,11 @@ fn plan(spans: &Arc<dyn TableProvider>, filters: &[Expr], borders: Borders) -> R
     let is_root = || col("parent_span_id").is_null();
     // Dictionaries and ids of fixed length have no accumulator for all groups at once: one for each is ten times slower.
     let of_root = |column: &str, as_type: DataType| -> Result<Expr> {
-        first_value(
-            cast(col(column), as_type),
-            vec![col("start_time").sort(true, false), col("span_id").sort(true, false)],
-        )
-        .filter(is_root())
-        .build()
+        // Order and filter in one go: each of these calls that stands alone forgets what the others said.
+        first_value(cast(col(column), as_type), Vec::new())
+            .order_by(vec![col("start_time").sort(true, false), col("span_id").sort(true, false)])
+            .filter(is_root())
+            .build()
     };
     let text = |expr: Expr| cast(expr, DataType::Utf8);
     let mut reaches = lit(false);

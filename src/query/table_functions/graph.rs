@@ -63,7 +63,7 @@ fn statement([(from, to), (lo, hi)]: [(String, String); 2]) -> String {
            AND parent_span_id IS NOT NULL), \
          unresolved AS (SELECT trace_id, parent_span_id, {of_call} FROM calls WHERE parent_service IS NULL), \
          parents AS (SELECT p.trace_id, p.span_id, \
-           first_value(p.service_name ORDER BY p.ingest_time, p.service_name) AS client FROM spans p \
+           first_value(CAST(p.service_name AS TEXT) ORDER BY p.ingest_time, p.service_name) AS client FROM spans p \
            WHERE p.start_time >= {lo} AND p.start_time < {hi} AND EXISTS (SELECT 1 FROM unresolved o \
              WHERE o.trace_id = p.trace_id AND o.parent_span_id = p.span_id) \
            GROUP BY p.trace_id, p.span_id), \

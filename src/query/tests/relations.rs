@@ -23,6 +23,20 @@ async fn a_root_that_arrives_late_is_simply_there() {
 }
 
 #[tokio::test]
+async fn of_several_roots_the_first_to_start_is_the_traces_root_whatever_came_first() {
+    let root = |id, start, service, name| Span { start, parent: None, service, name, ..Span::new(1, id) };
+    let (second, first) = (root(7, NOW + SECOND, "late", "b"), root(9, NOW, "web", "a"));
+    let twin = root(8, NOW, "cart", "c");
+    let sql = "SELECT root_service, root_name, right(hex(root_span_id), 1), root_status FROM traces";
+    for spans in [[&second, &first, &twin], [&first, &twin, &second], [&twin, &second, &first]] {
+        let spans = spans.map(Span::clone);
+        let parts = Fill::new().part(&spans[..1], &Promotions::new(), 10).await;
+        // Of those that start at once the smaller id.
+        assert_eq!(ask(&parts.memory(&spans[1..]).view(), sql).await, [["cart", "c", "8", "unset"]]);
+    }
+}
+
+#[tokio::test]
 async fn a_time_filter_is_exact_and_border_traces_are_marked() {
     let hour = 3_600 * SECOND;
     let spans = [
