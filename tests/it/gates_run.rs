@@ -312,7 +312,8 @@ fn what_spans_of_before_gave_is_what_values_are_held_to() {
     let of = |report: &Value| -> Vec<(String, Value)> {
         verdicts(report).into_iter().map(|(key, verdict, value, _)| (format!("{key} {verdict}"), value)).collect()
     };
-    let expected = [("a", "failed", 0.9), ("b", "passed", 0.8), ("c", "not judged", 1.0)];
+    // The worst first.
+    let expected = [("a", "failed", 0.9), ("c", "not judged", 1.0), ("b", "passed", 0.8)];
     let expected: Vec<_> =
         expected.map(|(service, worth, value)| (format!("service_name={service} {worth}"), json!(value))).into();
     assert_eq!((code, of(&report)), (1, expected), "c was not there before");
