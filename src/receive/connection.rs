@@ -66,13 +66,15 @@ macro_rules! supervise {
     ($connection:ident, $activity:ident, $limits:ident, $ending:ident) => {{
         let (header, idle) = $limits;
         let (mut draining, mut told_at) = (false, None::<Instant>);
+        let next = |told_at: Option<Instant>| match told_at {
+            None => $activity.next_limit(header, idle),
+            // Its time to go begins when it was told and anew after each request that still came.
+            Some(told) => $activity.next_limit(header, Some(GOODBYE)).map(|(at, of)| (at.max(told + GOODBYE), of)),
+        };
         loop {
-            let limit = match told_at {
-                None => $activity.next_limit(header, idle),
-                // Its time to go begins when it was told and anew after each request that still came.
-                Some(told) => $activity.next_limit(header, Some(GOODBYE)).map(|(at, of)| (at.max(told + GOODBYE), of)),
-            };
-            let wake_at = limit.map(|(at, _)| at);
+            let wake_at = next(told_at).map(|(at, _)| at);
+            // A request that began meanwhile has put the limit off.
+            let reached = || next(told_at).filter(|(at, _)| *at <= Instant::now());
             tokio::select! {
                 biased;
                 () = $ending.kill.cancelled() => return,
@@ -88,13 +90,14 @@ macro_rules! supervise {
                     return;
                 }
                 () = $activity.changed() => {}
-                () = sleep_until(wake_at), if wake_at.is_some() => match limit {
+                () = sleep_until(wake_at), if wake_at.is_some() => match reached() {
+                    None => {}
                     Some((_, Limit::Idle)) if told_at.is_none() => {
                         $connection.as_mut().graceful_shutdown();
                         told_at = Some(Instant::now());
                     }
                     // The time of a head, or of a goodbye, is over.
-                    _ => return,
+                    Some(_) => return,
                 },
             }
         }
