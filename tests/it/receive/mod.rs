@@ -178,7 +178,9 @@ impl Running {
 
     /// Hand-overs wait from now on until [`Running::open`].
     async fn close(&self) {
-        self.gate.acquire_many(1 << 20).await.unwrap().forget();
+        // Each hand-over so far has taken one.
+        let left = u32::try_from(self.gate.available_permits()).unwrap();
+        self.gate.acquire_many(left).await.unwrap().forget();
     }
 
     fn open(&self) {
