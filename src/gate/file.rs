@@ -14,7 +14,7 @@ use super::gate_keys::{self, Places};
 use super::problem::{Code, Problems, Who};
 use super::reader::Keys;
 use super::template::Use;
-use crate::yaml::{FaultKind, Mark, Node, Value, parse_strict};
+use crate::yaml::{Mark, Node, Value, parse_strict};
 
 /// Most nodes of a file after the expansion of aliases.
 const MAX_NODES: usize = 10_000;
@@ -67,15 +67,7 @@ pub(super) struct Inherited {
 pub(super) fn read(text: &Text, setting: Setting<'_>) -> Vec<Written> {
     let problems = setting.problems;
     let (root, faults) = parse_strict(&text.text, &text.mark, MAX_NODES);
-    for fault in faults {
-        let (code, next) = match fault.kind {
-            FaultKind::Syntax => (Code::NotYaml, syntax_hint(text, &fault.mark)),
-            FaultKind::TooLarge => (Code::Unreadable, "split the file"),
-            FaultKind::MergeKey => (Code::NotYaml, "write the keys out, or share a whole value with an alias"),
-            FaultKind::DuplicateKey => (Code::KeyTwice, "remove one of them"),
-        };
-        problems.add(code, &fault.mark, &Who::File, fault.text, next);
-    }
+    problems.add_faults(faults, |mark| syntax_hint(text, mark));
     let Some(root) = root else { return Vec::new() };
     of_root(root, text, setting)
 }

@@ -15,7 +15,7 @@ use super::files;
 use super::load::Request;
 use super::plan::Planner;
 use super::problem::{Code, Problem, Problems, Who};
-use crate::yaml::{Entry, FaultKind, Map, Mark, Node, Value, parse_documents};
+use crate::yaml::{Entry, Map, Mark, Node, Value, parse_documents};
 
 /// Most nodes of a file after the expansion of aliases: as of a gate file.
 const MAX_NODES: usize = 10_000;
@@ -67,15 +67,7 @@ pub fn import(
 fn read(format: Format, text: &str, mark: &Mark, problems: &Problems) -> Option<Imported> {
     let (documents, faults) = parse_documents(text, mark, MAX_NODES);
     let is_lost = documents.is_empty() && !faults.is_empty();
-    for fault in faults {
-        let (code, next) = match fault.kind {
-            FaultKind::Syntax => (Code::NotYaml, "correct the YAML"),
-            FaultKind::TooLarge => (Code::Unreadable, "split the file"),
-            FaultKind::MergeKey => (Code::NotYaml, "write the keys out, or share a whole value with an alias"),
-            FaultKind::DuplicateKey => (Code::KeyTwice, "remove one of them"),
-        };
-        problems.add(code, &fault.mark, &Who::File, fault.text, next);
-    }
+    problems.add_faults(faults, |_| "correct the YAML");
     if is_lost {
         return None;
     }

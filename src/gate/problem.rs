@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use crate::yaml::Mark;
+use crate::yaml::{Fault, FaultKind, Mark};
 
 /// The codes of gates.md 1.5 that can occur; from `ShortWindow` on they stop nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -136,6 +136,21 @@ pub struct Problems<C = Code> {
 impl<C> Default for Problems<C> {
     fn default() -> Self {
         Self { found: RefCell::default() }
+    }
+}
+
+impl Problems {
+    /// Adds what is wrong with the YAML of a file; `syntax` says what to do where it is none.
+    pub fn add_faults(&self, faults: Vec<Fault>, syntax: impl Fn(&Mark) -> &'static str) {
+        for fault in faults {
+            let (code, next) = match fault.kind {
+                FaultKind::Syntax => (Code::NotYaml, syntax(&fault.mark)),
+                FaultKind::TooLarge => (Code::Unreadable, "split the file"),
+                FaultKind::MergeKey => (Code::NotYaml, "write the keys out, or share a whole value with an alias"),
+                FaultKind::DuplicateKey => (Code::KeyTwice, "remove one of them"),
+            };
+            self.add(code, &fault.mark, &Who::File, fault.text, next);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use super::super::state::Level;
 use super::super::verdict::Outcome;
 use super::super::window::nanos;
 use super::{Change, Deployed, Event, Expect, Message, Order, Spans, Start, Suite, Test, What};
-use crate::yaml::{self, FaultKind, Mark, Node, parse_strict};
+use crate::yaml::{self, Mark, Node, parse_strict};
 
 /// Most nodes of a file after the expansion of aliases.
 const MAX_NODES: usize = 100_000;
@@ -78,15 +78,7 @@ impl Reading<'_> {
     fn suite(&self, path: &Path, text: &str) -> Option<Suite> {
         let mark = Mark::of_source(0, path.display().to_string());
         let (root, faults) = parse_strict(text, &mark, MAX_NODES);
-        for fault in faults {
-            let (code, next) = match fault.kind {
-                FaultKind::Syntax => (Code::NotYaml, "correct the YAML"),
-                FaultKind::TooLarge => (Code::Unreadable, "split the file"),
-                FaultKind::MergeKey => (Code::NotYaml, "write the keys out, or share a whole value with an alias"),
-                FaultKind::DuplicateKey => (Code::KeyTwice, "remove one of them"),
-            };
-            self.problems.add(code, &fault.mark, &Who::File, fault.text, next);
-        }
+        self.problems.add_faults(faults, |_| "correct the YAML");
         let mut root = root?;
         if let yaml::Value::Map(map) = &mut root.value {
             map.entries_mut().retain(|entry| !entry.key.starts_with("x-"));
