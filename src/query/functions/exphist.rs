@@ -293,13 +293,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 /// The bucket of a positive value: bucket i holds (base^i, base^(i+1)].
 #[allow(clippy::cast_possible_truncation, reason = "log2 of a double is between -1075 and 1024")]
 fn index(value: f64, scale: i8) -> i32 {
-    (value.log2() * power_of_two(scale)).ceil() as i32 - 1
-}
-
-/// 2^scale, of a scale that a histogram can have.
-fn power_of_two(scale: i8) -> f64 {
-    const BIAS: i64 = 1023;
-    f64::from_bits(((BIAS + i64::from(scale)) as u64) << (f64::MANTISSA_DIGITS - 1))
+    (value.log2() * 2_f64.powi(scale.into())).ceil() as i32 - 1
 }
 
 /// The value that is off by the same share from both ends of a bucket.

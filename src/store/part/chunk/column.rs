@@ -69,11 +69,7 @@ impl Column<'_> {
 
     /// Whether one of the entries `from..to` may have a value.
     fn has_value(&self, from: usize, to: usize) -> bool {
-        match self.nulls {
-            Some(nulls) if nulls.null_count() == nulls.len() => false,
-            Some(nulls) => nulls.slice(from, to - from).null_count() < to - from,
-            None => true,
-        }
+        self.nulls.is_none_or(|nulls| nulls.slice(from, to - from).null_count() < to - from)
     }
 
     /// Where the zone of the entry `at` ends.

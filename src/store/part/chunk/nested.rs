@@ -5,6 +5,9 @@
 //! a list is walked through once, not once a leaf. Left to others: lists that may be null, which our columns with many
 //! elements are not; pages (`column`).
 
+use std::borrow::Cow;
+use std::rc::Rc;
+
 use arrow::array::{Array, ArrayRef, AsArray as _, ListArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Field};
@@ -27,7 +30,7 @@ pub(super) struct Shape {
 /// A leaf of a column of lists.
 #[derive(Debug)]
 pub(super) struct Leaf<'a> {
-    pub(super) shape: std::rc::Rc<Shape>,
+    pub(super) shape: Rc<Shape>,
     /// The values of the elements.
     pub(super) values: &'a ArrayRef,
     pub(super) nullable: bool,
@@ -38,7 +41,7 @@ pub(super) struct Leaf<'a> {
 pub(super) struct Entries<'a> {
     shape: &'a Shape,
     /// One above that of the shape where a value is present, if the leaf may be null.
-    definition: std::borrow::Cow<'a, [u8]>,
+    definition: Cow<'a, [u8]>,
     /// Widths of repetition and definition levels.
     widths: [u32; 2],
     /// The first entry of each zone, and the end.
@@ -48,18 +51,18 @@ pub(super) struct Entries<'a> {
 /// The leaves of `lists`, in the order of the file; `None` if one of the lists or structs may be null.
 pub(super) fn leaves<'a>(field: &Field, lists: &'a ArrayRef) -> Option<Vec<Leaf<'a>>> {
     let mut found = Vec::new();
-    walk(field, lists, &std::rc::Rc::new(Shape::rows(lists.len())), &mut found)?;
+    walk(field, lists, &Rc::new(Shape::rows(lists.len())), &mut found)?;
     Some(found)
 }
 
-fn walk<'a>(field: &Field, array: &'a ArrayRef, shape: &std::rc::Rc<Shape>, found: &mut Vec<Leaf<'a>>) -> Option<()> {
+fn walk<'a>(field: &Field, array: &'a ArrayRef, shape: &Rc<Shape>, found: &mut Vec<Leaf<'a>>) -> Option<()> {
     match array.data_type() {
         DataType::List(item) => {
             let lists = array.as_list::<i32>();
             if field.is_nullable() || lists.null_count() > 0 {
                 return None;
             }
-            walk(item, lists.values(), &std::rc::Rc::new(shape.within(lists)), found)
+            walk(item, lists.values(), &Rc::new(shape.within(lists)), found)
         }
         DataType::Struct(fields) => {
             let parts = array.as_struct();
@@ -134,7 +137,7 @@ impl Leaf<'_> {
     /// The entries with their levels, and which of them have no value.
     pub(super) fn entries(&self, widths: [u32; 2]) -> (Entries<'_>, Option<NullBuffer>) {
         let shape = &*self.shape;
-        let mut definition = std::borrow::Cow::Borrowed(shape.definition.as_slice());
+        let mut definition = Cow::Borrowed(shape.definition.as_slice());
         if self.nullable {
             let nulls = self.values.nulls();
             // Most leaves of an attribute have no value at all.
