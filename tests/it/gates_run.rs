@@ -18,7 +18,7 @@ use crate::proto::plain::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeS
 const BEGIN_S: u64 = 1_767_225_600;
 
 /// A service without errors is good, with 8 % a warning, with more a failure.
-const GATES: &str = r#"
+pub(super) const GATES: &str = r#"
 groups:
   - name: errors
     interval: 10s
@@ -54,13 +54,13 @@ fn spans(service: &str, count: u64, bad: u64) -> ResourceSpans {
     ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() }
 }
 
-fn request(all: &[(&str, u64, u64)]) -> ExportTraceServiceRequest {
+pub(super) fn request(all: &[(&str, u64, u64)]) -> ExportTraceServiceRequest {
     let resource_spans = all.iter().map(|(service, count, bad)| spans(service, *count, *bad)).collect();
     ExportTraceServiceRequest { resource_spans }
 }
 
 /// The same in JSON, on one line.
-fn line(request: &ExportTraceServiceRequest) -> String {
+pub(super) fn line(request: &ExportTraceServiceRequest) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let of_span = |span: &Span| {
         json!({
@@ -81,18 +81,18 @@ fn line(request: &ExportTraceServiceRequest) -> String {
     json!({"resourceSpans": request.resource_spans.iter().map(of_resource).collect::<Vec<_>>()}).to_string()
 }
 
-struct Ci {
-    folder: tempfile::TempDir,
+pub(super) struct Ci {
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Ci {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("gates.yaml"), GATES).unwrap();
         Self { folder }
     }
 
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+    pub(super) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
@@ -108,31 +108,31 @@ impl Ci {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub(super) fn run(&self, args: &[&str]) -> Output {
         self.command(args).stdin(Stdio::null()).output().unwrap()
     }
 
     /// Exit code, and what `--format json` says.
-    fn judge(&self, args: &[&str]) -> (i32, Value) {
+    pub(super) fn judge(&self, args: &[&str]) -> (i32, Value) {
         let output = self.run(&[&["gates.yaml", "--format", "json"], args].concat());
         let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", err(&output)));
         (output.status.code().unwrap(), report)
     }
 }
 
-fn err(output: &Output) -> String {
+pub(super) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Key to verdict, value and n.
-fn verdicts(report: &Value) -> Vec<(String, String, Value, Value)> {
+pub(super) fn verdicts(report: &Value) -> Vec<(String, String, Value, Value)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let of =
         |result: &Value| (text(&result["key"]), text(&result["verdict"]), result["value"].clone(), result["n"].clone());
     report["results"].as_array().unwrap().iter().map(of).collect()
 }
 
-const MIXED: [(&str, u64, u64); 4] = [("bad", 50, 20), ("warm", 50, 4), ("good", 50, 0), ("few", 5, 0)];
+pub(super) const MIXED: [(&str, u64, u64); 4] = [("bad", 50, 20), ("warm", 50, 4), ("good", 50, 0), ("few", 5, 0)];
 
 #[test]
 fn the_exit_code_is_the_worst_that_was_found_in_the_order_of_the_table() {
@@ -296,44 +296,6 @@ fn episodes_are_counted_and_an_error_is_not_hidden_by_a_warning() {
 }
 
 #[test]
-fn what_spans_of_before_gave_is_what_values_are_held_to() {
-    let ci = Ci::new();
-    let held = GATES.replace(
-        "pass: \"> 95%\"\n        warn: \"> 90%\"",
-        "pass: \"> 50%\"\n        baseline: { window: 1d, max_drop: 5% }",
-    );
-    assert_ne!(held, GATES);
-    ci.write("gates.yaml", held);
-    ci.write("before.jsonl", line(&request(&[("a", 50, 0), ("b", 50, 10)])));
-    ci.write("now.jsonl", line(&request(&[("a", 50, 5), ("b", 50, 10), ("c", 50, 0)])));
-    let (code, report) = ci.judge(&["--input", "now.jsonl"]);
-    assert_eq!(code, 3, "nobody has a past: {report}");
-    let (code, report) = ci.judge(&["--input", "now.jsonl", "--baseline", "before.jsonl"]);
-    let of = |report: &Value| -> Vec<(String, Value)> {
-        verdicts(report).into_iter().map(|(key, verdict, value, _)| (format!("{key} {verdict}"), value)).collect()
-    };
-    // The worst first.
-    let expected = [("a", "failed", 0.9), ("c", "not judged", 1.0), ("b", "passed", 0.8)];
-    let expected: Vec<_> =
-        expected.map(|(service, worth, value)| (format!("service_name={service} {worth}"), json!(value))).into();
-    assert_eq!((code, of(&report)), (1, expected), "c was not there before");
-    let (code, _) = ci.judge(&["--input", "now.jsonl", "--baseline", "now.jsonl"]);
-    assert_eq!(code, 0, "as before");
-
-    ci.write("empty.jsonl", "");
-    let none = ci.run(&["gates.yaml", "--input", "now.jsonl", "--baseline", "empty.jsonl"]);
-    assert_eq!(
-        (none.status.code(), err(&none).contains("empty.jsonl holds no span")),
-        (Some(3), true),
-        "{}",
-        err(&none)
-    );
-    ci.write("plain.yaml", GATES);
-    let plain = ci.run(&["plain.yaml", "--input", "now.jsonl", "--baseline", "before.jsonl"]);
-    assert_eq!((plain.status.code(), err(&plain).contains("no gate has a `baseline`")), (Some(78), true));
-}
-
-#[test]
 fn a_folder_is_read_once_and_what_is_left_out_is_named() {
     let ci = Ci::new();
     ci.write("all/spans.jsonl", line(&request(&MIXED[2..3])));
@@ -425,7 +387,7 @@ fn what_a_listener_takes_is_judged_like_a_file() {
 }
 
 /// Shifts the spans so that they end about now.
-fn now(mut request: ExportTraceServiceRequest) -> ExportTraceServiceRequest {
+pub(super) fn now(mut request: ExportTraceServiceRequest) -> ExportTraceServiceRequest {
     #[allow(clippy::disallowed_methods, reason = "the daemon has the clock of the machine")]
     let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     for span in request.resource_spans.iter_mut().flat_map(|r| &mut r.scope_spans[0].spans) {
@@ -525,69 +487,6 @@ fn over_the_daemons_folder_it_finds_what_the_daemon_found_and_a_replay_repeats_i
     let deployed = ci.run(&["gates.yaml", "--format", "json", "--data", data.to_str().unwrap()]);
     let report: Value = serde_json::from_slice(&deployed.stdout).unwrap();
     assert!(report["results"][0]["value"].as_f64().unwrap() > 0.0, "the built-in pipelines: {report}");
-}
-
-const HELD: &str = r#"
-groups:
-  - name: held
-    interval: 10s
-    query_offset: 1s
-    gates:
-      - gate: many
-        sql: SELECT count(*) AS value FROM spans
-        window: 1d
-        pass: ">= 0"
-        baseline: { window: 1h, max_drop: 50%, min_samples: 60 }
-"#;
-
-#[test]
-fn a_past_that_is_filled_in_is_looked_back_at_as_soon_as_the_daemon_runs() {
-    let ci = Ci::new();
-    let data = ci.folder.path().join("data");
-    let daemon = Daemon::start_in(ci.folder.path(), &data, &[]);
-    let url = format!("{}/v1/traces", daemon.http());
-    let post = reqwest::Client::new().post(url).body(now(request(&MIXED)).encode_to_vec());
-    let post = post.header("content-type", "application/x-protobuf");
-    assert!(block_on(async { post.send().await.unwrap().status().is_success() }));
-    ci.write("held.yaml", HELD);
-    let fill = |file: &str| {
-        Command::new(BINARY)
-            .args(["gates", "backfill", file, "--data", data.to_str().unwrap()])
-            .current_dir(ci.folder.path())
-            .env("HOME", ci.folder.path())
-            .output()
-            .unwrap()
-    };
-    let held = fill("held.yaml");
-    assert_eq!(held.status.code(), Some(69), "the daemon runs: {}", err(&held));
-    assert_eq!(daemon.stop(), 0);
-    assert_eq!(fill("gates.yaml").status.code(), Some(78), "no gate looks back");
-
-    let filled = fill("held.yaml");
-    let told = String::from_utf8_lossy(&filled.stdout).into_owned();
-    assert_eq!(filled.status.code(), Some(0), "{told}{}", err(&filled));
-    assert!(told.starts_with("many: 36") && told.ends_with(" values of 1 keys\n"), "an hour of ticks: {told}");
-    let again = fill("held.yaml");
-    assert_eq!(String::from_utf8_lossy(&again.stdout), "many: nothing lacks\n", "{}", err(&again));
-    // Another question has another past.
-    ci.write("held.yaml", HELD.replace("count(*) AS value", "2 * count(*) AS value"));
-    let other = String::from_utf8_lossy(&fill("held.yaml").stdout).into_owned();
-    assert!(other.starts_with("many: 36"), "{other}");
-
-    let daemon = Daemon::start_in(ci.folder.path(), &data, &["--set=gates::files=[held.yaml]"]);
-    let sql = "SELECT outcome, baseline FROM gate_results WHERE gate = 'many' ORDER BY last_tick DESC LIMIT 1";
-    let live = "SELECT count(*) FROM gate_results WHERE gate = 'many' AND baseline IS NOT NULL AND outcome = 'pass' \
-                AND last_tick > now() - INTERVAL '20 seconds'";
-    let mut found = Vec::new();
-    for _ in 0..60 {
-        std::thread::sleep(Duration::from_millis(500));
-        found = daemon.rows(live);
-        if found[0][0].as_i64() > Some(0) {
-            break;
-        }
-    }
-    assert!(found[0][0].as_i64() > Some(0), "{:?}", daemon.rows(sql));
-    assert_eq!(daemon.stop(), 0);
 }
 
 #[test]

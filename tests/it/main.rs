@@ -18,6 +18,7 @@ mod engine_kills;
 mod flight;
 mod gates;
 mod gates_http;
+mod gates_past;
 mod gates_run;
 mod gates_test;
 mod generate;
