@@ -52,8 +52,7 @@ pub struct Flusher {
 struct Attempt {
     generation: Arc<Gen>,
     to: Lsn,
-    /// Empty before the rows are split. A set that is written has no batches any more: they may be copies, which nobody
-    /// counts, and the store may be away for long.
+    /// Empty before the rows are split.
     sets: Vec<Set>,
     written: Vec<PartEntry>,
 }
@@ -103,10 +102,6 @@ impl Flusher {
                             self.superseded(error);
                             return;
                         }
-                        if attempt.written.is_empty() {
-                            // The next attempt splits anew, once the store is back maybe.
-                            attempt.sets.clear();
-                        }
                         self.failed(error);
                     }
                 }
@@ -132,7 +127,6 @@ impl Flusher {
             let index = u32::try_from(attempt.written.len()).unwrap_or(u32::MAX);
             let entry = self.shelf.put(set, from, to, index, of).await?;
             attempt.written.push(entry);
-            attempt.sets[attempt.written.len() - 1].batches = Vec::new();
             if self.memtable.is_stopped() {
                 return Err(Error::Draining);
             }

@@ -1,27 +1,20 @@
 //! Which part a row goes into: the split of a generation by hour (storage.md 6.1).
 //!
-//! Duty: at most five sets of rows: the four hours with most rows, and one stray set for all others, in batches that are
-//! not too small. Guarantee: every row is in exactly one set, in arrival order. Left to others: writing the sets
-//! (`flush.rs`).
+//! Duty: at most five sets of rows: the four hours with most rows, and one stray set for all others. Guarantee: every row
+//! is in exactly one set, in arrival order. Left to others: writing the sets (`flush.rs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array, new_null_array};
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::UInt16Type;
 
-use super::{Rows, part};
-use crate::span::schema::{self, anomaly};
+use super::Rows;
+use crate::span::schema::anomaly;
 
 /// Hours with a part of their own in one flush.
 const OWN_PARTS: usize = 4;
-/// Records of fewer rows are united: each batch costs a flush as much as a hundred of its rows.
-const SMALL_ROWS: usize = 512;
-/// Rows of a batch of such records.
-const UNITED_ROWS: usize = 8192;
-/// And their bytes: they are copied, and columns of binary values have offsets of 32 bits.
-const UNITED_BYTES: u64 = 64 << 20;
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
 
 /// Rows for one part.
@@ -47,95 +40,26 @@ pub fn split(rows: &[Arc<Rows>], flush_hour: i64) -> Vec<Set> {
     let mut own: Vec<i64> = biggest.into_iter().map(|(hour, _)| hour).collect();
     own.sort_unstable();
 
-    let mut sets: Vec<Gathered> = own.iter().map(|hour| Gathered::new(*hour, false)).collect();
-    sets.push(Gathered::new(flush_hour, true));
+    let mut sets: Vec<Set> = own.iter().map(|hour| Set { hour: *hour, stray: false, batches: Vec::new() }).collect();
+    sets.push(Set { hour: flush_hour, stray: true, batches: Vec::new() });
     for (rows, hours) in rows.iter().zip(&hours) {
+        let batch = rows.to_record_batch();
         let places: Vec<usize> = hours.iter().map(|hour| own.binary_search(hour).unwrap_or(own.len())).collect();
         let Some(first) = places.first() else { continue };
         if places.iter().all(|place| place == first) {
-            sets[*first].add(rows);
+            sets[*first].batches.push(batch);
             continue;
         }
-        let batch = rows.to_record_batch();
         for (place, set) in sets.iter_mut().enumerate() {
             let indices: Vec<u32> = (0_u32..).zip(&places).filter(|(_, p)| **p == place).map(|(row, _)| row).collect();
             if !indices.is_empty() {
                 let taken = take_record_batch(&batch, &UInt32Array::from(indices));
-                set.add_batch(taken.expect("the indices are those of rows"));
+                set.batches.push(taken.expect("the indices are those of rows"));
             }
         }
     }
-    sets.into_iter().map(Gathered::finish).filter(|set| !set.batches.is_empty()).collect()
-}
-
-/// A set under way.
-struct Gathered<'a> {
-    set: Set,
-    /// The last rows of the set, as long as they are few a record.
-    small: Vec<&'a Rows>,
-    count: usize,
-    bytes: u64,
-}
-
-impl<'a> Gathered<'a> {
-    fn new(hour: i64, stray: bool) -> Self {
-        Self { set: Set { hour, stray, batches: Vec::new() }, small: Vec::new(), count: 0, bytes: 0 }
-    }
-
-    fn add(&mut self, rows: &'a Rows) {
-        let count = rows.batch.rows();
-        if count >= SMALL_ROWS {
-            return self.add_batch(rows.to_record_batch());
-        }
-        let is_checked = |rows: &Rows| rows.batch.semconv().is_some();
-        let fits = self.count + count <= UNITED_ROWS && self.bytes.saturating_add(rows.bytes) <= UNITED_BYTES;
-        if self.small.last().is_some_and(|last| !fits || is_checked(last) != is_checked(rows)) {
-            self.close();
-        }
-        self.small.push(rows);
-        self.count += count;
-        self.bytes = self.bytes.saturating_add(rows.bytes);
-    }
-
-    fn add_batch(&mut self, batch: RecordBatch) {
-        self.close();
-        self.set.batches.push(batch);
-    }
-
-    fn close(&mut self) {
-        if !self.small.is_empty() {
-            self.set.batches.push(united(&self.small));
-            self.small.clear();
-            (self.count, self.bytes) = (0, 0);
-        }
-    }
-
-    fn finish(mut self) -> Set {
-        self.close();
-        self.set
-    }
-}
-
-/// The rows of several records, all of them checked or none, as one batch.
-fn united(records: &[&Rows]) -> RecordBatch {
-    if let [one] = records {
-        return one.to_record_batch();
-    }
-    let joined = |columns: &[&ArrayRef]| part::joined_column(columns).expect("the columns have one type");
-    let spans = || records.iter().map(|rows| rows.batch.as_record_batch());
-    let count = spans().map(RecordBatch::num_rows).sum();
-    let mut columns: Vec<ArrayRef> = (0..schema::incoming().fields().len())
-        .map(|at| joined(&spans().map(|batch| batch.column(at)).collect::<Vec<_>>()))
-        .collect();
-    let ingest = records.iter().flat_map(|rows| std::iter::repeat_n(rows.ingest_us, rows.batch.rows()));
-    let ingest = TimestampMicrosecondArray::from_iter_values(ingest).with_timezone("UTC");
-    columns.insert(schema::INGEST_TIME_INDEX, Arc::new(ingest));
-    let checked: Option<Vec<&[ArrayRef]>> = records.iter().map(|rows| rows.batch.semconv()).collect();
-    columns.extend(schema::semconv_fields().iter().enumerate().map(|(at, field)| match &checked {
-        Some(checked) => joined(&checked.iter().map(|columns| &columns[at]).collect::<Vec<_>>()),
-        None => new_null_array(field.data_type(), count),
-    }));
-    RecordBatch::try_new(schema::stored().clone(), columns).expect("each column is of its field")
+    sets.retain(|set| !set.batches.is_empty());
+    sets
 }
 
 fn hours_of(rows: &Rows) -> Vec<i64> {
@@ -162,7 +86,6 @@ pub fn hour_of_ns(ns: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::span::SpanBatch;
     use crate::store::samples;
 
     const INGEST_US: i64 = 1_700_000_000_000_000;
@@ -183,55 +106,6 @@ mod tests {
         let shape: Vec<_> =
             sets.iter().map(|s| (now - s.hour, s.batches.iter().map(RecordBatch::num_rows).sum::<usize>())).collect();
         assert_eq!(shape, [(4, 6), (3, 7), (2, 8), (1, 9), (0, 4)]);
-    }
-
-    #[test]
-    fn small_records_come_as_few_batches_and_each_row_as_it_was() {
-        let now = hour_of_ns(INGEST_US * 1000);
-        let at = |n: i64| now * HOUR_NS + n;
-        let sizes = [3, 700, 1, 90, 400, 2, 600, 5];
-        let records: Vec<Arc<Rows>> = (0..)
-            .zip(sizes)
-            .map(|(record, size)| {
-                let starts: Vec<i64> = (0..size).map(|n| at(record * 1000 + n)).collect();
-                let batch = samples::varied(record.cast_unsigned(), &starts, 1);
-                let kept: Vec<usize> =
-                    schema::incoming().fields().iter().map(|f| batch.schema().index_of(f.name()).unwrap()).collect();
-                let spans = SpanBatch::try_new(batch.project(&kept).unwrap()).unwrap();
-                let checked = schema::semconv_fields().iter();
-                let checked = checked.map(|field| batch.column_by_name(field.name()).unwrap().clone()).collect();
-                // The last two of the run are checked, the others are not.
-                let spans = if record >= 4 { spans.with_semconv(checked).unwrap() } else { spans };
-                Arc::new(Rows::new(spans, INGEST_US + record, record.cast_unsigned()))
-            })
-            .collect();
-        let sets = split(&records, now);
-        let [set] = sets.as_slice() else { panic!("all are of one hour") };
-        let shape: Vec<_> = set.batches.iter().map(RecordBatch::num_rows).collect();
-        assert_eq!(shape, [3, 700, 91, 402, 600, 5]);
-        let mut rows = set.batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| batch.slice(row, 1)));
-        for record in &records {
-            let expected = record.to_record_batch();
-            for row in 0..expected.num_rows() {
-                let (is, expected) = (rows.next().unwrap(), expected.slice(row, 1));
-                let text = |batch: &RecordBatch| {
-                    arrow::util::pretty::pretty_format_batches(std::slice::from_ref(batch)).unwrap().to_string()
-                };
-                assert_eq!(text(&is), text(&expected), "row {row} of record {}", record.lsn);
-            }
-        }
-        assert!(rows.next().is_none());
-    }
-
-    #[test]
-    fn large_records_of_few_rows_are_not_united_without_end() {
-        let now = hour_of_ns(INGEST_US * 1000);
-        let record = || {
-            let rows = Rows::new(samples::batch_at(&[now * HOUR_NS, now * HOUR_NS + 1]), INGEST_US, 1);
-            Arc::new(Rows { bytes: UNITED_BYTES / 2 - 1, ..rows })
-        };
-        let sets = split(&[record(), record(), record(), record(), record()], now);
-        assert_eq!(sets[0].batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [4, 4, 2]);
     }
 
     #[test]

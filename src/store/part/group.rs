@@ -65,7 +65,7 @@ impl<'a> Group<'a> {
         let of_batches = self.batches.iter().map(|batch| batch.column(at));
         match field.data_type() {
             DataType::Utf8View => Ok(Arc::new(words(of_batches))),
-            _ => joined_column(&of_batches.collect::<Vec<_>>()),
+            _ => one(&of_batches.collect::<Vec<_>>()),
         }
     }
 }
@@ -73,7 +73,7 @@ impl<'a> Group<'a> {
 /// The rows of `batches`, which have the columns of a row group, one batch after the other.
 pub fn joined(batches: &[RecordBatch]) -> Result<Option<RecordBatch>, ArrowError> {
     let Some(first) = batches.first() else { return Ok(None) };
-    let column = |at| joined_column(&batches.iter().map(|batch| batch.column(at)).collect::<Vec<_>>());
+    let column = |at| one(&batches.iter().map(|batch| batch.column(at)).collect::<Vec<_>>());
     let columns = (0..first.num_columns()).map(column).collect::<Result<_, _>>()?;
     RecordBatch::try_new(first.schema(), columns).map(Some)
 }
@@ -83,8 +83,8 @@ pub fn worded(texts: &ArrayRef) -> DictionaryArray<Int32Type> {
     words(std::iter::once(texts))
 }
 
-/// Columns of one type as one.
-pub fn joined_column(columns: &[&ArrayRef]) -> Result<ArrayRef, ArrowError> {
+/// The columns as one.
+fn one(columns: &[&ArrayRef]) -> Result<ArrayRef, ArrowError> {
     match columns[0].data_type() {
         DataType::Dictionary(_, _) if are_words(columns) => {
             Ok(Arc::new(united(columns.iter().map(|column| column.as_dictionary()))))
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn slices_of_one_batch_share_their_dictionary() {
         let all = column(&[Some("a"), Some("b"), Some("a"), None, Some("c")]);
-        let united = joined_column(&[&all.slice(3, 2), &all.slice(1, 2)]).unwrap();
+        let united = one(&[&all.slice(3, 2), &all.slice(1, 2)]).unwrap();
         assert_eq!(texts(&united), [None, Some("c"), Some("b"), Some("a")]);
         assert_eq!(united.as_any_dictionary().values().len(), 3);
     }

@@ -57,7 +57,7 @@ pub(in crate::store) use columns::ZONE_ROWS;
 #[cfg(test)]
 pub use encode::encode;
 pub use encode::{encode_behind, row_hash};
-pub use group::{is_empty, joined, joined_column, worded};
+pub use group::{is_empty, joined, worded};
 pub use keys::{KeyEntry, Keys, Level};
 pub use objects::PartStore;
 pub use order::{BUCKET_NS, sorted};
