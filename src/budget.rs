@@ -171,7 +171,8 @@ impl Pool {
     }
 
     /// Takes `bytes`, waiting in line for at most `wait`.
-    pub async fn reserve(&self, bytes: u64, wait: Duration) -> Result<Reservation, Exhausted> {
+    #[cfg(test)]
+    pub(crate) async fn reserve(&self, bytes: u64, wait: Duration) -> Result<Reservation, Exhausted> {
         let mut reservation = self.empty();
         self.grow(&mut reservation, bytes, wait).await?;
         Ok(reservation)

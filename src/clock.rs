@@ -67,6 +67,14 @@ impl Clock {
         }
     }
 
+    /// Moves a manual clock forward to `unix_ns`, never back; the machine's clock ignores it.
+    pub fn advance_to(&self, unix_ns: i64) {
+        if let Time::Manual(now) = &self.time {
+            let mut now = now.lock().expect("no holder of this lock panics");
+            *now = unix_ns.max(*now);
+        }
+    }
+
     /// 64 random bits.
     pub fn random(&self) -> u64 {
         self.chance.lock().expect("no holder of this lock panics").next_u64()
@@ -97,5 +105,8 @@ mod tests {
         assert_eq!(clock.now_ns(), 5_000);
         clock.advance(Duration::from_micros(2));
         assert_eq!((clock.now_ns(), clock.now_us()), (7_000, 7));
+        clock.advance_to(9_000);
+        clock.advance_to(8_000);
+        assert_eq!(clock.now_ns(), 9_000);
     }
 }

@@ -124,7 +124,7 @@ impl Gates {
             journal: self.journal.clone(),
             clock: clock.clone(),
             metrics: self.metrics.clone(),
-            concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+            concurrency: gate::run::at_a_time(),
         };
         Ok(tokio::task::spawn_blocking(move || Evaluator::open(parts)).await??)
     }

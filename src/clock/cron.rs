@@ -138,7 +138,7 @@ impl Inner {
     fn next(&self, after_ns: i64) -> Option<Timestamp> {
         let after = instant(after_ns)?;
         let local = self.zone.to_datetime(after);
-        let from = minute_of(local)?.checked_add(1.minute()).ok()?;
+        let from = minute_of(local).checked_add(1.minute()).ok()?;
         let found = self.local(from, false)?;
         let plain = self.zone.to_ambiguous_timestamp(found).compatible().ok()?;
         let change = self.zone.following(after.checked_sub(FARTHEST).ok()?).next();
@@ -160,7 +160,7 @@ impl Inner {
     fn previous(&self, before_ns: i64) -> Option<Timestamp> {
         let before = instant(before_ns)?;
         let local = self.zone.to_datetime(before);
-        let minute = minute_of(local)?;
+        let minute = minute_of(local);
         let from = if minute == local { minute.checked_sub(1.minute()).ok()? } else { minute };
         let found = self.local(from, true)?;
         let plain = self.zone.to_ambiguous_timestamp(found).compatible().ok()?;
@@ -253,8 +253,8 @@ fn nanos(at: Timestamp) -> Option<i64> {
     i64::try_from(at.as_nanosecond()).ok()
 }
 
-fn minute_of(local: DateTime) -> Option<DateTime> {
-    Some(local.date().at(local.hour(), local.minute(), 0, 0))
+fn minute_of(local: DateTime) -> DateTime {
+    local.date().at(local.hour(), local.minute(), 0, 0)
 }
 
 /// The values of one field as bits. `Err` says what is wrong.

@@ -11,7 +11,7 @@
 //! spans after `give_up` of silence begins anew: by that, no window has to look farther back than twice `give_up`.
 
 pub(super) mod keys;
-mod predicate;
+pub(super) mod predicate;
 pub mod selector;
 mod statement;
 

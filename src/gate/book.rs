@@ -469,10 +469,10 @@ fn floor_of(groups: &[Group], rows: &BTreeMap<String, GateRow>) -> i64 {
     groups.iter().map(of).max().unwrap_or(0)
 }
 
-/// The rule of the state machine for `gate` in `group` at the tick `t_ns`.
-fn rule(gate: &Gate, group: &Group, t_ns: i64) -> Rule {
+/// The rule of the state machine for `gate` at a tick that is `step_ns` behind the one before.
+fn rule(gate: &Gate, step_ns: i64) -> Rule {
     Rule {
-        interval_ns: Grid::of(group).step_ns(t_ns),
+        interval_ns: step_ns,
         hold_for_ns: nanos(gate.hold_for),
         fire_after: gate.fire_after,
         keep_firing_for_ns: nanos(gate.keep_firing_for),

@@ -28,24 +28,21 @@ const MOST_ENTRIES: u64 = 2_000_000;
 /// When gates that could not be put together are tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// How `gate` of a group with this `interval` is evaluated; `may_share` is what its query says.
-pub(super) fn class(gate: &Gate, interval: Duration, bucket: Duration, may_share: Result<(), String>) -> Class {
-    let why = match may_share {
-        Err(why) => why,
-        Ok(()) if gate.source.explicit_window => "it bounds its own window".to_owned(),
-        Ok(()) if gate.cron.is_some() => "its ticks are those of `cron`, not of the grid".to_owned(),
-        Ok(()) if bucket.is_zero() => "`gates.bucket` is 0".to_owned(),
-        Ok(()) => match off_grid(gate, interval, bucket) {
-            Some(why) => why,
-            None => return Class::Decomposable,
-        },
+/// How `gate` is evaluated; `may_share` is what its query says, `off_grid` what [`off_grid`] says of its times.
+pub(super) fn class(gate: &Gate, bucket: Duration, may_share: Result<(), String>, off_grid: Option<String>) -> Class {
+    let why = match (may_share, off_grid) {
+        (Err(why), _) => why,
+        (Ok(()), _) if gate.cron.is_some() => "its ticks are those of `cron`, not of the grid".to_owned(),
+        (Ok(()), _) if bucket.is_zero() => "`gates.bucket` is 0".to_owned(),
+        (Ok(()), Some(why)) => why,
+        (Ok(()), None) => return Class::Decomposable,
     };
     Class::Rerun(why)
 }
 
 /// Why a gate that may share does not: its times do not fit to `bucket`.
 pub(super) fn off_grid(gate: &Gate, interval: Duration, bucket: Duration) -> Option<String> {
-    if bucket.is_zero() || gate.source.explicit_window || gate.cron.is_some() {
+    if bucket.is_zero() || gate.cron.is_some() {
         return None;
     }
     let width = scalar::duration_text(bucket);
@@ -79,7 +76,7 @@ struct Inner {
 /// A gate that may share.
 #[derive(Debug)]
 struct Sharer {
-    gate: Arc<Gate>,
+    gate: Gate,
     /// How far behind the newest tick it may be asked.
     behind_ns: i64,
 }
@@ -110,7 +107,7 @@ impl Buckets {
         let sharer = |group: &Group, gate: &Gate| {
             let (window_ns, interval_ns) = (nanos(gate.window), nanos(group.interval));
             let behind_ns = interval_ns.saturating_mul(MAX_DUE as i64).min(window_ns);
-            Sharer { gate: Arc::new(gate.clone()), behind_ns }
+            Sharer { gate: gate.clone(), behind_ns }
         };
         let gates = groups.iter().flat_map(|group| group.gates.iter().map(move |gate| (group, gate)));
         let gates = gates.filter(|(_, gate)| gate.class == Class::Decomposable);
@@ -123,7 +120,7 @@ impl Buckets {
     pub(super) async fn rows(&self, ask: &Ask) -> Option<Result<Vec<ResultRow>, RunError>> {
         let inner = &self.0;
         let sharer = inner.gates.get(&ask.gate.name)?;
-        let is_it = Arc::ptr_eq(&sharer.gate, &ask.gate) || *sharer.gate == *ask.gate;
+        let is_it = sharer.gate == *ask.gate;
         let Window { start_ns, end_ns } = ask.window;
         let is_whole = |at_ns: i64| at_ns.rem_euclid(inner.width_ns) == 0;
         if !is_it || ask.spans != Selection::OfGate || !is_whole(start_ns) || !is_whole(end_ns) || start_ns >= end_ns {
@@ -174,7 +171,7 @@ impl Inner {
 
     async fn plan(&self, types: Types) -> Planned {
         let question = |sharer: &Sharer| {
-            let gate = sharer.gate.as_ref();
+            let gate = &sharer.gate;
             let nowhen = Window { start_ns: 0, end_ns: 0 };
             Question {
                 sql: gate.source.sql.clone(),

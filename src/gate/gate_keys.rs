@@ -120,13 +120,12 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
             comparisons(&keys, unit, is_assert.then(|| Comparison { text: "== 1".to_owned(), test: Test::Is(1.0) }))
         }
     };
+    let columns: Vec<String> = by.iter().map(|(column, _)| (*column).to_owned()).collect();
     if let Some(slo) = slo.as_ref().filter(|_| source_mark.is_none()) {
-        let columns: Vec<String> = by.iter().map(|(column, _)| (*column).to_owned()).collect();
         source = Source { sql: slo.sql(&columns, time), explicit_window: true, ..source };
         source_mark = keys.entry("slo").map(|entry| entry.value.mark.clone());
     }
     if let Some(finding) = finding::read(&keys, setting).filter(|_| source_mark.is_none() && !is_made) {
-        let columns: Vec<String> = by.iter().map(|(column, _)| (*column).to_owned()).collect();
         source = Source { sql: finding.sql(&columns), ..source };
         source_mark = keys.entry("finding").map(|entry| entry.value.mark.clone());
     }
@@ -175,7 +174,7 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         class: Class::Rerun(String::new()),
         slo,
         assertion,
-        by: by.iter().map(|(column, _)| (*column).to_owned()).collect(),
+        by: columns,
         value_column,
         n_column,
         unit,

@@ -109,14 +109,13 @@ pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
                     }
                 }
                 let may_share = planner.check(&gate, &places, &problems);
-                if let (true, Ok(()), Some(why)) =
-                    (named, &may_share, buckets::off_grid(&gate, group.interval, request.config.bucket))
-                {
+                let off_grid = buckets::off_grid(&gate, group.interval, request.config.bucket);
+                if let (true, Ok(()), Some(why)) = (named, &may_share, &off_grid) {
                     let what = format!("{why}: it shares nothing with others");
                     let next = "make `window`, the group's `interval` and a minute multiples of it";
                     problems.add(Code::OffGrid, &places.window, &who, what, next);
                 }
-                gate.class = buckets::class(&gate, group.interval, request.config.bucket, may_share);
+                gate.class = buckets::class(&gate, request.config.bucket, may_share, off_grid);
                 if !named {
                     gate.mode = Mode::DryRun;
                 }

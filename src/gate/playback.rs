@@ -171,7 +171,7 @@ async fn each_tick(
         .await
         .map_err(|error| Error::Damaged(error.to_string()))??;
     for (t_ns, groups) in schedule(&evaluator, judge, extent) {
-        clock.advance(Duration::from_nanos(u64::try_from(t_ns.saturating_sub(clock.now_ns())).unwrap_or(0)));
+        clock.advance_to(t_ns);
         evaluator.close_tick(t_ns, seat.cut_us, &groups).await?;
         look(&evaluator, t_ns);
     }

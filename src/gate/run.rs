@@ -56,7 +56,8 @@ pub fn gateway(
     Gateway::with(reader, config, resources, tables, clock, &prometheus::Registry::new())
 }
 
-fn at_a_time() -> usize {
+/// How many runs go at a time: `max(1, cores / 2)`.
+pub fn at_a_time() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get).div_euclid(2).max(1)
 }
 

@@ -29,6 +29,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -304,9 +305,8 @@ impl Gateway {
             ..self.job(statement, &limits)
         };
         let running = Running::new(&inner.running);
-        let runtime = inner.threads.0.as_ref().expect("it is taken only by drop");
         let stopped = stop.clone();
-        let task = runtime.spawn(async move {
+        let task = self.spawn(async move {
             let _running = running;
             // A caller that takes no more rows does not keep it beyond the deadline.
             stopped.run_until_cancelled(tokio::time::timeout_at(deadline, run::run(job, slot, events))).await;
@@ -350,6 +350,11 @@ impl Gateway {
         // An error before the first row still gets a status of its own.
         answer.pending = answer.receive().await?;
         Ok(answer)
+    }
+
+    /// Runs `work` on the query threads, to its end whoever waits for it; their stack is deep enough for any statement.
+    pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.inner.threads.0.as_ref().expect("it is taken only by drop").spawn(work)
     }
 
     /// Wall time that a statement may take.

@@ -5,7 +5,7 @@
 //! all, nor whoever keeps the pace of a body that is here within 10 s. Left to others: the room itself (`admit`), giving
 //! it back (`body`), and time limits that hold in any case (L6).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ struct Progress {
     /// How long it waited for room itself, in ms: not the time of its peer.
     waited_ms: AtomicU64,
     wanted: Notify,
+    /// Whether `wanted` may hold a permit; who was never told needs no clock for each piece.
+    is_told: AtomicBool,
 }
 
 /// One body, while it is being waited for.
@@ -49,6 +51,7 @@ impl Arriving {
             received: AtomicU64::new(0),
             waited_ms: AtomicU64::new(0),
             wanted: Notify::new(),
+            is_told: AtomicBool::new(false),
         });
         self.bodies().push(progress.clone());
         Arrival { all: self, progress }
@@ -62,6 +65,8 @@ impl Arriving {
     fn want_room_at(&self, now: Instant) {
         for body in self.bodies().iter().filter(|body| body.is_behind(now)) {
             body.wanted.notify_one();
+            // Behind it: else `has` between the two would leave a permit that nobody looks for.
+            body.is_told.store(true, Ordering::Release);
         }
     }
 
@@ -99,7 +104,11 @@ impl Arrival<'_> {
     pub(super) fn has(&self, bytes: u64) {
         self.progress.received.store(bytes, Ordering::Relaxed);
         // What was told while these bytes were on their way is not remembered against whoever is in time with them.
-        if !self.progress.is_behind(Instant::now()) {
+        let is_told = &self.progress.is_told;
+        if is_told.load(Ordering::Acquire)
+            && !self.progress.is_behind(Instant::now())
+            && is_told.swap(false, Ordering::Acquire)
+        {
             let _ = self.progress.wanted.notified().now_or_never();
         }
     }

@@ -91,6 +91,23 @@ impl Reader {
         Ok(None)
     }
 
+    /// The next piece; if it has to be waited for, the body is one of `arriving` with `bytes` from then on.
+    async fn first<'a>(
+        &mut self,
+        arriving: Option<&'a Arriving>,
+        bytes: u64,
+    ) -> Result<(Option<Bytes>, Option<Arrival<'a>>), Unread> {
+        // What is here already is not waited for.
+        if arriving.is_some()
+            && let Some(piece) = self.piece(None).now_or_never()
+        {
+            return Ok((piece?, None));
+        }
+        let arrival = arriving.map(|all| all.begin(bytes));
+        let piece = self.piece(arrival.as_ref()).await?;
+        Ok((piece, arrival))
+    }
+
     /// Keeps what is left of a piece. An empty one would still hold the connection's buffer, which then had to be allocated
     /// anew for the next.
     fn keep(&mut self, rest: Bytes) {
@@ -102,15 +119,7 @@ impl Reader {
         if length == 0 {
             return Ok(Bytes::new());
         }
-        let mut arrival = None;
-        // What is here already is not waited for.
-        let first = match arriving.and_then(|_| self.piece(None).now_or_never()) {
-            Some(first) => first?,
-            None => {
-                arrival = arriving.map(|all| all.begin(length as u64));
-                self.piece(arrival.as_ref()).await?
-            }
-        };
+        let (first, arrival) = self.first(arriving, length as u64).await?;
         let Some(mut first) = first else { return Ok(Bytes::new()) };
         if first.len() >= length {
             // The common case: the whole message came in one piece and is not copied.
@@ -137,14 +146,8 @@ impl Reader {
 
     /// Whether nothing follows; the body is one of `arriving` until that is known, as room is still held for it.
     pub(super) async fn ends(&mut self, arriving: &Arriving) -> Result<bool, Unread> {
-        let piece = match self.piece(None).now_or_never() {
-            Some(piece) => piece?,
-            None => {
-                // As if one byte were missing: who does not say that all is there is behind when others need the room.
-                let arrival = arriving.begin(1);
-                self.piece(Some(&arrival)).await?
-            }
-        };
+        // As if one byte were missing: who does not say that all is there is behind when others need the room.
+        let (piece, _) = self.first(Some(arriving), 1).await?;
         match piece {
             None => Ok(true),
             Some(piece) => {

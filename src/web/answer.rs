@@ -101,13 +101,8 @@ fn of(identity: &Identity, statement: Statement) -> Statement {
 }
 
 async fn read(request: Request) -> Result<Statement, Error> {
-    let (parts, body) = request.into_parts();
-    let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > MAX_BODY) {
-        return Err(Error::TooLarge { limit: MAX_BODY });
-    }
-    let body = super::body::read(body, MAX_BODY).await?;
-    request::statement(&parts.headers, &body)
+    let (headers, body) = super::body::read(request, MAX_BODY).await?;
+    request::statement(&headers, &body)
 }
 
 fn url(request: &Request) -> Result<Query, Error> {

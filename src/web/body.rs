@@ -8,6 +8,8 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
 use http_body_util::LengthLimitError;
 
 use super::Error;
@@ -15,9 +17,15 @@ use super::Error;
 /// For any body; a long one has a second more for each MiB that it may have.
 const TIME: Duration = Duration::from_secs(30);
 
-/// All of `body`, at most `limit` bytes.
-pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Error> {
-    within(TIME + Duration::from_secs((limit >> 20) as u64), body, limit).await
+/// The headers and all of the body, at most `limit` bytes; one that is declared to be longer is not waited for.
+pub(super) async fn read(request: Request, limit: usize) -> Result<(HeaderMap, Bytes), Error> {
+    let (parts, body) = request.into_parts();
+    let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > limit) {
+        return Err(Error::TooLarge { limit });
+    }
+    let body = within(TIME + Duration::from_secs((limit >> 20) as u64), body, limit).await?;
+    Ok((parts.headers, body))
 }
 
 async fn within(time: Duration, body: Body, limit: usize) -> Result<Bytes, Error> {

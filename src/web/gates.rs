@@ -16,7 +16,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::rules::{class, mode, seconds_of};
+use super::rules::{mode, seconds_of};
 use super::{AppState, Error};
 use crate::access::{self, Identity, Role};
 use crate::gate::identity::{AlertId, TENANT};
@@ -110,7 +110,7 @@ fn summary(live: &Live, group: &Group, gate: &Gate) -> Value {
         "gate": gate.name,
         "group": group.name,
         "file": group.file,
-        "class": class(gate),
+        "class": gate.class(),
         "mode": mode(gate),
     });
     if let Some(now) = live.now(&gate.name) {
@@ -213,7 +213,7 @@ pub(super) async fn close(
         return Err(access::Error::Denied.into());
     }
     let live = state.gates.ok_or(Error::NotFound)?;
-    let body = super::body::read(request.into_body(), MAX_BODY).await?;
+    let (_, body) = super::body::read(request, MAX_BODY).await?;
     let wrong = |message| Error::Request {
         message,
         hint: r#"{"key": "service_name=cart", "reason": "why it is over"}"#.to_owned(),

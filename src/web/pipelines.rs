@@ -73,7 +73,7 @@ pub(super) async fn deploy(
     let Url(query) = Url::<DeployQuery>::try_from_uri(request.uri()).map_err(|error| {
         bad(format!("the query of the address cannot be read: {error}"), "`?name=x.bpmn&dry_run=true`")
     })?;
-    let (headers, body) = read(request).await?;
+    let (headers, body) = super::body::read(request, MAX_BODY).await?;
     let files = files(&headers, &body, query.name)?;
     let deployed = if query.dry_run {
         let engine = engine.clone();
@@ -110,7 +110,7 @@ pub(super) async fn start(
     request: Request,
 ) -> Result<Response, Problem> {
     let engine = engine(&state, &identity)?;
-    let (headers, body) = read(request).await?;
+    let (headers, body) = super::body::read(request, MAX_BODY).await?;
     let body: StartBody = serde_json::from_slice(&body).map_err(|error| {
         bad(
             format!("the body is not what is expected: {error}"),
@@ -133,16 +133,6 @@ fn engine<'a>(state: &'a AppState, identity: &Identity) -> Result<&'a Engine, Pr
         return Err(access::Error::Denied.into());
     }
     state.engine.as_ref().ok_or_else(|| Error::NotFound.into())
-}
-
-async fn read(request: Request) -> Result<(HeaderMap, Bytes), Problem> {
-    let (parts, body) = request.into_parts();
-    let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > MAX_BODY) {
-        return Err(Error::TooLarge { limit: MAX_BODY }.into());
-    }
-    let body = super::body::read(body, MAX_BODY).await?;
-    Ok((parts.headers, body))
 }
 
 fn files(headers: &HeaderMap, body: &Bytes, name: Option<String>) -> Result<Vec<SourceFile>, Problem> {

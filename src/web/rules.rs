@@ -198,7 +198,7 @@ fn rule(group: &Group, gate: &Gate, now: &GateNow, clock_ns: i64) -> Value {
         "evaluationTime": seconds_of(now.took_ns),
         "lastEvaluation": time(now.evaluated_ns),
         "weavergen": {
-            "class": class(gate),
+            "class": gate.class(),
             "mode": mode(gate),
             "state": now.state(),
             "generation": now.generation,
@@ -233,11 +233,6 @@ fn alert_json(alert: &Alert) -> Value {
         shown["keepFiringSince"] = time(Some(since_ns)).into();
     }
     shown
-}
-
-/// Which engine evaluates it (gates.md 8).
-pub(super) fn class(gate: &Gate) -> &'static str {
-    gate.class()
 }
 
 pub(super) fn mode(gate: &Gate) -> &'static str {

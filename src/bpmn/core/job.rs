@@ -148,7 +148,7 @@ fn ready(row: &Job, rendered: Result<Headers, String>, by_type: OnUnknown) -> Re
 fn locked(machine: &Machine<'_>, row: &Job, headers: &Headers) -> bool {
     let mut ready = row.clone();
     ready.input.headers = headers.clone();
-    ready.concurrency_key().is_some_and(|key| machine.view().get(&Key::JobLock(key)).is_some())
+    ready.concurrency_key().is_some_and(|key| machine.view().is_locked(&key))
 }
 
 /// The job whose attempt this is, if it runs.

@@ -7,7 +7,7 @@ use super::command::{Answer, Rejection};
 use super::event::{Body, Trigger};
 use super::machine::Machine;
 use super::start::{self, Begin};
-use super::state::{Key, Row};
+use super::state::{Key, Row, first_expiry};
 use super::value::Variables;
 use super::variables;
 
@@ -102,9 +102,7 @@ fn receivers(machine: &Machine<'_>, name: &str) -> Vec<(String, String)> {
 
 /// Forgets message ids whose time is over.
 pub(super) fn forget(machine: &mut Machine<'_>) {
-    let none = String::new;
-    let from = Key::MessageExpiry(i64::MIN, none(), none(), none());
-    let to = Key::MessageExpiry(machine.now_ms.saturating_add(1), none(), none(), none());
+    let (from, to) = (first_expiry(i64::MIN), first_expiry(machine.now_ms.saturating_add(1)));
     for (expiry, _) in machine.view().scan(&from, &to, MOST_FORGOTTEN) {
         if let Key::MessageExpiry(forget_ms, name, key, id) = expiry {
             machine.emit(Body::MessageExpired { name, key, id, forget_ms });

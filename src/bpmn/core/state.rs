@@ -251,7 +251,7 @@ typed! {
 }
 
 /// Before all message ids that are forgotten at `ms`.
-fn first_expiry(ms: i64) -> Key {
+pub(super) fn first_expiry(ms: i64) -> Key {
     Key::MessageExpiry(ms, String::new(), String::new(), String::new())
 }
 

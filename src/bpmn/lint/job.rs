@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::Check;
 use super::spelling::closest;
 use crate::model::timer;
-use crate::model::{Header, Node, NodeKind};
+use crate::model::{Header, Node, NodeKind, is_template};
 
 /// Headers that every type takes (bpmn.md 10).
 const COMMON: [&str; 8] = [
@@ -93,7 +93,7 @@ fn job(check: &mut Check<'_>, node: &Node) {
 /// The value of a header that is neither FEEL nor a template.
 fn literal(header: &Header) -> Option<&str> {
     let text = header.value.text.as_str();
-    (header.value.feel().is_none() && !text.contains("{{")).then_some(text)
+    (header.value.feel().is_none() && !is_template(text)).then_some(text)
 }
 
 fn retries(check: &mut Check<'_>, node: &Node) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Check;
 use crate::feel::Names;
-use crate::model::{BoundaryTrigger, Node, NodeIx, NodeKind, Scope, StartTrigger};
+use crate::model::{BoundaryTrigger, Node, NodeIx, NodeKind, Scope, StartTrigger, is_template};
 
 /// Beyond so many nodes every writer of the process counts as on the way.
 const BOUND: usize = 2_000;
@@ -110,7 +110,7 @@ fn result(check: &Check<'_>, node: &Node) -> Option<Known> {
     let header =
         |key: &str| node.extensions.headers.iter().rfind(|header| header.key == key).map(|header| &header.value);
     if let Some(variable) = header("resultVariable") {
-        let literal = variable.feel().is_none() && !variable.text.contains("{{");
+        let literal = variable.feel().is_none() && !is_template(&variable.text);
         return literal.then(|| Known { names: BTreeSet::from([variable.text.clone()]), open: false });
     }
     if header("resultExpression").is_some() {

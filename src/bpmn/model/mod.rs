@@ -191,6 +191,11 @@ pub struct Flow {
     pub at: At,
 }
 
+/// Whether `text`, a literal, is to be rendered with a job's variables before it means anything.
+pub fn is_template(text: &str) -> bool {
+    text.contains("{{")
+}
+
 /// A piece of text and where its first character is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {

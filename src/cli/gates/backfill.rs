@@ -6,11 +6,11 @@
 //! back (`gate::baseline`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use super::definitions::Definitions;
 use super::lines::Lines;
-use super::replay::{evaluator, nanos, needed};
+use super::replay::{evaluator, nanos, needed, no_gate};
+use super::report::rfc3339;
 use super::run::MOST_TICKS;
 use super::{house, load_gates};
 use crate::cli::exit::{Exit, Failure};
@@ -86,8 +86,7 @@ fn wanted<'a>(groups: &'a [Group], name: Option<&str>) -> Result<Vec<(&'a Group,
     let all = groups.iter().flat_map(|group| group.gates.iter().map(move |gate| (group, gate)));
     let all: Vec<_> = all.filter(|(_, gate)| name.is_none_or(|name| gate.name == name)).collect();
     if let (Some(name), []) = (name, all.as_slice()) {
-        let text = format!("no gate file has a gate `{name}`; `weavergen gates check` lists them");
-        return Err(Failure::new(Exit::Usage, text));
+        return Err(no_gate(name));
     }
     let found: Vec<_> = all.into_iter().filter(|(_, gate)| gate.baseline.is_some()).collect();
     if found.is_empty() {
@@ -167,7 +166,7 @@ async fn fill(
     }
     let count = ticks.len();
     for (t_ns, groups) in ticks {
-        then.advance(Duration::from_nanos(u64::try_from(t_ns.saturating_sub(then.now_ns())).unwrap_or(0)));
+        then.advance_to(t_ns);
         evaluator.close_tick(t_ns, asked.cut_us(), &groups).await?;
     }
     evaluator.finish().await?;
@@ -176,12 +175,11 @@ async fn fill(
     let (keys, values) = (keys.len(), runs.iter().map(|run| run.values.1).sum::<u64>());
     let (journal, name, filled) = (journal.clone(), gate.name.clone(), (gap.generation, question(gate)));
     tokio::task::spawn_blocking(move || journal.add_past(&name, filled, &runs)).await??;
-    let at = |ns: i64| jiff::Timestamp::from_nanosecond(i128::from(ns)).map(|at| at.to_string()).unwrap_or_default();
     Ok(format!(
         "{}: {count} ticks behind {} up to {} gave {values} values of {keys} keys",
         gate.name,
-        at(from_ns),
-        at(to_ns)
+        rfc3339(from_ns),
+        rfc3339(to_ns)
     ))
 }
 

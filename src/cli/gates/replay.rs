@@ -13,13 +13,13 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use serde_json::json;
 
 use self::history::{History, Step};
 use super::definitions::{Copied, Definitions};
 use super::lines::Lines;
+use super::report::rfc3339;
 use super::run::MOST_TICKS;
 use super::{house, load_gates};
 use crate::cli::exit::{Exit, Failure};
@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::gate::evaluator::{Evaluator, Position};
 use crate::gate::journal::JournalRow;
 use crate::gate::result::{Ask, RunError, Runner};
+use crate::gate::run::at_a_time;
 use crate::gate::{Group, Journal, Late, Metrics, Parts, question};
 
 /// Flags of `gates replay`.
@@ -111,7 +112,7 @@ async fn play<W: Write>(asked: &house::Asked, asking: Asking<'_>, lines: &mut Li
     failing.get_or_init(|| plan.timeouts);
     let mut told = 0;
     for (wall_ns, step) in plan.steps {
-        then.advance(Duration::from_nanos(u64::try_from(wall_ns.saturating_sub(then.now_ns())).unwrap_or(0)));
+        then.advance_to(wall_ns);
         match step {
             Step::Tick { t_ns, cut_us: Some(cut_us), groups } => evaluator.close_tick(t_ns, cut_us, &groups).await?,
             Step::Tick { t_ns, cut_us: None, groups } => evaluator.miss_tick(t_ns, &groups),
@@ -156,16 +157,20 @@ pub(super) async fn evaluator(
         journal,
         clock: then.clone(),
         metrics: Metrics::register(&prometheus::Registry::new())?,
-        concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+        concurrency: at_a_time(),
     };
     Ok(tokio::task::spawn_blocking(move || Evaluator::open(parts)).await??)
+}
+
+pub(super) fn no_gate(name: &str) -> Failure {
+    let text = format!("no gate file has a gate `{name}`; `weavergen gates check` lists them");
+    Failure::new(Exit::Usage, text)
 }
 
 /// What must be played to play the gate `name`: it alone, or all, if it reads what they gave.
 pub(super) fn needed(groups: Vec<Group>, name: &str) -> anyhow::Result<Vec<Group>> {
     let Some(gate) = groups.iter().flat_map(|group| &group.gates).find(|gate| gate.name == name) else {
-        let text = format!("no gate file has a gate `{name}`; `weavergen gates check` lists them");
-        return Err(Failure::new(Exit::Usage, text).into());
+        return Err(no_gate(name).into());
     };
     if gate.source.is_derived {
         return Ok(groups);
@@ -217,9 +222,8 @@ fn close(evaluator: &Evaluator, row: &JournalRow) {
 
 /// A transition: what `gate_transitions` shows of it, without the wall clock.
 fn line(row: &JournalRow) -> serde_json::Value {
-    let tick = jiff::Timestamp::from_nanosecond(i128::from(row.t_ns)).map(|at| at.to_string()).unwrap_or_default();
     json!({
-        "tick": tick,
+        "tick": rfc3339(row.t_ns),
         "gate": row.gate,
         "key": row.key,
         "from_phase": row.from.as_str(),

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::gate::Group;
 use crate::gate::playback::{Extent, Judge, Seat, play, ticks};
+use crate::gate::run::at_a_time;
 
 /// Ticks of all groups above which a timeline is refused: it would take hours.
 pub(super) const MOST_TICKS: usize = 1_000_000;
@@ -182,13 +183,7 @@ fn playable(groups: &[Group], judge: Judge, extent: Extent) -> Result<(), Failur
 
 /// What is asked, and by whom.
 fn seat(asked: &house::Asked, groups: Vec<Group>) -> Seat {
-    Seat {
-        groups,
-        runner: asked.runner(),
-        journal: asked.journal(),
-        cut_us: asked.cut_us(),
-        concurrency: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
-    }
+    Seat { groups, runner: asked.runner(), journal: asked.journal(), cut_us: asked.cut_us(), concurrency: at_a_time() }
 }
 
 /// Tables of other modules that gates read.

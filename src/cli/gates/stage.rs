@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use super::arrivals::Arrivals;
 use super::definitions::Definitions;
@@ -144,7 +143,7 @@ async fn played(
         let Some(t_ns) = due_ns.into_iter().chain(event_ns).chain(start_ns).min() else { break };
         // After a kill the clock is ahead of ticks that are due. What arrived by now is there when they close.
         stage.deliver(&mut arrivals, t_ns.max(clock.now_ns())).await?;
-        stage.wait_until(t_ns);
+        stage.clock.advance_to(t_ns);
         if event_ns == Some(t_ns)
             && let Some(event) = events.next()
         {
@@ -227,15 +226,10 @@ impl Stage<'_> {
     /// Hands over what arrives up to `t_ns`.
     async fn deliver(&self, arrivals: &mut Arrivals, t_ns: i64) -> anyhow::Result<()> {
         while let Some((at_ns, batches)) = arrivals.next_until(t_ns)? {
-            self.wait_until(at_ns);
+            self.clock.advance_to(at_ns);
             self.house.append(batches).await?;
         }
         Ok(())
-    }
-
-    fn wait_until(&self, t_ns: i64) {
-        let left = u64::try_from(t_ns.saturating_sub(self.clock.now_ns())).unwrap_or(0);
-        self.clock.advance(Duration::from_nanos(left));
     }
 
     /// Begins every pipeline that may begin now; when the next one may.
@@ -270,7 +264,7 @@ impl Stage<'_> {
                 drop(evaluator);
                 // The daemon says that it lives every 5 s; here to the moment.
                 self.asked.journal().commit(&Batch::default(), self.clock.now_ns())?;
-                self.wait_until(*up_at_ns);
+                self.clock.advance_to(*up_at_ns);
                 self.open(groups).await
             }
         }

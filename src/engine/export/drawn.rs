@@ -64,7 +64,7 @@ impl Task {
 /// What `header` gives without any variable: for an expression also what it gives in part, the rest being null.
 fn constant(header: &Text) -> Option<Value> {
     match header.feel() {
-        None if header.text.contains("{{") => None,
+        None if model::is_template(&header.text) => None,
         None => Some(Value::String(header.text.clone())),
         Some(expression) => {
             let expression = feel::compile(expression, &Names::new()).ok()?;

@@ -10,12 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::job::Outcome;
 use super::super::store::{Batch, SourceRow};
-use super::super::writer::{Item, Work};
+use super::super::writer::Work;
 use super::super::{Ask, bring_back};
 use super::faulty::{Disk, Passing};
-use super::scenario::{Life, START_MS, act, everything, file, flow, jobs, task};
+use super::scenario::{Life, START_MS, act, deploy, everything, jobs, line, timed};
 use crate::clock::Clock;
-use crate::engine::deploy::{SourceFile, prepare};
 use crate::engine::{Config, Engine, Error, Store};
 
 fn config(jobs: crate::engine::Jobs) -> Config {
@@ -27,26 +26,11 @@ fn start(process: &str) -> Action {
     Action::Start { process: process.to_owned(), version: None, start: Some("start".to_owned()), variables }
 }
 
-fn line(process: &str, r#type: &str) -> SourceFile {
-    let body = [
-        r#"<startEvent id="start"/><endEvent id="end"/>"#.to_owned(),
-        task("a", r#type, ""),
-        flow(1, "start", "a", ""),
-        flow(2, "a", "end", ""),
-    ];
-    file(process, &body.concat())
-}
-
-fn deploy(file: SourceFile) -> Item {
-    let files = prepare(vec![file], &Default::default()).unwrap();
-    Item { work: Work::Deploy { files, actor: None }, request_id: None }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_error_that_passes_the_engine_is_healthy_again_without_being_asked() {
     let disk = Disk::new();
     let engine = Engine::on(Store::by(disk.opener()).unwrap(), config(jobs()), Clock::os()).unwrap();
-    engine.deploy(vec![line("p", "nobody")], None, None).await.unwrap();
+    engine.deploy(vec![line("p", "nobody", "")], None, None).await.unwrap();
     let mut healthy = engine.healthy();
     disk.fail_at(1, Passing::Lost);
     let answer = engine.submit(start("p"), None, None).await;
@@ -79,7 +63,7 @@ async fn spans_go_on_after_an_error_of_the_file() {
         let sender = sender.clone();
         Box::pin(async move { sender.send(request.spans.len()).map_err(|error| error.to_string()) })
     });
-    engine.deploy(vec![line("p", "nobody")], None, None).await.unwrap();
+    engine.deploy(vec![line("p", "nobody", "")], None, None).await.unwrap();
     engine.submit(start("p"), None, None).await.unwrap();
     disk.fail_at(1, Passing::Lost);
     let exporter = tokio::spawn({
@@ -139,16 +123,7 @@ fn what_became_due_while_nobody_ran_fires_before_a_job_is_given_out_again() {
     let clock = Clock::manual((START_MS + 3_600_000) * 1_000_000, 1);
     let store = Store::in_memory().unwrap();
     let mut life = Life::open(store.clone(), START_MS).unwrap();
-    let timer = r#"<boundaryEvent id="late" attachedToRef="a"><timerEventDefinition><timeDuration>PT30S</timeDuration></timerEventDefinition></boundaryEvent>"#;
-    let body = [
-        r#"<startEvent id="start"/><endEvent id="end"/>"#.to_owned(),
-        task("a", "work", ""),
-        timer.to_owned(),
-        flow(1, "start", "a", ""),
-        flow(2, "a", "end", ""),
-        flow(3, "late", "end", ""),
-    ];
-    life.batch(&[deploy(file("p", &body.concat())), act(start("p"), None)]).unwrap();
+    life.batch(&[deploy(timed("p", "")), act(start("p"), None)]).unwrap();
     assert_eq!(life.working.len(), 1);
     drop(life);
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -164,7 +139,7 @@ fn what_became_due_while_nobody_ran_fires_before_a_job_is_given_out_again() {
 fn a_definition_that_cannot_be_read_stops_its_own_runs_and_no_others() {
     let store = Store::in_memory().unwrap();
     let mut life = Life::open(store.clone(), START_MS).unwrap();
-    life.batch(&[deploy(line("p", "work")), deploy(line("q", "work")), act(start("p"), None)]).unwrap();
+    life.batch(&[deploy(line("p", "work", "")), deploy(line("q", "work", "")), act(start("p"), None)]).unwrap();
     let of_p = store
         .definitions()
         .unwrap()

@@ -64,6 +64,31 @@ pub fn flow(id: usize, from: &str, to: &str, condition: &str) -> String {
     format!(r#"<sequenceFlow id="f{id}" sourceRef="{from}" targetRef="{to}">{inner}</sequenceFlow>"#)
 }
 
+/// Start, a task `a` with `more` in it, end.
+pub fn line(process: &str, r#type: &str, more: &str) -> SourceFile {
+    let body = [
+        r#"<startEvent id="start"/><endEvent id="end"/>"#.to_owned(),
+        task("a", r#type, more),
+        flow(1, "start", "a", ""),
+        flow(2, "a", "end", ""),
+    ];
+    file(process, &body.concat())
+}
+
+/// The same of type `work`, with a timer of 30 s on it.
+pub fn timed(process: &str, more: &str) -> SourceFile {
+    let timer = r#"<boundaryEvent id="late" attachedToRef="a"><timerEventDefinition><timeDuration>PT30S</timeDuration></timerEventDefinition></boundaryEvent>"#;
+    let body = [
+        r#"<startEvent id="start"/><endEvent id="end"/>"#.to_owned(),
+        task("a", "work", more),
+        timer.to_owned(),
+        flow(1, "start", "a", ""),
+        flow(2, "a", "end", ""),
+        flow(3, "late", "end", ""),
+    ];
+    file(process, &body.concat())
+}
+
 /// Start, a retried task with a template, a gateway, a task that throws into a boundary event, a timer, an end.
 pub fn everything() -> SourceFile {
     let header = r#"<zeebe:taskHeaders><zeebe:header key="text" value="x is {{ x }}"/></zeebe:taskHeaders>"#;
@@ -193,8 +218,7 @@ impl Life {
         let id = Some(id.to_owned());
         match step {
             Step::Deploy => {
-                let files = prepare(vec![everything()], &Default::default()).unwrap();
-                self.batch(&[Item { work: Work::Deploy { files, actor: None }, request_id: id }])?;
+                self.batch(&[Item { request_id: id, ..deploy(everything()) }])?;
             }
             Step::Act(action) => drop(self.batch(&[act(action.clone(), id)])?),
             Step::Work => {
@@ -222,6 +246,11 @@ impl Life {
         assert!((&state as &dyn StateView).meta().boot_epoch > 0);
         events
     }
+}
+
+pub fn deploy(file: SourceFile) -> Item {
+    let files = prepare(vec![file], &Default::default()).unwrap();
+    Item { work: Work::Deploy { files, actor: None }, request_id: None }
 }
 
 pub fn act(action: Action, request_id: Option<String>) -> Item {

@@ -8,20 +8,15 @@ use bpmn::core::{Action, Body, Event, JobStatus, StateView, Value};
 use bpmn::lint::Registry;
 use serde_json::Map;
 
-use super::super::deploy::{SourceFile, prepare};
+use super::super::deploy::SourceFile;
 use super::super::job::{Job, Outcome};
 use super::super::store::Store;
 use super::super::writer::{Item, Work, Writer};
 use super::faulty::{Disk, Passing};
-use super::scenario::{Life, START_MS, act, everything, file, flow, jobs, task};
+use super::scenario::{Life, START_MS, act, deploy, everything, jobs, line, timed};
 
 fn life() -> Life {
     Life::open(Store::in_memory().unwrap(), START_MS).unwrap()
-}
-
-fn deploy(file: SourceFile) -> Item {
-    let files = prepare(vec![file], &Registry::default()).unwrap();
-    Item { work: Work::Deploy { files, actor: None }, request_id: None }
 }
 
 fn start(process: &str, x: i64) -> Item {
@@ -34,16 +29,7 @@ fn start(process: &str, x: i64) -> Item {
 fn keyed(key: &str) -> SourceFile {
     let header =
         format!(r#"<zeebe:taskHeaders><zeebe:header key="concurrencyKey" value="{key}"/></zeebe:taskHeaders>"#);
-    let timer = r#"<boundaryEvent id="late" attachedToRef="a"><timerEventDefinition><timeDuration>PT30S</timeDuration></timerEventDefinition></boundaryEvent>"#;
-    let body = [
-        r#"<startEvent id="start"/><endEvent id="end"/>"#.to_owned(),
-        task("a", "work", &header),
-        timer.to_owned(),
-        flow(1, "start", "a", ""),
-        flow(2, "a", "end", ""),
-        flow(3, "late", "end", ""),
-    ];
-    file("keyed", &body.concat())
+    timed("keyed", &header)
 }
 
 fn done() -> Outcome {
@@ -101,13 +87,8 @@ fn a_concurrency_key_is_held_until_its_attempt_has_really_ended() {
 #[test]
 fn an_attempt_whose_outcome_is_unknown_holds_its_worker_until_it_is_over() {
     let mut life = life();
-    let body = [
-        r#"<startEvent id="start"/><endEvent id="end"/>"#.to_owned(),
-        task("a", "gate", r#"<zeebe:taskHeaders><zeebe:header key="retryBackoff" value="PT0S"/></zeebe:taskHeaders>"#),
-        flow(1, "start", "a", ""),
-        flow(2, "a", "end", ""),
-    ];
-    life.batch(&[deploy(file("p", &body.concat())), start("p", 1)]).unwrap();
+    let header = r#"<zeebe:taskHeaders><zeebe:header key="retryBackoff" value="PT0S"/></zeebe:taskHeaders>"#;
+    life.batch(&[deploy(line("p", "gate", header)), start("p", 1)]).unwrap();
     let job: Job = life.working.remove(0);
     let (key, attempt) = (job.key, job.attempt);
     let outcome = Outcome::Unknown { message: "it did not end".to_owned() };
@@ -176,18 +157,11 @@ fn what_waits_behind_a_lock_is_rendered_once_until_its_input_changes() {
 
 #[test]
 fn an_attempt_that_has_not_come_back_is_not_given_out_under_its_number() {
-    let body = [
-        r#"<startEvent id="start"/><endEvent id="end"/>"#.to_owned(),
-        task("a", "work", ""),
-        flow(1, "start", "a", ""),
-        flow(2, "a", "end", ""),
-    ];
-    let body = body.concat();
     let mut there = 0;
     for at in 1..=40 {
         let disk = Disk::new();
         let mut life = Life::open(Store::by(disk.opener()).unwrap(), START_MS).unwrap();
-        life.batch(&[deploy(file("p", &body)), start("p", 1)]).unwrap();
+        life.batch(&[deploy(line("p", "work", "")), start("p", 1)]).unwrap();
         let job: Job = life.working[0].clone();
         disk.fail_at(at, Passing::Done);
         let later = Outcome::Later(START_MS + 1_000);
@@ -214,15 +188,9 @@ fn an_attempt_that_has_not_come_back_is_not_given_out_under_its_number() {
 fn a_job_that_cannot_be_started_leaves_its_worker_to_the_next() {
     let mut life = life();
     let header = r#"<zeebe:taskHeaders><zeebe:header key="text" value="{{ x }}"/></zeebe:taskHeaders>"#;
-    let body = [
-        r#"<startEvent id="start"/><endEvent id="end"/>"#.to_owned(),
-        task("a", "gate", header),
-        flow(1, "start", "a", ""),
-        flow(2, "a", "end", ""),
-    ];
     let (process, version, start_event) = ("p".to_owned(), None, Some("start".to_owned()));
     let without = Action::Start { process, version, start: start_event, variables: BTreeMap::new() };
-    life.batch(&[deploy(file("p", &body.concat())), act(without, None), start("p", 1)]).unwrap();
+    life.batch(&[deploy(line("p", "gate", header)), act(without, None), start("p", 1)]).unwrap();
     assert_eq!(life.working.len(), 1, "the first has no `x`: it is an incident, and the second runs");
     assert_eq!(incidents(&life).len(), 1);
 }
@@ -234,19 +202,10 @@ fn a_job_of_a_type_that_nobody_works_is_an_incident_and_one_of_others_waits() {
         external: vec!["mail".to_owned()],
         ..Registry::default()
     };
-    let body = |r#type: &str| {
-        let parts = [
-            r#"<startEvent id="start"/><endEvent id="end"/>"#.to_owned(),
-            task("a", r#type, ""),
-            flow(1, "start", "a", ""),
-            flow(2, "a", "end", ""),
-        ];
-        parts.concat()
-    };
     for (r#type, count) in [("sq1", 300), ("mail", 0)] {
         let mut life = life();
         life.writer = Writer::open(life.writer.store.clone(), jobs(), &registry).unwrap();
-        life.batch(&[deploy(file("p", &body(r#type)))]).unwrap();
+        life.batch(&[deploy(line("p", r#type, ""))]).unwrap();
         let items: Vec<Item> = (0..300).map(|_| start("p", 1)).collect();
         life.batch(&items).unwrap();
         assert_eq!(incidents(&life).len(), count, "{type}: all of them at once");

@@ -48,20 +48,20 @@ impl Writer {
             };
             let busy = running().filter(|running| running.r#type == r#type).count();
             let mut free = limit.saturating_sub(busy);
+            let mut after = self.served.get(&r#type).copied().unwrap_or(0);
             let mut tried = BTreeSet::new();
             while free > 0 {
-                let after = served.iter().rev().find(|(of, _)| *of == r#type).map(|(_, instance)| *instance);
-                let after = after.or_else(|| self.served.get(&r#type).copied()).unwrap_or(0);
                 let chosen = self.choose(work, &r#type, (free, after), (&held, &tried, over));
                 let Some((_, last)) = chosen.last() else { break };
-                served.push((r#type.clone(), last.instance));
+                after = last.instance;
+                served.push((r#type.clone(), after));
                 tried.extend(chosen.iter().map(|(key, _)| *key));
                 let jobs = chosen.iter().map(|(key, row)| self.start(*key, row)).collect();
                 // what cannot be started is under an incident then, and its place is free for another
                 let answer = work.step(Action::ActivateJobs { worker: "engine".to_owned(), jobs }, None);
                 let Ok(Answer::Activated { jobs }) = answer else { break };
-                free -= jobs.len().min(free);
-                held.extend(chosen.iter().filter(|(key, _)| jobs.contains(key)).filter_map(|(_, row)| self.lock(row)));
+                free -= jobs.len();
+                held.extend(jobs.iter().filter_map(|key| work.waiting.get(key)?.lock.clone()));
             }
         }
         served

@@ -12,7 +12,7 @@ const EXACT: u64 = 1 << 53;
 pub(super) const TYPE: &str = "coalesce(semconv_type, span_type)";
 
 /// A text literal.
-pub(super) fn text(value: &str) -> String {
+pub(in crate::gate) fn text(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 

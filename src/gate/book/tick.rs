@@ -53,6 +53,8 @@ struct Seen {
 /// The tick as the rules of one gate see it.
 pub(super) struct Moment {
     pub(super) t_ns: i64,
+    /// Event time from the tick before to this one.
+    step_ns: i64,
     pub(super) wall_ns: i64,
     pub(super) cut_us: i64,
     pub(super) window: Window,
@@ -141,7 +143,7 @@ impl Book {
         missed: &mut BTreeSet<(String, Missed)>,
     ) -> Result<(), Error> {
         let Some(entry) = self.gates.get_mut(name) else { return Ok(()) };
-        let gate = entry.gate.clone();
+        let (gate, group) = (entry.gate.clone(), entry.group);
         let window = window_at(&gate, t_ns);
         let lost = |d: &Downtime| window.overlaps(d.from_ns, d.to_ns) && t_ns > d.from_ns;
         entry.row.last_tick_ns = t_ns;
@@ -160,6 +162,7 @@ impl Book {
         self.batch.gates.insert(name.to_owned(), entry.row.clone());
         let mut moment = Moment {
             t_ns,
+            step_ns: Grid::of(&self.definitions.groups[group]).step_ns(t_ns),
             wall_ns,
             cut_us,
             window,
@@ -335,11 +338,7 @@ impl Book {
 
     /// A key that is missing while others are there.
     fn miss_key(&mut self, gate: &Gate, key: &str, moment: &Moment) -> Result<(), Error> {
-        let (interval_ns, judged_ns) = {
-            let entry = &self.gates[&gate.name];
-            let judged_ns = entry.running.get(key).map(|run| run.last_tick_ns);
-            (nanos(self.definitions.groups[entry.group].interval), judged_ns)
-        };
+        let judged_ns = self.gates[&gate.name].running.get(key).map(|run| run.last_tick_ns);
         let Some(row) = self.gates.get_mut(&gate.name).and_then(|entry| entry.keys.get_mut(key)) else {
             return Ok(());
         };
@@ -357,7 +356,7 @@ impl Book {
                 let passed_ns = judged_ns.map_or(0, |judged_ns| moment.t_ns.saturating_sub(judged_ns));
                 missing > 0 && passed_ns >= nanos(after)
             }
-            StaleAfter::Time(after) => i64::from(missing).saturating_mul(interval_ns) >= nanos(after),
+            StaleAfter::Time(after) => i64::from(missing).saturating_mul(moment.step_ns) >= nanos(after),
         };
         let x = if is_gone { Input::Gone } else { Input::Hold };
         let labels = row.labels.clone();
@@ -386,7 +385,7 @@ impl Book {
     ) -> Result<(), Error> {
         let entry = &self.gates[&gate.name];
         let Some(before) = entry.keys.get(key) else { return Ok(()) };
-        let rule = rule(gate, &self.definitions.groups[entry.group], moment.t_ns);
+        let rule = rule(gate, moment.step_ns);
         let now = Now { t_ns: moment.t_ns, wall_ns: moment.wall_ns, downtimes: &self.downtimes };
         let (state, transitions) = state::step(&before.state, &now, x, &rule);
         let mut after = KeyRow { state, ..before.clone() };

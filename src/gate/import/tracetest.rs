@@ -14,7 +14,7 @@ use self::assert::Asserted;
 use super::{Imported, list, map, text};
 use crate::gate::problem::{Code, Problems, Who};
 use crate::gate::reader::{Keys, word};
-use crate::yaml::{Entry, Map, Mark, Node, Value};
+use crate::yaml::{Mark, Node, Value};
 
 /// Group of the gates.
 const GROUP: &str = "tracetest";
@@ -162,22 +162,14 @@ fn checks(of: &Keys<'_>, specs: &Node) -> Vec<Node> {
         let mark = keys.mark.clone();
         keys.finish(&[]);
         let Some(selector) = selector else { continue };
-        let select = ("select", selector);
+        let select = ("select", Some(selector));
         if !that.is_empty() {
             let place = that[0].mark.clone();
-            checks.push(of_pairs(&mark, [select.clone(), ("that", list(that, &place))]));
+            checks.push(map(&mark, [select.clone(), ("that", Some(list(that, &place)))]));
         }
-        checks.extend(counts.into_iter().map(|count| of_pairs(&mark, [select.clone(), ("expect", count)])));
+        checks.extend(counts.into_iter().map(|count| map(&mark, [select.clone(), ("expect", Some(count))])));
     }
     checks
-}
-
-fn of_pairs(mark: &Mark, pairs: [(&str, Node); 2]) -> Node {
-    let mut map = Map::default();
-    for (key, value) in pairs {
-        map.put(Entry { key: key.to_owned(), mark: value.mark.clone(), value });
-    }
-    Node { value: Value::Map(map), mark: mark.clone() }
 }
 
 /// A selector, in text or, as older versions have it, in `query` below it.

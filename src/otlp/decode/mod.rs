@@ -52,14 +52,23 @@ struct Walk<'b, 'a> {
 /// A singular message that may occur again and is then merged (W9): reading its parts in order does that.
 ///
 /// A second part is looked for anew in the message around it: a list of them would be many times the bytes that made it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Parts<'a> {
+    around: Reader<'a>,
     first: Option<Reader<'a>>,
     has_more: bool,
     bytes: usize,
 }
 
 impl<'a> Parts<'a> {
+    /// Their field in the message around them: `resource` of resource spans, `scope` of scope spans.
+    const TAG: u32 = length_tag(1);
+
+    /// None yet of those in `around`.
+    fn of(around: Reader<'a>) -> Self {
+        Self { around, first: None, has_more: false, bytes: 0 }
+    }
+
     fn push(&mut self, part: Reader<'a>) {
         self.bytes += part.rest().len();
         if self.first.is_none() {
@@ -69,10 +78,9 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// All parts, which are the fields `tag` of `around`.
-    fn within(&self, around: Reader<'a>, tag: u32) -> impl Iterator<Item = Reader<'a>> {
-        let (mut first, has_more, mut rest) = (self.first, self.has_more, around);
-        std::iter::from_fn(move || if has_more { rest.next_message(tag) } else { first.take() })
+    fn iter(&self) -> impl Iterator<Item = Reader<'a>> {
+        let (mut first, has_more, mut rest) = (self.first, self.has_more, self.around);
+        std::iter::from_fn(move || if has_more { rest.next_message(Self::TAG) } else { first.take() })
     }
 }
 
@@ -98,7 +106,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn resource_spans(&mut self, index: usize, mut reader: Reader<'a>) -> Result<(), Broken> {
-        const RESOURCE: u32 = length_tag(1);
+        const RESOURCE: u32 = Parts::TAG;
         const SCOPE_SPANS: u32 = length_tag(2);
         const SCHEMA_URL: u32 = length_tag(3);
         if reader.is_empty() {
@@ -106,7 +114,7 @@ impl<'a> Walk<'_, 'a> {
             return Ok(());
         }
         let around = reader;
-        let mut resource = Parts::default();
+        let mut resource = Parts::of(around);
         let mut schema_url: &[u8] = &[];
         let mut scopes = 0;
         while !reader.is_empty() {
@@ -123,8 +131,7 @@ impl<'a> Walk<'_, 'a> {
                 }
             }
         }
-        let parts = (&resource, around, RESOURCE);
-        self.resource(index, parts, schema_url).map_err(|broken| broken.within("resource"))?;
+        self.resource(index, &resource, schema_url).map_err(|broken| broken.within("resource"))?;
         let mut rest = around;
         for at in 0..scopes {
             let Some(part) = rest.next_message(SCOPE_SPANS) else { break };
@@ -133,12 +140,7 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    fn resource(
-        &mut self,
-        index: usize,
-        (parts, around, tag): (&Parts<'a>, Reader<'a>, u32),
-        schema_url: &'a [u8],
-    ) -> Result<(), Broken> {
+    fn resource(&mut self, index: usize, parts: &Parts<'a>, schema_url: &'a [u8]) -> Result<(), Broken> {
         const ATTRIBUTES: u32 = length_tag(1);
         const DROPPED: u32 = varint_tag(2);
         const ENTITY_REFS: u32 = length_tag(3);
@@ -148,7 +150,7 @@ impl<'a> Walk<'_, 'a> {
         }
         let (mut dropped, mut count, mut entities) = (0, 0, Entities::default());
         self.builder.begin_resource(index, parts.bytes + schema_url.len());
-        for mut reader in parts.within(around, tag) {
+        for mut reader in parts.iter() {
             while !reader.is_empty() {
                 let start = reader;
                 match reader.tag()? {
@@ -207,14 +209,14 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn scope_spans(&mut self, index: usize, mut reader: Reader<'a>) -> Result<(), Broken> {
-        const SCOPE: u32 = length_tag(1);
+        const SCOPE: u32 = Parts::TAG;
         const SPANS: u32 = length_tag(2);
         const SCHEMA_URL: u32 = length_tag(3);
         if reader.is_empty() {
             return Ok(());
         }
         let around = reader;
-        let mut scope = Parts::default();
+        let mut scope = Parts::of(around);
         let mut schema_url: &[u8] = &[];
         let mut spans = 0;
         while !reader.is_empty() {
@@ -231,7 +233,7 @@ impl<'a> Walk<'_, 'a> {
                 }
             }
         }
-        self.scope(index, (&scope, around, SCOPE), schema_url).map_err(|broken| broken.within("scope"))?;
+        self.scope(index, &scope, schema_url).map_err(|broken| broken.within("scope"))?;
         let mut rest = around;
         for at in 0..spans {
             let Some(part) = rest.next_message(SPANS) else { break };
@@ -240,12 +242,7 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    fn scope(
-        &mut self,
-        index: usize,
-        (parts, around, tag): (&Parts<'a>, Reader<'a>, u32),
-        schema_url: &'a [u8],
-    ) -> Result<(), Broken> {
+    fn scope(&mut self, index: usize, parts: &Parts<'a>, schema_url: &'a [u8]) -> Result<(), Broken> {
         const NAME: u32 = length_tag(1);
         const VERSION: u32 = length_tag(2);
         const ATTRIBUTES: u32 = length_tag(3);
@@ -253,7 +250,7 @@ impl<'a> Walk<'_, 'a> {
         let (mut name, mut version): (&[u8], &[u8]) = (&[], &[]);
         let (mut dropped, mut count) = (0, 0);
         self.builder.begin_scope(index, parts.bytes + schema_url.len());
-        for mut reader in parts.within(around, tag) {
+        for mut reader in parts.iter() {
             while !reader.is_empty() {
                 match reader.tag()? {
                     NAME => name = reader.bytes().map_err(|broken| broken.within("name"))?,

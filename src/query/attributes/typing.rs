@@ -243,7 +243,8 @@ fn reads_as_number(expr: &Expr) -> bool {
     value.try_as_str().flatten().is_some_and(|text| canonical_int(text).is_some())
 }
 
-fn is_text(of: &DataType) -> bool {
+/// Whether values of type `of` are text, also those of a dictionary.
+pub(in crate::query) fn is_text(of: &DataType) -> bool {
     match of {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
         DataType::Dictionary(_, value) => is_text(value),

@@ -91,8 +91,7 @@ impl Gateway {
         let describe = async {
             let slot = self.slot(&statement.identity, deadline).await?;
             let job = self.job(statement, &limits);
-            let runtime = self.inner.threads.0.as_ref().expect("it is taken only by drop");
-            let task = runtime.spawn(async move {
+            let task = self.spawn(async move {
                 let _held = slot;
                 described(job).await
             });

@@ -1,8 +1,7 @@
-//! Work on the query threads that is no statement of anybody: plans that are made here and run in parts.
+//! What plans are made over that are no statement of anybody and run in parts.
 //!
-//! Duty: a session without rows in the types in force, and the threads. Guarantee: their stack is as deep as that of any
-//! statement; nothing is bounded here, so who works sees to its own time and memory. Left to others: what is planned
-//! (`shared`).
+//! Duty: a session without rows in the types in force. Guarantee: nothing is bounded here, so who works sees to its own time
+//! and memory. Left to others: what is planned (`shared`), the threads.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +10,6 @@ use datafusion::common::Result;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionState;
-use tokio::task::JoinHandle;
 
 use super::Gateway;
 use crate::query::config::Config;
@@ -44,10 +42,5 @@ impl Gateway {
         let context = inner.bare.get(&config, open)?;
         let state = Arc::new(context.state());
         Ok(Floor { context, state, config, engine: inner.engine.clone() })
-    }
-
-    /// Runs `work` on the query threads, to its end whoever waits for it.
-    pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        self.inner.threads.0.as_ref().expect("it is taken only by drop").spawn(work)
     }
 }

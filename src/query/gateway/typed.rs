@@ -53,8 +53,7 @@ impl Gateway {
         let limits = Granted::of(&statement, &inner.config, &mut Vec::new());
         let slot = self.slot(&statement.identity, Instant::now() + limits.time).await?;
         let job = self.job(statement, &limits);
-        let runtime = inner.threads.0.as_ref().expect("it is taken only by drop");
-        let task = runtime.spawn(async move {
+        let task = self.spawn(async move {
             let _held = slot;
             planned(job, fill).await
         });

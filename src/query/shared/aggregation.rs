@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError, Result};
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -25,9 +25,11 @@ use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggrega
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
+use datafusion::physical_plan::filter::batch_filter;
 use datafusion::physical_plan::{ExecutionPlan as _, collect};
 
 use super::decompose::{placed, value_type};
+use super::place_of;
 
 /// Makes expressions of plans ready to run on batches of one schema.
 pub(super) struct Maker<'a> {
@@ -58,14 +60,6 @@ pub(super) fn evaluated(exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) ->
     exprs.iter().map(|expr| expr.evaluate(batch)?.into_array(batch.num_rows())).collect()
 }
 
-/// The rows of `batch` for which `holds` is true.
-pub(super) fn held(holds: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<RecordBatch> {
-    let held = holds.evaluate(batch)?.into_array(batch.num_rows())?;
-    let held =
-        held.as_boolean_opt().ok_or_else(|| DataFusionError::Internal("a condition is no boolean".to_owned()))?;
-    Ok(filter_record_batch(batch, held)?)
-}
-
 /// Columns of the rows that were read: the event time in ns, then what the aggregations of a source need.
 pub(super) const TIME: &str = "t";
 
@@ -91,33 +85,19 @@ pub struct Aggregation {
     nothing: RecordBatch,
 }
 
-/// Distinct expressions, by place.
-#[derive(Default)]
-struct Distinct(Vec<Expr>);
-
-impl Distinct {
-    fn place(&mut self, expr: Expr) -> Expr {
-        let at = self.0.iter().position(|other| *other == expr).unwrap_or_else(|| {
-            self.0.push(expr);
-            self.0.len() - 1
-        });
-        placed('e', at)
-    }
-}
-
 impl Aggregation {
     /// Over rows of `rows`, in whose columns all expressions are.
     pub(super) fn new(filter: &[Expr], keys: &[Expr], aggregates: &[Expr], rows: &Maker<'_>) -> Result<Self> {
         let filter = conjunction(filter.to_vec()).map(|holds| rows.ready(holds)).transpose()?;
-        let mut distinct = Distinct::default();
+        let mut distinct: Vec<Expr> = Vec::new();
         for key in keys {
             let of = key_type(key, &rows.schema)?;
             // Two keys are two places, whatever they are.
-            distinct.0.push(rows.simplified(cast(key.clone(), of))?);
+            distinct.push(rows.simplified(cast(key.clone(), of))?);
         }
         let aggregates = aggregates.iter().map(|call| over_places(call, &mut distinct, rows));
         let aggregates = aggregates.collect::<Result<Vec<_>>>()?;
-        let exprs = distinct.0.iter().map(|expr| rows.physical(expr)).collect::<Result<Vec<_>>>()?;
+        let exprs = distinct.iter().map(|expr| rows.physical(expr)).collect::<Result<Vec<_>>>()?;
         let mut fields = vec![Field::new("bucket", DataType::Int64, false)];
         for (at, expr) in exprs.iter().enumerate() {
             fields.push(Field::new(format!("e{at}"), expr.data_type(rows.schema.as_arrow())?, true));
@@ -186,7 +166,7 @@ impl Aggregation {
         let mut inputs = Vec::with_capacity(rows.len());
         for rows in rows {
             let kept = match &self.filter {
-                Some(filter) => held(filter, rows)?,
+                Some(filter) => batch_filter(rows, filter)?,
                 None => rows.clone(),
             };
             let times = kept.column(0).as_primitive::<Int64Type>();
@@ -260,13 +240,17 @@ fn key_type(key: &Expr, schema: &DFSchema) -> Result<DataType> {
 
 /// `call` with its arguments and its conditions as places of `distinct`. Constants stay where they are: the engine asks for
 /// them before any row.
-fn over_places(call: &Expr, distinct: &mut Distinct, rows: &Maker<'_>) -> Result<Expr> {
+fn over_places(call: &Expr, distinct: &mut Vec<Expr>, rows: &Maker<'_>) -> Result<Expr> {
     let Expr::AggregateFunction(AggregateFunction { func, params }) = call else {
         return Err(DataFusionError::Internal("an aggregate is none".to_owned()));
     };
     let mut place = |expr: Expr| {
         let expr = rows.simplified(expr)?;
-        Ok::<_, DataFusionError>(if matches!(expr, Expr::Literal(..)) { expr } else { distinct.place(expr) })
+        Ok::<_, DataFusionError>(if matches!(expr, Expr::Literal(..)) {
+            expr
+        } else {
+            placed('e', place_of(distinct, expr))
+        })
     };
     let mut params: AggregateFunctionParams = params.clone();
     params.args = params.args.into_iter().map(&mut place).collect::<Result<_>>()?;
@@ -317,9 +301,4 @@ fn compact(columns: &[ArrayRef]) -> Vec<ArrayRef> {
         }
     };
     columns.iter().map(one).collect()
-}
-
-/// The rows of `values` for which `holds`.
-pub(super) fn kept(values: &RecordBatch, holds: &BooleanArray) -> Result<RecordBatch> {
-    Ok(filter_record_batch(values, holds)?)
 }

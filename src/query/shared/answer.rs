@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array as _, BooleanArray, RecordBatch, Scalar, StringArray};
+use arrow::compute::filter_record_batch;
 use arrow::compute::kernels::{boolean::and_kleene, cmp::eq};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -14,8 +15,9 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, cast};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::filter::batch_filter;
 
-use super::aggregation::{Aggregation, Maker, batch, evaluated, held, kept};
+use super::aggregation::{Aggregation, Maker, batch, evaluated};
 use super::decompose::{Decomposed, placed};
 
 /// Where the keys and aggregates of a statement stand in the aggregation.
@@ -67,14 +69,14 @@ impl Answer {
     /// Errors: what an expression of it ends in.
     pub fn rows(&self, values: &RecordBatch, of: &Aggregation) -> Result<RecordBatch> {
         let mut own = match self.holds(values)? {
-            Some(holds) => kept(values, &holds)?,
+            Some(holds) => filter_record_batch(values, &holds)?,
             None => values.clone(),
         };
         if own.num_rows() == 0 && !self.has_keys {
             own = of.nothing().clone();
         }
         if let Some(having) = &self.having {
-            own = held(having, &own)?;
+            own = batch_filter(&own, having)?;
         }
         batch(&self.schema, evaluated(&self.outputs, &own)?, own.num_rows())
     }

@@ -11,6 +11,7 @@ use datafusion::common::{Column, DFSchema, DataFusionError, Result as EngineResu
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, LogicalPlan, Operator, TableScan, Volatility};
 
+use crate::query::attributes::typing::is_text;
 use crate::query::{scan, session};
 
 /// The table.
@@ -289,9 +290,4 @@ pub(super) fn value_type(of: &DataType) -> Option<&DataType> {
         DataType::Dictionary(_, value) => Some(value.as_ref()),
         _ => None,
     }
-}
-
-fn is_text(of: &DataType) -> bool {
-    let of = value_type(of).unwrap_or(of);
-    matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }

@@ -121,11 +121,7 @@ async fn put_together(floor: Floor, questions: Vec<Question>) -> Result<Sharing,
         let parts = parts_of(&floor.state, &question).await;
         placings.push(parts.and_then(|parts| {
             let selection = (question.spans, question.by_start, question.apart);
-            let of_source = selections.iter().position(|other| *other == selection).unwrap_or_else(|| {
-                selections.push(selection);
-                selections.len() - 1
-            });
-            place(parts, of_source, &mut drafts, &table)
+            place(parts, place_of(&mut selections, selection), &mut drafts, &table)
         }));
     }
     keep_wanted(&mut drafts, &placings);
@@ -211,13 +207,7 @@ fn place(parts: Decomposed, of_source: usize, drafts: &mut Vec<Draft>, table: &D
     let place_of_key = |key: &Expr| of.keys.iter().position(|other| other == key).unwrap_or_default();
     let keys = parts.keys.iter().map(place_of_key).zip(types).collect();
     let pinned = parts.pinned.iter().map(|(column, _)| place_of_key(column)).collect();
-    let aggregates = parts.aggregates.iter().map(|aggregate| {
-        of.aggregates.iter().position(|other| other == aggregate).unwrap_or_else(|| {
-            of.aggregates.push(aggregate.clone());
-            of.aggregates.len() - 1
-        })
-    });
-    let aggregates = aggregates.collect();
+    let aggregates = parts.aggregates.iter().map(|aggregate| place_of(&mut of.aggregates, aggregate.clone())).collect();
     Ok(Placing { places: Places { keys, aggregates, pinned }, parts, draft })
 }
 
@@ -247,13 +237,7 @@ fn keep_wanted(drafts: &mut [Draft], placings: &[Result<Placing, String>]) {
 
 /// `expr` over columns `s0` … of what is read: attributes by themselves, so that whole lists of them need not be carried.
 fn taken(expr: &Expr, columns: &mut Vec<Expr>) -> Expr {
-    let mut column_of = |expr: Expr| {
-        let at = columns.iter().position(|other| *other == expr).unwrap_or_else(|| {
-            columns.push(expr);
-            columns.len() - 1
-        });
-        decompose::placed('s', at)
-    };
+    let mut column_of = |expr: Expr| decompose::placed('s', place_of(columns, expr));
     let found = expr.clone().transform_down(|inner| {
         let is_attribute = Attr::in_expr(&inner).is_some_and(|(_, container)| matches!(container, Expr::Column(_)));
         Ok(match inner {
@@ -265,7 +249,10 @@ fn taken(expr: &Expr, columns: &mut Vec<Expr>) -> Expr {
     found.map_or_else(|_| expr.clone(), |found| found.data)
 }
 
-/// The columns `t` and `s0` … of rows that are read.
-fn schema_of(fields: Vec<arrow::datatypes::Field>) -> datafusion::common::Result<Arc<DFSchema>> {
-    Ok(Arc::new(DFSchema::from_unqualified_fields(fields.into(), std::collections::HashMap::new())?))
+/// Where `one` stands in `all`; put at the end, if it is not there yet.
+fn place_of<T: PartialEq>(all: &mut Vec<T>, one: T) -> usize {
+    all.iter().position(|other| *other == one).unwrap_or_else(|| {
+        all.push(one);
+        all.len() - 1
+    })
 }

@@ -3,12 +3,12 @@
 //! Duty: the plan that reads what aggregations need of the spans that came between two positions of the store. Guarantee:
 //! every span of the selection is read once; what could not be read ends the reading. Left to others: which positions (`gate`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::{Column, DFSchema, DataFusionError, Result as EngineResult};
 use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::SessionState;
@@ -17,8 +17,8 @@ use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use futures::StreamExt as _;
 
 use super::aggregation::{Aggregation, TIME};
+use super::analysed;
 use super::decompose::SPANS;
-use super::{analysed, schema_of};
 use crate::query::error::{Code, Error};
 use crate::query::gateway::Floor;
 use crate::query::memory;
@@ -59,7 +59,8 @@ impl Scan {
         let plan = LogicalPlanBuilder::from(selected).project(exprs)?.build()?;
         let plan = state.optimizer().optimize(plan, state.as_ref(), |_, _| {})?;
         let open = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
-        let schema = schema_of(plan.schema().fields().iter().map(open).collect())?;
+        let fields: Fields = plan.schema().fields().iter().map(open).collect();
+        let schema = Arc::new(DFSchema::from_unqualified_fields(fields, HashMap::new())?);
         let table = floor.context.table_provider(SPANS).await?;
         let plan = Plan::new(plan, &table, &[])?;
         let plan = plan.ok_or_else(|| DataFusionError::Internal("the scan reads more than spans".to_owned()))?;

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
 use super::super::page::{escape, html};
-use super::super::rules::{class, mode, time};
+use super::super::rules::{mode, time};
 use super::super::{AppState, Error};
 use super::JOURNALED;
 use crate::gate::journal::{self, JournalRow, KeyRow, OutcomeRun};
@@ -155,7 +155,7 @@ fn definition(group: &Group, gate: &Gate) -> String {
         escape(&ticks),
         escape(&group.file),
         gate.line,
-        class(gate),
+        gate.class(),
         mode(gate)
     );
     out

@@ -15,6 +15,7 @@ use super::super::value::{Value, Variables};
 use super::super::variables;
 use super::boundary;
 use crate::feel::Expr;
+use crate::model::is_template;
 
 /// Attempts in all when the task does not say.
 const RETRIES: u32 = 3;
@@ -80,7 +81,7 @@ fn input(machine: &Machine<'_>, at: &At, task: &Task, group: u32) -> Result<Inpu
     for (key, source) in &task.headers {
         let value = match source {
             // text that an expression gives is never a template: it may come from outside
-            Source::Literal(text) if text.contains("{{") => HeaderValue::Template(text.clone()),
+            Source::Literal(text) if is_template(text) => HeaderValue::Template(text.clone()),
             source => HeaderValue::Value(variables::source(machine, at.key, source)?),
         };
         headers.insert(key.clone(), value);

@@ -1,6 +1,7 @@
 //! A daemon's life, and the same played again.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::super::arrivals::Arrivals;
 use super::*;

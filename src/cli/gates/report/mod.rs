@@ -369,6 +369,6 @@ fn rounded(value: f64) -> String {
 }
 
 /// RFC 3339 in UTC.
-fn rfc3339(ns: i64) -> String {
+pub(super) fn rfc3339(ns: i64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(ns)).map_or_else(|_| ns.to_string(), |at| at.to_string())
 }

@@ -57,12 +57,11 @@ impl<'a> Meta<'a> {
 /// Reads `metadata` of the object of `kind`; from then on problems are about it.
 pub(super) fn read<'a>(object: &mut Keys<'a>, kind: &'static str) -> Option<Meta<'a>> {
     let node = &object.entry("metadata")?.value;
-    let keys = Keys::of(node, "`metadata`", object.who.clone(), object.problems)?;
+    let mut keys = Keys::of(node, "`metadata`", object.who.clone(), object.problems)?;
     keys.required("name", "name the object");
     let (name, mark) = keys.text("name")?;
     object.who = Who::Other(kind, name.to_owned());
-    let keys = Keys::of(node, "`metadata`", object.who.clone(), object.problems)?;
-    keys.entry("name");
+    keys.who = object.who.clone();
     if kind == "SLO" && !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
         let what = format!("`{name}` begins with no letter, so it is no name of a gate");
         keys.tell(Code::GateName, mark, what, "rename the SLO");
