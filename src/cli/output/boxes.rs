@@ -9,9 +9,13 @@ use arrow::datatypes::Schema;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 
 use super::super::sql::Failure;
-use super::cell::{elided, shown};
+use super::cell::{elided, line, shown, value};
 use crate::query::render::arrow::type_name;
+use crate::query::render::value::text;
+use crate::query::{Code, Error};
 
+/// The columns of EXPLAIN.
+const PLAN: [&str; 2] = ["plan_type", "plan"];
 /// Rows of a box.
 pub const SHOWN: usize = 40;
 /// Characters of a cell.
@@ -19,8 +23,29 @@ const WIDEST: usize = 60;
 
 /// The box of `batches`, of a result with `count` rows, or with more.
 pub fn render(schema: &Schema, batches: &[RecordBatch], count: u64, more: bool) -> Result<String, Failure> {
+    if schema.fields().iter().map(|field| field.name().as_str()).eq(PLAN) {
+        return plans(batches);
+    }
     let body = table(schema, batches, SHOWN, WIDEST)?;
     Ok(format!("{body}{}\n", footer(count, more)))
+}
+
+/// What EXPLAIN says, line by line and whole: a plan that is cut tells nobody anything.
+fn plans(batches: &[RecordBatch]) -> Result<String, Failure> {
+    let mut shown = String::new();
+    for batch in batches {
+        for row in 0..batch.num_rows() {
+            shown.push_str(&value(batch.column(0), row)?.unwrap_or_default());
+            shown.push('\n');
+            let plan = text(batch.column(1), row).map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+            for of_plan in plan.unwrap_or_default().lines() {
+                shown.push_str("  ");
+                shown.push_str(&line(of_plan));
+                shown.push('\n');
+            }
+        }
+    }
+    Ok(shown)
 }
 
 /// The first `rows` of `batches`, whose cells have at most `width` characters.
@@ -98,6 +123,16 @@ mod tests {
 2 rows
 ";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_plan_is_shown_whole_line_by_line() {
+        let kinds: ArrayRef = Arc::new(StringArray::from(vec!["logical_plan", "physical_plan"]));
+        let long = format!("Filter: {}", "a".repeat(100));
+        let plans: ArrayRef = Arc::new(StringArray::from(vec!["Scan\u{1b}", &format!("{long}\n  Scan")]));
+        let batch = RecordBatch::try_from_iter([("plan_type", kinds), ("plan", plans)]).unwrap();
+        let shown = render(&batch.schema(), &[batch], 2, false).unwrap();
+        assert_eq!(shown, format!("logical_plan\n  Scan\u{fffd}\nphysical_plan\n  {long}\n    Scan\n"));
     }
 
     #[test]
