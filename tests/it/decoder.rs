@@ -11,6 +11,7 @@ mod expected;
 pub mod generate;
 mod json;
 mod mutate;
+mod reuse;
 mod rows;
 mod rules;
 

@@ -235,6 +235,13 @@ impl AttrLists {
         })
     }
 
+    /// Every attribute of the closed list `at`, as [`AttrLists::since`].
+    pub(super) fn list(&self, at: usize) -> impl Iterator<Item = (&[u8], Value<'_>)> {
+        let end = |at: usize| self.ends[at].cast_unsigned() as usize;
+        let from = if at == 0 { 0 } else { end(at - 1) };
+        self.since(Mark::default()).take(end(at)).skip(from)
+    }
+
     pub(super) fn clear(&mut self) {
         self.keys.clear();
         self.entries.clear();
@@ -246,13 +253,20 @@ impl AttrLists {
 
     /// All closed lists as one array; empty afterwards.
     pub(super) fn finish(&mut self) -> ListArray {
+        let lists = self.array();
+        self.clear();
+        lists
+    }
+
+    /// All lists closed so far as one array.
+    pub(super) fn array(&self) -> ListArray {
         let entries = self.entries.as_slice();
         let keys: Int32Array = entries.iter().map(|e| e.key.cast_signed()).collect::<Vec<_>>().into();
         let types: UInt8Array = entries.iter().map(|e| e.of).collect::<Vec<_>>().into();
         let lens = entries.iter().map(|e| (e.of == attr_type::STRING).then(|| offset(text_len(e))));
         let s = views(&self.text, lens);
         let columns = vec![
-            Arc::new(DictionaryArray::new(keys, self.keys.finish())) as ArrayRef,
+            Arc::new(DictionaryArray::new(keys, self.keys.values())) as ArrayRef,
             Arc::new(types),
             s,
             Arc::new(ints(entries)),
@@ -261,9 +275,7 @@ impl AttrLists {
         ];
         let attrs = StructArray::new(attr_fields(), columns, None);
         let offsets = OffsetBuffer::new(std::iter::once(0).chain(self.ends.iter().copied()).collect::<Vec<_>>().into());
-        let lists = ListArray::new(item(DataType::Struct(attr_fields())), offsets, Arc::new(attrs), None);
-        self.clear();
-        lists
+        ListArray::new(item(DataType::Struct(attr_fields())), offsets, Arc::new(attrs), None)
     }
 }
 

@@ -36,7 +36,7 @@ impl SpanBuilder {
             advisories: self.advisories.by_label(),
             unknown_fields: self.unknown_fields.by_label(),
         };
-        self.reset();
+        self.begin_request();
         decoded
     }
 
@@ -44,6 +44,10 @@ impl SpanBuilder {
     pub fn reset(&mut self) {
         self.clear_batch();
         self.batches.clear();
+        self.begin_request();
+    }
+
+    fn begin_request(&mut self) {
         self.made_bytes = 0;
         self.spans = 0;
         self.rejections = Default::default();

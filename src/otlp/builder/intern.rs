@@ -121,13 +121,19 @@ impl Interner {
 
     /// The dictionary's values; the interner is empty afterwards.
     pub(super) fn finish(&mut self) -> ArrayRef {
+        let values = self.values();
+        self.clear();
+        values
+    }
+
+    /// The dictionary's values so far.
+    pub(super) fn values(&self) -> ArrayRef {
         let mut offsets = Vec::with_capacity(self.slots.len() + 1);
         offsets.push(0);
         offsets.extend(self.slots.iter().map(|slot| (slot.start + slot.len).cast_signed()));
         let values = Buffer::from_slice_ref(&self.bytes);
         let array = StringArray::try_new(OffsetBuffer::new(offsets.into()), values, None)
             .expect("each text was checked or repaired when it was inserted");
-        self.clear();
         Arc::new(array)
     }
 

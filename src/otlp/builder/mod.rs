@@ -15,6 +15,7 @@ mod attrs;
 mod batch;
 mod fault;
 mod intern;
+mod known;
 mod nested;
 mod room;
 mod rows;
@@ -32,6 +33,7 @@ use super::{Limits, Reason};
 use crate::span::SpanBatch;
 use attrs::AttrLists;
 use fault::{Detail, Fault, Rejections};
+use known::Source;
 use nested::{Events, Links};
 use rows::Rows;
 use shared::SharedLists;
@@ -103,8 +105,9 @@ struct Resource {
     service_name: Vec<u8>,
     /// Index of the name in the batch at hand.
     service: Option<u32>,
-    /// The bytes that it was read from, if reading them again would say nothing new.
-    source: Vec<u8>,
+    /// The bytes that it was read from, and where its schema URL begins, if reading them again would say nothing new and
+    /// no row referred to it yet.
+    source: Option<(Vec<u8>, usize)>,
     counted: (Advisories, UnknownFields),
 }
 
@@ -159,7 +162,7 @@ impl SpanBuilder {
                 bytes: 0,
                 service_name: Vec::new(),
                 service: None,
-                source: Vec::new(),
+                source: None,
                 counted: (Advisories::default(), UnknownFields::default()),
             },
             scope: Scope {
@@ -191,7 +194,7 @@ impl SpanBuilder {
     pub fn begin(&mut self, limits: &Limits) {
         if self.limits != *limits {
             self.limits = limits.clone();
-            self.resource.source.clear();
+            self.resource.lists.forget_sources();
         }
     }
 
@@ -216,7 +219,7 @@ impl SpanBuilder {
         let resource = &mut self.resource;
         resource.lists.begin();
         (resource.fault, resource.anomalies, resource.bytes, resource.service) = (None, 0, bytes, None);
-        resource.source.clear();
+        resource.source = None;
         resource.counted = (self.advisories, self.unknown_fields);
         self.span.nested_count = 0;
         if bytes > CEILING_BYTES {
@@ -235,28 +238,38 @@ impl SpanBuilder {
         self.note_repaired(Level::Resource, repaired);
     }
 
-    /// Whether `source` is what the resource at hand was read from, so that it need not be read again; then
-    /// `resourceSpans[index]` has begun with it.
-    pub(super) fn resume_resource(&mut self, index: usize, source: [&[u8]; 2]) -> bool {
-        let stored = &self.resource.source;
-        let same = source_len(source) == stored.len()
-            && stored.starts_with(&source[0].len().to_le_bytes())
-            && stored[size_of::<usize>()..].starts_with(source[0])
-            && stored.ends_with(source[1]);
-        self.place.resource_spans = if same { index } else { self.place.resource_spans };
-        same
+    /// Whether a resource was read from `source` before, so that it need not be read again; then `resourceSpans[index]`
+    /// has begun with it.
+    pub(super) fn resume_resource(&mut self, index: usize, source: Source<'_>) -> bool {
+        let resource = &mut self.resource;
+        let Some(service) = resource.lists.resume(source) else { return false };
+        resource.service_name.clear();
+        resource.service_name.extend_from_slice(service);
+        (resource.fault, resource.anomalies, resource.service, resource.source) = (None, 0, None, None);
+        resource.bytes = source[0].len() + source[1].len();
+        self.place.resource_spans = index;
+        true
     }
 
     /// Keeps `source` for [`SpanBuilder::resume_resource`], unless reading it counted something or found a fault.
-    pub(super) fn keep_resource_source(&mut self, source: [&[u8]; 2]) {
-        let is_clean = self.resource.counted == (self.advisories, self.unknown_fields);
-        if is_clean && self.resource.fault.is_none() && self.resource.anomalies == 0 {
-            let stored = &mut self.resource.source;
-            stored.clear();
-            stored.extend_from_slice(&source[0].len().to_le_bytes());
-            stored.extend_from_slice(source[0]);
-            stored.extend_from_slice(source[1]);
+    pub(super) fn keep_resource_source(&mut self, source: Source<'_>) {
+        let resource = &mut self.resource;
+        let is_clean = resource.counted == (self.advisories, self.unknown_fields);
+        if is_clean && resource.fault.is_none() && resource.anomalies == 0 {
+            resource.source = Some((source.concat(), source[0].len()));
         }
+    }
+
+    /// Place of the resource at hand in its dictionary.
+    #[inline]
+    fn resource_index(&mut self) -> u32 {
+        let resource = &mut self.resource;
+        let index = resource.lists.index();
+        if let Some((source, end)) = resource.source.take() {
+            let (message, schema_url) = source.split_at(end);
+            resource.lists.keep([message, schema_url], &resource.service_name);
+        }
+        index
     }
 
     /// Begins `scopeSpans[index]` of the resource at hand, whose scope with schema URL takes `bytes` in the request.
@@ -281,10 +294,6 @@ impl SpanBuilder {
         repaired += usize::from(write_text(&mut scope.version, version));
         self.note_repaired(Level::Scope, repaired);
     }
-}
-
-fn source_len(source: [&[u8]; 2]) -> usize {
-    size_of::<usize>() + source[0].len() + source[1].len()
 }
 
 /// storage.md 2: the resource's `service.name` as text, `unknown_service` if absent or empty.

@@ -1,27 +1,41 @@
 //! Resources and scopes: lists that many rows share.
 //!
-//! Duty: the list at hand, its canonical form and key (storage.md 2), and the dictionary of distinct lists of a batch.
-//! Guarantee: equal lists (whatever the order of their attributes) stand once per batch. Left to others: limits, and
-//! which rows refer to which list.
+//! Duty: the list at hand, its canonical form and key (storage.md 2), and the dictionary of distinct lists. Guarantee:
+//! equal lists (whatever the order of their attributes) stand once per batch; while no new one comes, batches share one
+//! dictionary (storage.md 3), which may hold lists that a batch does not use. Left to others: limits, and which rows
+//! refer to which list.
 
-use arrow::array::{ArrayRef, DictionaryArray, Int32Array};
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, ListArray};
 use hashbrown::HashTable;
 use std::sync::Arc;
 use twox_hash::XxHash3_64;
 
 use super::attrs::{AttrLists, Mark, Value};
 use super::intern::offset;
+use super::known::{Known, Read, Source};
 use crate::span::schema::{attr_type, reserved};
+
+/// Beyond so many lists, or bytes of them, a dictionary is not kept for the next batch.
+const KEPT_LISTS: usize = 512;
+const KEPT_BYTES: usize = 64 << 10;
+/// Lists that every dictionary may keep, however few rows its batches have.
+const FEW_LISTS: usize = 8;
 
 /// The resources or the scopes of the batch at hand.
 #[derive(Debug)]
 pub(super) struct SharedLists {
+    /// Lists by the bytes that they were read from.
+    known: Known,
+    /// The dictionary, until another list is added.
+    made: Option<Arc<ListArray>>,
+    /// The list at hand is one of the known: [`SharedLists::current`] and its form are those of another.
+    is_resumed: bool,
     /// The list at hand, alone.
     current: AttrLists,
     /// Its canonical bytes, and behind them its dropped count, which is not part of the key.
     form: Vec<u8>,
     key: u64,
-    /// Its place in the dictionary of the batch, once a row referred to it.
+    /// Its place in the dictionary, once a row referred to it.
     index: Option<u32>,
     values: AttrLists,
     forms: Vec<u8>,
@@ -44,6 +58,9 @@ pub struct Envelope<'a> {
 impl SharedLists {
     pub(super) fn new() -> Self {
         Self {
+            known: Known::default(),
+            made: None,
+            is_resumed: false,
             current: AttrLists::new(),
             form: Vec::new(),
             key: 0,
@@ -59,7 +76,26 @@ impl SharedLists {
     /// Begins another list.
     pub(super) fn begin(&mut self) {
         self.current.clear();
-        self.index = None;
+        (self.index, self.is_resumed) = (None, false);
+    }
+
+    /// Begins the list that was read from `source`, if that is known; its service.
+    pub(super) fn resume(&mut self, source: Source<'_>) -> Option<&[u8]> {
+        let Read { list, key, service } = self.known.find(source)?;
+        (self.index, self.key, self.is_resumed) = (Some(list), key, true);
+        Some(service)
+    }
+
+    /// Keeps that the list at hand, to which a row refers, was read from `source` and is that of `service`.
+    pub(super) fn keep(&mut self, source: Source<'_>, service: &[u8]) {
+        if let Some(list) = self.index {
+            self.known.insert(source, Read { list, key: self.key, service });
+        }
+    }
+
+    /// Nothing that was read before is known any more.
+    pub(super) fn forget_sources(&mut self) {
+        self.known.clear();
     }
 
     /// The list at hand, to append to.
@@ -102,24 +138,20 @@ impl SharedLists {
         self.current.since(Mark::default()).find(|(k, _)| *k == key).map(|(_, value)| value)
     }
 
-    /// Place of the list at hand in the dictionary of the batch.
+    /// Place of the list at hand in the dictionary.
     pub(super) fn index(&mut self) -> u32 {
         if let Some(index) = self.index {
             return index;
         }
         let (forms, ends, form) = (&self.forms, &self.form_ends, &self.form);
-        let is_it = |id: u32| {
-            let id = id as usize;
-            let start = if id == 0 { 0 } else { ends[id - 1] };
-            &forms[start..ends[id]] == form.as_slice()
-        };
+        let is_it = |id: u32| form_of(forms, ends, id as usize) == form.as_slice();
         let found = self.table.find(self.key, |(key, id)| *key == self.key && is_it(*id)).map(|(_, id)| *id);
         let index = found.unwrap_or_else(|| self.insert());
         self.index = Some(index);
         index
     }
 
-    /// The distinct lists of the batch.
+    /// The distinct lists of the dictionary.
     pub(super) fn values(&self) -> &AttrLists {
         &self.values
     }
@@ -129,21 +161,41 @@ impl SharedLists {
         self.values.distinct().max(self.values.lists())
     }
 
-    /// The dictionary column of rows that refer to `indices`; the batch is empty afterwards, the list at hand stays.
+    /// The dictionary column of rows that refer to `indices`, which are none afterwards; the list at hand stays.
     pub(super) fn finish(&mut self, indices: &mut Vec<i32>) -> ArrayRef {
         let keys = Int32Array::from(indices.clone());
+        let rows = indices.len();
         indices.clear();
-        let values = Arc::new(self.values.finish());
-        self.clear_batch();
+        let has_new = self.made.is_none();
+        let values = self.made.get_or_insert_with(|| Arc::new(self.values.array())).clone();
+        let lists = self.values.lists();
+        // A dictionary that grows is made anew for each batch, and what reads a batch looks at all its lists.
+        let most = FEW_LISTS + if has_new { rows / 2 } else { 4 * rows };
+        let is_large = self.forms.len() > KEPT_BYTES || self.known.kept_bytes() > KEPT_BYTES;
+        if lists > most.min(KEPT_LISTS) || is_large {
+            self.clear_batch();
+        }
         Arc::new(DictionaryArray::new(keys, values))
     }
 
+    /// Begins another dictionary; the list at hand stays.
     pub(super) fn clear_batch(&mut self) {
+        if let Some(index) = self.index.take()
+            && std::mem::take(&mut self.is_resumed)
+        {
+            self.current.clear();
+            for (key, value) in self.values.list(index as usize) {
+                self.current.push(key, value);
+            }
+            self.form.clear();
+            self.form.extend_from_slice(form_of(&self.forms, &self.form_ends, index as usize));
+        }
+        self.known.clear();
+        self.made = None;
         self.values.clear();
         self.forms.clear();
         self.form_ends.clear();
         self.table.clear();
-        self.index = None;
     }
 
     fn insert(&mut self) -> u32 {
@@ -152,6 +204,7 @@ impl SharedLists {
             self.values.push(key, value);
         }
         self.values.close();
+        self.made = None;
         self.forms.extend_from_slice(&self.form);
         self.form_ends.push(self.forms.len());
         self.table.insert_unique(self.key, (self.key, index), |(key, _)| *key);
@@ -197,6 +250,12 @@ impl SharedLists {
             }
         }
     }
+}
+
+/// The form of the list `id`.
+fn form_of<'a>(forms: &'a [u8], ends: &[usize], id: usize) -> &'a [u8] {
+    let start = if id == 0 { 0 } else { ends[id - 1] };
+    &forms[start..ends[id]]
 }
 
 fn put_slice(form: &mut Vec<u8>, slice: &[u8]) {

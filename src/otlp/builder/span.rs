@@ -174,7 +174,7 @@ impl SpanBuilder {
             self.note_repaired(Level::Span, repaired);
         }
         self.fill_span_type(span.span_type);
-        row.resource = self.resource.lists.index();
+        row.resource = self.resource_index();
         row.resource_key = self.resource.lists.key();
         row.scope = self.scope.lists.index();
         row.anomalies |= self.span.anomalies | self.resource.anomalies | self.scope.anomalies;
