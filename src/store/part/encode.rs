@@ -6,8 +6,9 @@
 //! ([`super::Writer`]), where the bytes go ([`super::put`]).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
+use arrow::array::{AnyDictionaryArray, Array as _, ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
 use bytes::Bytes;
 use hashbrown::HashSet;
@@ -109,21 +110,43 @@ fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
 fn tally(groups: &[Vec<RecordBatch>]) -> [Tally; 3] {
     let mut tallies = [Tally::default(), Tally::default(), Tally::default()];
     for (group, batches) in groups.iter().enumerate() {
-        for batch in batches {
-            for (tally, level) in tallies.iter_mut().zip(Level::ALL) {
+        for (tally, level) in tallies.iter_mut().zip(Level::ALL) {
+            let mut shared = Weights::default();
+            for batch in batches {
                 let lists = column(batch, level.column());
                 match lists.as_any_dictionary_opt() {
                     None => tally.add(lists.as_list(), None, group),
-                    Some(shared) => {
-                        let mut weights = vec![0; shared.values().len()];
-                        shared.normalized_keys().into_iter().for_each(|key| weights[key] += 1);
-                        tally.add(shared.values().as_list(), Some(&weights), group);
-                    }
+                    Some(dictionary) => shared.add(dictionary),
                 }
+            }
+            for (lists, weights) in shared.0 {
+                tally.add(lists.as_list(), Some(&weights), group);
             }
         }
     }
     tallies
+}
+
+/// How many rows refer to each list of some dictionaries.
+#[derive(Default)]
+struct Weights<'a>(Vec<(&'a ArrayRef, Vec<u64>)>);
+
+impl<'a> Weights<'a> {
+    /// Dictionaries that are looked through: each decoding thread has one at a time.
+    const RECENT: usize = 8;
+
+    fn add(&mut self, dictionary: &'a dyn AnyDictionaryArray) {
+        let lists = dictionary.values();
+        let recent = self.0.len().saturating_sub(Self::RECENT);
+        let known = self.0[recent..].iter().position(|(known, _)| Arc::ptr_eq(known, lists));
+        let at = known.map_or(self.0.len(), |at| recent + at);
+        if known.is_none() {
+            self.0.push((lists, vec![0; lists.len()]));
+        }
+        let weights = &mut self.0[at].1;
+        let keys = dictionary.keys().as_primitive::<Int32Type>().values();
+        keys.iter().for_each(|key| weights[key.cast_unsigned() as usize] += 1);
+    }
 }
 
 /// What the entry and the footer say of the rows.
@@ -267,9 +290,7 @@ pub fn row_hash(trace: &[u8], span: &[u8], start: i64, duration: i64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{ArrayRef, StringViewArray};
+    use arrow::array::StringViewArray;
 
     use super::*;
     use crate::store::samples;

@@ -40,7 +40,10 @@ impl<'a> Group<'a> {
             for batch in batches {
                 match batch.column(at).as_any_dictionary_opt() {
                     None => splitter.add(batch.column(at).as_list())?,
-                    Some(shared) => splitter.add_shared(shared.values().as_list(), &shared.normalized_keys())?,
+                    Some(shared) => {
+                        let keys = shared.keys().as_primitive::<Int32Type>().values();
+                        splitter.add_shared(shared.values(), keys)?;
+                    }
                 }
             }
             let (residual, added) = splitter.finish();

@@ -5,6 +5,8 @@
 //! stays in its list, in order. So a promoted value comes before every residual one of its key, and "the first
 //! occurrence is the value" holds once they are merged. Left to others: the choice.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
@@ -24,12 +26,25 @@ pub(super) fn split(lists: &ListArray, choices: &[Choice]) -> Result<(ListArray,
     Ok((residual.pop().expect("one array was added"), columns))
 }
 
+/// Dictionaries of lists that are remembered: each decoding thread has one at a time.
+const REMEMBERED: usize = 8;
+
 /// Lists that become the columns of a row group.
 pub(super) struct Splitter<'a> {
     choices: &'a [Choice],
     columns: Vec<Promoted>,
     residual: Vec<ListArray>,
     places: Places,
+    /// Those met last, at the end.
+    shared: Vec<Shared>,
+}
+
+/// A dictionary of lists that was split.
+struct Shared {
+    lists: ArrayRef,
+    /// A choice: the place of each list's value, if it has one.
+    taken: Vec<Vec<Option<u32>>>,
+    residual: ListArray,
 }
 
 /// Where the promoted values of an array of lists are, and what stays.
@@ -55,7 +70,7 @@ impl<'a> Splitter<'a> {
     /// For `rows` rows that are to be added.
     pub(super) fn new(choices: &'a [Choice], rows: usize) -> Self {
         let columns = choices.iter().map(|choice| Promoted::new(choice.of, rows)).collect();
-        Self { choices, columns, residual: Vec::new(), places: Places::default() }
+        Self { choices, columns, residual: Vec::new(), places: Places::default(), shared: Vec::new() }
     }
 
     /// Adds a row for each list.
@@ -69,27 +84,36 @@ impl<'a> Splitter<'a> {
         Ok(())
     }
 
-    /// Adds a row for each of `rows`, which are places in `lists`: each list is split once, not once a row.
-    pub(super) fn add_shared(&mut self, lists: &ListArray, rows: &[usize]) -> Result<(), Error> {
-        let attrs = Attrs::of(lists);
-        self.places.find(lists, &attrs, self.choices);
-        let mut of_list = vec![None; lists.len()];
+    /// Adds a row for each of `rows`, which are places in `lists`: each list is split once, not once a row, nor once for
+    /// each batch that shares it.
+    pub(super) fn add_shared(&mut self, lists: &ArrayRef, rows: &[i32]) -> Result<(), Error> {
+        match self.shared.iter().position(|shared| Arc::ptr_eq(&shared.lists, lists)) {
+            Some(at) => self.shared[at..].rotate_left(1),
+            None => {
+                if self.shared.len() == REMEMBERED {
+                    self.shared.remove(0);
+                }
+                let split = self.places.shared(lists, self.choices)?;
+                self.shared.push(split);
+            }
+        }
+        let shared = self.shared.last().expect("it was just put there");
+        let attrs = Attrs::of(lists.as_list());
         let mut of_rows = Vec::with_capacity(rows.len());
-        for (column, taken) in self.columns.iter_mut().zip(&self.places.taken) {
-            taken.iter().for_each(|taken| of_list[taken.row as usize] = Some(taken.at));
-            let found = (0..).zip(rows).filter_map(|(row, list)| Some(Taken { row, at: of_list[*list]? }));
+        for (column, taken) in self.columns.iter_mut().zip(&shared.taken) {
+            let found = (0..)
+                .zip(rows)
+                .filter_map(|(row, list)| Some(Taken { row, at: taken[list.cast_unsigned() as usize]? }));
             of_rows.clear();
             of_rows.extend(found);
             column.add(&attrs, rows.len(), &of_rows);
-            taken.iter().for_each(|taken| of_list[taken.row as usize] = None);
         }
-        let residual = self.places.residual(&attrs)?;
         // With every key promoted, as of most resources, there is nothing to repeat.
-        self.residual.push(match residual.values().is_empty() {
-            true => empty_lists(&residual, rows.len()),
+        self.residual.push(match shared.residual.values().is_empty() {
+            true => empty_lists(&shared.residual, rows.len()),
             false => {
-                let rows = UInt32Array::from_iter_values(rows.iter().map(|list| *list as u32));
-                take(&residual, &rows, None)?.as_list::<i32>().clone()
+                let rows = UInt32Array::from_iter_values(rows.iter().map(|list| list.cast_unsigned()));
+                take(&shared.residual, &rows, None)?.as_list::<i32>().clone()
             }
         });
         Ok(())
@@ -102,6 +126,19 @@ impl<'a> Splitter<'a> {
 }
 
 impl Places {
+    fn shared(&mut self, lists: &ArrayRef, choices: &[Choice]) -> Result<Shared, Error> {
+        let list: &ListArray = lists.as_list();
+        let attrs = Attrs::of(list);
+        self.find(list, &attrs, choices);
+        let of_lists = |taken: &Vec<Taken>| {
+            let mut places = vec![None; list.len()];
+            taken.iter().for_each(|taken| places[taken.row as usize] = Some(taken.at));
+            places
+        };
+        let taken = self.taken.iter().map(of_lists).collect();
+        Ok(Shared { lists: lists.clone(), taken, residual: self.residual(&attrs)? })
+    }
+
     fn find(&mut self, lists: &ListArray, attrs: &Attrs<'_>, choices: &[Choice]) {
         let words = attrs.words.as_string::<i32>();
         let slot_of = |word: &str| choices.iter().position(|choice| choice.key == word);
@@ -138,7 +175,7 @@ impl Places {
             false => take(attrs.all, &UInt32Array::from(self.kept.clone()), None)?.as_struct().clone(),
         };
         let ends = OffsetBuffer::new(self.ends.clone().into());
-        Ok(ListArray::try_new(item, ends, std::sync::Arc::new(values), None)?)
+        Ok(ListArray::try_new(item, ends, Arc::new(values), None)?)
     }
 }
 
