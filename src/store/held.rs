@@ -3,9 +3,11 @@
 //! Duty: [`Held`]. Guarantee: as long as a statement can still read, the parts of its view are held, so the sweep leaves
 //! their files (storage.md 5.3). Left to others: reading (`part::PartStore`), deleting (`sweep.rs`).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
@@ -47,6 +49,10 @@ impl ObjectStore for Held {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.objects.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.objects.get_ranges(location, ranges).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

@@ -16,7 +16,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error as ObjectError, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result, coalesce_ranges,
 };
 use tokio::sync::OnceCell;
 use ulid::Ulid;
@@ -40,6 +41,16 @@ pub struct PartStore {
 struct Known {
     entry: PartEntry,
     sums: OnceCell<(Sums, Vec<AtomicBool>)>,
+}
+
+impl Known {
+    /// Whether every block of `range` was read and checked before.
+    fn is_checked(&self, range: &Range<u64>) -> bool {
+        let is_set = |block: &AtomicBool| block.load(Ordering::Acquire);
+        let is_within = range.start <= range.end && range.end <= self.entry.bytes;
+        let known = self.sums.get().filter(|_| is_within);
+        known.is_some_and(|(sums, checked)| checked[sums.blocks_of(range.clone())].iter().all(is_set))
+    }
 }
 
 impl PartStore {
@@ -172,6 +183,18 @@ impl ObjectStore for PartStore {
         };
         let payload = GetResultPayload::Stream(stream::once(async { Ok(bytes) }).boxed());
         Ok(GetResult { payload, meta, range, attributes: Default::default() })
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let known = self.known(location)?;
+        if ranges.iter().all(|range| known.is_checked(range))
+            && let Ok(read) = self.objects.get_ranges(location, ranges).await
+            && read.iter().map(|bytes| bytes.len() as u64).eq(ranges.iter().map(|range| range.end - range.start))
+        {
+            return Ok(read);
+        }
+        // Whole blocks have to be read: those between near ranges too. It also tells what is wrong with the file.
+        coalesce_ranges(ranges, |range| self.get_range(location, range), OBJECT_STORE_COALESCE_DEFAULT).await
     }
 
     fn delete_stream(&self, _: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
