@@ -12,7 +12,7 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
-use datafusion::functions_aggregate::expr_fn::{array_agg, bool_or, count, first_value, max, min};
+use datafusion::functions_aggregate::expr_fn::{array_agg, bool_or, count, max, min};
 use datafusion::logical_expr::{
     Expr, ExprFunctionExt, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, cast, lit,
 };
@@ -20,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::col;
 
 use super::derived;
+use super::functions::earliest::{earliest, earliest_id};
 use super::scan::bounds::Bounds;
 
 /// `traces` over one view.
@@ -53,14 +54,9 @@ fn plan(spans: &Arc<dyn TableProvider>, filters: &[Expr], borders: Borders) -> R
         plan = plan.filter(filter)?;
     }
     let is_root = || col("parent_span_id").is_null();
-    // Dictionaries and ids of fixed length have no accumulator for all groups at once: one for each is ten times slower.
-    let of_root = |column: &str, as_type: DataType| -> Result<Expr> {
-        // Order and filter in one go: each of these calls that stands alone forgets what the others said.
-        first_value(cast(col(column), as_type), Vec::new())
-            .order_by(vec![col("start_time").sort(true, false), col("span_id").sort(true, false)])
-            .filter(is_root())
-            .build()
-    };
+    let of_root = |column: &str| earliest().call(vec![col(column), col("start_time"), col("span_id")]);
+    let of_root = |column: &str| of_root(column).filter(is_root()).build();
+    let root_id = earliest_id().call(vec![col("start_time"), col("span_id")]).filter(is_root()).build()?;
     let text = |expr: Expr| cast(expr, DataType::Utf8);
     let mut reaches = lit(false);
     if borders.lo_ns != i64::MIN {
@@ -77,10 +73,10 @@ fn plan(spans: &Arc<dyn TableProvider>, filters: &[Expr], borders: Borders) -> R
         vec![
             min(col("start_time")).alias("first_start"),
             max(col("end_time")).alias("last_end"),
-            of_root("service_name", DataType::Utf8View)?.alias("root_service"),
-            of_root("name", DataType::Utf8View)?.alias("root_name"),
-            of_root("span_id", DataType::Binary)?.alias("root_span_id"),
-            of_root("status_code", DataType::Utf8View)?.alias("root_status"),
+            of_root("service_name")?.alias("root_service"),
+            of_root("name")?.alias("root_name"),
+            root_id.alias("root_span_id"),
+            of_root("status_code")?.alias("root_status"),
             count(lit(1_i64)).alias("span_count"),
             errors.alias("error_count"),
             services.alias("services"),
@@ -96,7 +92,7 @@ fn plan(spans: &Arc<dyn TableProvider>, filters: &[Expr], borders: Borders) -> R
         (nanoseconds(col("last_end")) - nanoseconds(col("first_start"))).alias("trace_duration_ns"),
         col("root_service"),
         col("root_name"),
-        cast(col("root_span_id"), DataType::FixedSizeBinary(8)).alias("root_span_id"),
+        col("root_span_id"),
         col("root_status"),
         col("span_count"),
         col("error_count"),

@@ -5,6 +5,7 @@
 
 pub mod aggregates;
 pub mod capped;
+pub mod earliest;
 pub mod exemplar;
 pub mod exphist;
 pub mod exphist_value;
