@@ -41,6 +41,7 @@ use super::lenient;
 use super::memory::{self, Account};
 use super::red::RedTable;
 use super::scan;
+use super::scan::compared::Compared;
 use super::scan::decoding::Decoding;
 use super::system;
 use super::table::SpanTable;
@@ -198,6 +199,7 @@ fn physical_rules(config: &Config) -> Vec<Arc<dyn PhysicalOptimizerRule + Send +
         Pushdown::Auto => config.pushdown,
         said => said,
     };
+    rules.insert(after, Arc::new(Compared));
     rules.insert(after, Arc::new(Decoding(pushdown)));
     rules
 }

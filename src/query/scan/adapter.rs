@@ -9,12 +9,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::{Field, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::ScalarUDF;
-use datafusion::physical_expr::expressions::{CastExpr, Column, lit};
+use datafusion::logical_expr::{Operator, ScalarUDF};
+use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal, lit};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_expr_adapter::{DefaultPhysicalExprAdapter, PhysicalExprAdapter, PhysicalExprAdapterFactory};
 
@@ -25,6 +25,7 @@ use crate::query::attributes::in_file::{InFile, Place, narrow};
 use crate::query::attributes::merge::{Merge, Nested};
 use crate::query::attributes::visible;
 use crate::span::pinned::ScalarType;
+use crate::span::schema;
 use crate::store::part::{Keys, Level};
 
 /// Makes a [`SpanAdapter`] per file.
@@ -58,11 +59,26 @@ impl PhysicalExprAdapter for SpanAdapter {
         }
         let children = expr.children().into_iter().map(|child| self.rewrite(child.clone()));
         let children = children.collect::<Result<Vec<_>>>()?;
-        expr.with_new_children(children)
+        let expr = expr.with_new_children(children)?;
+        Ok(self.among_words(&expr).unwrap_or(expr))
     }
 }
 
 impl SpanAdapter {
+    /// A comparison of text, which the file has as a dictionary, with one word: that with the words of the dictionary.
+    fn among_words(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+        let comparison = expr.downcast_ref::<BinaryExpr>().filter(|expr| *expr.op() == Operator::Eq)?;
+        let text =
+            comparison.left().downcast_ref::<CastExpr>().filter(|cast| *cast.cast_type() == DataType::Utf8View)?;
+        let ScalarValue::Utf8View(Some(word)) = comparison.right().downcast_ref::<Literal>()?.value() else {
+            return None;
+        };
+        let column = text.expr().downcast_ref::<Column>()?;
+        let has_words = *self.file.field(column.index()).data_type() == schema::word();
+        let word = ScalarValue::Dictionary(Box::new(DataType::Int32), Box::new(ScalarValue::Utf8(Some(word.clone()))));
+        has_words.then(|| Arc::new(BinaryExpr::new(text.expr().clone(), Operator::Eq, lit(word))) as _)
+    }
+
     fn mentions_ours(&self, expr: &Arc<dyn PhysicalExpr>) -> Result<bool> {
         let mut found = false;
         expr.apply(|node| {

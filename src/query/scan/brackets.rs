@@ -37,6 +37,8 @@ pub struct Brackets {
     fields: Vec<FieldRef>,
     filters: Vec<Expr>,
     required: Vec<(Level, String)>,
+    /// Keys of texts that are compared with one word.
+    words: Vec<(Level, String)>,
 }
 
 impl Brackets {
@@ -45,6 +47,7 @@ impl Brackets {
         let mut brackets = Self::default();
         for conjunct in filters.iter().flat_map(split_conjunction) {
             brackets.required.extend(required(conjunct));
+            brackets.words.extend(compared(conjunct));
             let with_columns = conjunct.clone().transform_up(|expr| brackets.column(expr))?;
             if with_columns.transformed && !conjunct.is_volatile() && !names_container(&with_columns.data) {
                 brackets.filters.push(with_columns.data);
@@ -75,6 +78,11 @@ impl Brackets {
         }
         let fields = table_schema().fields().iter().chain(&self.fields).cloned();
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    /// Texts that are compared with one word each: level and stored key.
+    pub fn words(&self) -> &[(Level, String)] {
+        &self.words
     }
 
     /// Whether a row must have some key to pass.
@@ -135,11 +143,21 @@ fn required(conjunct: &Expr) -> Vec<(Level, String)> {
         Expr::IsNotNull(of) | Expr::IsTrue(of) | Expr::IsFalse(of) => vec![of.as_ref()],
         other => vec![other],
     };
-    let key = |expr: &Expr| {
-        let (attr, level) = on_container(below_casts(expr))?;
-        Some((level, visible::stored(attr.key()).into_owned()))
-    };
-    strict.into_iter().filter_map(key).collect()
+    strict.into_iter().filter_map(|expr| stored(below_casts(expr))).collect()
+}
+
+/// The text that `conjunct` compares with one word; level and stored key.
+fn compared(conjunct: &Expr) -> Option<(Level, String)> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = conjunct else { return None };
+    let (attr, _) = on_container(left)?;
+    let is_word = matches!(right.as_ref(), Expr::Literal(_, _)) && attr.scalar_type() == ScalarType::Text;
+    is_word.then(|| stored(left))?
+}
+
+/// Level and stored key of the bracket that `expr` is.
+fn stored(expr: &Expr) -> Option<(Level, String)> {
+    let (attr, level) = on_container(expr)?;
+    Some((level, visible::stored(attr.key()).into_owned()))
 }
 
 /// Whether the operator gives NULL where one side is NULL.

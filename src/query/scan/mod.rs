@@ -8,6 +8,7 @@ pub mod adapter;
 pub mod bounds;
 mod brackets;
 pub mod columns;
+pub mod compared;
 pub mod decoding;
 mod lookup;
 mod memory;

@@ -83,9 +83,14 @@ pub(super) async fn plan(
     for part in parts {
         let keys = if brackets.require_any() { part.known_keys() } else { None };
         if keys.is_none_or(|keys| brackets.may_hold_part(keys)) {
-            files.add(file(&part.entry, &schema, |at| {
+            let found = file(&part.entry, &schema, |at| {
                 bounds.may_hold_group(&part.entry.row_groups[at])
                     && keys.is_none_or(|keys| brackets.may_hold_group(keys, at))
+            });
+            let words = part.schema_with_words(brackets.words());
+            files.add(found.map(|(file, rows)| match words {
+                Some(words) => (file.with_arrow_schema(words), rows),
+                None => (file, rows),
             }));
         }
     }

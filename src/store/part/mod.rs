@@ -40,9 +40,13 @@ mod tally;
 mod totals;
 mod writer;
 
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use parquet::arrow::parquet_to_arrow_schema;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use tokio::sync::OnceCell;
 use ulid::Ulid;
@@ -50,6 +54,7 @@ use ulid::Ulid;
 use super::index;
 use super::manifest::{self, PartEntry};
 use crate::error::Class;
+use crate::span::schema;
 
 pub use check::{Depth, Problem, check};
 pub use chunk::{Words, ids_of};
@@ -334,31 +339,50 @@ async fn fetch(objects: &dyn ObjectStore, path: &str) -> Result<Bytes, Error> {
 pub struct Part {
     /// What the manifest says of it.
     pub entry: PartEntry,
-    keys: OnceCell<Keys>,
+    footer: OnceCell<(Keys, SchemaRef)>,
 }
 
 impl Part {
     /// The part that `entry` names; nothing is read yet.
     pub fn new(entry: PartEntry) -> Self {
-        Self { entry, keys: OnceCell::new() }
+        Self { entry, footer: OnceCell::new() }
     }
 
     /// The attribute keys of the part; read from its footer at the first call. `objects` is a [`PartStore`].
     pub async fn keys(&self, objects: &dyn ObjectStore) -> Result<&Keys, Error> {
-        self.keys.get_or_try_init(|| self.read_keys(objects)).await
+        self.footer.get_or_try_init(|| self.read_footer(objects)).await.map(|(keys, _)| keys)
     }
 
     /// The attribute keys of the part, if they have been read.
     pub fn known_keys(&self) -> Option<&Keys> {
-        self.keys.get()
+        self.footer.get().map(|(keys, _)| keys)
     }
 
-    async fn read_keys(&self, objects: &dyn ObjectStore) -> Result<Keys, Error> {
+    /// The columns of the file, of which those of the promoted texts `words` (level and key) are read with their
+    /// dictionaries; `None` if the keys have not been read or none of `words` is promoted text.
+    pub fn schema_with_words(&self, words: &[(Level, String)]) -> Option<SchemaRef> {
+        let (_, file) = self.footer.get()?;
+        let mut fields = file.fields().to_vec();
+        let mut has_any = false;
+        for (level, key) in words {
+            let Some((at, field)) = file.column_with_name(&columns::promoted_name(*level, key)) else { continue };
+            if *field.data_type() == DataType::Utf8View {
+                fields[at] = Arc::new(field.clone().with_data_type(schema::word()));
+                has_any = true;
+            }
+        }
+        has_any.then(|| Arc::new(Schema::new_with_metadata(fields, file.metadata().clone())))
+    }
+
+    async fn read_footer(&self, objects: &dyn ObjectStore) -> Result<(Keys, SchemaRef), Error> {
         let path = &self.entry.path;
         let metadata = footer(objects, &self.entry).await?;
         let text = metadata_text(&metadata, keys::METADATA_KEY);
         let text = text.ok_or_else(|| Error::corrupt(path, "its footer has no `wg.keys`"))?;
-        serde_json::from_str(text).map_err(|e| Error::corrupt(path, format!("`wg.keys`: {e}")))
+        let keys = serde_json::from_str(text).map_err(|e| Error::corrupt(path, format!("`wg.keys`: {e}")))?;
+        let file = metadata.file_metadata();
+        let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata());
+        Ok((keys, Arc::new(schema.map_err(|error| Error::corrupt(path, error.to_string()))?)))
     }
 }
 
