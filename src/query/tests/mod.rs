@@ -2,8 +2,10 @@
 
 mod as_of;
 mod attributes;
+mod canonical;
 mod catalog;
 mod docs;
+mod fetched;
 pub(crate) mod fixture;
 mod functions;
 mod levels;
