@@ -118,3 +118,33 @@ async fn the_schema_system_shows_the_parts_and_the_memory_of_the_statements_own_
     // No folder, no files.
     assert!(try_ask(&view, "SELECT * FROM drop_ledger").await.is_err());
 }
+
+#[tokio::test]
+async fn promotions_are_listed_part_by_part_with_what_is_left_in_lists() {
+    let of = |id| Span::new(1, id);
+    let promotions: Promotions = [
+        ("attr.n".to_owned(), arrow::datatypes::DataType::Int64),
+        ("attr.wg.x".to_owned(), arrow::datatypes::DataType::Int64),
+        ("res.host".to_owned(), arrow::datatypes::DataType::Utf8View),
+    ]
+    .into();
+    let mut first = of(1).with("n", 5).with("wg.x", 1).with("alone", "x");
+    first.resource = vec![("host".to_owned(), "h".into())];
+    let parts = Fill::new().part(&[first, of(2).with("n", "five"), of(3)], &promotions, 10).await;
+    let view = parts.part(&[of(4).with("n", 6)], &Promotions::new(), 10).await.memory(&[of(5).with("n", 7)]).view();
+    let sql =
+        "SELECT level, key, column_name, sql_type, rows, residual_rows FROM system.promotions ORDER BY level, key";
+    assert_eq!(
+        ask(&view, sql).await,
+        [["attributes", "n", "attr.n", "BIGINT", "2", "1"], ["resource", "host", "res.host", "TEXT", "1", "0"]]
+    );
+    // With the relations that it is made for.
+    let bytes =
+        "SELECT count(*) FROM system.promotions JOIN system.part_columns USING (path, column_name) WHERE bytes > 0";
+    assert_eq!(one(&view, bytes).await, "2");
+    assert_eq!(
+        one(&view, "SELECT count(DISTINCT path) FROM system.promotions JOIN system.parts USING (path)").await,
+        "1"
+    );
+    assert_eq!(one(&Fill::new().view(), "SELECT count(*) FROM system.promotions").await, "0");
+}
