@@ -30,8 +30,10 @@ use super::identify::{reading, showing};
 use super::known::{known, search_path};
 use super::nothing::nothing;
 use super::objects::{Of, type_name};
-use super::reads::{Reads, folded, qualify, reads, subqueries};
+use super::reads::{Reads, qualify, reads};
+use super::subqueries::subqueries;
 use crate::query::error::{Code, Error};
+use crate::query::guard::folded;
 use crate::query::translate::translate;
 
 static CATALOGUE: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);

@@ -63,6 +63,16 @@ async fn a_word_of_the_catalogue_does_not_change_what_a_statement_says_of_ours()
              WHERE c.relname = 'spans'",
             "1",
         ),
+        (
+            "SELECT (SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'name') IS NOT NULL FROM \
+             pg_class c WHERE c.relname = 'spans'",
+            "t",
+        ),
+        (
+            "SELECT (SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'nothing') IS NULL FROM \
+             pg_class c WHERE c.relname = 'spans'",
+            "t",
+        ),
         ("SELECT '{a,b}' AS pg_text", "{a,b}"),
         ("SELECT 'spans'::regclass::int > 0 AS known", "t"),
     ] {
