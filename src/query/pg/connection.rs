@@ -23,7 +23,7 @@ use super::problem::Problem;
 use super::rows::{Rows, Sent, Stop, attended};
 use super::settings::Settings;
 use super::wire::{Broken, Wire};
-use super::{State, compat};
+use super::{State, compat, named};
 use crate::access::Identity;
 use crate::query::error::{Code, Error};
 use crate::query::gateway::{POSTGRES_ROWS, Shape};
@@ -477,11 +477,16 @@ pub(super) fn columns(schema: &arrow::datatypes::Schema, sql: &str, formats: &[i
     let of = |at: usize| formats.get(at).or(formats.first().filter(|_| formats.len() == 1)).is_some_and(|of| *of == 1);
     // The statement was read before, so it can be again; a listing has names of its own.
     let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok().filter(|parsed| parsed.len() == 1);
-    let names =
-        parsed.and_then(|parsed| compat::names(&parsed[0])).filter(|names| names.len() == schema.fields().len());
+    let count = schema.fields().len();
+    let names = parsed.as_ref().and_then(|parsed| compat::names(&parsed[0])).filter(|names| names.len() == count);
+    let json = parsed.as_ref().and_then(|parsed| named::json(&parsed[0])).filter(|json| json.len() == count);
+    let kind = |at: usize, field: &arrow::datatypes::Field| match json.as_ref().and_then(|json| json[at]) {
+        Some(json) if Kind::of(field) == Kind::TEXT => Kind::One(json),
+        _ => Kind::of(field),
+    };
     let field = |(at, field): (usize, &Arc<arrow::datatypes::Field>)| Field {
         name: names.as_ref().map_or_else(|| field.name().clone(), |names| names[at].clone()),
-        of: Kind::of(field),
+        of: kind(at, field),
         binary: of(at),
     };
     schema.fields().iter().enumerate().map(field).collect()

@@ -89,6 +89,8 @@ async fn reserved_keys_are_hidden_and_promoted_ones_are_back() {
         let object: serde_json::Value = serde_json::from_str(&object).unwrap();
         assert_eq!(object, serde_json::json!({"wg.x": "own", "a": "1", "n": 5}));
         assert_eq!(one(view, "SELECT attrs_json(resource) FROM spans").await, r#"{"host":"h"}"#);
+        let text = "SELECT r::text FROM (SELECT resource AS r FROM spans) WHERE CAST(r AS VARCHAR) LIKE '%host%'";
+        assert_eq!(one(view, text).await, r#"{"host":"h"}"#);
         let keys = "SELECT array_to_string(array_sort(attr_keys(attributes)), ',') FROM spans";
         assert_eq!(one(view, keys).await, "a,n,wg.x");
         let row = ask(
