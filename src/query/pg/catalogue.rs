@@ -29,6 +29,7 @@ use super::information::Information;
 use super::named::Types;
 use super::objects::Objects;
 use super::routines::{Routine, routines};
+use super::set_config::Wishes;
 use super::settings::Settings;
 use super::tables::{Keywords, Tables};
 use super::{absent, functions, kind};
@@ -53,6 +54,8 @@ pub struct Caller {
     pub pid: i32,
     /// The settings when the statement began.
     pub settings: Arc<Settings>,
+    /// What the statement asks to set.
+    pub wishes: Wishes,
     /// Shared by all connections.
     pub catalogue: Catalogue,
 }

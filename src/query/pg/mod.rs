@@ -8,7 +8,7 @@
 //! those with parameters), `rows` sends answers, `copy` as files. Bytes: `wire`, `front`, `back`. Values: `kind`, `value`,
 //! `parameter`. Statements that never get to the engine: `command`, `settings`. What the engine is told otherwise here:
 //! `compat`, `forms`, `reads`, `subqueries`, `aggregates`, `casts`, `nothing`, `known`, `named`. What it finds here alone: `catalogue`, `tables`, `absent`,
-//! `information`, `objects`; `functions`, `identify`, `texts`, `routines`.
+//! `information`, `objects`; `functions`, `identify`, `set_config`, `texts`, `routines`.
 //!
 //! pgwire serves connections too, but its decoder panics on short messages, its loop cannot be cancelled between rows,
 //! and a message may claim a gigabyte before anybody has logged in.
@@ -40,6 +40,7 @@ mod reads;
 mod routines;
 mod rows;
 mod serve;
+mod set_config;
 mod settings;
 mod subqueries;
 mod tables;

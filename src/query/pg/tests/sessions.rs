@@ -166,3 +166,35 @@ async fn what_is_cast_to_timestamp_or_json_is_told_as_it() {
     let Some((_, row)) = said.iter().find(|(kind, _)| *kind == 'D') else { panic!("{said:?}") };
     assert_eq!(row[6..], 5_i64.to_be_bytes());
 }
+
+#[tokio::test]
+async fn set_config_sets_once_its_statement_has_ended() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    let sql = "SELECT pg_catalog.set_config('TimeZone', 'Europe/Berlin', false), start_time FROM spans LIMIT 1";
+    let row = rows(&client.query(sql).await).remove(0);
+    // Its own rows are still shown as before.
+    let expected = ["Europe/Berlin", "2023-11-14 22:13:20+00"].map(|text| Some(text.to_owned()));
+    assert_eq!(row, expected);
+    assert_eq!(one(&client.query("SELECT current_setting('TimeZone')").await), "Europe/Berlin");
+    assert_eq!(one(&client.query("SELECT start_time FROM spans LIMIT 1").await), "2023-11-14 23:13:20+01");
+    // What SET refuses, and a statement that fails.
+    assert_eq!(state_of(&client.query("SELECT set_config('server_version', '9', false)").await), "22023");
+    client.query("SELECT set_config('application_name', 'a', false), 1 / (duration_ns - 1000) FROM spans").await;
+    assert_eq!(one(&client.query("SHOW application_name").await), "");
+    // For a transaction, by values, and not by describing.
+    client.query("BEGIN").await;
+    client.send('P', &parse("", "SELECT set_config($1, $2, true)", &[25, 25])).await;
+    client.send('D', b"S\0").await;
+    client.send('S', b"").await;
+    client.until_ready().await;
+    assert_eq!(one(&client.query("SHOW statement_timeout").await), "0");
+    client.send('P', &parse("", "SELECT set_config($1, $2, true)", &[25, 25])).await;
+    client.send('B', &bind("", "", &[Some(b"statement_timeout"), Some(b"5s")], false)).await;
+    client.send('E', &execute("", 0)).await;
+    client.send('S', b"").await;
+    assert_eq!(one(&client.until_ready().await), "5000ms");
+    assert_eq!(one(&client.query("SHOW statement_timeout").await), "5000ms");
+    client.query("COMMIT").await;
+    assert_eq!(one(&client.query("SHOW statement_timeout").await), "0");
+}
