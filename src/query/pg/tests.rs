@@ -1,6 +1,7 @@
 //! Claims about the surface as a whole, by a client that writes its own bytes.
 
 mod bounds;
+mod fuzz;
 mod names;
 mod sessions;
 mod tools;
