@@ -437,7 +437,8 @@ fn columns_of(table: &ObjectName) -> (String, String) {
     (format!("table_name = {} AND table_schema = {}", text(&name), text(&schema)), parts.join("."))
 }
 
-fn folded(ident: &ast::Ident) -> String {
+/// The name that `ident` means: unquoted ones are in lower case.
+pub(super) fn folded(ident: &ast::Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),

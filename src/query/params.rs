@@ -48,6 +48,8 @@ pub enum Param {
     },
     /// An array.
     Many(Vec<Param>),
+    /// An integer that BIGINT does not hold.
+    Unsigned(u64),
 }
 
 /// Types that a text is read as.
@@ -298,6 +300,7 @@ fn literal(param: &Param, placeholder: &str, span: datafusion::sql::sqlparser::t
         Param::Null => value(ast::Value::Null),
         Param::Bool(of) => value(ast::Value::Boolean(*of)),
         Param::Int(of) => number(of.to_string()),
+        Param::Unsigned(of) => number(of.to_string()),
         // `{:e}` is read back bit-exact, and never as an integer.
         Param::Double(of) => number(format!("{of:e}")),
         Param::Text(text) => value(ast::Value::SingleQuotedString(text.clone())),

@@ -4,6 +4,8 @@
 //! them in a statement read the same rows, and `system.parts` are the parts that `spans` of that statement reads. Left to
 //! others: what the files hold (`store`).
 
+mod promotions;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -42,7 +44,8 @@ pub fn tables(view: &View) -> Vec<(&'static str, Arc<dyn TableProvider>)> {
         };
         (relation.name(), Arc::new(Own::new(Lazy::new(relation.schema(), rows))))
     };
-    let mut tables = vec![of(Relation::Parts), of(Relation::PartColumns), of(Relation::Memory)];
+    let every = [Relation::Parts, Relation::PartColumns, Relation::Promotions, Relation::Memory];
+    let mut tables: Vec<_> = every.into_iter().map(of).collect();
     if view.files.is_some() {
         tables.extend([of(Relation::WalSegments), of(Relation::Files), of(Relation::Damage)]);
     }
@@ -61,6 +64,7 @@ pub fn drops(view: &View) -> Option<Arc<dyn TableProvider>> {
 enum Relation {
     Parts,
     PartColumns,
+    Promotions,
     WalSegments,
     Files,
     Memory,
@@ -72,6 +76,7 @@ impl Relation {
         match self {
             Self::Parts => "parts",
             Self::PartColumns => "part_columns",
+            Self::Promotions => "promotions",
             Self::WalSegments => "wal_segments",
             Self::Files => "files",
             Self::Memory => "memory",
@@ -99,6 +104,7 @@ impl Relation {
                 us("max_ingest"),
             ],
             Self::PartColumns => vec![text("path"), text("column_name"), number("bytes"), number("uncompressed_bytes")],
+            Self::Promotions => promotions::fields(),
             Self::WalSegments => vec![
                 text("path"),
                 number("first_lsn"),
@@ -132,6 +138,7 @@ impl Relation {
         let columns = match self {
             Self::Parts => parts(view),
             Self::PartColumns => part_columns(view).await?,
+            Self::Promotions => promotions::rows(view).await?,
             Self::WalSegments => wal_segments(view).await?,
             Self::Files => files(view).await?,
             Self::Memory => memory(view),

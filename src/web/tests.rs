@@ -1,5 +1,7 @@
 //! Claims about the API, over real connections.
 
+mod fuzz;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;

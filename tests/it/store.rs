@@ -204,7 +204,8 @@ fn the_schema_system_is_listed_and_described() {
     assert_eq!(names("DESCRIBE drop_ledger"), drops);
     assert_eq!(names("DESCRIBE system.drops"), drops);
     let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'system' ORDER BY 1";
-    let listed = ["damage", "drops", "files", "memory", "part_columns", "parts", "queries", "settings", "wal_segments"];
+    let of_files = ["damage", "drops", "files", "memory", "part_columns", "parts", "promotions"];
+    let listed = [&of_files[..], &["queries", "settings", "wal_segments"]].concat();
     assert_eq!(names(tables), listed);
     let (status, answer) = daemon.ask("DESCRIBE parts");
     assert_eq!((status, &answer["error"]["code"]), (400, &"sql.unknown_table".into()), "{answer}");

@@ -45,6 +45,12 @@ pub fn all() -> Vec<ScalarUDF> {
         .collect()
 }
 
+/// The JSON of `container`, as text.
+pub fn as_json(container: Expr) -> Expr {
+    let signature = Signature::user_defined(Volatility::Immutable);
+    ScalarUDF::from(ContainerFunction { which: Which::Json, signature }).call(vec![container])
+}
+
 impl ContainerFunction {
     fn with_key(&self) -> bool {
         matches!(self.which, Which::Has | Which::Typed(_))

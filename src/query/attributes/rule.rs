@@ -13,10 +13,12 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::{Between, InList, InSubquery, Like};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Case, Cast, Expr, LogicalPlan, Operator, TryCast};
+use datafusion::logical_expr::{BinaryExpr, Case, Cast, Expr, ExprSchemable, LogicalPlan, Operator, TryCast};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::attr::{Attr, Origin, arrow_type};
+use super::containers::as_json;
+use super::is_container;
 use super::typing::{self, Need, Use, against, against_all, need, need_of_branches, operands};
 use crate::query::functions::numeric;
 use crate::span::pinned::ScalarType;
@@ -84,11 +86,11 @@ fn typed(expr: Expr, schema: &DFSchema) -> Result<Expr> {
         }
         Expr::Cast(Cast { expr, field }) => match cast(&expr, field.data_type()) {
             Some(cast) => cast,
-            None => Expr::Cast(Cast { expr, field }),
+            None => Expr::Cast(Cast { expr: whole(expr, field.data_type(), schema), field }),
         },
         Expr::TryCast(TryCast { expr, field }) => match cast(&expr, field.data_type()) {
             Some(cast) => cast,
-            None => Expr::TryCast(TryCast { expr, field }),
+            None => Expr::TryCast(TryCast { expr: whole(expr, field.data_type(), schema), field }),
         },
         Expr::Not(inner) => Expr::Not(Box::new(need(*inner, Need::Bool))),
         Expr::IsTrue(inner) => Expr::IsTrue(Box::new(need(*inner, Need::Bool))),
@@ -141,6 +143,12 @@ fn cast(expr: &Expr, to: &DataType) -> Option<Expr> {
     };
     let typed = Attr::new(attr.key(), of, Origin::Fixed).on(container.clone());
     Some(if *to == arrow_type(of) { typed } else { try_cast(typed, to) })
+}
+
+/// What is cast where a container as a whole is cast to text: its JSON, as wires without containers show it.
+fn whole(expr: Box<Expr>, to: &DataType, schema: &DFSchema) -> Box<Expr> {
+    let is_whole = to.is_string() && expr.get_type(schema).is_ok_and(|of| is_container(&of));
+    if is_whole { Box::new(as_json(*expr)) } else { expr }
 }
 
 fn try_cast(expr: Expr, to: &DataType) -> Expr {

@@ -13,8 +13,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::identify::{reading, showing};
-use super::objects::Of;
-use super::reads::{folded, parts};
+use super::objects::{Of, type_name};
+use super::reads::parts;
+use crate::query::guard::folded;
 
 /// Puts functions in place of such casts in `statement`.
 pub fn casts(statement: &mut ast::Statement) {
@@ -50,15 +51,18 @@ fn shown(body: &mut SetExpr) {
 }
 
 /// The kind of objects that a type is about.
-fn kind(of: &DataType) -> Option<Of> {
-    let name = of.to_string().to_ascii_lowercase();
-    Of::named(name.strip_prefix("pg_catalog.").unwrap_or(&name))
+pub(super) fn kind(of: &DataType) -> Option<Of> {
+    Of::named(&single(of)?)
 }
 
 fn is_text(of: &DataType) -> bool {
-    let name = of.to_string().to_ascii_lowercase();
-    let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
-    ["text", "varchar", "character varying", "name"].contains(&name)
+    single(of).is_some_and(|name| ["text", "varchar", "name"].contains(&name.as_str()))
+}
+
+/// What `pg_type` calls a type that is no array.
+fn single(of: &DataType) -> Option<String> {
+    let (name, is_array) = type_name(&of.to_string());
+    (!is_array).then_some(name)
 }
 
 /// Makes a number that was read for it a name; whether it was one. Where rows are grouped by it, it stays within.

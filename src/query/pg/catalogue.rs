@@ -29,6 +29,7 @@ use super::information::Information;
 use super::named::Types;
 use super::objects::Objects;
 use super::routines::{Routine, routines};
+use super::set_config::Wishes;
 use super::settings::Settings;
 use super::tables::{Keywords, Tables};
 use super::{absent, functions, kind};
@@ -53,6 +54,8 @@ pub struct Caller {
     pub pid: i32,
     /// The settings when the statement began.
     pub settings: Arc<Settings>,
+    /// What the statement asks to set.
+    pub wishes: Wishes,
     /// Shared by all connections.
     pub catalogue: Catalogue,
 }
@@ -87,7 +90,7 @@ pub type Relations = BTreeMap<String, Relation>;
 
 /// The relations of the newest session, by schema.
 #[derive(Clone, Debug, Default)]
-struct Names(Arc<ArcSwap<BTreeMap<String, Relations>>>);
+struct Names(Arc<ArcSwap<BTreeMap<String, Arc<Relations>>>>);
 
 impl Catalogue {
     /// Without any relation yet.
@@ -108,7 +111,7 @@ impl Catalogue {
                 of_catalogue.insert(name.to_owned(), (table.schema(), TableType::Base));
             }
         }
-        names.0.store(Arc::new(BTreeMap::from([(NAME.to_owned(), of_catalogue)])));
+        names.0.store(Arc::new(BTreeMap::from([(NAME.to_owned(), Arc::new(of_catalogue))])));
         let (routines, objects) = (OnceLock::new(), ArcSwapOption::empty());
         Ok(Self(Arc::new(Shared { names, provider, fixed, routines, objects })))
     }
@@ -208,6 +211,7 @@ impl Names {
                 relations.insert(name, (Arc::new(Schema::new(fields)), table.table_type()));
             }
         }
+        let relations = Arc::new(relations);
         self.0.rcu(|all| {
             let mut all = BTreeMap::clone(all);
             all.insert(schema.to_owned(), relations.clone());
@@ -216,7 +220,7 @@ impl Names {
         Ok(true)
     }
 
-    fn relations(&self, schema: &str) -> Relations {
+    fn relations(&self, schema: &str) -> Arc<Relations> {
         self.0.load().get(schema).cloned().unwrap_or_default()
     }
 

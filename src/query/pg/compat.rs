@@ -30,8 +30,10 @@ use super::identify::{reading, showing};
 use super::known::{known, search_path};
 use super::nothing::nothing;
 use super::objects::{Of, type_name};
-use super::reads::{Reads, folded, qualify, reads, subqueries};
+use super::reads::{Reads, qualify, reads};
+use super::subqueries::subqueries;
 use crate::query::error::{Code, Error};
+use crate::query::guard::folded;
 use crate::query::translate::translate;
 
 static CATALOGUE: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
@@ -287,20 +289,23 @@ fn by_name(number: &mut Expr, function: &Expr) {
 /// Names of columns as PostgreSQL gives them, where `statement` says them: `None` = where there is a `*`, or it is not
 /// one SELECT.
 pub fn names(statement: &ast::Statement) -> Option<Vec<String>> {
+    let name = |item: &ast::SelectItem| match item {
+        ast::SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
+        ast::SelectItem::UnnamedExpr(expr) => Some(name(expr).unwrap_or_else(|| "?column?".to_owned())),
+        _ => None,
+    };
+    projection(statement)?.iter().map(name).collect()
+}
+
+/// What the first SELECT of `statement` gives.
+pub fn projection(statement: &ast::Statement) -> Option<&[ast::SelectItem]> {
     let ast::Statement::Query(query) = statement else { return None };
     let mut body = query.body.as_ref();
     loop {
         body = match body {
             SetExpr::Query(inner) => inner.body.as_ref(),
             SetExpr::SetOperation { left, .. } => left.as_ref(),
-            SetExpr::Select(select) => {
-                let name = |item: &ast::SelectItem| match item {
-                    ast::SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
-                    ast::SelectItem::UnnamedExpr(expr) => Some(name(expr).unwrap_or_else(|| "?column?".to_owned())),
-                    _ => None,
-                };
-                return select.projection.iter().map(name).collect();
-            }
+            SetExpr::Select(select) => return Some(&select.projection),
             _ => return None,
         }
     }

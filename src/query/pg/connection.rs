@@ -21,9 +21,10 @@ use super::kind::Kind;
 use super::login::Session;
 use super::problem::Problem;
 use super::rows::{Rows, Sent, Stop, attended};
+use super::set_config::Wishes;
 use super::settings::Settings;
 use super::wire::{Broken, Wire};
-use super::{State, compat};
+use super::{State, compat, named};
 use crate::access::Identity;
 use crate::query::error::{Code, Error};
 use crate::query::gateway::{POSTGRES_ROWS, Shape};
@@ -39,6 +40,8 @@ pub struct Connection {
     user: String,
     database: String,
     pub(super) settings: Arc<Settings>,
+    /// What the running statement asks to set.
+    wishes: Wishes,
     pub(super) place: super::cancel::Place,
     transaction: Transaction,
     /// What becomes of the settings when the open transaction ends.
@@ -78,6 +81,7 @@ impl Connection {
             user,
             database,
             settings: Arc::new(settings),
+            wishes: Wishes::default(),
             place,
             transaction: Transaction::Idle,
             saved: None,
@@ -270,6 +274,8 @@ impl Connection {
     /// Starts a statement; every other one of this connection ends.
     pub(super) async fn start(&mut self, sql: &str, params: Params, rows: u64) -> Result<Result<Answer, Error>, Stop> {
         self.kept.stop();
+        // Those of a statement that did not end are not meant any more.
+        drop(self.wishes.take());
         self.place.signal.begin();
         let statement = Statement {
             params,
@@ -287,6 +293,7 @@ impl Connection {
             database: self.database.clone(),
             pid: self.place.pid,
             settings: self.settings.clone(),
+            wishes: self.wishes.clone(),
             catalogue: self.state.catalogue.clone(),
         };
         Statement {
@@ -304,9 +311,19 @@ impl Connection {
         back::complete(&mut self.wire.out, &format!("SELECT {count}"));
     }
 
+    /// Notices of `rows`, which have all been sent, and what their statement set.
     fn told(&mut self, rows: &Rows) {
         for notice in rows.notices() {
             back::notice(&mut self.wire.out, "WARNING", &notice);
+        }
+        for (name, value, scope) in self.wishes.take() {
+            // Without a transaction, what is local ends with the statement.
+            if scope == Scope::Transaction && self.saved.is_none() {
+                continue;
+            }
+            if let Err(problem) = self.set(&name, value.as_deref(), scope) {
+                back::notice(&mut self.wire.out, "WARNING", &problem);
+            }
         }
     }
 
@@ -477,11 +494,16 @@ pub(super) fn columns(schema: &arrow::datatypes::Schema, sql: &str, formats: &[i
     let of = |at: usize| formats.get(at).or(formats.first().filter(|_| formats.len() == 1)).is_some_and(|of| *of == 1);
     // The statement was read before, so it can be again; a listing has names of its own.
     let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok().filter(|parsed| parsed.len() == 1);
-    let names =
-        parsed.and_then(|parsed| compat::names(&parsed[0])).filter(|names| names.len() == schema.fields().len());
+    let count = schema.fields().len();
+    let names = parsed.as_ref().and_then(|parsed| compat::names(&parsed[0])).filter(|names| names.len() == count);
+    let json = parsed.as_ref().and_then(|parsed| named::json(&parsed[0])).filter(|json| json.len() == count);
+    let kind = |at: usize, field: &arrow::datatypes::Field| match json.as_ref().and_then(|json| json[at]) {
+        Some(json) if Kind::of(field) == Kind::TEXT => Kind::One(json),
+        _ => Kind::of(field),
+    };
     let field = |(at, field): (usize, &Arc<arrow::datatypes::Field>)| Field {
         name: names.as_ref().map_or_else(|| field.name().clone(), |names| names[at].clone()),
-        of: Kind::of(field),
+        of: kind(at, field),
         binary: of(at),
     };
     schema.fields().iter().enumerate().map(field).collect()

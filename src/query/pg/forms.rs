@@ -16,7 +16,8 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 use super::login::DATABASES;
 use super::parameter::{elements, interval};
-use super::reads::{folded, parts};
+use super::reads::parts;
+use crate::query::guard::folded;
 
 /// Puts forms that the engine has in place of those in `statement` that it has not.
 pub fn forms(statement: &mut ast::Statement) {

@@ -1,8 +1,8 @@
 //! Functions that clients of PostgreSQL call to learn about a server.
 //!
 //! Duty: those of datafusion-pg-catalog, and ours where it has none or one that is wrong here. Guarantee: none reads
-//! anything but the caller, its settings and the list of our functions, and none has an effect; they are there in
-//! sessions of this surface only. Left to others: the tables (`catalogue`).
+//! anything but the caller, its settings and the list of our functions, and none has an effect but `set_config`, on these
+//! settings; they are there in sessions of this surface only. Left to others: the tables (`catalogue`).
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use datafusion_pg_catalog::pg_catalog as pg;
 use super::catalogue::Caller;
 use super::objects::Objects;
 use super::routines::Routine;
+use super::set_config::SetConfig;
 use super::settings::VERSION;
 use super::{identify, texts};
 use crate::query::functions::argument;
@@ -68,9 +69,8 @@ pub fn all(caller: &Caller, routines: &Arc<Vec<Routine>>, objects: &Arc<Objects>
     }
     all.push(ScalarUDF::from(TableIsVisible { objects: objects.clone(), signature: any() }));
     let settings = caller.settings.all().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-    let settings = Arc::new(settings);
-    all.push(ScalarUDF::from(SetConfig { settings: Arc::clone(&settings), signature: any() }));
-    all.push(ScalarUDF::from(CurrentSetting { settings, signature: any() }));
+    all.push(ScalarUDF::from(CurrentSetting { settings: Arc::new(settings), signature: any() }));
+    all.push(ScalarUDF::from(SetConfig::new(&caller.settings, &caller.wishes)));
     all
 }
 
@@ -372,40 +372,7 @@ impl ScalarUDFImpl for CurrentSetting {
     }
 }
 
-/// `set_config(name, value, is_local)`, as far as it changes nothing: asyncpg turns `jit` off, which it is.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct SetConfig {
-    settings: Arc<Vec<(String, String)>>,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for SetConfig {
-    fn name(&self) -> &'static str {
-        "set_config"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let (names, values) = (text(&args, 0)?, text(&args, 1)?);
-        for (name, value) in names.as_string::<i32>().iter().zip(values.as_string::<i32>()) {
-            let (name, value) = (name.unwrap_or_default(), value.unwrap_or_default());
-            let is =
-                |(known, of): &(String, String)| known.eq_ignore_ascii_case(name) && of.eq_ignore_ascii_case(value);
-            if !self.settings.iter().any(is) {
-                return Err(argument(format!("a query cannot set `{name}`: send `SET {name} = …`")));
-            }
-        }
-        Ok(ColumnarValue::Array(values))
-    }
-}
-
+/// Argument `at` as text.
 pub(super) fn text(args: &ScalarFunctionArgs, at: usize) -> Result<ArrayRef> {
     let Some(argument) = args.args.get(at) else {
         return Err(argument(format!("argument {} is missing", at + 1)));

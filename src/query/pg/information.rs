@@ -57,12 +57,16 @@ pub struct Information {
     before: Arc<dyn SchemaProvider>,
     caller: Caller,
     /// By schema.
-    relations: [(&'static str, Relations); 2],
+    relations: [(&'static str, Arc<Relations>); 2],
 }
 
 impl Information {
     /// Over that of other surfaces and the relations of `caller`.
-    pub fn new(before: Arc<dyn SchemaProvider>, caller: &Caller, relations: [(&'static str, Relations); 2]) -> Self {
+    pub fn new(
+        before: Arc<dyn SchemaProvider>,
+        caller: &Caller,
+        relations: [(&'static str, Arc<Relations>); 2],
+    ) -> Self {
         Self { before, caller: caller.clone(), relations }
     }
 
@@ -167,7 +171,9 @@ fn size(of: Kind) -> Row {
         Kind::One(Scalar::Float4) => number(24),
         Kind::One(Scalar::Float8) => number(53),
         Kind::One(Scalar::Date) => vec![("datetime_precision", 0.into())],
-        Kind::One(Scalar::Time | Scalar::Timestamptz | Scalar::Interval) => vec![("datetime_precision", 6.into())],
+        Kind::One(Scalar::Time | Scalar::Timestamp | Scalar::Timestamptz | Scalar::Interval) => {
+            vec![("datetime_precision", 6.into())]
+        }
         _ => Row::new(),
     }
 }

@@ -34,15 +34,18 @@ pub enum Scalar {
     Bytea,
     Date,
     Time,
+    Timestamp,
     Timestamptz,
     Interval,
+    Json,
+    Jsonb,
 }
 
 /// What a field's metadata says of columns that hold numbers of objects (datafusion-pg-catalog).
 const OID: &str = "pg.oid_alias";
 
 impl Scalar {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 17] = [
         Self::Bool,
         Self::Int2,
         Self::Int4,
@@ -55,8 +58,11 @@ impl Scalar {
         Self::Bytea,
         Self::Date,
         Self::Time,
+        Self::Timestamp,
         Self::Timestamptz,
         Self::Interval,
+        Self::Json,
+        Self::Jsonb,
     ];
 
     /// Its number, that of its arrays, and its bytes (-1 = they differ).
@@ -74,8 +80,11 @@ impl Scalar {
             Self::Bytea => (17, 1001, -1),
             Self::Date => (1082, 1182, 4),
             Self::Time => (1083, 1183, 8),
+            Self::Timestamp => (1114, 1115, 8),
             Self::Timestamptz => (1184, 1185, 8),
             Self::Interval => (1186, 1187, 16),
+            Self::Json => (114, 199, -1),
+            Self::Jsonb => (3802, 3807, -1),
         }
     }
 
@@ -109,8 +118,11 @@ impl Scalar {
             Self::Bytea => ("bytea", "bytea"),
             Self::Date => ("date", "date"),
             Self::Time => ("time", "time without time zone"),
+            Self::Timestamp => ("timestamp", "timestamp without time zone"),
             Self::Timestamptz => ("timestamptz", "timestamp with time zone"),
             Self::Interval => ("interval", "interval"),
+            Self::Json => ("json", "json"),
+            Self::Jsonb => ("jsonb", "jsonb"),
         }
     }
 }
@@ -158,12 +170,9 @@ impl Kind {
             (one == oid).then_some(Self::One(*of)).or((many == oid).then_some(Self::Many(*of)))
         };
         Scalar::ALL.iter().find_map(same).or(match oid {
-            // "char", name, json, xml, bpchar, varchar, uuid, jsonb
-            18 | 19 | 114 | 142 | 1042 | 1043 | 2950 | 3802 => Some(Self::TEXT),
-            1002 | 1003 | 199 | 1014 | 1015 | 2951 | 3807 => Some(Self::Many(Scalar::Text)),
-            // timestamp: every time here is UTC
-            1114 => Some(Self::One(Scalar::Timestamptz)),
-            1115 => Some(Self::Many(Scalar::Timestamptz)),
+            // "char", name, xml, bpchar, varchar, uuid
+            18 | 19 | 142 | 1042 | 1043 | 2950 => Some(Self::TEXT),
+            1002 | 1003 | 1014 | 1015 | 2951 => Some(Self::Many(Scalar::Text)),
             // regproc, xid, cid, regclass, regtype, regrole, regnamespace
             24 | 28 | 29 | 2205 | 2206 | 4096 | 4089 => Some(Self::One(Scalar::Oid)),
             _ => None,
@@ -214,6 +223,8 @@ fn one(of: &DataType) -> Option<Scalar> {
         DataType::FixedSizeBinary(_) | DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Scalar::Bytea,
         DataType::Date32 | DataType::Date64 => Scalar::Date,
         DataType::Time32(_) | DataType::Time64(_) => Scalar::Time,
+        // What was cast so: all times of ours have a zone, which is UTC.
+        DataType::Timestamp(_, None) => Scalar::Timestamp,
         DataType::Timestamp(..) => Scalar::Timestamptz,
         DataType::Interval(_) | DataType::Duration(_) => Scalar::Interval,
         DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Scalar::Text,
@@ -232,10 +243,11 @@ pub fn arrow_type(of: Scalar) -> DataType {
         Scalar::Float4 => DataType::Float32,
         Scalar::Float8 => DataType::Float64,
         Scalar::Numeric => DataType::Decimal128(38, 10),
-        Scalar::Text => DataType::Utf8,
+        Scalar::Text | Scalar::Json | Scalar::Jsonb => DataType::Utf8,
         Scalar::Bytea => DataType::Binary,
         Scalar::Date => DataType::Date32,
         Scalar::Time => DataType::Time64(TimeUnit::Microsecond),
+        Scalar::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
         Scalar::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         Scalar::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
     }

@@ -100,10 +100,7 @@ struct Casts(Vec<(usize, Kind)>);
 
 fn kind(of: &ast::DataType) -> Option<Kind> {
     let (name, is_array) = type_name(&of.to_string());
-    let of = match name.as_str() {
-        "timestamp" => Scalar::Timestamptz,
-        name => Scalar::named(name)?,
-    };
+    let of = Scalar::named(&name)?;
     Some(if is_array { Kind::Many(of) } else { Kind::One(of) })
 }
 

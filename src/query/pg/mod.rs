@@ -7,13 +7,14 @@
 //! `serve` accepts, `waiting_room` bounds logins, `login` knows the caller, `connection` runs its messages (`extended`
 //! those with parameters), `rows` sends answers, `copy` as files. Bytes: `wire`, `front`, `back`. Values: `kind`, `value`,
 //! `parameter`. Statements that never get to the engine: `command`, `settings`. What the engine is told otherwise here:
-//! `compat`, `forms`, `reads`, `casts`, `nothing`, `known`, `named`. What it finds here alone: `catalogue`, `tables`, `absent`,
-//! `information`, `objects`; `functions`, `identify`, `texts`, `routines`.
+//! `compat`, `forms`, `reads`, `subqueries`, `aggregates`, `casts`, `nothing`, `known`, `named`. What it finds here alone: `catalogue`, `tables`, `absent`,
+//! `information`, `objects`; `functions`, `identify`, `set_config`, `texts`, `routines`.
 //!
 //! pgwire serves connections too, but its decoder panics on short messages, its loop cannot be cancelled between rows,
 //! and a message may claim a gigabyte before anybody has logged in.
 
 mod absent;
+mod aggregates;
 mod back;
 mod cancel;
 mod casts;
@@ -39,7 +40,9 @@ mod reads;
 mod routines;
 mod rows;
 mod serve;
+mod set_config;
 mod settings;
+mod subqueries;
 mod tables;
 mod texts;
 mod named;

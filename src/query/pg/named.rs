@@ -9,9 +9,11 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::Result;
 use datafusion::logical_expr::planner::TypePlanner;
-use datafusion::sql::sqlparser::ast::DataType as Sql;
+use datafusion::sql::sqlparser::ast::{DataType as Sql, Expr, SelectItem, Statement};
 use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 
+use super::compat::projection;
+use super::kind::Scalar;
 use super::reads::parts;
 
 /// Names of those that the parser does not know.
@@ -46,9 +48,40 @@ fn is_text(of: &Sql) -> bool {
     }
 }
 
+/// Which of the types of JSON the columns of `statement` are cast to, where it names them one by one: the engine has texts.
+pub fn json(statement: &Statement) -> Option<Vec<Option<Scalar>>> {
+    let of = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(cast_to_json(expr)),
+        _ => None,
+    };
+    projection(statement)?.iter().map(of).collect()
+}
+
+fn cast_to_json(expr: &Expr) -> Option<Scalar> {
+    match expr {
+        Expr::Nested(inner) => cast_to_json(inner),
+        Expr::Cast { data_type: Sql::JSON, .. } => Some(Scalar::Json),
+        Expr::Cast { data_type: Sql::JSONB, .. } => Some(Scalar::Jsonb),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
     use super::*;
+
+    #[test]
+    fn columns_that_are_cast_to_json_are_told_as_it() {
+        let of = |sql: &str| json(&Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap()[0]);
+        assert_eq!(
+            of("SELECT a::jsonb, (CAST(b AS JSON)) AS c, d::text FROM spans"),
+            Some(vec![Some(Scalar::Jsonb), Some(Scalar::Json), None])
+        );
+        assert_eq!(of("SELECT *, a::jsonb FROM spans"), None);
+    }
 
     #[test]
     fn texts_of_any_form_are_text() {

@@ -14,8 +14,9 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::reads::{AGGREGATES, folded, parts};
-use super::{absent, compat};
+use super::reads::parts;
+use super::{absent, aggregates, compat};
+use crate::query::guard::folded;
 
 /// Functions that give sets or records, for which the engine has no form.
 const HARD: [&str; 6] = [
@@ -81,7 +82,7 @@ fn select_is_empty(select: &Select, expressions: &Expressions) -> bool {
         GroupByExpr::All(_) => false,
     };
     // An aggregate over no rows is one row.
-    let one_row = !is_grouped && (select.having.is_some() || calls(&select.projection, &AGGREGATES));
+    let one_row = !is_grouped && (select.having.is_some() || aggregates::any(&select.projection));
     !one_row && select.from.iter().any(|from| joined_is_empty(from, expressions))
 }
 
@@ -113,25 +114,6 @@ fn factor_is_empty(factor: &TableFactor, expressions: &Expressions) -> bool {
     }
 }
 
-fn calls<T: Visit>(of: &T, names: &[&str]) -> bool {
-    struct Calls<'a>(&'a [&'a str]);
-    impl Visitor for Calls<'_> {
-        type Break = ();
-
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::Function(call)
-                    if parts(&call.name).last().is_some_and(|name| self.0.contains(&name.as_str())) =>
-                {
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
-            }
-        }
-    }
-    of.visit(&mut Calls(names)).is_break()
-}
-
 /// Whether a statement has what the engine may not plan: subqueries within expressions, sets, parts of records, and
 /// comparisons with arrays that are columns.
 fn is_hard(statement: &ast::Statement) -> bool {
@@ -156,13 +138,16 @@ fn is_hard(statement: &ast::Statement) -> bool {
                 Expr::CompoundFieldAccess { access_chain, .. } => {
                     access_chain.iter().any(|access| matches!(access, AccessExpr::Dot(_)))
                 }
-                Expr::Function(call) => matches!(call.args, FunctionArguments::Subquery(_)),
+                Expr::Function(call) => {
+                    matches!(call.args, FunctionArguments::Subquery(_))
+                        || parts(&call.name).last().is_some_and(|name| HARD.contains(&name.as_str()))
+                }
                 _ => false,
             };
             if is_hard { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
     }
-    calls(statement, &HARD) || statement.visit(&mut Hard).is_break()
+    statement.visit(&mut Hard).is_break()
 }
 
 #[cfg(test)]
@@ -192,6 +177,10 @@ mod tests {
             of("NULL AS \"conname 0\", NULL AS \"cols 1\"")
         );
         assert_eq!(
+            instead("SELECT count(*) OVER () AS n, (SELECT 1) AS one FROM pg_constraint"),
+            of("NULL AS \"n 0\", NULL AS \"one 1\"")
+        );
+        assert_eq!(
             instead("WITH k AS (SELECT unnest(conkey) AS k FROM pg_constraint) SELECT k FROM pg_class JOIN k ON true"),
             of("NULL AS \"k 0\"")
         );
@@ -202,6 +191,8 @@ mod tests {
         for sql in [
             "SELECT conname FROM pg_constraint WHERE conrelid = 5",
             "SELECT count(*), (SELECT 1) FROM pg_constraint",
+            "SELECT json_agg(conname), (SELECT 1) FROM pg_constraint",
+            "SELECT stddev(conkey), (SELECT 1) FROM pg_constraint",
             "SELECT (SELECT 1) FROM pg_class c LEFT JOIN pg_index i ON i.indrelid = c.oid",
             "SELECT (SELECT 1) FROM pg_constraint UNION SELECT relname FROM pg_class",
             "SELECT (SELECT 1) FROM pg_constraint RIGHT JOIN pg_class ON true",

@@ -34,11 +34,11 @@ const fn to(of: Scalar) -> To {
         Scalar::Bool => To::Boolean,
         Scalar::Int2 | Scalar::Int4 | Scalar::Int8 | Scalar::Oid => To::Bigint,
         Scalar::Float4 | Scalar::Float8 | Scalar::Numeric => To::Double,
-        Scalar::Text => To::Text,
+        Scalar::Text | Scalar::Json | Scalar::Jsonb => To::Text,
         Scalar::Bytea => To::Binary,
         Scalar::Date => To::Date,
         Scalar::Time => To::Time,
-        Scalar::Timestamptz => To::Timestamp,
+        Scalar::Timestamp | Scalar::Timestamptz => To::Timestamp,
         Scalar::Interval => To::Interval,
     }
 }
@@ -94,9 +94,10 @@ fn from_text(of: Kind, text: &str) -> Option<Param> {
         Scalar::Int2 | Scalar::Int4 | Scalar::Int8 | Scalar::Oid => Param::Int(trimmed.parse().ok()?),
         Scalar::Float4 | Scalar::Float8 => Param::Double(trimmed.parse().ok()?),
         Scalar::Numeric => number(trimmed)?,
-        Scalar::Text => Param::Text(text.to_owned()),
+        Scalar::Text | Scalar::Json | Scalar::Jsonb => Param::Text(text.to_owned()),
         Scalar::Bytea => Param::Binary(bytes(text)?),
-        Scalar::Timestamptz => match instant(trimmed) {
+        // A zone that is said counts, also where PostgreSQL would leave it out: drivers of Java say theirs with each time.
+        Scalar::Timestamp | Scalar::Timestamptz => match instant(trimmed) {
             Some(ns) => Param::Instant(ns),
             // `now`, `infinity` and other forms: the engine says what it takes.
             None => Param::Cast { text: Some(text.to_owned()), to: To::Timestamp },
@@ -126,9 +127,11 @@ fn from_binary(of: Kind, value: &[u8]) -> Option<Param> {
         Scalar::Float4 => Param::Double(f64::from(f32::from_be_bytes(value.try_into().ok()?))),
         Scalar::Float8 => Param::Double(f64::from_be_bytes(value.try_into().ok()?)),
         Scalar::Numeric => number(&decimal(value)?)?,
-        Scalar::Text => Param::Text(String::from_utf8(value.to_vec()).ok()?),
+        Scalar::Text | Scalar::Json => Param::Text(String::from_utf8(value.to_vec()).ok()?),
+        // Its version, which is 1, stands in front.
+        Scalar::Jsonb => Param::Text(String::from_utf8(value.strip_prefix(&[1])?.to_vec()).ok()?),
         Scalar::Bytea => Param::Binary(value.to_vec()),
-        Scalar::Timestamptz => {
+        Scalar::Timestamp | Scalar::Timestamptz => {
             let us = i64::from_be_bytes(value.try_into().ok()?).checked_add(EPOCH_US)?;
             Param::Instant(us.checked_mul(1_000)?)
         }
@@ -202,10 +205,12 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// Whole numbers stay exact: half of the keys of resources are beyond the integers with a sign.
 fn number(text: &str) -> Option<Param> {
-    Some(match text.parse::<i64>() {
-        Ok(value) => Param::Int(value),
-        Err(_) => Param::Double(text.parse().ok()?),
+    Some(match (text.parse::<i64>(), text.parse::<u64>()) {
+        (Ok(value), _) => Param::Int(value),
+        (_, Ok(value)) => Param::Unsigned(value),
+        _ => Param::Double(text.parse().ok()?),
     })
 }
 

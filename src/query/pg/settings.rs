@@ -1,6 +1,6 @@
 //! Settings of a connection (sql.md 9.3).
 //!
-//! Duty: the allow-list of SET and SHOW. Guarantee: nothing that is set reaches the engine but a shorter time; the zone
+//! Duty: the allow-list of SET, `set_config` and SHOW. Guarantee: nothing that is set reaches the engine but a shorter time; the zone
 //! of times as text is the only other effect. Left to others: the statements themselves (`command`).
 
 use std::collections::BTreeMap;

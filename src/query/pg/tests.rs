@@ -1,6 +1,7 @@
 //! Claims about the surface as a whole, by a client that writes its own bytes.
 
 mod bounds;
+mod fuzz;
 mod names;
 mod sessions;
 mod tools;
@@ -394,6 +395,12 @@ async fn a_key_beyond_the_integers_is_a_number_without_a_sign() {
     assert_eq!(shown, ["18446744073709551614", "9223372036854775808", "5"]);
     let filtered = "SELECT count(*) FROM spans WHERE resource_key = 18446744073709551614";
     assert_eq!(one(&client.query(filtered).await), "1");
+    // As a value, too: drivers send what has no place in a bigint as a numeric.
+    client.send('P', &parse("", "SELECT count(*) FROM spans WHERE resource_key = $1", &[1700])).await;
+    client.send('B', &bind("", "", &[Some(b"18446744073709551614")], false)).await;
+    client.send('E', &execute("", 0)).await;
+    client.send('S', b"").await;
+    assert_eq!(one(&client.until_ready().await), "1");
 }
 
 #[tokio::test]

@@ -114,6 +114,7 @@ impl Column {
             }
             Values::Date(of) => date(of.value(row), out),
             Values::Time(of) => time(of.value(row), out),
+            Values::Instant(of) if self.of == Kind::One(Scalar::Timestamp) => wall_clock(of.value(row), out),
             Values::Instant(of) => instant(of.value(row), zone, out),
             Values::Interval(of) => {
                 let of = of.value(row);
@@ -168,7 +169,13 @@ impl Column {
             Values::Float4(of) => out.put_f32(of.value(row)),
             Values::Float8(of) => out.put_f64(of.value(row)),
             Values::Text(of) if self.of == Kind::One(Scalar::Numeric) => numeric(of.value(row), out),
-            Values::Text(of) => out.put_slice(of.value(row).as_bytes()),
+            Values::Text(of) => {
+                if self.of == Kind::One(Scalar::Jsonb) {
+                    // The version of its form.
+                    out.put_u8(1);
+                }
+                out.put_slice(of.value(row).as_bytes());
+            }
             Values::Bytes(of) => out.put_slice(of.value(row)),
             Values::Date(of) => out.put_i32(of.value(row).saturating_sub(EPOCH_DAYS)),
             Values::Time(of) => out.put_i64(of.value(row)),
@@ -211,11 +218,11 @@ fn single(array: &ArrayRef, of: Scalar) -> Result<Values, ArrowError> {
         }
         Scalar::Float4 => Values::Float4(to(&DataType::Float32)?.as_primitive().clone()),
         Scalar::Float8 => Values::Float8(to(&DataType::Float64)?.as_primitive().clone()),
-        Scalar::Text | Scalar::Numeric => Values::Text(texts(array)?),
+        Scalar::Text | Scalar::Numeric | Scalar::Json | Scalar::Jsonb => Values::Text(texts(array)?),
         Scalar::Bytea => Values::Bytes(to(&DataType::Binary)?.as_binary().clone()),
         Scalar::Date => Values::Date(to(&DataType::Date32)?.as_primitive().clone()),
         Scalar::Time => Values::Time(to(&DataType::Time64(TimeUnit::Microsecond))?.as_primitive().clone()),
-        Scalar::Timestamptz => Values::Instant(microseconds(array)?),
+        Scalar::Timestamp | Scalar::Timestamptz => Values::Instant(microseconds(array)?),
         Scalar::Interval => {
             // Durations have no cast of their own to intervals of months.
             let ns = DataType::Duration(TimeUnit::Nanosecond);
@@ -313,15 +320,32 @@ fn fraction(us: i64) -> String {
 }
 
 fn instant(us: i64, zone: &TimeZone, out: &mut BytesMut) {
-    let Ok(at) = jiff::Timestamp::from_microsecond(us) else {
-        out.put_slice(if us < 0 { b"-infinity" } else { b"infinity" });
-        return;
-    };
-    let local = at.to_zoned_datetime(zone.clone());
+    let Some(local) = local(us, zone, out) else { return };
     let offset = local.offset().seconds();
     let (sign, offset) = if offset < 0 { ('-', -offset) } else { ('+', offset) };
-    let mut text = format!(
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}{}{sign}{:02}",
+    let mut text = format!("{sign}{:02}", offset / 3_600);
+    for (unit, part) in [(3_600, offset / 60 % 60), (60, offset % 60)] {
+        if offset % unit != 0 {
+            write!(text, ":{part:02}").expect("a String takes every text");
+        }
+    }
+    out.put_slice(text.as_bytes());
+}
+
+/// A time without a zone, as it stands.
+fn wall_clock(us: i64, out: &mut BytesMut) {
+    let _ = local(us, &TimeZone::UTC, out);
+}
+
+/// Writes the date and time of `us` in `zone`; `None` = it is beyond what can be written so, which is written too.
+fn local(us: i64, zone: &TimeZone, out: &mut BytesMut) -> Option<jiff::Zoned> {
+    let Ok(at) = jiff::Timestamp::from_microsecond(us) else {
+        out.put_slice(if us < 0 { b"-infinity" } else { b"infinity" });
+        return None;
+    };
+    let local = at.to_zoned_datetime(zone.clone());
+    let text = format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}{}",
         local.year(),
         local.month(),
         local.day(),
@@ -329,14 +353,9 @@ fn instant(us: i64, zone: &TimeZone, out: &mut BytesMut) {
         local.minute(),
         local.second(),
         fraction(i64::from(local.subsec_nanosecond()) / 1_000),
-        offset / 3_600,
     );
-    for (unit, part) in [(3_600, offset / 60 % 60), (60, offset % 60)] {
-        if offset % unit != 0 {
-            write!(text, ":{part:02}").expect("a String takes every text");
-        }
-    }
     out.put_slice(text.as_bytes());
+    Some(local)
 }
 
 /// As `IntervalStyle` postgres writes it.

@@ -172,7 +172,8 @@ async fn tables_columns_and_functions_are_listed() {
             "public.traces",
             "system.memory",
             "system.part_columns",
-            "system.parts"
+            "system.parts",
+            "system.promotions"
         ]
     );
     let columns = ask(

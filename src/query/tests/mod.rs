@@ -2,12 +2,16 @@
 
 mod as_of;
 mod attributes;
+mod canonical;
 mod catalog;
 mod docs;
+mod fetched;
 pub(crate) mod fixture;
 mod functions;
+mod fuzz;
 mod levels;
 mod lookups;
+pub(crate) mod mutate;
 mod plans;
 mod relations;
 mod skip;

@@ -89,6 +89,8 @@ async fn reserved_keys_are_hidden_and_promoted_ones_are_back() {
         let object: serde_json::Value = serde_json::from_str(&object).unwrap();
         assert_eq!(object, serde_json::json!({"wg.x": "own", "a": "1", "n": 5}));
         assert_eq!(one(view, "SELECT attrs_json(resource) FROM spans").await, r#"{"host":"h"}"#);
+        let text = "SELECT r::text FROM (SELECT resource AS r FROM spans) WHERE CAST(r AS VARCHAR) LIKE '%host%'";
+        assert_eq!(one(view, text).await, r#"{"host":"h"}"#);
         let keys = "SELECT array_to_string(array_sort(attr_keys(attributes)), ',') FROM spans";
         assert_eq!(one(view, keys).await, "a,n,wg.x");
         let row = ask(
@@ -117,4 +119,34 @@ async fn the_schema_system_shows_the_parts_and_the_memory_of_the_statements_own_
     assert_eq!(one(&Fill::new().view(), "SELECT count(*) FROM system.parts").await, "0");
     // No folder, no files.
     assert!(try_ask(&view, "SELECT * FROM drop_ledger").await.is_err());
+}
+
+#[tokio::test]
+async fn promotions_are_listed_part_by_part_with_what_is_left_in_lists() {
+    let of = |id| Span::new(1, id);
+    let promotions: Promotions = [
+        ("attr.n".to_owned(), arrow::datatypes::DataType::Int64),
+        ("attr.wg.x".to_owned(), arrow::datatypes::DataType::Int64),
+        ("res.host".to_owned(), arrow::datatypes::DataType::Utf8View),
+    ]
+    .into();
+    let mut first = of(1).with("n", 5).with("wg.x", 1).with("alone", "x");
+    first.resource = vec![("host".to_owned(), "h".into())];
+    let parts = Fill::new().part(&[first, of(2).with("n", "five"), of(3)], &promotions, 10).await;
+    let view = parts.part(&[of(4).with("n", 6)], &Promotions::new(), 10).await.memory(&[of(5).with("n", 7)]).view();
+    let sql =
+        "SELECT level, key, column_name, sql_type, rows, residual_rows FROM system.promotions ORDER BY level, key";
+    assert_eq!(
+        ask(&view, sql).await,
+        [["attributes", "n", "attr.n", "BIGINT", "2", "1"], ["resource", "host", "res.host", "TEXT", "1", "0"]]
+    );
+    // With the relations that it is made for.
+    let bytes =
+        "SELECT count(*) FROM system.promotions JOIN system.part_columns USING (path, column_name) WHERE bytes > 0";
+    assert_eq!(one(&view, bytes).await, "2");
+    assert_eq!(
+        one(&view, "SELECT count(DISTINCT path) FROM system.promotions JOIN system.parts USING (path)").await,
+        "1"
+    );
+    assert_eq!(one(&Fill::new().view(), "SELECT count(*) FROM system.promotions").await, "0");
 }

@@ -1,5 +1,7 @@
 //! Flight SQL over real connections, by the library's own client.
 
+mod fuzz;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

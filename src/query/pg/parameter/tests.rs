@@ -39,6 +39,14 @@ fn a_value_means_the_same_as_text_and_in_binary() {
     let numeric = [2_i16, 0, 0x4000, 3, 1234, 5670].map(i16::to_be_bytes).concat();
     assert_eq!(binary(Scalar::Numeric, &numeric), Ok(Param::Double(-1234.567)));
     assert_eq!(text(Scalar::Numeric, "-1234.567"), Ok(Param::Double(-1234.567)));
+    let largest = [5_i16, 4, 0, 0, 1844, 6744, 737, 955, 1614].map(i16::to_be_bytes).concat();
+    assert_eq!(binary(Scalar::Numeric, &largest), Ok(Param::Unsigned(18_446_744_073_709_551_614)));
+    assert_eq!(text(Scalar::Numeric, "18446744073709551614"), Ok(Param::Unsigned(18_446_744_073_709_551_614)));
+    assert_eq!(text(Scalar::Numeric, "7"), Ok(Param::Int(7)));
+    assert_eq!(text(Scalar::Timestamp, "2023-11-14 23:13:20.123456+01"), Ok(Param::Instant(ns)));
+    assert_eq!(binary(Scalar::Timestamp, &(ns / 1_000 - EPOCH_US).to_be_bytes()), Ok(Param::Instant(ns)));
+    let object = Ok(Param::Text("{}".to_owned()));
+    assert_eq!((binary(Scalar::Jsonb, b"\x01{}"), binary(Scalar::Json, b"{}")), (object.clone(), object));
     assert_eq!(read(1, Kind::TEXT, false, None), Ok(Param::Null));
 }
 
@@ -50,6 +58,7 @@ fn what_is_no_value_of_the_type_is_refused() {
     assert_eq!(binary(Scalar::Int8, &[1, 2, 3]), Err("22P03"));
     assert_eq!(binary(Scalar::Text, &[0xff]), Err("22P03"));
     assert_eq!(binary(Scalar::Numeric, &[0, 1]), Err("22P03"));
+    assert_eq!(binary(Scalar::Jsonb, b"{}"), Err("22P03"));
     assert_eq!(binary(Scalar::Numeric, &[0x7f; 8]), Err("22P03"));
     assert_eq!(binary(Scalar::Timestamptz, &i64::MAX.to_be_bytes()), Err("22P03"));
     let not_utf8 = Bytes::from_static(&[0xff]);

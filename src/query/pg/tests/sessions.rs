@@ -131,3 +131,70 @@ async fn what_postgresql_says_otherwise_is_understood() {
         said[0].1[2..].split(|byte| *byte == 0).filter(|name| name.is_ascii() && name.len() > 3).collect();
     assert_eq!(names.first(), Some(&&b"?column?"[..]));
 }
+
+#[tokio::test]
+async fn what_is_cast_to_timestamp_or_json_is_told_as_it() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    // Where a type stands in the description of a column: behind its name, its table and its place there.
+    let of_column = |body: &[u8], name: &str| {
+        let at = 2 + name.len() + 1 + 6;
+        u32::from_be_bytes(body[at..at + 4].try_into().unwrap())
+    };
+    client.query("SET TimeZone = 'Europe/Berlin'").await;
+    for (sql, name, of, expected) in [
+        ("SELECT '2026-01-31 12:00:00'::timestamp AS t", "t", 1114, "2026-01-31 12:00:00"),
+        ("SELECT '2026-01-31 12:00:00'::timestamptz AS t", "t", 1184, "2026-01-31 13:00:00+01"),
+        ("SELECT start_time::timestamp AS t FROM spans LIMIT 1", "t", 1114, "2023-11-14 22:13:20"),
+        ("SELECT attributes::jsonb AS j FROM spans LIMIT 1", "j", 3802, "{}"),
+        ("SELECT resource::json AS j FROM spans LIMIT 1", "j", 114, "{}"),
+        ("SELECT attributes AS j FROM spans LIMIT 1", "j", 25, "{}"),
+    ] {
+        let said = client.query(sql).await;
+        assert_eq!(one(&said), expected, "{sql}: {:?}", told(&said));
+        assert_eq!(of_column(&said[0].1, name), of, "{sql}");
+    }
+    // A driver that asks first gives a time without a zone for it.
+    client.send('P', &parse("", "SELECT count(*) FROM spans WHERE start_time < $1::timestamp", &[])).await;
+    client.send('D', b"S\0").await;
+    client.send('B', &bind("", "", &[Some(&(86_400_000_000_i64 * 9_000).to_be_bytes())], true)).await;
+    client.send('E', &execute("", 0)).await;
+    client.send('S', b"").await;
+    let said = client.until_ready().await;
+    assert_eq!(kinds(&said), "1tT2DCZ", "{:?}", told(&said));
+    assert_eq!(said[1].1, [&1_u16.to_be_bytes()[..], &1114_u32.to_be_bytes()].concat());
+    let Some((_, row)) = said.iter().find(|(kind, _)| *kind == 'D') else { panic!("{said:?}") };
+    assert_eq!(row[6..], 5_i64.to_be_bytes());
+}
+
+#[tokio::test]
+async fn set_config_sets_once_its_statement_has_ended() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    let sql = "SELECT pg_catalog.set_config('TimeZone', 'Europe/Berlin', false), start_time FROM spans LIMIT 1";
+    let row = rows(&client.query(sql).await).remove(0);
+    // Its own rows are still shown as before.
+    let expected = ["Europe/Berlin", "2023-11-14 22:13:20+00"].map(|text| Some(text.to_owned()));
+    assert_eq!(row, expected);
+    assert_eq!(one(&client.query("SELECT current_setting('TimeZone')").await), "Europe/Berlin");
+    assert_eq!(one(&client.query("SELECT start_time FROM spans LIMIT 1").await), "2023-11-14 23:13:20+01");
+    // What SET refuses, and a statement that fails.
+    assert_eq!(state_of(&client.query("SELECT set_config('server_version', '9', false)").await), "22023");
+    client.query("SELECT set_config('application_name', 'a', false), 1 / (duration_ns - 1000) FROM spans").await;
+    assert_eq!(one(&client.query("SHOW application_name").await), "");
+    // For a transaction, by values, and not by describing.
+    client.query("BEGIN").await;
+    client.send('P', &parse("", "SELECT set_config($1, $2, true)", &[25, 25])).await;
+    client.send('D', b"S\0").await;
+    client.send('S', b"").await;
+    client.until_ready().await;
+    assert_eq!(one(&client.query("SHOW statement_timeout").await), "0");
+    client.send('P', &parse("", "SELECT set_config($1, $2, true)", &[25, 25])).await;
+    client.send('B', &bind("", "", &[Some(b"statement_timeout"), Some(b"5s")], false)).await;
+    client.send('E', &execute("", 0)).await;
+    client.send('S', b"").await;
+    assert_eq!(one(&client.until_ready().await), "5000ms");
+    assert_eq!(one(&client.query("SHOW statement_timeout").await), "5000ms");
+    client.query("COMMIT").await;
+    assert_eq!(one(&client.query("SHOW statement_timeout").await), "0");
+}

@@ -64,6 +64,9 @@ fn times_keep_microseconds_rounded_down_and_are_shown_in_the_zone() {
     let shown = written(Arc::new(values()), false, &kathmandu);
     assert_eq!(String::from_utf8(shown[0].clone()).unwrap(), "2023-11-15 03:58:20.123456+05:45");
     let since_2000 = 1_700_000_000_123_456_i64 - EPOCH_US;
+    let without: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1_700_000_000_123_456_789]));
+    assert_eq!(written(without.clone(), false, &kathmandu), [b"2023-11-14 22:13:20.123456"]);
+    assert_eq!(written(without, true, &kathmandu), [since_2000.to_be_bytes()]);
     assert_eq!(bytes(values())[0], since_2000.to_be_bytes());
 }
 
@@ -108,4 +111,15 @@ fn ids_are_hex_durations_intervals_and_nulls_nothing() {
     assert_eq!(texts(DurationNanosecondArray::from(vec![3_723_500_000_000])), ["01:02:03.5"]);
     assert_eq!(texts(Date32Array::from(vec![Some(19_000), None])), ["2022-01-08", "NULL"]);
     assert_eq!(bytes(Date32Array::from(vec![10_957])), [0_i32.to_be_bytes()]);
+}
+
+#[test]
+fn json_in_binary_begins_with_its_version_where_it_has_one() {
+    let written = |of: Scalar| {
+        let array: ArrayRef = Arc::new(StringArray::from(vec!["{}"]));
+        let mut out = BytesMut::new();
+        Column::try_new(&array, Kind::One(of)).unwrap().write(0, true, &TimeZone::UTC, &mut out);
+        out[4..].to_vec()
+    };
+    assert_eq!((written(Scalar::Jsonb), written(Scalar::Json)), (b"\x01{}".to_vec(), b"{}".to_vec()));
 }
