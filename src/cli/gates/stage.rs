@@ -137,10 +137,18 @@ async fn played(
     let mut events = events.into_iter().peekable();
     let mut evaluator = stage.open(groups).await?;
     loop {
+        let arrival_ns = arrivals.next_ns();
+        if arrival_ns.is_none() {
+            // Silence after the last span lets nobody wait.
+            evaluator.release();
+        }
+        evaluator.hear().await;
         let due_ns = evaluator.next_due_ns(end_ns);
         let event_ns = events.peek().map(|event| event.at_ns);
         let start_ns = stage.take_starts()?.filter(|at_ns| *at_ns <= end_ns);
-        let Some(t_ns) = due_ns.into_iter().chain(event_ns).chain(start_ns).min() else { break };
+        // An arrival may bring a tick to its end. What comes behind the last one that anybody looks at does not.
+        let arrival_ns = arrival_ns.filter(|_| due_ns.is_some());
+        let Some(t_ns) = due_ns.into_iter().chain(event_ns).chain(start_ns).chain(arrival_ns).min() else { break };
         // After a kill the clock is ahead of ticks that are due. What arrived by now is there when they close.
         stage.deliver(&mut arrivals, t_ns.max(clock.now_ns())).await?;
         stage.clock.advance_to(t_ns);
@@ -214,6 +222,7 @@ impl Stage<'_> {
                 let view = reader.view();
                 view.complete.then_some(view.visible_us)
             }),
+            feed: self.house.feed(self.config),
             journal: self.asked.journal(),
             clock: self.clock.clone(),
             metrics: Metrics::register(&prometheus::Registry::new())?,
