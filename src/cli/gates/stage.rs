@@ -1,8 +1,10 @@
 //! One unit test of gates, played (gates.md 15).
 //!
 //! Duty: a store, the daemon's evaluator and a clock that the test moves: spans arrive, ticks close, events happen, starts of
-//! pipelines are taken, as by an engine whose runs end at once, when `cooldown` and `max_runs` allow it. Guarantee: nothing sleeps; ticks close by the same sources, cut and journal as in the daemon, and by the clock once all spans came. A kill takes what was not journaled; the
-//! store, whose own promises are tested elsewhere, keeps its spans. Left to others: what is expected (`compare`).
+//! pipelines are taken, as by an engine whose runs end at once, when `cooldown` and `max_runs` allow it. Guarantee: nothing
+//! sleeps; ticks close by the same sources, cut and journal as in the daemon, and by the clock once all spans came. A kill takes
+//! what was not journaled; the store, whose own promises are tested elsewhere, keeps its spans. Left to others: what is expected
+//! (`compare`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -197,7 +197,8 @@ async fn killed_at_any_write_m_is_where_it_was_as_soon_as_the_process_is_back() 
 type Sent = (i64, &'static str, i64);
 
 fn sent() -> impl Strategy<Value = Vec<Sent>> {
-    let of = |service| (0_i64..400, 0_i64..200).prop_map(move |(end_s, after_s)| (end_s, service, after_s));
+    let of =
+        |service: &'static str| (0_i64..400, 0_i64..200).prop_map(move |(end_s, after_s)| (end_s, service, after_s));
     prop::collection::vec(prop_oneof![of("a"), of("b"), of("c")], 1..120)
 }
 
