@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use prometheus::Registry;
 use weavergen::clock::Clock;
 use weavergen::gate::evaluator::Position;
-use weavergen::gate::{self, Evaluator, Journal, Known, Late, Metrics, Parts, Planner};
+use weavergen::gate::{self, Evaluator, Feed, Journal, Known, Late, Metrics, Parts, Planner};
 use weavergen::query;
 use weavergen::span::Delivery;
 use weavergen::store::Store;
@@ -146,6 +146,7 @@ fn evaluator(store: &Store, clock: &Clock, metrics: &Metrics, journal: &std::pat
         groups,
         late: Late::over(gateway),
         position: Position::new(move || Some(reader.view().visible_us)),
+        feed: Feed::none(),
         journal: Journal::open(journal).expect("an empty folder"),
         clock: clock.clone(),
         metrics: metrics.clone(),

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::gate::evaluator::Position;
 use crate::gate::load::LoadError;
 use crate::gate::result::Runner;
-use crate::gate::{self, Evaluator, Gate, Group, Journal, Known, Late, Metrics, Parts, Planner, Starts};
+use crate::gate::{self, Evaluator, Feed, Gate, Group, Journal, Known, Late, Metrics, Parts, Planner, Starts};
 use crate::notify::{self, Notifier};
 use crate::query::Gateway;
 use crate::span::pinned::ScalarType;
@@ -121,6 +121,7 @@ impl Gates {
                 let view = reader.view();
                 view.complete.then_some(view.visible_us)
             }),
+            feed: Feed::over(store.clone(), &config.gates),
             journal: self.journal.clone(),
             clock: clock.clone(),
             metrics: self.metrics.clone(),

@@ -300,7 +300,7 @@ impl Book {
         }
         let mut t_ns = last_ns;
         for _ in 0..count.min(most) {
-            let row = TickRow { cut_us: None, missed: missed.clone() };
+            let row = TickRow { missed: missed.clone(), ..TickRow::default() };
             self.batch.ticks.insert((id.clone(), t_ns), row);
             t_ns = grid.previous(t_ns);
         }

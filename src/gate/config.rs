@@ -1,7 +1,6 @@
 //! The section `gates` (gates.md 1).
 //!
-//! Duty: its keys and defaults. Left to others: gate files (`file`). `idle_source_after`, `max_future_skew` and
-//! `max_watermark_lag` act once sources are built.
+//! Duty: its keys and defaults. Left to others: gate files (`file`).
 
 use std::time::Duration;
 

@@ -8,11 +8,11 @@
 mod ask;
 mod driven;
 mod operator;
+mod position;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -29,37 +29,18 @@ use super::live::{Board, Live};
 use super::metrics::Metrics;
 use super::result::Runner;
 use super::state::Downtime;
-use super::window::{ALIVE_NS, Frontier, Grid, due};
+use super::watermark::{Feed, Watermark};
+use super::window::{ALIVE_NS, Grid, due_from};
 use crate::clock::Clock;
 
 pub use driven::Driven;
 pub use operator::{CloseError, Closed, Operator};
+pub use position::Position;
 
 /// How long to wait for a replay, or after the journal could not be written.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often old rows are removed.
 const PRUNE_NS: i64 = 3_600 * 1_000_000_000;
-
-/// The store's visible position in µs; `None` while it replays its log.
-#[derive(Clone)]
-pub struct Position(Arc<dyn Fn() -> Option<i64> + Send + Sync>);
-
-impl Position {
-    /// A position that `read` knows.
-    pub fn new(read: impl Fn() -> Option<i64> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(read))
-    }
-
-    fn get(&self) -> Option<i64> {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Position")
-    }
-}
 
 /// What the evaluator works with.
 #[derive(Clone, Debug)]
@@ -78,6 +59,8 @@ pub struct Parts {
     pub late: Late,
     /// Where the store is.
     pub position: Position,
+    /// What comes to it, by which ticks close.
+    pub feed: Feed,
     /// `gates.redb`
     pub journal: Journal,
     /// Wall time.
@@ -93,7 +76,7 @@ pub struct Parts {
 pub struct Evaluator {
     shared: Arc<Shared>,
     downtimes: Vec<Downtime>,
-    frontier: Frontier,
+    watermark: Watermark,
     running: JoinSet<Closing>,
     busy: BTreeSet<usize>,
     written_ns: i64,
@@ -145,7 +128,8 @@ impl Evaluator {
         let now_ns = parts.clock.now_ns();
         let downtimes = parts.journal.wake(now_ns)?;
         let book = open_book(&parts, &downtimes)?;
-        let frontier = Frontier::new(book.frontier_floor_ns());
+        let kept = parts.journal.snapshot()?.sources()?;
+        let watermark = Watermark::open(parts.feed.clone(), book.frontier_floor_ns(), kept, now_ns);
         let slots = Semaphore::new(parts.concurrency.max(1));
         Ok(Self {
             shared: Arc::new(Shared {
@@ -156,7 +140,7 @@ impl Evaluator {
                 board: OnceLock::new(),
             }),
             downtimes,
-            frontier,
+            watermark,
             running: JoinSet::new(),
             busy: BTreeSet::new(),
             written_ns: now_ns,
@@ -184,8 +168,15 @@ impl Evaluator {
     /// Closes ticks until `stop`; then writes what waits.
     pub async fn run(mut self, stop: CancellationToken) {
         let shared = self.shared.clone();
+        let Parts { position, clock, metrics, .. } = &shared.parts;
+        let is_replayed = || position.get().is_some();
         loop {
-            let wait = self.start_due();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = self.watermark.hear(is_replayed, clock, metrics) => {}
+            }
+            let until = self.start_due();
             let outcome = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -198,7 +189,7 @@ impl Evaluator {
                     self.take_in(closings).await
                 }
                 () = shared.woken.notified() => self.write(false).await,
-                () = tokio::time::sleep(wait) => self.write(false).await,
+                () = self.watermark.rest(until, is_replayed, clock, metrics) => self.write(false).await,
             };
             if let Err(error) = outcome {
                 tracing::error!(%error, "gate verdicts could not be written; their ticks are evaluated again");
@@ -232,6 +223,7 @@ impl Evaluator {
     ///
     /// Errors: the journal.
     pub async fn round_once(&mut self) -> Result<bool, Error> {
+        self.hear().await;
         self.start_due();
         let Some(first) = self.running.join_next().await else { return Ok(false) };
         let mut closings: Vec<Closing> = first.into_iter().collect();
@@ -242,22 +234,22 @@ impl Evaluator {
         Ok(true)
     }
 
-    /// Begins the evaluation of every group that has a tick due; how long to wait if nothing ends before.
-    fn start_due(&mut self) -> Duration {
+    /// Begins the evaluation of every group that has a tick due; how long to wait if nothing ends before, and the M at which
+    /// the next tick is due.
+    fn start_due(&mut self) -> (Duration, i64) {
         let parts = &self.shared.parts;
         let now_ns = parts.clock.now_ns();
-        let m_ns = self.frontier.advance(now_ns);
+        let Some(m_ns) = self.watermark.advance(now_ns, &parts.metrics) else { return (PAUSE, i64::MAX) };
         let mut book = self.shared.book();
         let mut wake_ns = self.written_ns.saturating_add(ALIVE_NS);
         wake_ns = wake_ns.min(book.write_by_ns().unwrap_or(i64::MAX));
         let resumed_ns = book.resumed_ns();
         let standing: Vec<Standing> = (0..book.groups().len()).map(|group| Standing::of(&book, group)).collect();
         show_lag(&parts.metrics, &standing, m_ns);
-        #[allow(clippy::cast_precision_loss, reason = "a gauge is a double")]
-        parts.metrics.watermark_seconds.set(m_ns as f64 / 1e9);
-        let mut cut_us = None;
+        let (mut cut_us, mut next_m_ns) = (None, i64::MAX);
         for (group, Standing { grid, last_ns, is_derived, .. }) in standing.iter().enumerate() {
             let last_ns = *last_ns;
+            let kept_ns = self.watermark.kept_ns((group, grid, last_ns), m_ns, now_ns);
             if self.busy.contains(&group) {
                 continue;
             }
@@ -272,25 +264,29 @@ impl Evaluator {
                 // It goes on when what it waits for is taken in.
                 continue;
             }
-            let m_ns = m_ns.min(held_ns.saturating_sub(1).saturating_add(grid.offset_ns));
-            let Some(found) = due(grid, last_ns, m_ns, resumed_ns) else {
-                wake_ns = wake_ns.min(grid.next(last_ns).saturating_add(grid.offset_ns));
+            let until_ns = m_ns.min(held_ns.saturating_sub(1).saturating_add(grid.offset_ns));
+            let Some(found) = due_from(grid, last_ns, until_ns, resumed_ns, kept_ns) else {
+                next_m_ns = next_m_ns.min(grid.next(last_ns).saturating_add(grid.offset_ns));
                 continue;
             };
             // One cut for all groups that close together.
             if cut_us.is_none() {
                 cut_us = parts.position.get();
             }
-            let Some(cut_us) = cut_us else { return PAUSE };
+            let Some(cut_us) = cut_us else { return (PAUSE, i64::MAX) };
             if let Some(dropped) = found.dropped {
                 book.miss(group, dropped, now_ns);
             }
             self.busy.insert(group);
             self.running.spawn(ask::evaluate(self.shared.clone(), group, found.next_ns, cut_us));
         }
+        if self.watermark.is_clock() {
+            wake_ns = wake_ns.min(next_m_ns);
+        }
         let wait_ns = u64::try_from(wake_ns.saturating_sub(now_ns)).unwrap_or(0);
         // A clock that jumps is noticed within a second.
-        Duration::from_nanos(wait_ns).clamp(Duration::from_millis(1), Duration::from_secs(1))
+        let wait = Duration::from_nanos(wait_ns).clamp(Duration::from_millis(1), Duration::from_secs(1));
+        (wait, next_m_ns)
     }
 
     async fn take_in(&mut self, closings: Vec<Closing>) -> Result<(), Error> {
@@ -320,7 +316,7 @@ impl Evaluator {
         };
         let show = || board.zip(changed).into_iter().for_each(|(board, changed)| board.put(changed));
         let is_late = now_ns.saturating_sub(self.written_ns) >= ALIVE_NS;
-        let batch = match batch {
+        let mut batch = match batch {
             Some(batch) => batch,
             None if is_loaded && (force || is_late) => Batch::default(),
             // What waits had no effect, so it may be seen before it is written.
@@ -329,6 +325,7 @@ impl Evaluator {
                 return Ok(());
             }
         };
+        self.watermark.note(&mut batch, now_ns, force);
         let prune = now_ns.saturating_sub(self.pruned_ns) >= PRUNE_NS;
         let journal = self.shared.parts.journal.clone();
         let written = tokio::task::spawn_blocking(move || {
@@ -352,6 +349,7 @@ impl Evaluator {
     async fn recover(&mut self) {
         self.running.shutdown().await;
         self.busy.clear();
+        self.watermark.note_again();
         loop {
             tokio::time::sleep(PAUSE).await;
             match open_book(&self.shared.parts, &self.downtimes) {

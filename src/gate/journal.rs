@@ -15,6 +15,7 @@ mod read;
 mod resend;
 mod revive;
 mod rows;
+mod sources;
 #[cfg(test)]
 pub(crate) mod faulty;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use rows::{
     EVIDENCE_BYTES, EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Missed, Notice, Occasion, OutboxRow,
     OutcomeRun, RUN_NS, StartRequest, StartRow, StartState, Status, TickRow, Told,
 };
+pub use sources::{SourceKey, SourceRow, SourcesKept};
 
 use super::identity::AlertId;
 use super::state::Downtime;
@@ -68,6 +70,7 @@ const RESEND: TableDefinition<'static, (&str, [u8; 16], [u8; 16]), Bytes> = Tabl
 const STARTS: TableDefinition<'static, ([u8; 16], u64), Bytes> = TableDefinition::new("starts");
 /// Those of `on_resolve`.
 const RESOLVE_STARTS: TableDefinition<'static, ([u8; 16], u64), Bytes> = TableDefinition::new("resolve_starts");
+const SOURCES: TableDefinition<'static, (u16, &str), Bytes> = TableDefinition::new("sources");
 const HEALTH: TableDefinition<'static, [u8; 16], Bytes> = TableDefinition::new("health");
 const RESULT: TableDefinition<'static, (i64, u64), Bytes> = TableDefinition::new("result");
 /// Numbers of [`RESULT`], of gates with a `baseline`.
@@ -194,6 +197,7 @@ impl Journal {
             tx.open_table(RESEND)?;
             tx.open_table(STARTS)?;
             tx.open_table(RESOLVE_STARTS)?;
+            tx.open_table(SOURCES)?;
             tx.open_table(HEALTH)?;
             tx.open_table(RESULT)?;
             tx.open_table(RUNNING)?;

@@ -3,7 +3,9 @@
 //! Duty: the counters and gauges of evaluation. Guarantee: a registry that already has the names is an error at start, not
 //! a panic. Left to others: `weavergen_notify_*` (`notify`), the endpoint (`telemetry`).
 
-use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// Cheap to clone; all clones count together.
 #[derive(Clone, Debug)]
@@ -26,6 +28,10 @@ pub struct Metrics {
     pub pipeline_starts: IntCounterVec,
     /// Event time up to which ticks may close, in seconds since 1970.
     pub watermark_seconds: Gauge,
+    /// Spans that ended later than `gates.max_future_skew` behind their arrival.
+    pub future_spans: IntCounter,
+    /// Sources whose spans come later than `gates.max_watermark_lag` behind their end: no tick waits for them.
+    pub lagging_sources: IntGauge,
     /// States that gates of class decomposable share: one for each bucket of time and key.
     pub bucket_entries: IntGauge,
     /// Memory of them.
@@ -69,6 +75,14 @@ impl Metrics {
                 "watermark_seconds",
                 "Event time up to which ticks may close, in seconds since 1970.",
             ))?,
+            future_spans: IntCounter::with_opts(opts(
+                "future_spans_total",
+                "Spans that end in the future, farther than max_future_skew.",
+            ))?,
+            lagging_sources: IntGauge::with_opts(opts(
+                "lagging_sources",
+                "Services whose spans come so late that no tick waits for them.",
+            ))?,
             bucket_entries: IntGauge::with_opts(opts("bucket_entries", "Shared states, by bucket of time and key."))?,
             bucket_bytes: IntGauge::with_opts(opts("bucket_bytes", "Memory of shared states."))?,
             reload_failed: IntGauge::with_opts(opts(
@@ -85,6 +99,8 @@ impl Metrics {
         registry.register(Box::new(metrics.value.clone()))?;
         registry.register(Box::new(metrics.pipeline_starts.clone()))?;
         registry.register(Box::new(metrics.watermark_seconds.clone()))?;
+        registry.register(Box::new(metrics.future_spans.clone()))?;
+        registry.register(Box::new(metrics.lagging_sources.clone()))?;
         registry.register(Box::new(metrics.bucket_entries.clone()))?;
         registry.register(Box::new(metrics.bucket_bytes.clone()))?;
         registry.register(Box::new(metrics.reload_failed.clone()))?;

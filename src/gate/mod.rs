@@ -51,6 +51,7 @@ pub mod suite;
 mod tables;
 pub mod template;
 pub mod verdict;
+pub mod watermark;
 pub mod window;
 
 pub use alerts::{Alert, Alerts};
@@ -69,6 +70,7 @@ pub use problem::{Code, Problem};
 pub use question::question;
 pub use starts::Starts;
 pub use tables::tables;
+pub use watermark::Feed;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use super::metrics::Metrics;
 use super::result::Runner;
 use super::state::Level;
 use super::verdict::{Input, Judged, Outcome, input};
+use super::watermark::Feed;
 use crate::clock::Clock;
 
 /// How often gates are asked.
@@ -162,6 +163,7 @@ async fn each_tick(
         runner: seat.runner,
         late: Late::new(|_| Box::pin(async { Ok(0) })),
         position: Position::new(|| None),
+        feed: Feed::none(),
         journal: seat.journal,
         clock: clock.clone(),
         metrics,

@@ -1,7 +1,8 @@
-//! Event time: when a tick closes (gates.md 3, [first]).
+//! Event time: when a tick closes (gates.md 3).
 //!
-//! Duty: the frontier M and the ticks that are due by it. Guarantee: M never goes back, across restarts neither; a tick is
-//! a point of the grid `k × interval` since 1970, or of a schedule. Left to others: what counts in a window (`result`), closing (`evaluator`).
+//! Duty: the ticks that are due by the frontier M. Guarantee: M never goes back, across restarts neither; a tick is a point
+//! of the grid `k × interval` since 1970, or of a schedule. Left to others: where M is (`watermark`), what counts in a window
+//! (`result`), closing (`evaluator`).
 
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ pub fn window_at(gate: &Gate, t_ns: i64) -> Window {
     Window { start_ns, end_ns: t_ns }
 }
 
-/// The frontier M: with no sources yet, the clock that never goes back.
+/// The frontier M: the highest instant that it was told.
 #[derive(Clone, Copy, Debug)]
 pub struct Frontier {
     m_ns: i64,
@@ -54,9 +55,14 @@ impl Frontier {
         Self { m_ns: floor_ns }
     }
 
-    /// M at `clock_ns`.
-    pub fn advance(&mut self, clock_ns: i64) -> i64 {
-        self.m_ns = self.m_ns.max(clock_ns);
+    /// M once event time has come to `to_ns`.
+    pub fn advance(&mut self, to_ns: i64) -> i64 {
+        self.m_ns = self.m_ns.max(to_ns);
+        self.m_ns
+    }
+
+    /// M.
+    pub const fn m_ns(&self) -> i64 {
         self.m_ns
     }
 }
@@ -126,7 +132,7 @@ impl Grid {
     }
 
     /// The tick `steps` before the tick `t_ns`.
-    fn back(&self, t_ns: i64, steps: usize) -> i64 {
+    pub(super) fn back(&self, t_ns: i64, steps: usize) -> i64 {
         (0..steps).fold(t_ns, |t_ns, _| self.previous(t_ns))
     }
 
@@ -190,6 +196,11 @@ pub struct Due {
 /// Ticks of `grid` behind `last_ns` at M = `m_ns`; `None` = none is due. At most [`MAX_DUE`] are kept; those up to
 /// `resumed_ns`, when the daemon was last alive, as if it had not stopped.
 pub fn due(grid: &Grid, last_ns: i64, m_ns: i64, resumed_ns: i64) -> Option<Due> {
+    due_from(grid, last_ns, m_ns, resumed_ns, i64::MAX)
+}
+
+/// As [`due`]; nothing is dropped from the tick `kept_ns` on, however many are due.
+pub fn due_from(grid: &Grid, last_ns: i64, m_ns: i64, resumed_ns: i64, kept_ns: i64) -> Option<Due> {
     let (first, last) = (grid.next(last_ns), grid.last_due(m_ns));
     if last < first {
         return None;
@@ -202,6 +213,7 @@ pub fn due(grid: &Grid, last_ns: i64, m_ns: i64, resumed_ns: i64) -> Option<Due>
     } else {
         grid.back(last, MAX_DUE - 1)
     };
+    let oldest = oldest.min(kept_ns);
     if oldest <= first {
         return Some(Due { dropped: None, next_ns: first });
     }
@@ -242,6 +254,13 @@ mod tests {
         assert_eq!(due(&GRID, 0, 140, 0), Some(Due { dropped: None, next_ns: 30 }), "30 60 90 120");
         assert_eq!(due(&GRID, 0, 170, 0), Some(Due { dropped: Some((30, 30)), next_ns: 60 }));
         assert_eq!(due(&GRID, 0, 320, 0), Some(Due { dropped: Some((30, 180)), next_ns: 210 }));
+    }
+
+    #[test]
+    fn ticks_that_are_kept_are_not_dropped_however_many_there_are() {
+        assert_eq!(due_from(&GRID, 0, 320, 0, 60), Some(Due { dropped: Some((30, 30)), next_ns: 60 }));
+        assert_eq!(due_from(&GRID, 0, 320, 0, 30), Some(Due { dropped: None, next_ns: 30 }));
+        assert_eq!(due_from(&GRID, 0, 320, 0, 240), due(&GRID, 0, 320, 0), "the newest four are, anyway");
     }
 
     #[test]

@@ -75,7 +75,7 @@ fn send(daemon: &Daemon, services: &[String], bad: &BTreeSet<String>) {
 
 fn start(folder: &Path, urls: &[String]) -> Daemon {
     let config = format!(
-        "gates: {{files: [errors.yaml], interval: 1s, query_offset: 1s}}
+        "gates: {{files: [errors.yaml], interval: 1s, query_offset: 1s, idle_source_after: 1s}}
 notify:
   default: [am]
   resend_interval: 10s

@@ -315,6 +315,7 @@ fn stage(dir: &Path) {
          exporters:\n  weavergen:\nextensions:\n  health_check: {{endpoint: 127.0.0.1:0}}\n\
          service:\n  extensions: [health_check]\n  pipelines:\n    traces: {{receivers: [otlp], exporters: [weavergen]}}\n\
          queries: {{dir: \"{0}/queries\"}}\nsemconv: {{registry: \"builtin:shop\"}}\n\
+         gates: {{idle_source_after: 1s}}\n\
          engine:\n  dir: \"{0}/pipelines\"\n  jobs:\n    commands: {{weavergen: {{path: self}}}}\n",
         dir.display()
     );

@@ -38,6 +38,8 @@ groups:
         mode: dry_run
 "#;
 const KEY: &str = "service_name=cart";
+/// Ticks wait so long for spans of a service that went silent.
+const IDLE: &str = "--set=gates.idle_source_after=1s";
 
 struct World {
     dir: tempfile::TempDir,
@@ -56,7 +58,7 @@ impl World {
 
     fn daemon(&self) -> Daemon {
         let files = format!("--set=gates.files=[{}]", self.dir.path().join("gates.yaml").display());
-        let daemon = Daemon::start_with(&self.data(), &[&files, "--set=learn.enabled=false"]);
+        let daemon = Daemon::start_with(&self.data(), &[&files, IDLE, "--set=learn.enabled=false"]);
         daemon.wait_ready();
         daemon
     }

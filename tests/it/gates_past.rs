@@ -94,7 +94,8 @@ fn a_past_that_is_filled_in_is_looked_back_at_as_soon_as_the_daemon_runs() {
     let other = String::from_utf8_lossy(&fill("held.yaml").stdout).into_owned();
     assert!(other.starts_with("many: 36"), "{other}");
 
-    let daemon = Daemon::start_in(ci.folder.path(), &data, &["--set=gates::files=[held.yaml]"]);
+    let set = ["--set=gates::files=[held.yaml]", "--set=gates::idle_source_after=1s"];
+    let daemon = Daemon::start_in(ci.folder.path(), &data, &set);
     let sql = "SELECT outcome, baseline FROM gate_results WHERE gate = 'many' ORDER BY last_tick DESC LIMIT 1";
     let live = "SELECT count(*) FROM gate_results WHERE gate = 'many' AND baseline IS NOT NULL AND outcome = 'pass' \
                 AND last_tick > now() - INTERVAL '20 seconds'";

@@ -406,7 +406,8 @@ fn over_the_daemons_folder_it_finds_what_the_daemon_found_and_a_replay_repeats_i
         GATES.replace("interval: 10s", "interval: 1s\n    query_offset: 1s").replace("window: 1m", "window: 30d");
     ci.write("gates.yaml", gates);
     // The same name as on the command line below, for it is part of a group's identity.
-    let daemon = Daemon::start_in(ci.folder.path(), &data, &["--set=gates::files=[gates.yaml]"]);
+    let set = ["--set=gates::files=[gates.yaml]", "--set=gates::idle_source_after=1s"];
+    let daemon = Daemon::start_in(ci.folder.path(), &data, &set);
     let url = format!("{}/v1/traces", daemon.http());
     let post = reqwest::Client::new().post(url).body(now(request(&MIXED)).encode_to_vec());
     let post = post.header("content-type", "application/x-protobuf");

@@ -73,7 +73,12 @@ fn requests_statements_and_flushes_are_spans_and_own_spans_make_none() {
 #[test]
 fn an_evaluation_of_a_gate_is_a_span() {
     let dir = tempfile::tempdir().unwrap();
-    let intervals = ["--set=gates.interval=1s", "--set=gates.query_offset=1s", "--set=learn.enabled=false"];
+    let intervals = [
+        "--set=gates.interval=1s",
+        "--set=gates.query_offset=1s",
+        "--set=gates.idle_source_after=1s",
+        "--set=learn.enabled=false",
+    ];
     let daemon = Daemon::start_with(&dir.path().join("data"), &intervals);
     daemon.wait_ready();
     let evaluated = wait_for(&daemon, "name = 'gate/evaluate' AND attributes['gate'] = 'span_completeness'");

@@ -88,6 +88,14 @@ impl Arrivals {
         self.last_end_ns
     }
 
+    /// When the last span of the next request arrives; `None`: all have.
+    pub(super) fn next_ns(&self) -> Option<i64> {
+        let first_ns = self.left.front()?.0;
+        let Some(most) = self.at_once else { return Some(first_ns) };
+        let last = most.min(self.left.len()).saturating_sub(1);
+        Some(self.left.get(last).map_or(first_ns, |(at_ns, _)| *at_ns))
+    }
+
     /// The next request of what arrives up to `t_ns`, and when its last span arrives.
     ///
     /// Errors: a generator makes what is no span, e.g. one without a name.

@@ -24,7 +24,7 @@ use crate::export;
 use crate::gate::expected::expected_operations;
 use crate::gate::playback::Extent;
 use crate::gate::result::Runner;
-use crate::gate::{self, Journal, schema};
+use crate::gate::{self, Feed, Journal, schema};
 use crate::query::gateway::{Gateway, Shape, Statement};
 use crate::semconv::Live;
 use crate::span::{Delivery, Next, Origin, SpanBatch};
@@ -164,6 +164,11 @@ impl Spans {
             .context("cannot start the threads of gates")?;
         gateway.set_registry_types(self.live.attribute_types());
         Ok(Asked { gateway, journal, cut_us: self.reader.view().visible_us })
+    }
+
+    /// What comes to the store; of a data folder nothing does.
+    pub(super) fn feed(&self, config: &Config) -> Feed {
+        self.own.as_ref().map_or_else(Feed::none, |own| Feed::over(own.store.clone(), &config.gates))
     }
 
     /// The store's position.

@@ -29,7 +29,7 @@ use crate::gate::evaluator::{Evaluator, Position};
 use crate::gate::journal::JournalRow;
 use crate::gate::result::{Ask, RunError, Runner};
 use crate::gate::run::at_a_time;
-use crate::gate::{Group, Journal, Late, Metrics, Parts, question};
+use crate::gate::{Feed, Group, Journal, Late, Metrics, Parts, question};
 
 /// Flags of `gates replay`.
 #[derive(Debug, clap::Args)]
@@ -154,6 +154,7 @@ pub(super) async fn evaluator(
         runner,
         late: Late::new(|_| Box::pin(async { Ok(0) })),
         position: Position::new(|| None),
+        feed: Feed::none(),
         journal,
         clock: then.clone(),
         metrics: Metrics::register(&prometheus::Registry::new())?,

@@ -1,8 +1,10 @@
 //! One unit test of gates, played (gates.md 15).
 //!
 //! Duty: a store, the daemon's evaluator and a clock that the test moves: spans arrive, ticks close, events happen, starts of
-//! pipelines are taken, as by an engine whose runs end at once, when `cooldown` and `max_runs` allow it. Guarantee: nothing sleeps; ticks close by the same frontier, cut and journal as in the daemon. A kill takes what was not journaled; the
-//! store, whose own promises are tested elsewhere, keeps its spans. Left to others: what is expected (`compare`).
+//! pipelines are taken, as by an engine whose runs end at once, when `cooldown` and `max_runs` allow it. Guarantee: nothing
+//! sleeps; ticks close by the same sources, cut and journal as in the daemon, and by the clock once all spans came. A kill takes
+//! what was not journaled; the store, whose own promises are tested elsewhere, keeps its spans. Left to others: what is expected
+//! (`compare`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -137,10 +139,18 @@ async fn played(
     let mut events = events.into_iter().peekable();
     let mut evaluator = stage.open(groups).await?;
     loop {
+        let arrival_ns = arrivals.next_ns();
+        if arrival_ns.is_none() {
+            // Silence after the last span lets nobody wait.
+            evaluator.release();
+        }
+        evaluator.hear().await;
         let due_ns = evaluator.next_due_ns(end_ns);
         let event_ns = events.peek().map(|event| event.at_ns);
         let start_ns = stage.take_starts()?.filter(|at_ns| *at_ns <= end_ns);
-        let Some(t_ns) = due_ns.into_iter().chain(event_ns).chain(start_ns).min() else { break };
+        // An arrival may bring a tick to its end. What comes behind the last one that anybody looks at does not.
+        let arrival_ns = arrival_ns.filter(|_| due_ns.is_some());
+        let Some(t_ns) = due_ns.into_iter().chain(event_ns).chain(start_ns).chain(arrival_ns).min() else { break };
         // After a kill the clock is ahead of ticks that are due. What arrived by now is there when they close.
         stage.deliver(&mut arrivals, t_ns.max(clock.now_ns())).await?;
         stage.clock.advance_to(t_ns);
@@ -214,6 +224,7 @@ impl Stage<'_> {
                 let view = reader.view();
                 view.complete.then_some(view.visible_us)
             }),
+            feed: self.house.feed(self.config),
             journal: self.asked.journal(),
             clock: self.clock.clone(),
             metrics: Metrics::register(&prometheus::Registry::new())?,

@@ -128,7 +128,8 @@ impl Book {
         let name = self.definitions.groups[closing.group].name.as_str();
         self.metrics.late_dropped_spans.with_label_values(&[name]).inc_by(closing.late);
         self.cuts.insert(closing.group, (closing.t_ns, closing.cut_us));
-        self.batch.ticks.insert((id, closing.t_ns), TickRow { cut_us: Some(closing.cut_us), missed });
+        let row = TickRow { cut_us: Some(closing.cut_us), missed, closed_ns: Some(wall_ns) };
+        self.batch.ticks.insert((id, closing.t_ns), row);
         self.since_ns.get_or_insert(wall_ns);
         Ok(())
     }

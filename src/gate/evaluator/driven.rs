@@ -10,7 +10,7 @@ use futures::future::join_all;
 use super::super::book::{KeyNow, group_id};
 use super::super::derived;
 use super::super::window::{Grid, nanos};
-use super::{Error, Evaluator, ask};
+use super::{Error, Evaluator, Parts, ask};
 
 /// A group as the book runs it: derived gates form groups of their own.
 #[derive(Clone, Debug)]
@@ -89,13 +89,26 @@ impl Evaluator {
         self.shared.book().overflows()
     }
 
-    /// The instant of the clock at which the next tick up to `until_ns` closes, ns since 1970; `None`: all are closed.
+    /// Hears what came to the store.
+    pub async fn hear(&mut self) {
+        let Parts { position, clock, metrics, .. } = &self.shared.parts;
+        self.watermark.hear(|| position.get().is_some(), clock, metrics).await;
+    }
+
+    /// From now on ticks close by the clock: all spans came that will.
+    pub fn release(&mut self) {
+        self.watermark.release();
+    }
+
+    /// The instant of the clock at which the next tick up to `until_ns` closes if no span comes before, ns since 1970;
+    /// `None`: all are closed.
     pub fn next_due_ns(&self, until_ns: i64) -> Option<i64> {
         let book = self.shared.book();
         let ticks = book.groups().iter().enumerate().map(|(at, group)| {
             let next_ns = Grid::of(group).next(book.last_tick_ns(at));
             (next_ns, next_ns.saturating_add(nanos(group.query_offset)))
         });
-        ticks.filter(|(next_ns, _)| *next_ns <= until_ns).map(|(_, due_ns)| due_ns).min()
+        let m_ns = ticks.filter(|(next_ns, _)| *next_ns <= until_ns).map(|(_, due_ns)| due_ns).min()?;
+        Some(self.watermark.reaches_ns(m_ns, self.shared.parts.clock.now_ns()))
     }
 }

@@ -9,6 +9,7 @@ mod levels;
 mod oracle;
 mod rules;
 mod schedule;
+mod sources;
 mod starts;
 mod store;
 
@@ -45,13 +46,16 @@ struct Store {
     spans: Arc<Mutex<Vec<Span>>>,
     /// What the next runs answer instead.
     fault: Arc<Mutex<Option<RunError>>>,
+    /// Where ticks close by what comes: by which spans come.
+    clock: Option<Clock>,
 }
 
 impl Store {
     /// Takes spans in; times in seconds since the begin.
     fn take(&self, spans: impl IntoIterator<Item = (i64, &'static str, bool)>) {
         let mut all = self.spans.lock().unwrap();
-        let ingest_us = all.last().map_or(1, |span| span.ingest_us + 1);
+        let now_us = self.clock.as_ref().map_or(1, Clock::now_us);
+        let ingest_us = all.last().map_or(1, |span| span.ingest_us + 1).max(now_us);
         all.extend(spans.into_iter().map(|(at, service, good)| Span { end_s: BEGIN_S + at, service, good, ingest_us }));
     }
 
@@ -114,10 +118,14 @@ fn every_30s(gates: Vec<Gate>) -> Group {
 
 impl Daemon {
     fn new(groups: Vec<Group>) -> Self {
+        Self::over(Store::default(), groups, Clock::manual(BEGIN_S * S, 5))
+    }
+
+    fn over(store: Store, groups: Vec<Group>, clock: Clock) -> Self {
         let mut daemon = Self {
             medium: Medium::default(),
-            store: Store::default(),
-            clock: Clock::manual(BEGIN_S * S, 5),
+            store,
+            clock,
             groups,
             metrics: Metrics::register(&Registry::new()).unwrap(),
             evaluator: None,
@@ -157,6 +165,7 @@ impl Daemon {
             position: Position::new(move || {
                 Some(positions.spans.lock().unwrap().last().map_or(0, |span| span.ingest_us))
             }),
+            feed: self.store.feed(),
             journal: journal.clone(),
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),

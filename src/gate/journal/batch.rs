@@ -16,6 +16,7 @@ use super::rows::{
     EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Notice, Occasion, OutboxRow, OutcomeRun, StartRequest,
     StartRow, StartState, TickRow, encode,
 };
+use super::sources::{self, SourceKey, SourceRow};
 use super::{
     EPISODE, Error, GATE, HEALTH, JOURNAL, META, OUTBOX, PAST, RESULT, RUNNING, STATE, TICK, starts_of, stored,
 };
@@ -77,6 +78,10 @@ pub struct Batch {
     pub starts: Vec<(AlertId, u64, StartEdit)>,
     /// Table `health`.
     pub health: BTreeMap<AlertId, HealthRow>,
+    /// Table `sources`.
+    pub sources: BTreeMap<SourceKey, Option<SourceRow>>,
+    /// What is known of sources holds up to this store position, µs.
+    pub heard_us: Option<i64>,
 }
 
 impl Batch {
@@ -133,6 +138,8 @@ impl Batch {
         self.outbox.extend(later.outbox);
         self.starts.extend(later.starts);
         self.health.extend(later.health);
+        self.sources.extend(later.sources);
+        self.heard_us = later.heard_us.or(self.heard_us);
     }
 
     pub(super) fn write(&self, tx: &WriteTransaction, now_ns: i64, sizes: &mut Sizes) -> Result<(), Error> {
@@ -203,7 +210,8 @@ impl Batch {
             number.close(tx)?;
         }
         self.write_episodes(tx)?;
-        self.write_starts(tx)
+        self.write_starts(tx)?;
+        sources::write(tx, self)
     }
 
     fn write_episodes(&self, tx: &WriteTransaction) -> Result<(), Error> {

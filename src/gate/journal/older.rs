@@ -3,14 +3,30 @@
 //! Duty: their shape, and what they are now. Guarantee: what an earlier version wrote is read and goes on; what it did not know
 //! is absent. Left to others: what rows are (`rows`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::super::result::Window;
 use super::super::state::StateV1;
 use super::super::verdict::Outcome;
-use super::rows::{KeyRow, OutcomeRun, Row, Told};
+use super::rows::{KeyRow, Missed, OutcomeRun, Row, TickRow, Told};
+
+impl Row for TickRow {
+    const VERSION: u8 = 2;
+
+    fn older(version: u8, row: &[u8]) -> Option<postcard::Result<Self>> {
+        let now = |old: TickRowV1| Self { cut_us: old.cut_us, missed: old.missed, closed_ns: None };
+        (version == 1).then(|| postcard::from_bytes(row).map(now))
+    }
+}
+
+/// [`TickRow`] before a tick could close later than the clock says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct TickRowV1 {
+    cut_us: Option<i64>,
+    missed: BTreeSet<(String, Missed)>,
+}
 
 impl Row for KeyRow {
     const VERSION: u8 = 2;
@@ -101,6 +117,16 @@ mod tests {
     use super::super::rows::tests::run;
     use super::super::rows::{decode, encode};
     use super::*;
+
+    #[test]
+    fn a_tick_that_an_earlier_version_wrote_does_not_say_when_it_closed() {
+        let missed = BTreeSet::from([("good".to_owned(), Missed::Timeout)]);
+        let old = TickRowV1 { cut_us: Some(7), missed: missed.clone() };
+        let read: TickRow = decode(&postcard::to_extend(&old, vec![1]).unwrap()).unwrap();
+        assert_eq!(read, TickRow { cut_us: Some(7), missed, closed_ns: None });
+        let now = TickRow { closed_ns: Some(9), ..read };
+        assert_eq!(decode::<TickRow>(&encode(&now)).unwrap(), now);
+    }
 
     #[test]
     fn a_run_that_an_earlier_version_wrote_has_no_baseline_and_grows() {

@@ -41,7 +41,6 @@ impl Row for BTreeMap<String, u64> {}
 impl Row for GateRow {}
 impl Row for EpisodeRow {}
 impl Row for JournalRow {}
-impl Row for TickRow {}
 impl Row for OutboxRow {}
 impl Row for StartRow {}
 impl Row for HealthRow {}
@@ -185,6 +184,8 @@ pub struct TickRow {
     pub cut_us: Option<i64>,
     /// Gates that missed it, wholly or for one key.
     pub missed: BTreeSet<(String, Missed)>,
+    /// Wall time at which it was taken in, ns since 1970; `None` = it was not evaluated, or an earlier version did not say.
+    pub closed_ns: Option<i64>,
 }
 
 /// Tables `result` and `running`: a run of equal outcomes of one key.

@@ -90,6 +90,17 @@ impl Follower {
         }
     }
 
+    /// The rows that are there, about as many as it takes at once and in whole records; none once all have come.
+    ///
+    /// Errors: as [`Follower::next`].
+    pub async fn ready(&mut self) -> Result<Vec<Followed>, Error> {
+        if self.ready.is_empty() {
+            let is_complete = self.reader.is_complete();
+            self.fill(is_complete).await?;
+        }
+        Ok(self.ready.drain(..).collect())
+    }
+
     /// Takes the next rows there are; `false` if there are none.
     async fn fill(&mut self, is_complete: bool) -> Result<bool, Error> {
         let snapshot = self.reader.snapshot();

@@ -165,6 +165,28 @@ async fn a_follower_holds_little_and_waits_for_what_comes_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_comes_without_waiting() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(samples::NOW_NS, 1));
+    let store = open_at(dir.path(), &clock).await;
+    let mut follower = Follower { at_once_rows: 15, ..store.follow(i64::MIN) };
+    assert!(follower.ready().await.unwrap().is_empty(), "there is nothing");
+    for id in 0..3 {
+        store.append(delivery(id + 1, 10, 2)).await.unwrap();
+        if id == 0 {
+            store.freeze_and_flush().await.unwrap();
+        }
+    }
+    let mut rows = Vec::new();
+    loop {
+        let came = follower.ready().await.unwrap();
+        let Some(last) = came.last() else { break };
+        assert_eq!(last.position_us, follower.position_us, "whole records");
+        rows.push(came.iter().map(|followed| followed.batch.rows()).sum::<usize>());
+    }
+    assert_eq!((rows.iter().sum::<usize>(), rows.iter().all(|rows| *rows <= 20)), (30, true), "{rows:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_the_log_is_replayed_nothing_comes_before_what_it_still_holds() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(samples::NOW_NS, 1));
     let store = open_at(dir.path(), &clock).await;

@@ -14,7 +14,7 @@ use crate::gate::definition::Test;
 use crate::gate::definition::tests::gate;
 use crate::gate::evaluator::Position;
 use crate::gate::result::{ResultRow, RunError, Runner};
-use crate::gate::{Evaluator, Journal, Late, Metrics, Parts};
+use crate::gate::{Evaluator, Feed, Journal, Late, Metrics, Parts};
 
 /// What queries answer: value by gate and service.
 type Answers = Arc<Mutex<BTreeMap<(String, String), f64>>>;
@@ -71,6 +71,7 @@ impl House {
             runner,
             late: Late::new(|_| Box::pin(async { Ok(0) })),
             position: Position::new(|| Some(1)),
+            feed: Feed::none(),
             journal: Journal::in_memory().unwrap(),
             clock: clock.clone(),
             metrics: metrics.clone(),

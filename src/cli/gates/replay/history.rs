@@ -126,7 +126,10 @@ pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Op
             for t_ns in group.grid.ticks(span.0, span.1) {
                 let due_ns = t_ns.saturating_add(group.grid.offset_ns);
                 let taken = |gate: &String| history?.taken_ns.get(&(gate.clone(), t_ns)).copied();
-                wall_ns = group.gates.iter().filter_map(taken).max().unwrap_or(due_ns).max(due_ns).max(wall_ns);
+                let row = known.as_ref().and_then(|(_, ticks)| ticks.get(&t_ns));
+                let closed_ns =
+                    row.and_then(|row| row.closed_ns).or_else(|| group.gates.iter().filter_map(taken).max());
+                wall_ns = closed_ns.unwrap_or(due_ns).max(due_ns).max(wall_ns);
                 let last_ns = last_of_tick.entry(t_ns).or_insert(i64::MIN);
                 if half {
                     wall_ns = wall_ns.max(*last_ns);
@@ -143,7 +146,6 @@ pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Op
                     None => Some(all_us),
                 };
                 ticks.entry((wall_ns, t_ns, half, cut_us)).or_default().insert(group.at);
-                let row = known.as_ref().and_then(|(_, ticks)| ticks.get(&t_ns));
                 let missed = row.into_iter().flat_map(|row| &row.missed).filter(|(_, why)| *why == Missed::Timeout);
                 plan.timeouts.extend(missed.map(|(gate, _)| (gate.clone(), t_ns)));
             }

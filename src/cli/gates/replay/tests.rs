@@ -45,18 +45,21 @@ struct Daemon {
     asked: house::Asked,
     groups: Vec<Group>,
     arrivals: Arrivals,
+    feed: Feed,
     late_at_ns: Arc<Mutex<BTreeSet<i64>>>,
 }
 
 impl Daemon {
-    async fn new(config: &Config, groups: Vec<Group>) -> Self {
+    /// One whose ticks close by what comes, or by the clock alone.
+    async fn new(config: &Config, groups: Vec<Group>, hears: bool) -> Self {
         let suite = suite::read(Path::new("t.yaml"), SPANS).unwrap();
         let test = &suite.tests[0];
         let clock = Clock::manual(test.start_ns, 0);
         let house = house::Spans::fresh_as(config, &clock, &Clock::os()).await.unwrap();
         let asked = house.ask(config, Definitions::Empty.table(), &clock).unwrap();
         let arrivals = Arrivals::of(test).await.unwrap();
-        Self { clock, house, asked, groups, arrivals, late_at_ns: Arc::default() }
+        let feed = if hears { house.feed(config) } else { Feed::none() };
+        Self { clock, house, asked, groups, arrivals, feed, late_at_ns: Arc::default() }
     }
 
     async fn open(&self) -> Evaluator {
@@ -77,6 +80,7 @@ impl Daemon {
             runner,
             late: Late::new(|_| Box::pin(async { Ok(0) })),
             position: Position::new(move || Some(reader.view().visible_us)),
+            feed: self.feed.clone(),
             journal: self.asked.journal(),
             clock: self.clock.clone(),
             metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
@@ -113,12 +117,21 @@ async fn replayed(daemon: &Daemon, config: &Config, span: (i64, i64), gate: Opti
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_repeats_downtimes_late_spans_timeouts_and_closures_by_hand() {
+    repeats(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_repeats_ticks_that_waited_for_their_sources() {
+    repeats(true).await;
+}
+
+async fn repeats(hears: bool) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("g.yaml");
     std::fs::write(&file, GATES).unwrap();
     let config = sources::Args::default().load().unwrap().config;
     let groups = load_gates(&config, &[file.to_string_lossy().into_owned()]).unwrap();
-    let mut daemon = Daemon::new(&config, groups).await;
+    let mut daemon = Daemon::new(&config, groups, hears).await;
     let start_ns = daemon.clock.now_ns();
     let at = |seconds: i64| start_ns + seconds * S;
     daemon.late_at_ns.lock().unwrap().insert(at(170));
@@ -149,6 +162,10 @@ async fn a_replay_repeats_downtimes_late_spans_timeouts_and_closures_by_hand() {
     let of_derived: Vec<String> = live.iter().filter(|line| line.contains("\"failures\"")).cloned().collect();
     assert!(!of_derived.is_empty());
     assert_eq!(replayed(&daemon, &config, span, Some("failures")).await, of_derived);
+    // Spans of `b` came late: with sources, ticks waited until it was silent for long enough.
+    let ticks = daemon.asked.journal().snapshot().unwrap().ticks(&evaluator.driven()[0].id).unwrap();
+    let waited = |(t_ns, row): &(i64, crate::gate::journal::TickRow)| row.closed_ns > Some(t_ns + 30 * S);
+    assert_eq!(ticks.iter().filter(|(t_ns, _)| *t_ns > at(140)).any(waited), hears);
     let Daemon { house, .. } = daemon;
     house.close().await;
 }

@@ -67,6 +67,7 @@ impl House {
                 let view = reader.view();
                 view.complete.then_some(view.visible_us)
             }),
+            feed: Feed::none(),
             journal: journal.clone(),
             clock: clock.clone(),
             metrics,

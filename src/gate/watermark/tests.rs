@@ -1,0 +1,206 @@
+//! Each row of the table of gates.md 3 that this module keeps.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::backlog::Backlog;
+use super::feed::heard;
+use super::sources::Sources;
+use super::*;
+use crate::gate::config::Config;
+use crate::gate::journal::{SourceKey, SourceRow};
+use crate::gate::window::{MAX_DUE, due, due_from};
+use crate::query::tests::fixture::{self, NOW, Span};
+use crate::span::{Delivery, Origin};
+use crate::store::samples::store_at;
+
+const S: i64 = 1_000_000_000;
+const LIMITS: Limits = Limits { idle_ns: 30 * S, skew_ns: 10 * S, lag_ns: 300 * S };
+
+fn sources() -> Sources {
+    Sources::restored(LIMITS, BTreeMap::new(), 0)
+}
+
+fn named(service: &str) -> SourceKey {
+    (0, service.to_owned())
+}
+
+fn ending(service: &'static str, end_s: i64) -> Span {
+    Span { start: NOW + (end_s - 1) * S, duration: S, service, ..Span::new(1, 1) }
+}
+
+#[test]
+fn a_source_is_as_far_as_its_latest_end_and_own_spans_are_none() {
+    let own = |word: &str| ending("shop", 9).with("weavergen.origin", word);
+    let mut of_resource = ending("self", 9);
+    of_resource.resource.push(("weavergen.origin".to_owned(), "self".into()));
+    let mut other = ending("other", 4);
+    other.resource.push(("weavergen.origin".to_owned(), "elsewhere".into()));
+    let spans = [
+        ending("shop", 3),
+        ending("shop", 1),
+        own("pipeline"),
+        own("self"),
+        own("user").with("weavergen.origins", "self"),
+        ending("pay", 2).with("k", "self"),
+        of_resource,
+        other,
+    ];
+    let found = heard(&fixture::batch(&spans), 7, NOW + 3 * S);
+    let latest: BTreeMap<String, i64> = found.latest.into_iter().map(|(of, at)| (of, (at - NOW) / S)).collect();
+    let want = [("other", 4), ("pay", 2), ("shop", 9)].map(|(of, at)| (of.to_owned(), at));
+    assert_eq!((latest, found.position_us, found.future), (BTreeMap::from(want), 7, 2));
+    let none = heard(&fixture::batch(&[own("pipeline")]), 7, NOW);
+    assert_eq!((none.latest, none.future), (Vec::new(), 0));
+}
+
+#[tokio::test]
+async fn what_came_to_a_store_is_heard_once_from_memory_and_from_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW, 1);
+    let store = store_at(dir.path(), clock.clone()).await;
+    let append = async |service: &'static str, end_s: i64| {
+        let batches = vec![fixture::batch(&[ending(service, end_s)])];
+        store.append(Delivery { batches, body: None, identity: 0, origin: Origin::Received }).await.unwrap();
+    };
+    append("a", 1).await;
+    store.freeze_and_flush().await.unwrap();
+    append("b", 2).await;
+    let feed = Feed::over(store.clone(), &Config::default());
+    let hear = feed.hear.clone().unwrap();
+    let mut came: Vec<Heard> = Vec::new();
+    loop {
+        let next = hear(came.last().map_or(i64::MIN, |last| last.position_us)).await.unwrap();
+        if next.is_empty() {
+            break;
+        }
+        came.extend(next);
+    }
+    let latest = |heard: &[Heard]| -> Vec<(String, i64)> {
+        heard.iter().flat_map(|heard| heard.latest.clone()).map(|(of, at)| (of, (at - NOW) / S)).collect()
+    };
+    assert_eq!(latest(&came), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+    append("c", 30).await;
+    let again = hear(came[0].position_us).await.unwrap();
+    assert_eq!(latest(&again), [("b".to_owned(), 2), ("c".to_owned(), 30)], "for who goes back");
+    assert_eq!(again[1].future, 1);
+}
+
+#[test]
+fn the_frontier_is_that_of_the_slowest_active_source_or_of_the_clock() {
+    let mut sources = sources();
+    let at = |sources: &Sources, now_s: i64| sources.frontier_ns(now_s * S) / S;
+    assert_eq!(at(&sources, 1_000), 970, "there is none");
+    sources.hear("a".into(), 990 * S, 1_000 * S);
+    sources.hear("b".into(), 960 * S, 1_010 * S);
+    assert_eq!(at(&sources, 1_010), 960);
+    sources.hear("b".into(), 950 * S, 1_011 * S);
+    assert_eq!(at(&sources, 1_030), 960, "a span before the latest changes nothing");
+    sources.hear("a".into(), 995 * S, 1_015 * S);
+    assert_eq!((at(&sources, 1_041), at(&sources, 1_042)), (960, 995), "30 s of silence");
+    assert_eq!((at(&sources, 1_045), at(&sources, 1_046)), (995, 1_016), "none is active");
+}
+
+#[test]
+fn a_source_that_lags_farther_than_it_may_holds_nobody_back_and_is_counted() {
+    let mut sources = sources();
+    sources.hear("a".into(), 1_000 * S, 1_000 * S);
+    sources.hear("late".into(), 700 * S, 1_000 * S);
+    assert_eq!((sources.frontier_ns(1_000 * S), sources.lagging(1_000 * S)), (700 * S, 0));
+    sources.hear("late".into(), 700 * S, 1_001 * S);
+    assert_eq!((sources.frontier_ns(1_001 * S), sources.lagging(1_001 * S)), (1_000 * S, 1));
+    assert_eq!(sources.lagging(1_032 * S), 0, "and silent it does not even come late");
+}
+
+#[test]
+fn sources_above_the_limit_share_classes_and_a_place_that_is_free_is_given_away() {
+    let mut sources = sources().with_most(2);
+    for (service, latest_s) in [("a", 10), ("b", 20), ("c", 5), ("d", 30), ("c", 7)] {
+        sources.hear(service.into(), latest_s * S, 30 * S);
+    }
+    let kept = sources.take_unwritten();
+    let by_name: Vec<&SourceKey> = kept.keys().filter(|(class, _)| *class == 0).collect();
+    assert_eq!(by_name, [&named("a"), &named("b")]);
+    let classes: Vec<_> = kept.iter().filter(|((class, _), _)| *class > 0).collect();
+    assert!(
+        (1..=2).contains(&classes.len()) && classes.iter().all(|((class, name), _)| *class <= 1_024 && name.is_empty())
+    );
+    assert_eq!(sources.frontier_ns(30 * S), if classes.len() == 2 { 7 * S } else { 10 * S });
+
+    // `a` goes on, `b` has not been seen for a day.
+    let day_s = 86_400;
+    sources.hear("a".into(), 90 * S, 90 * S);
+    sources.hear("e".into(), (day_s + 80) * S, (day_s + 80) * S);
+    let kept = sources.take_unwritten();
+    assert_eq!((kept[&named("b")], kept[&named("a")].is_some(), kept[&named("e")].is_some()), (None, true, true));
+}
+
+#[test]
+fn what_changed_is_written_once_and_again_if_that_failed() {
+    let mut sources = sources();
+    sources.hear("a".into(), 10 * S, 11 * S);
+    let row = |latest_s: i64, seen_s: i64| Some(SourceRow { latest_ns: latest_s * S, seen_ns: seen_s * S });
+    assert_eq!(sources.take_unwritten(), BTreeMap::from([(named("a"), row(10, 11))]));
+    assert_eq!(sources.take_unwritten(), BTreeMap::new());
+    sources.write_again();
+    let rows = sources.take_unwritten();
+    assert_eq!(rows, BTreeMap::from([(named("a"), row(10, 11))]));
+
+    // Known ones count as seen when the process begins.
+    let rows = rows.into_iter().map(|(key, row)| (key, row.unwrap())).collect();
+    let mut sources = Sources::restored(LIMITS, rows, 200 * S);
+    assert_eq!((sources.frontier_ns(230 * S), sources.frontier_ns(231 * S)), (10 * S, 201 * S));
+    assert_eq!(sources.take_unwritten(), BTreeMap::new());
+}
+
+#[test]
+fn ticks_that_m_passes_at_once_are_no_overrun_and_those_that_nobody_closed_are() {
+    let grid = Grid::every(S, 0);
+    let mut backlog = Backlog::default();
+    let mut kept = |last_s: i64, m_s: i64, now_s: i64| backlog.kept_ns(&grid, last_s * S, m_s * S, now_s * S) / S;
+    assert_eq!(kept(5, 5, 5), i64::MAX / S);
+    assert_eq!(kept(5, 5, 60), i64::MAX / S, "M stands still");
+    // M goes on after a minute: all that it passes is kept, as long as it is closed in time.
+    assert_eq!(kept(5, 61, 61), 6);
+    assert_eq!(kept(6, 63, 63), 7);
+    assert_eq!(kept(7, 65, 65), 62, "four later ones would be due by the clock");
+}
+
+proptest! {
+    #[test]
+    fn by_the_clock_the_newest_four_are_kept(
+        interval in 1_i64..40, offset in 0_i64..60,
+        looks in prop::collection::vec((0_i64..300, any::<bool>()), 1..60),
+    ) {
+        let grid = Grid::every(interval, offset);
+        let (mut backlog, mut now, mut last) = (Backlog::default(), 1_000, grid.last_due(1_000));
+        for (wait, closes) in looks {
+            now += wait;
+            let kept = backlog.kept_ns(&grid, last, now, now);
+            let found = due_from(&grid, last, now, i64::MIN, kept);
+            prop_assert_eq!(&found, &due(&grid, last, now, i64::MIN));
+            let Some(found) = found else { continue };
+            prop_assert!(grid.count(found.next_ns, grid.last_due(now)) <= MAX_DUE);
+            if closes {
+                last = found.next_ns;
+            }
+        }
+    }
+
+    #[test]
+    fn the_instant_at_which_m_is_reached_is_the_first(
+        all in prop::collection::vec((0_i64..400, 300_i64..360), 0..6), m in 250_i64..450,
+    ) {
+        let mut sources = sources();
+        for (at, (latest, seen)) in all.into_iter().enumerate() {
+            sources.hear(format!("s{at}"), latest * S, seen * S);
+        }
+        let now = 360;
+        let found = sources.reaches_ns(m * S, now * S);
+        // Instants between seconds are those at which a source goes idle.
+        let second = (now..1_000).find(|at| sources.frontier_ns(at * S) >= m * S).unwrap();
+        prop_assert!(sources.frontier_ns(found) >= m * S);
+        prop_assert!(found <= second * S && (found > (second - 1) * S || second == now), "{} {}", found, second);
+    }
+}
