@@ -7,6 +7,7 @@
 
 mod ask;
 mod driven;
+mod early;
 mod operator;
 #[cfg(test)]
 mod tests;
@@ -96,6 +97,7 @@ pub struct Evaluator {
     frontier: Frontier,
     running: JoinSet<Closing>,
     busy: BTreeSet<usize>,
+    looks: early::Looks,
     written_ns: i64,
     pruned_ns: i64,
 }
@@ -159,6 +161,7 @@ impl Evaluator {
             frontier,
             running: JoinSet::new(),
             busy: BTreeSet::new(),
+            looks: early::Looks::default(),
             written_ns: now_ns,
             pruned_ns: 0,
         })
@@ -185,7 +188,7 @@ impl Evaluator {
     pub async fn run(mut self, stop: CancellationToken) {
         let shared = self.shared.clone();
         loop {
-            let wait = self.start_due();
+            let wait = self.start_due().min(self.start_looks());
             let outcome = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -197,6 +200,7 @@ impl Evaluator {
                     }
                     self.take_in(closings).await
                 }
+                Some(first) = self.looks.next() => self.take_looks(first).await,
                 () = shared.woken.notified() => self.write(false).await,
                 () = tokio::time::sleep(wait) => self.write(false).await,
             };
@@ -215,6 +219,7 @@ impl Evaluator {
             }
         }
         self.running.shutdown().await;
+        self.looks.end().await;
         shared.book().end_changes();
         if let Err(error) = self.write(true).await {
             tracing::error!(%error, "gate verdicts could not be written; their ticks are evaluated at the next start");
@@ -286,7 +291,7 @@ impl Evaluator {
                 book.miss(group, dropped, now_ns);
             }
             self.busy.insert(group);
-            self.running.spawn(ask::evaluate(self.shared.clone(), group, found.next_ns, cut_us));
+            self.running.spawn(ask::evaluate(self.shared.clone(), group, (found.next_ns, cut_us), self.looks.order));
         }
         let wait_ns = u64::try_from(wake_ns.saturating_sub(now_ns)).unwrap_or(0);
         // A clock that jumps is noticed within a second.
@@ -351,6 +356,7 @@ impl Evaluator {
     /// Goes back to what the journal holds.
     async fn recover(&mut self) {
         self.running.shutdown().await;
+        self.looks.end().await;
         self.busy.clear();
         loop {
             tokio::time::sleep(PAUSE).await;
