@@ -64,7 +64,8 @@ impl Evaluator {
         for half in [false, true] {
             let chosen = groups.iter().filter(|at| is_derived.get(**at) == Some(&half));
             let closings =
-                join_all(chosen.map(|at| ask::evaluate(self.shared.clone(), *at, (t_ns, cut_us), self.looks.order))).await;
+                join_all(chosen.map(|at| ask::evaluate(self.shared.clone(), *at, (t_ns, cut_us), self.looks.order)))
+                    .await;
             if !closings.is_empty() {
                 self.take_in(closings).await?;
             }
