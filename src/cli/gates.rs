@@ -314,7 +314,7 @@ fn shown_sql(show: &Show) -> anyhow::Result<Exit> {
 /// How `gate` is evaluated; of one that is asked by its SQL also why.
 fn class(gate: &crate::gate::Gate) -> String {
     match &gate.class {
-        crate::gate::Class::Rerun(why) if !gate.source.is_derived && !why.is_empty() => {
+        crate::gate::Class::Rerun(why) if gate.class() == "re-run" && !why.is_empty() => {
             format!("{} ({why})", gate.class())
         }
         _ => gate.class().to_owned(),

@@ -193,6 +193,8 @@ impl Book {
                         floor: before.map_or(0, |row| row.floor),
                         errors: 0,
                         loaded: true,
+                        // What came before it was loaded its first tick looks at, as far as its window reaches.
+                        seen_us: gate.on.is_ingest().then_some(now_ns.div_euclid(1_000)),
                     }
                 }
             };

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::arrivals::Matching;
 use super::assertion::Assertion;
 use super::baseline::Baseline;
 use super::slo::Slo;
@@ -194,6 +195,25 @@ pub struct Source {
     pub is_derived: bool,
 }
 
+/// When a gate is judged (gates.md 1.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum On {
+    /// When its ticks close.
+    #[default]
+    Interval,
+    /// Also whenever a span was appended: each that matches is a fail.
+    Ingest(Box<Matching>),
+    /// Also whenever a trace has settled: a share that does not pass is a fail before the tick closes.
+    Trace,
+}
+
+impl On {
+    /// Whether spans are looked at one by one.
+    pub const fn is_ingest(&self) -> bool {
+        matches!(self, Self::Ingest(_))
+    }
+}
+
 /// How a gate is evaluated (gates.md 8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -216,6 +236,8 @@ pub struct Gate {
     pub source: Source,
     /// How it is evaluated.
     pub class: Class,
+    /// When it is judged.
+    pub on: On,
     /// What its SQL was made of, and by which its rows are judged instead of `pass` and `warn`.
     pub slo: Option<Slo>,
     /// What its SQL was made of; its rows are judged as any.
@@ -291,12 +313,14 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The word for [`Gate::class`] and for gates that read what others gave.
+    /// The word for [`Gate::class`], for gates that read what others gave, and for those that do not wait for ticks.
     pub const fn class(&self) -> &'static str {
-        match &self.class {
+        match (&self.on, &self.class) {
+            (On::Ingest(_), _) => "ingest",
+            (On::Trace, _) => "trace",
             _ if self.source.is_derived => "derived",
-            Class::Decomposable => "decomposable",
-            Class::Rerun(_) => "re-run",
+            (On::Interval, Class::Decomposable) => "decomposable",
+            (On::Interval, Class::Rerun(_)) => "re-run",
         }
     }
 }
@@ -324,6 +348,7 @@ pub(crate) mod tests {
                 is_derived: false,
             },
             class: Class::Rerun(String::new()),
+            on: On::Interval,
             slo: None,
             assertion: None,
             by: Vec::new(),

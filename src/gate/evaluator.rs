@@ -7,6 +7,7 @@
 
 mod ask;
 mod driven;
+mod early;
 mod operator;
 mod position;
 #[cfg(test)]
@@ -79,6 +80,7 @@ pub struct Evaluator {
     watermark: Watermark,
     running: JoinSet<Closing>,
     busy: BTreeSet<usize>,
+    looks: early::Looks,
     written_ns: i64,
     pruned_ns: i64,
 }
@@ -143,6 +145,7 @@ impl Evaluator {
             watermark,
             running: JoinSet::new(),
             busy: BTreeSet::new(),
+            looks: early::Looks::default(),
             written_ns: now_ns,
             pruned_ns: 0,
         })
@@ -176,7 +179,8 @@ impl Evaluator {
                 () = stop.cancelled() => break,
                 () = self.watermark.hear(is_replayed, clock, metrics) => {}
             }
-            let until = self.start_due();
+            let (wait, next_m_ns) = self.start_due();
+            let until = (wait.min(self.start_looks()), next_m_ns);
             let outcome = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -188,6 +192,7 @@ impl Evaluator {
                     }
                     self.take_in(closings).await
                 }
+                Some(first) = self.looks.next() => self.take_looks(first).await,
                 () = shared.woken.notified() => self.write(false).await,
                 () = self.watermark.rest(until, is_replayed, clock, metrics) => self.write(false).await,
             };
@@ -206,6 +211,7 @@ impl Evaluator {
             }
         }
         self.running.shutdown().await;
+        self.looks.end().await;
         shared.book().end_changes();
         if let Err(error) = self.write(true).await {
             tracing::error!(%error, "gate verdicts could not be written; their ticks are evaluated at the next start");
@@ -278,7 +284,7 @@ impl Evaluator {
                 book.miss(group, dropped, now_ns);
             }
             self.busy.insert(group);
-            self.running.spawn(ask::evaluate(self.shared.clone(), group, found.next_ns, cut_us));
+            self.running.spawn(ask::evaluate(self.shared.clone(), group, (found.next_ns, cut_us), self.looks.order));
         }
         if self.watermark.is_clock() {
             wake_ns = wake_ns.min(next_m_ns);
@@ -348,6 +354,7 @@ impl Evaluator {
     /// Goes back to what the journal holds.
     async fn recover(&mut self) {
         self.running.shutdown().await;
+        self.looks.end().await;
         self.busy.clear();
         self.watermark.note_again();
         loop {

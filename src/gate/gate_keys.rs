@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
+use super::arrivals;
 use super::assertion;
 use super::baseline;
 use super::definition::{
-    Class, Comparison, EventTime, FireAfter, Gate, Mode, Policy, Severities, Source, StaleAfter, Test, Unit,
+    Class, Comparison, EventTime, FireAfter, Gate, Mode, On, Policy, Severities, Source, StaleAfter, Test, Unit,
 };
 use super::derived;
 use super::effects;
@@ -21,7 +22,7 @@ use super::numbers::Numbers;
 use super::problem::{Code, Who};
 use super::reader::Keys;
 use super::scalar;
-use super::schedule;
+use super::schedule::{self, When};
 use super::slo::Slo;
 use super::slo_keys;
 use super::sql_file;
@@ -90,9 +91,11 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         }
         Some(text.to_owned())
     };
-    let value_column = column("value_column").filter(|_| !is_made).unwrap_or_else(|| "value".to_owned());
-    let n_column = column("n_column").filter(|_| !is_made).unwrap_or_else(|| "n".to_owned());
-    let unit = keys.choice("unit", &UNITS).filter(|_| !is_made).unwrap_or_default();
+    let when = schedule::on(&keys);
+    let is_counted = is_made || when == When::Ingest;
+    let value_column = column("value_column").filter(|_| !is_counted).unwrap_or_else(|| "value".to_owned());
+    let n_column = column("n_column").filter(|_| !is_counted).unwrap_or_else(|| "n".to_owned());
+    let unit = keys.choice("unit", &UNITS).filter(|_| !is_counted).unwrap_or_default();
 
     let (slo, slo_places) = slo_keys::read(&keys, setting).unzip();
     let window = if is_slo {
@@ -101,7 +104,6 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         keys.required("window", "say how far back the gate looks, e.g. `window: 5m`");
         keys.duration("window", (Duration::from_secs(1), 90 * DAY))
     };
-    schedule::check_on(&keys);
     let cron = schedule::read(&keys);
     if let Some(window) = window {
         let place = keys.place(if is_slo { "slo" } else { "window" });
@@ -115,12 +117,35 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
     }
     let judged = match is_slo {
         true => by_pairs(&keys),
-        // Unless it says otherwise, every trace must pass.
+        // Unless it says otherwise, every trace must pass, and no span may match.
         false => {
-            comparisons(&keys, unit, is_assert.then(|| Comparison { text: "== 1".to_owned(), test: Test::Is(1.0) }))
+            let is = |text: &str, number| Comparison { text: text.to_owned(), test: Test::Is(number) };
+            let usual = match when {
+                When::Ingest => Some(is("== 0", 0.0)),
+                _ => is_assert.then(|| is("== 1", 1.0)),
+            };
+            comparisons(&keys, unit, usual)
         }
     };
     let columns: Vec<String> = by.iter().map(|(column, _)| (*column).to_owned()).collect();
+    let on = match when {
+        When::Interval => On::Interval,
+        When::Trace => On::Trace,
+        When::Ingest => {
+            arrivals::check_comparisons(&keys, &judged.pass, &judged.clear);
+            let skew = setting.config.max_future_skew;
+            let (matching, is_told) =
+                arrivals::read(&keys, (source.sql.as_str(), source_mark.as_ref()), &columns, (time, skew));
+            if is_told {
+                // Planned as any other it would be told of columns that it must not have.
+                source_mark = None;
+            }
+            matching.map_or(On::Interval, |matching| On::Ingest(Box::new(matching)))
+        }
+    };
+    if let On::Ingest(matching) = &on {
+        source = Source { sql: matching.sql(), explicit_window: true, ..source };
+    }
     if let Some(slo) = slo.as_ref().filter(|_| source_mark.is_none()) {
         source = Source { sql: slo.sql(&columns, time), explicit_window: true, ..source };
         source_mark = keys.entry("slo").map(|entry| entry.value.mark.clone());
@@ -167,11 +192,14 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
     let on_fail = effects::on_fail(&keys, &name, mode, no_data, insufficient, setting);
     let on_resolve = effects::on_resolve(&keys, &name, mode, setting);
     let notify = effects::notify(&keys, setting.known);
+    let keep_firing_for = keys.duration("keep_firing_for", (Duration::ZERO, 30 * DAY)).unwrap_or_default();
+    let keep_firing_for = if on.is_ingest() { keep_firing_for.max(arrivals::KEPT) } else { keep_firing_for };
     let gate = Gate {
         about,
         source,
         // Known once it is planned.
         class: Class::Rerun(String::new()),
+        on,
         slo,
         assertion,
         by: columns,
@@ -191,7 +219,7 @@ pub(super) fn read(node: &Node, text: &Text, inherited: &Inherited, setting: Set
         baseline: baseline::read(&keys, setting),
         hold_for: keys.duration("for", (Duration::ZERO, 30 * DAY)).unwrap_or_default(),
         fire_after: fire_after(&keys),
-        keep_firing_for: keys.duration("keep_firing_for", (Duration::ZERO, 30 * DAY)).unwrap_or_default(),
+        keep_firing_for,
         step_down_after: keys.duration("step_down_after", (Duration::ZERO, 30 * DAY)),
         no_data,
         stale_after: stale_after(&keys).unwrap_or(match on_fail {

@@ -5,6 +5,7 @@
 //! (gates.md). Left to others: delivery (`notify`), pipelines (`engine`).
 
 mod alerts;
+pub mod arrivals;
 pub mod assertion;
 pub mod baseline;
 mod book;
@@ -57,7 +58,7 @@ pub mod window;
 pub use alerts::{Alert, Alerts};
 pub use book::KeyNow;
 pub use config::Config;
-pub use definition::{Class, Gate, Group};
+pub use definition::{Class, Gate, Group, On};
 pub use evaluator::{CloseError, Closed, Evaluator, Parts};
 pub use file::Known;
 pub use journal::Journal;

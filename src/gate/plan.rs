@@ -4,6 +4,7 @@
 //! query without a problem here plans for every window, reads only rows, and gives columns that `run` can read. Left to
 //! others: running it (`run`).
 
+mod matching;
 mod objective;
 
 use std::collections::BTreeMap;
@@ -95,7 +96,7 @@ impl Planner {
         if gate.slo.is_some() && !self.is_about_spans(gate, places, &report) {
             return unplanned();
         }
-        if !self.asserts_of_spans(gate, places, &report) {
+        if !self.asserts_of_spans(gate, places, &report) || !self.matches_spans(gate, &report) {
             return unplanned();
         }
         let mut unknown = false;

@@ -1,14 +1,14 @@
 //! What makes two gates the same question (gates.md 7, reload).
 //!
 //! Duty: the hash by which a generation is told from the next. Guarantee: spaces and comments of the SQL do not matter;
-//! source, `by`, `window`, `time`, `cron`, value and sample columns and the choice of spans do, and nothing else does. Left to
+//! source, `by`, `window`, `time`, `on`, `cron`, value and sample columns and the choice of spans do, and nothing else does. Left to
 //! others: what a new generation does (`book`).
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use sha2::{Digest as _, Sha256};
 
-use super::definition::{EventTime, Gate};
+use super::definition::{EventTime, Gate, On};
 use super::window::nanos;
 
 /// Hash of the question that `gate` asks.
@@ -31,6 +31,11 @@ pub fn question(gate: &Gate) -> [u8; 32] {
         EventTime::End => "end",
         EventTime::Start => "start",
     });
+    match gate.on {
+        On::Interval => {}
+        On::Ingest(_) => text("on ingest"),
+        On::Trace => text("on trace"),
+    }
     if let Some(cron) = &gate.cron {
         text("cron");
         text(cron.text());
@@ -87,6 +92,7 @@ mod tests {
             with(|g| g.n_column = "v".into()),
             with(|g| g.cron = Cron::parse("0 9 * * *", "UTC").ok()),
             with(|g| g.cron = Cron::parse("0 9 * * *", "Europe/Berlin").ok()),
+            with(|g| g.on = On::Trace),
             with(|g| g.include_own_spans = true),
             with(|g| g.include_pipeline_spans = true),
         ];

@@ -1,7 +1,7 @@
 //! The keys `on`, `cron` and `timezone` of a gate (gates.md 1.2).
 //!
 //! Duty: a schedule in the stead of the group's grid, with code 028 where there is none, whether the window reaches from tick
-//! to tick, and code 027 where `on` does not suit the source. Guarantee: a schedule has ticks for ever. Left to others: which they are (`clock::cron`), closing them (`window`).
+//! to tick, and code 027 where `on: trace` does not suit the source. Guarantee: a schedule has ticks for ever. Left to others: which they are (`clock::cron`), closing them (`window`).
 
 use std::time::Duration;
 
@@ -20,26 +20,25 @@ const DAY_NS: i64 = 86_400 * 1_000_000_000;
 /// Ticks in a row that are looked at: those of every minute of a day.
 const LOOKED_AT: usize = 1_441;
 
-/// Checks `on`: `interval` is what any gate does, and `trace` what an assertion does at its ticks, for each judges the traces
-/// that settled in its window.
-pub(super) fn check_on(keys: &Keys<'_>) {
-    let Some((on, mark)) = keys.text("on") else { return };
-    match on {
-        "interval" => {}
-        "trace" if keys.is_given("assert") => {}
-        "trace" => {
-            let what = "`on: trace` judges traces that settle, and the source is no `assert`";
-            keys.tell(Code::On, mark, what, "remove it, or write an `assert`");
-        }
-        "ingest" => {
-            let what = "`on: ingest` is coming: this version judges at ticks";
-            keys.tell(Code::UnknownKey, mark, what, "remove it; a short `interval` of the group comes near to it");
-        }
-        _ => {
-            let what = format!("`on` is `{on}`, one of interval, ingest, trace is expected");
-            keys.tell(Code::WrongType, mark, what, "choose one of them");
-        }
+/// What `on` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum When {
+    #[default]
+    Interval,
+    Ingest,
+    Trace,
+}
+
+/// Reads `on`; what cannot be used reads as `interval`.
+pub(super) fn on(keys: &Keys<'_>) -> When {
+    let words = [("interval", When::Interval), ("ingest", When::Ingest), ("trace", When::Trace)];
+    let when = keys.choice("on", &words).unwrap_or_default();
+    if when == When::Trace && !keys.is_given("assert") {
+        let what = "`on: trace` judges traces that settle, and the source is no `assert`";
+        keys.tell(Code::On, &keys.place("on"), what, "remove it, or write an `assert`");
+        return When::Interval;
     }
+    when
 }
 
 /// The schedule of a gate, if it has one that can be used.

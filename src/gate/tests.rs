@@ -418,6 +418,7 @@ proptest! {
     }
 }
 
+mod arrivals;
 mod assertions;
 mod buckets;
 mod objectives;

@@ -122,6 +122,11 @@ pub fn judge_aside(gate: &Gate, row: &ResultRow) -> Judged {
     let Some(value) = row.value.filter(|value| value.is_finite()) else {
         return Judged::without_value(Outcome::NoData);
     };
+    if gate.on.is_ingest() {
+        // Every matching span is a fail, however few they are.
+        let matches = value > 0.0;
+        return Judged { outcome: if matches { Outcome::Fail } else { Outcome::Pass }, clears: !matches };
+    }
     // The pairs of an objective have samples of their own.
     let by_pairs = gate.slo.as_ref().map(|slo| slo.outcome(gate.min_samples, row));
     let is_thin = match by_pairs {

@@ -98,6 +98,9 @@ async fn play<W: Write>(asked: &house::Asked, asking: Asking<'_>, lines: &mut Li
     let (then, failing) = (Clock::manual(from_ns, 0), Failing::default());
     let runner = late_again(asked.runner(), failing.clone());
     let mut evaluator = evaluator(asked.journal(), groups, runner, &then).await?;
+    if history.is_none() {
+        evaluator.in_event_order();
+    }
     let driven = evaluator.driven();
     let count = driven.iter().map(|group| group.grid.count_due(from_ns, to_ns.saturating_add(group.grid.offset_ns)));
     let count = count.fold(0, usize::saturating_add);

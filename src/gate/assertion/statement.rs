@@ -26,16 +26,23 @@ impl Assertion {
     /// The statement: `value`, `n`, how many passed, were given up, failed each check and are not settled, and the newest
     /// traces that failed.
     pub fn sql(&self) -> String {
-        self.until("$window_end")
+        self.until("$window_end", "")
+    }
+
+    /// The statement for what has settled also by arrival: `quiet` before the end of the window, which is now, no span of the
+    /// trace came any more, or it is given up.
+    pub fn sql_arrived(&self) -> String {
+        let quiet = interval(self.quiet);
+        self.until("$window_end", &format!(" AND (bool_or(given_up) OR max(ingest_time) <= $window_end - {quiet})"))
     }
 
     /// The statement for spans behind which none will come: `quiet` is over at once.
     pub fn sql_at_end(&self) -> String {
-        self.until(&format!("$window_end + {}", interval(self.quiet)))
+        self.until(&format!("$window_end + {}", interval(self.quiet)), "")
     }
 
-    /// The statement over the spans of the window; what settles before `until` is judged.
-    fn until(&self, until: &str) -> String {
+    /// The statement over the spans of the window; what settles before `until` is judged, if what `also` says holds of it.
+    fn until(&self, until: &str, also: &str) -> String {
         let mut flags = Flags::default();
         let waits: Vec<String> =
             self.wait_for.iter().map(|of| flags.of_span(known(&format!("{TYPE} = {}", predicate::text(of))))).collect();
@@ -49,7 +56,7 @@ impl Assertion {
         let mut sql = format!("WITH {}", self.seen(&flags));
         sql += &self.settled(&waits, until);
         let steps = flags.steps(&mut sql);
-        sql += &self.judged(&checks, &steps, until);
+        sql += &self.judged(&checks, &steps, (until, also));
         sql
     }
 
@@ -106,7 +113,7 @@ impl Assertion {
     }
 
     /// Traces by their checks, keys by their traces.
-    fn judged(&self, checks: &[String], tree: &str, until: &str) -> String {
+    fn judged(&self, checks: &[String], tree: &str, (until, also): (&str, &str)) -> String {
         let (mut key, mut of_trace) = (String::new(), String::new());
         let (mut grouped, mut only) = (String::new(), String::new());
         if let Some(by) = self.by {
@@ -127,7 +134,7 @@ impl Assertion {
                 .concat();
         let evidence = numbered(&|no, _| format!(", failed_{no}")).concat();
         format!(
-            ",\njudged AS (\n  SELECT trace_id, part, {of_trace}max(settled_at) AS settled_at,\n    max(settled_at) < {until} \
+            ",\njudged AS (\n  SELECT trace_id, part, {of_trace}max(settled_at) AS settled_at,\n    max(settled_at) < {until}{also} \
              AS is_settled, bool_or(given_up) AS given_up,\n    {verdicts}\n  FROM {tree}\n  GROUP BY trace_id, part\n),\n\
              keyed AS (\n  SELECT {key}count(*) FILTER (WHERE is_settled) AS n, count(*) FILTER (WHERE is_settled AND passed) AS \
              passed,\n    count(*) FILTER (WHERE is_settled AND given_up) AS incomplete, count(*) FILTER (WHERE NOT is_settled) \

@@ -4,11 +4,14 @@
 //! that downtime left without enough to judge has no effect; a key of a gate with `on_fail` clears only by spans that came
 //! after it fired. Left to others: rows of the journal about transitions (`tell`).
 
+mod arrivals;
+
 use std::cell::OnceCell;
 use std::collections::btree_map;
 
 use serde_json::Value;
 
+use super::super::arrivals::Came;
 use super::super::definition::{Policy, StaleAfter};
 use super::super::identity::alert_key;
 use super::super::journal::{EVIDENCE_BYTES, PastRun, PastTick};
@@ -26,6 +29,8 @@ pub(in super::super) struct Answer {
     pub(in super::super) confirmed: BTreeSet<String>,
     /// Time it took.
     pub(in super::super) cost_ns: u64,
+    /// What came since it was looked last, of a gate with `on: ingest`; it comes before the tick.
+    pub(in super::super) came: Option<Came>,
 }
 
 /// A tick that closes.
@@ -137,12 +142,15 @@ impl Book {
     fn judge(
         &mut self,
         name: &str,
-        answer: Answer,
+        mut answer: Answer,
         t_ns: i64,
         cut_us: i64,
         wall_ns: i64,
         missed: &mut BTreeSet<(String, Missed)>,
     ) -> Result<(), Error> {
+        if let Some(came) = answer.came.take() {
+            self.arrive(name, came, (cut_us, wall_ns))?;
+        }
         let Some(entry) = self.gates.get_mut(name) else { return Ok(()) };
         let (gate, group) = (entry.gate.clone(), entry.group);
         let window = window_at(&gate, t_ns);
@@ -189,9 +197,11 @@ impl Book {
                 }
             }
             Ok(rows) => {
+                let (rows, ahead) = self.with_silent(&gate, rows);
                 let keys: Vec<String> = rows.iter().map(|row| alert_key(&row.key)).collect();
                 moment.baselines = self.baselines(&gate, keys.iter().map(String::as_str), t_ns)?;
-                let (seen, missing) = self.sort_out(&gate, rows, &mut moment);
+                let (mut seen, missing) = self.sort_out(&gate, rows, &mut moment);
+                arrivals::clear_silence(&gate, &mut seen);
                 moment.cost_ns /= u64::try_from(seen.len()).unwrap_or(u64::MAX).max(1);
                 self.show_values(name, &seen);
                 self.learn_keys(&gate, &seen, &moment)?;
@@ -203,6 +213,7 @@ impl Book {
                 for key in missing {
                     self.miss_key(&gate, &key, &moment)?;
                 }
+                self.go_on(&gate, ahead, &moment)?;
             }
         }
         Ok(())
@@ -306,7 +317,10 @@ impl Book {
         {
             row.missing = 0;
         }
-        if moment.after_downtime && matches!(outcome, Outcome::NoData | Outcome::Insufficient) {
+        let is_thin = matches!(outcome, Outcome::NoData | Outcome::Insufficient);
+        // No match is no proof either while the daemon may have missed one.
+        let is_silent = gate.on.is_ingest() && outcome == Outcome::Pass;
+        if moment.after_downtime && (is_thin || is_silent) {
             self.step(gate, key, None, Input::Hold, outcome, moment)?;
             return Ok(false);
         }
@@ -314,6 +328,9 @@ impl Book {
         self.record(gate, key, outcome, seen.row.as_ref(), "", moment);
         let mut x = verdict::input(gate, seen.judged);
         if x == Input::Clear && gate.on_fail.is_some() && !self.is_proven(gate, key, seen, confirmed, moment) {
+            x = Input::Hold;
+        }
+        if !x.is_breach() && self.is_ahead(&gate.name, key, moment.t_ns) {
             x = Input::Hold;
         }
         for (kind, of, policy, what) in [
@@ -332,6 +349,9 @@ impl Book {
     fn is_proven(&self, gate: &Gate, key: &str, seen: &Seen, confirmed: &BTreeSet<String>, moment: &Moment) -> bool {
         let state = self.gates[&gate.name].keys.get(key).map(|row| &row.state);
         let Some(state) = state.filter(|state| state.phase.is_open()) else { return true };
+        if gate.on.is_ingest() {
+            return confirmed.contains(key);
+        }
         let all_new = state.fired_at_ns.is_some_and(|fired_ns| moment.window.start_ns >= fired_ns);
         let proves = seen.row.as_ref().is_some_and(|row| verdict::proves(gate, row, seen.judged));
         proves && (all_new || confirmed.contains(key))

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
+use super::super::arrivals::{Order, take_next};
 use super::super::book::{Answer, Closing};
 use super::super::definition::Gate;
 use super::super::exemplars;
@@ -19,10 +20,10 @@ use super::super::identity::{TENANT, alert_key, evaluation_span};
 use super::super::result::{Ask, MAX_ROWS, ResultRow, RunError, Selection, Window};
 use super::super::verdict::{Outcome, proves};
 use super::super::window::window_at;
-use super::Shared;
+use super::{Shared, early};
 
-/// All gates of `group` at tick `t_ns`.
-pub(super) async fn evaluate(shared: Arc<Shared>, group: usize, t_ns: i64, cut_us: i64) -> Closing {
+/// All gates of `group` at tick `t_ns`. `order` is that in which spans come.
+pub(super) async fn evaluate(shared: Arc<Shared>, group: usize, (t_ns, cut_us): (i64, i64), order: Order) -> Closing {
     let gates = shared.book().gates_of(group);
     let answers = gates.into_iter().map(|gate| {
         let shared = shared.clone();
@@ -33,7 +34,7 @@ pub(super) async fn evaluate(shared: Arc<Shared>, group: usize, t_ns: i64, cut_u
                 target: "weavergen::own", "gate/evaluate", own.trace_id = trace_id, own.span_id = span_id,
                 gate = name.as_str(), tick_ns = t_ns, cut_us, rows = Empty, error = Empty,
             );
-            let answer = answer(&shared, gate, t_ns, cut_us).instrument(span.clone()).await;
+            let answer = answer(&shared, gate, (t_ns, cut_us), order).instrument(span.clone()).await;
             match &answer.rows {
                 Ok(rows) => span.record("rows", rows.len()),
                 Err(error) => span.record("error", error.to_string()),
@@ -56,16 +57,29 @@ async fn late(shared: &Shared, group: usize, cut_us: i64) -> u64 {
     })
 }
 
-async fn answer(shared: &Shared, gate: Arc<Gate>, t_ns: i64, cut_us: i64) -> Answer {
+async fn answer(shared: &Shared, gate: Arc<Gate>, (t_ns, cut_us): (i64, i64), order: Order) -> Answer {
+    let came = early::came(shared, &gate, (t_ns, cut_us), order).await;
     let window = |start_ns| Window { start_ns, end_ns: t_ns };
     let Window { start_ns, .. } = window_at(&gate, t_ns);
     let (rows, mut cost_ns) = ask(shared, &gate, window(start_ns), cut_us).await;
-    let rows = match rows {
+    let mut rows = match rows {
         Ok(rows) => Ok(with_exemplars(shared, &gate, window(start_ns), cut_us, rows).await),
         failed => failed,
     };
+    if order == Order::Event
+        && let Ok(rows) = &mut rows
+    {
+        // Of what lies ahead of the tick nothing has come.
+        for row in rows.iter_mut() {
+            take_next(row);
+        }
+    }
     let mut confirmed = BTreeSet::new();
-    if let Ok(rows) = &rows {
+    if let (Ok(rows), true) = (&rows, gate.on.is_ingest()) {
+        let (proven, cost) = early::proven(shared, &gate, (t_ns, cut_us), rows).await;
+        confirmed = proven;
+        cost_ns = cost_ns.saturating_add(cost);
+    } else if let Ok(rows) = &rows {
         let wanted = shared.book().to_confirm(&gate, t_ns, rows);
         for (fired_ns, keys) in wanted {
             let (since, cost) = ask(shared, &gate, window(fired_ns), cut_us).await;
@@ -76,7 +90,7 @@ async fn answer(shared: &Shared, gate: Arc<Gate>, t_ns: i64, cut_us: i64) -> Ans
             confirmed.extend(passed.map(|row| alert_key(&row.key)).filter(|key| keys.contains(key)));
         }
     }
-    Answer { rows, confirmed, cost_ns }
+    Answer { rows, confirmed, cost_ns, came }
 }
 
 /// Rows with the traces of `exemplars`, where a key does not pass and its query gave none.

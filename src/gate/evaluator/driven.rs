@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use futures::future::join_all;
 
+use super::super::arrivals::Order;
 use super::super::book::{KeyNow, group_id};
 use super::super::derived;
 use super::super::window::{Grid, nanos};
@@ -50,6 +51,11 @@ impl Evaluator {
         self.shared.parts.groups.clone()
     }
 
+    /// From now on ticks take spans in the order of their event times, for all of them are there and none comes later.
+    pub fn in_event_order(&mut self) {
+        self.looks.order = Order::Event;
+    }
+
     /// Closes the tick `t_ns` of `groups`, with the spans up to `cut_us`, and writes it as the daemon would.
     ///
     /// Errors: the journal.
@@ -57,7 +63,9 @@ impl Evaluator {
         let is_derived: Vec<bool> = self.shared.book().groups().iter().map(derived::is_group).collect();
         for half in [false, true] {
             let chosen = groups.iter().filter(|at| is_derived.get(**at) == Some(&half));
-            let closings = join_all(chosen.map(|at| ask::evaluate(self.shared.clone(), *at, t_ns, cut_us))).await;
+            let closings =
+                join_all(chosen.map(|at| ask::evaluate(self.shared.clone(), *at, (t_ns, cut_us), self.looks.order)))
+                    .await;
             if !closings.is_empty() {
                 self.take_in(closings).await?;
             }

@@ -1,5 +1,6 @@
 //! Gates on spans in memory: a store that is a list, a query that is a share of good spans a service.
 
+mod arrivals;
 mod baseline;
 mod changes;
 mod crash;
@@ -71,6 +72,9 @@ impl Store {
 
     fn rows(&self, ask: &Ask) -> Vec<ResultRow> {
         let spans = self.spans.lock().unwrap();
+        if ask.gate.on.is_ingest() {
+            return arrivals::rows(&spans, ask);
+        }
         let mut counts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for span in spans.iter() {
             let e_ns = span.end_s * S;

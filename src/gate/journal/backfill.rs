@@ -146,6 +146,7 @@ mod tests {
             floor: 0,
             errors: 0,
             loaded: true,
+            seen_us: None,
         };
         assert_eq!((next(Some(&row), one), next(Some(&row), other)), (3, 3), "it was taken up");
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::super::result::Window;
 use super::super::state::StateV1;
 use super::super::verdict::Outcome;
-use super::rows::{KeyRow, Missed, OutcomeRun, Row, TickRow, Told};
+use super::rows::{GateRow, KeyRow, Missed, OutcomeRun, Row, TickRow, Told};
 
 impl Row for TickRow {
     const VERSION: u8 = 2;
@@ -26,6 +26,36 @@ impl Row for TickRow {
 struct TickRowV1 {
     cut_us: Option<i64>,
     missed: BTreeSet<(String, Missed)>,
+}
+
+impl Row for GateRow {
+    const VERSION: u8 = 2;
+
+    fn older(version: u8, row: &[u8]) -> Option<postcard::Result<Self>> {
+        let now = |old: GateRowV1| Self {
+            generation: old.generation,
+            question: old.question,
+            group: old.group,
+            last_tick_ns: old.last_tick_ns,
+            floor: old.floor,
+            errors: old.errors,
+            loaded: old.loaded,
+            seen_us: None,
+        };
+        (version == 1).then(|| postcard::from_bytes(row).map(now))
+    }
+}
+
+/// [`GateRow`] before there was `on: ingest`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct GateRowV1 {
+    generation: u64,
+    question: [u8; 32],
+    group: String,
+    last_tick_ns: i64,
+    floor: u64,
+    errors: u32,
+    loaded: bool,
 }
 
 impl Row for KeyRow {
@@ -157,6 +187,25 @@ mod tests {
         let mut next = read.extend(with(60, 2.0)).expect("what has no ticks does not go on with some");
         assert_eq!(next.extend(with(120, 3.0)), None);
         assert_eq!(next.ticks, [tick(0, 2.0), tick(60_000, 3.0)]);
+    }
+
+    #[test]
+    fn a_gate_that_an_earlier_version_wrote_has_looked_at_no_arrival() {
+        let old = GateRowV1 {
+            generation: 3,
+            question: [7; 32],
+            group: "f;g".to_owned(),
+            last_tick_ns: 60,
+            floor: 2,
+            errors: 1,
+            loaded: true,
+        };
+        let read: GateRow = decode(&postcard::to_extend(&old, vec![1]).unwrap()).unwrap();
+        assert_eq!((read.generation, read.question, read.group.as_str()), (3, [7; 32], "f;g"));
+        assert_eq!((read.last_tick_ns, read.floor, read.errors, read.loaded), (60, 2, 1, true));
+        assert_eq!(read.seen_us, None);
+        let seen = GateRow { seen_us: Some(5), ..read };
+        assert_eq!(decode::<GateRow>(&encode(&seen)).unwrap(), seen);
     }
 
     #[test]

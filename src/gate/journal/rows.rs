@@ -38,7 +38,6 @@ impl Row for i64 {}
 impl Row for Vec<Downtime> {}
 impl Row for BTreeSet<String> {}
 impl Row for BTreeMap<String, u64> {}
-impl Row for GateRow {}
 impl Row for EpisodeRow {}
 impl Row for JournalRow {}
 impl Row for OutboxRow {}
@@ -72,6 +71,8 @@ pub struct GateRow {
     pub errors: u32,
     /// Whether it is loaded.
     pub loaded: bool,
+    /// With `on: ingest`: store position up to which spans were looked at, µs.
+    pub seen_us: Option<i64>,
 }
 
 /// Key of the tables `state` and `running`.

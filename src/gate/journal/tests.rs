@@ -42,7 +42,16 @@ pub(crate) fn message_to(receiver: &str) -> Batch {
 }
 
 fn gate(last_tick_ns: i64) -> GateRow {
-    GateRow { generation: 1, question: [0; 32], group: "gg".into(), last_tick_ns, floor: 0, errors: 0, loaded: true }
+    GateRow {
+        generation: 1,
+        question: [0; 32],
+        group: "gg".into(),
+        last_tick_ns,
+        floor: 0,
+        errors: 0,
+        loaded: true,
+        seen_us: None,
+    }
 }
 
 fn request() -> StartRequest {

@@ -58,6 +58,7 @@ fn filled() -> (tempfile::TempDir, Journal) {
         floor: 0,
         errors: 0,
         loaded: true,
+        seen_us: None,
     };
     let rule = Rule { interval_ns: 30 * S, ..Rule::default() };
     let now = Now { t_ns: 60 * S, wall_ns: 80 * S, downtimes: &[] };

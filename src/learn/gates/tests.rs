@@ -57,6 +57,7 @@ fn commit(journal: &Journal, tick_s: i64, running: OutcomeRun, results: Vec<Outc
         floor: 0,
         errors: 0,
         loaded: true,
+        seen_us: None,
     };
     let id = KeyId { gate: "g".into(), generation: 1, key: running.key.clone() };
     let batch = Batch {

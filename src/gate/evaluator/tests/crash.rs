@@ -27,7 +27,7 @@ fn history() -> Vec<(i64, &'static str, bool)> {
 }
 
 /// Everything durable that somebody can see, without wall times.
-fn image(daemon: &Daemon) -> (Vec<String>, Vec<String>, Vec<String>) {
+pub(super) fn image(daemon: &Daemon) -> (Vec<String>, Vec<String>, Vec<String>) {
     let rows = daemon.rows();
     let journal =
         rows.iter().map(|r| format!("{} {} {} {:?} {:?}", r.t_ns / S - BEGIN_S, r.gate, r.key, r.cause, r.transition));

@@ -41,6 +41,7 @@ fn journal(alive_s: i64) -> Journal {
         floor: 0,
         errors: 0,
         loaded: true,
+        seen_us: None,
     };
     batch.gates.insert("good".to_owned(), gate);
     let late = BTreeSet::from([("good".to_owned(), Missed::Timeout)]);
