@@ -49,6 +49,7 @@ mod suspect;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod trace_filter;
 mod upkeep;
 pub mod verify;
 mod wal;
@@ -68,6 +69,7 @@ pub use ledger::Ledger;
 pub use shelf::is_hour;
 pub use snapshot::{Gen, PartSet, Reader, Rows, Skipped, Snapshot, View};
 use tokio::sync::watch;
+pub use trace_filter::TraceFilter;
 
 use crate::budget::Budget;
 use crate::clock::Clock;

@@ -14,9 +14,9 @@ use datafusion::prelude::col;
 use futures::StreamExt as _;
 
 use super::bounds::Bounds;
-use crate::store::View;
 use crate::store::index::{Found, Indexes, Key};
 use crate::store::part::Part;
+use crate::store::{Rows, View};
 
 /// Ids up to which a filter is a lookup.
 const MAX_IDS: usize = 1_000;
@@ -45,6 +45,11 @@ impl Pinned {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.ids.len()
+    }
+
+    /// Whether a row in memory may be of one of them.
+    pub fn may_be_in(&self, rows: &Rows) -> bool {
+        rows.may_hold(&self.ids)
     }
 
     /// `trace_id` is one of them.
