@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::stats::Stats;
-use crate::query::error::Code;
+use crate::query::error::{Code, Error};
 use crate::query::lazy::{Lazy, Rows};
 use crate::query::memory::peak;
 use crate::query::sources::Own;
@@ -58,6 +58,8 @@ pub(super) struct Entry {
     began: Instant,
     /// Cancelled when the statement is to stop.
     pub stop: CancellationToken,
+    /// Why, where that is not what a caller wished.
+    why: OnceLock<Error>,
     has_slot: AtomicBool,
     rows: AtomicU64,
     ran: OnceLock<Ran>,
@@ -98,6 +100,7 @@ impl Log {
             who,
             began: Instant::now(),
             stop: CancellationToken::new(),
+            why: OnceLock::new(),
             has_slot: AtomicBool::new(false),
             rows: AtomicU64::new(0),
             ran: OnceLock::new(),
@@ -115,6 +118,13 @@ impl Log {
             entry.stop.cancel();
         }
         Some(may)
+    }
+
+    /// The statement that has reserved most memory of those that are not to stop, and how many bytes that is.
+    pub(super) fn largest(&self) -> Option<(Arc<Entry>, u64)> {
+        let book = self.book();
+        let going_on = book.running.values().filter(|entry| !entry.stop.is_cancelled());
+        going_on.map(|entry| (entry.clone(), entry.reserved_bytes())).max_by_key(|(_, bytes)| *bytes)
     }
 
     /// The table `system.queries`.
@@ -158,6 +168,27 @@ impl Entry {
     pub(super) fn planned(&self, plan: &Arc<dyn ExecutionPlan>, pool: &Arc<dyn MemoryPool>) {
         // A statement is planned once; a second plan would be no better known.
         let _ = self.ran.set(Ran { plan: plan.clone(), pool: pool.clone() });
+    }
+
+    /// Stops it for a reason of ours.
+    pub(super) fn stop_for(&self, why: Error) {
+        // Only the watchdog has one, and it stops no statement twice.
+        let _ = self.why.set(why);
+        self.stop.cancel();
+    }
+
+    /// What it ends in once it was stopped.
+    pub(super) fn stopped(&self) -> Error {
+        self.why.get().cloned().unwrap_or_else(super::cancelled)
+    }
+
+    /// Where its memory is counted, once it is planned.
+    pub(super) fn pool(&self) -> Option<Arc<dyn MemoryPool>> {
+        self.ran.get().map(|ran| ran.pool.clone())
+    }
+
+    fn reserved_bytes(&self) -> u64 {
+        self.ran.get().map_or(0, |ran| ran.pool.reserved() as u64)
     }
 
     pub(super) fn took(&self, rows: u64) {
