@@ -13,6 +13,7 @@ mod append;
 pub mod catalog;
 mod compact;
 pub mod config;
+mod days;
 mod decode;
 mod error;
 pub mod files;
