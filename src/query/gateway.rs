@@ -52,7 +52,7 @@ use crate::span::pinned::ScalarType;
 use crate::store::{Reader, View};
 use granted::Granted;
 use held::{Abort, Running};
-use log::{Entered, Entry, Log, Who};
+use log::{Entered, Entry, Log, Who, Work};
 use run::{Event, Job};
 use slots::{Slot, Slots};
 
@@ -305,9 +305,9 @@ impl Gateway {
             ..self.job(statement, &limits)
         };
         let running = Running::new(&inner.running);
-        let stop = entry.stop.clone();
+        let (stop, work) = (entry.stop.clone(), Work(entry.clone()));
         let task = self.spawn(async move {
-            let _running = running;
+            let (_running, _work) = (running, work);
             // A caller that takes no more rows does not keep it beyond the deadline.
             stop.run_until_cancelled(tokio::time::timeout_at(deadline, run::run(job, slot, events))).await;
         });

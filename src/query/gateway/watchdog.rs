@@ -75,7 +75,7 @@ impl Watchdog {
         entry.stop_for(too_much(held_bytes, limit_bytes, bytes));
         self.line.one_has_ended();
         self.ended.inc();
-        let (query_id, pool) = (entry.query_id().to_owned(), entry.pool());
+        let query_id = entry.query_id();
         tracing::warn!(
             query_id,
             bytes,
@@ -83,10 +83,8 @@ impl Watchdog {
             limit_bytes,
             "the largest statement ends: memory is near its limit"
         );
-        // Its plan has what it gathered.
-        drop(entry);
         let released = async {
-            while pool.as_ref().is_some_and(|pool| pool.reserved() > 0) {
+            while entry.reserved_bytes() > 0 {
                 tokio::time::sleep(POLL).await;
             }
         };
@@ -151,6 +149,7 @@ mod tests {
     use datafusion::physical_plan::ExecutionPlan;
     use datafusion::physical_plan::empty::EmptyExec;
 
+    use super::super::Shape;
     use super::super::log::{Entered, Who};
     use super::*;
     use crate::query::tests::fixture::{self, Span};
@@ -251,5 +250,26 @@ mod tests {
         assert!(error.hint.is_some_and(|hint| hint.contains("`memory.limit`")));
         assert_eq!(watchdog.ended.get(), 1);
         gateway.run(Statement::new("SELECT 1")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_statement_whose_rows_nobody_takes_gives_its_memory_back_when_it_is_ended() {
+        let spans: Vec<Span> = (1..=10).map(|id| Span::new(1, id)).collect();
+        let gateway = fixture::gateway(&spans, Config { threads: 2, ..Config::default() });
+        let mut watchdog = watchdog(&[gateway.inner.log.clone()], 1_000);
+        let crossed: Vec<String> = (1..8).map(|n| format!("CROSS JOIN spans s{n}")).collect();
+        let sql = format!("SELECT s0.span_id, s7.span_id AS other FROM spans s0 {}", crossed.join(" "));
+        let mut answer = gateway.run(Statement { shape: Shape::Arrow, ..Statement::new(&sql) }).await.unwrap();
+        let held = gateway.inner.log.largest().unwrap();
+        assert!(held.1 >= 10, "the sides of its joins: {}", held.1);
+        watchdog.look(900).await;
+        assert_eq!((held.0.reserved_bytes(), watchdog.ended.get()), (0, 1));
+        let error = loop {
+            match answer.next().await {
+                Ok(batch) => assert!(batch.is_some(), "it had many more rows"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.code, Code::LimitMemory, "{}", error.message);
     }
 }
