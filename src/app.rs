@@ -32,7 +32,7 @@ use crate::disk::Disk;
 use crate::graph::Graph;
 use crate::notify::Outbox;
 use crate::query::gateway::Resources;
-use crate::query::{Gateway, pg};
+use crate::query::{Gateway, Watchdog, pg};
 use crate::receive::{OnSetAside, Receiver, SetAside, Wiring};
 use crate::store::{Ledger, Store, ledger};
 use crate::{engine, export, gate, telemetry, web};
@@ -123,6 +123,8 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
         serving.spawn(async move { receiver.serve(drain, timeout).await });
     }
     let gateways = vec![gateway.clone(), gates.gateway(), of_learn];
+    let watchdog = Watchdog::register(&gateways, budget.limit_bytes(), &registry)?;
+    tokio::spawn(watchdog.run(telemetry::metrics::held_bytes, drain.clone()));
     tokio::spawn(semconv::follow(conventions, gateways, drain.clone()));
     let mut judging = tokio::task::JoinSet::new();
     let parts = (gates.starts(&clock), gateway.clone(), into_store.clone());

@@ -78,7 +78,7 @@ struct State {
     pending: Vec<Change>,
     /// Operations so far that change anything.
     ops: u64,
-    planned: Option<(u64, Fate)>,
+    planned: Vec<(u64, Fate)>,
     faults: Faults,
     chance: ChaCha12Rng,
     slow: Duration,
@@ -101,7 +101,7 @@ impl Sim {
             next: ROOT + 1,
             pending: Vec::new(),
             ops: 0,
-            planned: None,
+            planned: Vec::new(),
             faults: Faults::default(),
             chance: ChaCha12Rng::seed_from_u64(seed),
             slow: Duration::ZERO,
@@ -121,9 +121,9 @@ impl Sim {
         self.lock().ops
     }
 
-    /// Decides on the operation that is number `op` (the first is 1).
+    /// Decides on the operation that is number `op` (the first is 1), besides those decided on before.
     pub fn plan(&self, op: u64, fate: Fate) {
-        self.lock().planned = Some((op, fate));
+        self.lock().planned.push((op, fate));
     }
 
     /// Errors to come, by kind of operation.
@@ -160,8 +160,8 @@ impl Sim {
             return Err(errno(EIO));
         }
         state.ops += u64::from(op != Op::Read);
-        let planned = state.planned.filter(|(at, _)| *at == state.ops && op != Op::Read).map(|(_, fate)| fate);
-        let error = match planned {
+        let planned = state.planned.iter().find(|(at, _)| *at == state.ops && op != Op::Read);
+        let error = match planned.map(|(_, fate)| *fate) {
             Some(Fate::OffBefore) => {
                 state.off = true;
                 return Err(errno(EIO));

@@ -16,6 +16,7 @@ mod slots;
 mod statement;
 mod stats;
 mod typed;
+mod watchdog;
 mod yielding;
 
 use std::collections::BTreeMap;
@@ -31,7 +32,6 @@ use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use tracing::field::Empty;
 
@@ -40,6 +40,7 @@ pub(in crate::query) use floor::Floor;
 pub use statement::{Limits, Shape, Statement};
 pub use stats::Stats;
 pub use typed::{Typed, Wanted};
+pub use watchdog::Watchdog;
 
 use super::config::Config;
 use super::error::{Code, Error};
@@ -51,7 +52,7 @@ use crate::span::pinned::ScalarType;
 use crate::store::{Reader, View};
 use granted::Granted;
 use held::{Abort, Running};
-use log::{Entered, Log, Who};
+use log::{Entered, Entry, Log, Who, Work};
 use run::{Event, Job};
 use slots::{Slot, Slots};
 
@@ -288,10 +289,9 @@ impl Gateway {
         let started = Instant::now();
         let deadline = started + limits.time;
         let entry = entered.entry.clone();
-        let stop = entry.stop.clone();
-        let slot = match stop.run_until_cancelled(self.slot(&statement.identity, deadline)).await {
+        let slot = match entry.stop.run_until_cancelled(self.slot(&statement.identity, deadline)).await {
             Some(slot) => slot?,
-            None => return Err(cancelled()),
+            None => return Err(entry.stopped()),
         };
         entry.has_slot();
         let planned_by = deadline.min(Instant::now() + inner.config.planning_timeout);
@@ -301,15 +301,15 @@ impl Gateway {
         let job = Job {
             within,
             prepared: prepared.map(|prepared| (prepared, inner.bare.clone())),
-            entry: Some(entry),
+            entry: Some(entry.clone()),
             ..self.job(statement, &limits)
         };
         let running = Running::new(&inner.running);
-        let stopped = stop.clone();
+        let (stop, work) = (entry.stop.clone(), Work(entry.clone()));
         let task = self.spawn(async move {
-            let _running = running;
+            let (_running, _work) = (running, work);
             // A caller that takes no more rows does not keep it beyond the deadline.
-            stopped.run_until_cancelled(tokio::time::timeout_at(deadline, run::run(job, slot, events))).await;
+            stop.run_until_cancelled(tokio::time::timeout_at(deadline, run::run(job, slot, events))).await;
         });
         let mut answer = Answer {
             query_id: entered.entry.query_id().to_owned(),
@@ -323,7 +323,7 @@ impl Gateway {
             pending: None,
             events: received,
             task: Abort(task.abort_handle()),
-            stop,
+            entry,
             deadline,
             time: limits.time,
             started,
@@ -415,7 +415,7 @@ pub struct Answer {
     pending: Option<RecordBatch>,
     events: mpsc::Receiver<Event>,
     task: Abort,
-    stop: CancellationToken,
+    entry: Arc<Entry>,
     deadline: Instant,
     time: Duration,
     started: Instant,
@@ -523,8 +523,8 @@ impl Answer {
 
     /// Why nothing comes any more, though no end was told.
     fn broken_off(&self) -> Error {
-        match self.stop.is_cancelled() {
-            true => cancelled(),
+        match self.entry.stop.is_cancelled() {
+            true => self.entry.stopped(),
             false if Instant::now() >= self.deadline => self.late(),
             false => internal(),
         }

@@ -57,7 +57,7 @@ pub mod within;
 
 pub use config::Config;
 pub use error::{Code, Error, Position};
-pub use gateway::{Answer, Gateway, Limits, Statement, Stats};
+pub use gateway::{Answer, Gateway, Limits, Statement, Stats, Watchdog};
 pub use hints::Hints;
 pub use params::Params;
 pub use prepared::Prepared;

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray, TimestampNanosecondArray, new_null_array,
+    Array, ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
+    TimestampNanosecondArray, new_null_array,
 };
 
 use super::{TimeRange, schema};
@@ -44,6 +45,11 @@ impl SpanBatch {
     /// The columns, in the order of [`schema::incoming`].
     pub fn as_record_batch(&self) -> &RecordBatch {
         &self.spans
+    }
+
+    /// Ids of their traces, 16 bytes each.
+    pub fn trace_ids(&self) -> &FixedSizeBinaryArray {
+        self.spans.column(0).as_any().downcast_ref().expect("SpanBatch::try_new checked the schema")
     }
 
     /// Start times in ns since 1970.

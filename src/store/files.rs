@@ -17,7 +17,7 @@ use super::verify::{self, Depth, Report};
 use super::wal::record::{self, RecordHeader};
 use super::wal::scan::{self, Bound};
 use super::wal::segment::{self, SegmentHeader};
-use super::{Error, Lsn, catalog, ledger, manifest, part};
+use super::{Error, Lsn, catalog, index, ledger, manifest, part};
 use crate::disk::{Disk, File};
 
 /// The files of a data folder.
@@ -149,7 +149,7 @@ fn kind_of(path: &str) -> &'static str {
     match path.split('/').next() {
         Some("spans") if of_part && name.ends_with(".parquet") => "part",
         Some("index") if of_part && name.ends_with(".sum") => "checksums",
-        Some("index") if of_part && name.ends_with(".tix") => "trace index",
+        Some("index") if of_part && name.ends_with(".tix") || index::is_day(path) => "trace index",
         Some("manifest") if manifest::is_name(name) => "manifest",
         Some(catalog::FOLDER) if catalog::is_name(name) => "catalogue",
         _ => "other",

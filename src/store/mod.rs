@@ -13,6 +13,7 @@ mod append;
 pub mod catalog;
 mod compact;
 pub mod config;
+mod days;
 mod decode;
 mod error;
 pub mod files;
@@ -49,6 +50,7 @@ mod suspect;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod trace_filter;
 mod upkeep;
 pub mod verify;
 mod wal;
@@ -68,6 +70,7 @@ pub use ledger::Ledger;
 pub use shelf::is_hour;
 pub use snapshot::{Gen, PartSet, Reader, Rows, Skipped, Snapshot, View};
 use tokio::sync::watch;
+pub use trace_filter::TraceFilter;
 
 use crate::budget::Budget;
 use crate::clock::Clock;

@@ -18,6 +18,7 @@ use super::files::Files;
 use super::held::Held;
 use super::index::Indexes;
 use super::part::Part;
+use super::trace_filter::TraceFilter;
 use super::{Lsn, outlier};
 use crate::span::{SpanBatch, TimeRange};
 
@@ -34,6 +35,8 @@ pub struct Rows {
     pub starts: Option<TimeRange>,
     /// Memory they hold.
     pub bytes: u64,
+    /// Which traces they may be of, once a lookup has asked.
+    pub traces: TraceFilter,
 }
 
 impl Rows {
@@ -51,12 +54,17 @@ impl Rows {
             _ => batch,
         };
         let bytes = batch.memory_bytes();
-        Self { batch, ingest_us, lsn, starts, bytes }
+        Self { batch, ingest_us, lsn, starts, bytes, traces: TraceFilter::default() }
     }
 
     /// The rows as stored columns ([`crate::span::schema::stored`]).
     pub fn to_record_batch(&self) -> RecordBatch {
         self.batch.with_ingest_time(self.ingest_us)
+    }
+
+    /// Whether a row may be of one of `traces`; one that is, is never missed.
+    pub fn may_hold(&self, traces: &BTreeSet<[u8; 16]>) -> bool {
+        self.traces.may_hold(self.batch.trace_ids(), traces)
     }
 }
 

@@ -4,6 +4,7 @@
 //! are, is logged, and comes again with back-off; after a takeover nothing is written any more. Left to others: each
 //! step.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -58,12 +59,24 @@ pub struct Chores {
     pub(super) open: Vec<Open>,
     /// Parts whose blocks are read without being asked for.
     pub(super) scrub: Scrub,
+    /// When days whose trace indexes are to be merged are looked for.
+    pub(super) days_due: Instant,
+    /// Days whose index names as many parts as there is memory for, with all the parts that they have.
+    pub(super) full_days: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Default for Chores {
     fn default() -> Self {
-        let (began, orphans_due) = (Instant::now(), Instant::now());
-        Self { began, watch: None, orphans_due, open: Vec::new(), scrub: Scrub::default() }
+        let now = Instant::now();
+        Self {
+            began: now,
+            watch: None,
+            orphans_due: now,
+            open: Vec::new(),
+            scrub: Scrub::default(),
+            days_due: now,
+            full_days: BTreeMap::new(),
+        }
     }
 }
 
@@ -112,6 +125,7 @@ impl Upkeep {
                 self.compaction.state.answer(Err(error.clone()));
             }),
             self.watched("the trace index", self.rebuild_indexes()).await,
+            self.watched("the trace index of a day", self.merge_days()).await,
             self.watched("the scrub", self.scrub()).await,
         ];
         done.into_iter().collect()

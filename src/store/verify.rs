@@ -116,6 +116,7 @@ pub(super) async fn check(folder: &Folder, place: &Objects, disk: &Disk, depth: 
             report.manifest_version = manifest.version();
             unreadable(&manifest, &mut report);
             parts(&objects, &manifest, depth, &mut report).await;
+            days(&objects, &files, &mut report).await;
             strangers(&files, &manifest, &mut report);
             log(folder, disk, place, depth, &mut report).await?;
         }
@@ -171,6 +172,16 @@ async fn parts(objects: &Arc<dyn ObjectStore>, manifest: &Manifest, depth: Depth
     report.rows = manifest.parts().iter().map(|entry| entry.rows).sum();
 }
 
+/// The trace indexes of days.
+async fn days(objects: &Arc<dyn ObjectStore>, files: &[String], report: &mut Report) {
+    for file in files.iter().filter(|file| index::is_day(file)) {
+        if let Some(what) = index::check_day(objects.as_ref(), file).await {
+            let next = "lookups by trace ask the indexes of the parts; a daemon makes it again";
+            report.add(Severity::Note, file, None, what, next);
+        }
+    }
+}
+
 /// Files of the manifest that do not count.
 fn unreadable(manifest: &Manifest, report: &mut Report) {
     let next = "restore the file from a copy before the next start, or let that start put it into quarantine/ and go on \
@@ -194,7 +205,7 @@ fn strangers(files: &[String], manifest: &Manifest, report: &mut Report) {
         let stem = name.split('.').next().unwrap_or(name);
         let is_ours = ulid::Ulid::from_string(stem).is_ok()
             && [".parquet", ".sum", ".tix"].iter().any(|kind| name.ends_with(kind));
-        if file.starts_with("manifest/") && manifest::is_name(name) {
+        if file.starts_with("manifest/") && manifest::is_name(name) || index::is_day(file) {
             continue;
         }
         let (what, next) = match is_ours {

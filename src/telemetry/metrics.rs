@@ -92,9 +92,30 @@ fn usage() -> Option<(f64, f64)> {
     Some((ticks / tick, pages * page))
 }
 
+/// Memory of this process that no file backs, in bytes: what a limit kills for. From Linux' `/proc`; `None` elsewhere.
+pub fn held_bytes() -> Option<u64> {
+    held_in(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn held_in(status: &str) -> Option<u64> {
+    let kib = |key: &str| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim().strip_suffix("kB")?.trim_end().parse().ok()
+    };
+    Some((kib("RssAnon:")? + kib("RssShmem:").unwrap_or(0)) << 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_process_holds_is_read_without_what_files_back() {
+        let status = "VmRSS:\t   9000 kB\nRssAnon:\t   1024 kB\nRssFile:\t   7000 kB\nRssShmem:\t      2 kB\n";
+        assert_eq!((held_in(status), held_in("VmRSS:\t 9 kB\n")), (Some(1_026 << 10), None));
+        let kept = vec![1_u8; 8 << 20];
+        assert!(held_bytes().is_none_or(|bytes| bytes > kept.len() as u64), "{:?}", held_bytes());
+    }
 
     #[test]
     fn a_scrape_shows_the_process_under_the_collectors_names() {

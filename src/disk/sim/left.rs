@@ -16,7 +16,7 @@ impl Sim {
         let left = State {
             off: false,
             ops: 0,
-            planned: None,
+            planned: Vec::new(),
             faults: Faults::default(),
             slow: Duration::ZERO,
             locked: BTreeSet::new(),

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::stats::Stats;
-use crate::query::error::Code;
+use crate::query::error::{Code, Error};
 use crate::query::lazy::{Lazy, Rows};
 use crate::query::memory::peak;
 use crate::query::sources::Own;
@@ -58,16 +58,24 @@ pub(super) struct Entry {
     began: Instant,
     /// Cancelled when the statement is to stop.
     pub stop: CancellationToken,
+    /// Why, where that is not what a caller wished.
+    why: OnceLock<Error>,
     has_slot: AtomicBool,
     rows: AtomicU64,
-    ran: OnceLock<Ran>,
+    ran: Mutex<Option<Ran>>,
 }
 
 #[derive(Debug)]
 struct Ran {
-    plan: Arc<dyn ExecutionPlan>,
+    /// None once nothing of it runs any more: `stats` has what it took then.
+    plan: Option<Arc<dyn ExecutionPlan>>,
+    stats: Stats,
     pool: Arc<dyn MemoryPool>,
 }
+
+/// What works for a statement; once it is dropped nothing does.
+#[derive(Debug)]
+pub(super) struct Work(pub Arc<Entry>);
 
 /// What operators took.
 #[derive(Clone, Copy, Debug)]
@@ -98,9 +106,10 @@ impl Log {
             who,
             began: Instant::now(),
             stop: CancellationToken::new(),
+            why: OnceLock::new(),
             has_slot: AtomicBool::new(false),
             rows: AtomicU64::new(0),
-            ran: OnceLock::new(),
+            ran: Mutex::default(),
         });
         self.book().running.insert(entry.who.query_id.clone(), entry.clone());
         Entered { log: self.clone(), entry, outcome: None }
@@ -115,6 +124,13 @@ impl Log {
             entry.stop.cancel();
         }
         Some(may)
+    }
+
+    /// The statement that has reserved most memory of those that are not to stop, and how many bytes that is.
+    pub(super) fn largest(&self) -> Option<(Arc<Entry>, u64)> {
+        let book = self.book();
+        let going_on = book.running.values().filter(|entry| !entry.stop.is_cancelled());
+        going_on.map(|entry| (entry.clone(), entry.reserved_bytes())).max_by_key(|(_, bytes)| *bytes)
     }
 
     /// The table `system.queries`.
@@ -140,7 +156,7 @@ impl Log {
         running.iter().map(line).chain(ended.into_iter().rev()).collect()
     }
 
-    fn book(&self) -> std::sync::MutexGuard<'_, Book> {
+    fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().expect("no holder of this lock panics")
     }
 }
@@ -157,7 +173,29 @@ impl Entry {
     /// Tells what runs; metrics of `plan` are read while it does.
     pub(super) fn planned(&self, plan: &Arc<dyn ExecutionPlan>, pool: &Arc<dyn MemoryPool>) {
         // A statement is planned once; a second plan would be no better known.
-        let _ = self.ran.set(Ran { plan: plan.clone(), pool: pool.clone() });
+        let ran = || Ran { plan: Some(plan.clone()), stats: Stats::default(), pool: pool.clone() };
+        self.ran().get_or_insert_with(ran);
+    }
+
+    fn ran(&self) -> MutexGuard<'_, Option<Ran>> {
+        self.ran.lock().expect("no holder of this lock panics")
+    }
+
+    /// Stops it for a reason of ours.
+    pub(super) fn stop_for(&self, why: Error) {
+        // Only the watchdog has one, and it stops no statement twice.
+        let _ = self.why.set(why);
+        self.stop.cancel();
+    }
+
+    /// What it ends in once it was stopped.
+    pub(super) fn stopped(&self) -> Error {
+        self.why.get().cloned().unwrap_or_else(super::cancelled)
+    }
+
+    /// What its operators and functions hold at the moment, as far as it is counted.
+    pub(super) fn reserved_bytes(&self) -> u64 {
+        self.ran().as_ref().map_or(0, |ran| ran.pool.reserved() as u64)
     }
 
     pub(super) fn took(&self, rows: u64) {
@@ -165,15 +203,31 @@ impl Entry {
     }
 
     fn line(&self, state: &'static str, error: Option<&'static str>) -> Line {
-        let used = |ran: &Ran| Used { stats: Stats::of(&ran.plan, 0), peak_memory_bytes: peak(&ran.pool) };
+        let used = |ran: &Ran| {
+            let stats = ran.plan.as_ref().map_or(ran.stats, |plan| Stats::of(plan, 0));
+            Used { stats, peak_memory_bytes: peak(&ran.pool) }
+        };
         Line {
             who: self.who.clone(),
             state,
             error,
             elapsed_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             rows: self.rows.load(Ordering::Relaxed),
-            used: self.ran.get().map(used),
+            used: self.ran().as_ref().map(used),
         }
+    }
+}
+
+impl Drop for Work {
+    /// A plan keeps what its operators gathered, the sides of joins for one: not for as long as the reader of a statement
+    /// that was stopped takes none of its last rows.
+    fn drop(&mut self) {
+        let plan = self.0.ran().as_mut().and_then(|ran| {
+            let plan = ran.plan.take()?;
+            ran.stats = Stats::of(&plan, 0);
+            Some(plan)
+        });
+        drop(plan);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Duty: hand out the projected columns of the view's batches, and brackets on them. Guarantee: each row once, in at most
 //! `batch_size` rows a batch; interned resources and scopes are expanded, and hidden keys taken out, only where the column
 //! is projected: of a bracket on one only the values are. Left to others: filters (above), which batches there are
-//! (`scan::plan` leaves out those outside the time range).
+//! (`scan::plan` leaves out those outside the time range, and those without the traces of a lookup).
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! From a view to a physical plan.
 //!
 //! Duty: the union of memory and parts for one table scan. Guarantee: each row of the view that may pass the filters is
-//! handed out exactly once; what the manifest's time ranges or a part's trace index exclude is not opened. Left to
-//! others: the filters themselves (a `FilterExec` above), how a file's columns become the table's (`adapter`).
+//! handed out exactly once; what the manifest's time ranges or a part's trace index exclude is not opened, and of memory
+//! what times or trace filters exclude is not made into rows. Left to others: the filters themselves (a `FilterExec`
+//! above), how a file's columns become the table's (`adapter`).
 
 pub mod adapter;
 pub mod bounds;
@@ -33,7 +34,7 @@ use self::brackets::Brackets;
 use self::parts::Wanted;
 use self::traces::Pinned;
 use crate::span::schema;
-use crate::store::View;
+use crate::store::{Rows, View};
 
 use self::lookup::TraceLookupExec;
 pub use self::memory::MemoryExec;
@@ -106,17 +107,20 @@ async fn inputs(
     if let Some((located, pinned)) = &lookup {
         inputs.extend(parts::lookup(view, session, projection, bounds, pinned, located)?);
     }
-    let located = lookup.map(|(located, _)| located).unwrap_or_default();
+    let (located, pinned) = lookup.unzip();
+    let located = located.unwrap_or_default();
     let wanted = Wanted { bounds, brackets: &Brackets::of(filters)? };
     inputs.extend(parts::plan(view, session, projection, wanted, &located, limit).await?);
-    let memory: Vec<_> = view.memory.iter().filter(|rows| memory_may_hold(rows, bounds)).cloned().collect();
+    let may_hold =
+        |rows: &Arc<Rows>| memory_may_hold(rows, bounds) && pinned.as_ref().is_none_or(|pinned| pinned.may_be_in(rows));
+    let memory: Vec<_> = view.memory.iter().filter(|rows| may_hold(rows)).cloned().collect();
     if !memory.is_empty() {
         inputs.push(Arc::new(MemoryExec::try_new(memory, projection.to_vec(), partitions)?));
     }
     Ok(inputs)
 }
 
-fn memory_may_hold(rows: &crate::store::Rows, bounds: &Bounds) -> bool {
+fn memory_may_hold(rows: &Rows, bounds: &Bounds) -> bool {
     let Some(start) = rows.starts else { return false };
     let ingest_ns = rows.ingest_us.saturating_mul(1_000);
     bounds.start.overlaps(start) && bounds.ingest.min_ns <= ingest_ns && ingest_ns <= bounds.ingest.max_ns

@@ -4,7 +4,7 @@
 //! Guarantee: a row that passes the filters is of one of the ids, and lies where the answers say or in a part without an
 //! answer. Left to others: applying the filter itself, which stays above the scan.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
@@ -14,9 +14,9 @@ use datafusion::prelude::col;
 use futures::StreamExt as _;
 
 use super::bounds::Bounds;
-use crate::store::View;
-use crate::store::index::{Found, Indexes, Key};
+use crate::store::index::{self, Found, Indexes, Key};
 use crate::store::part::Part;
+use crate::store::{Rows, View};
 
 /// Ids up to which a filter is a lookup.
 const MAX_IDS: usize = 1_000;
@@ -47,6 +47,11 @@ impl Pinned {
         self.ids.len()
     }
 
+    /// Whether a row in memory may be of one of them.
+    pub fn may_be_in(&self, rows: &Rows) -> bool {
+        rows.may_hold(&self.ids)
+    }
+
     /// `trace_id` is one of them.
     pub fn filter(&self) -> Expr {
         let literal = |id: &[u8; 16]| lit(ScalarValue::FixedSizeBinary(16, Some(id.to_vec())));
@@ -65,24 +70,50 @@ impl Located {
     }
 }
 
-/// Asks the indexes of the parts of `view` within `bounds`.
+/// Asks the indexes of the parts of `view` within `bounds`: those of days first, then those of parts that are in none.
 pub async fn locate(view: &View, bounds: &Bounds, pinned: &Pinned) -> Located {
     let Some(indexes) = &view.indexes else { return Located::default() };
     let keys: Arc<[Key]> = pinned.ids.iter().map(|id| Key::of(id)).collect();
+    let parts: Vec<_> = view.parts.parts.iter().filter(|part| bounds.may_hold_part(&part.entry)).cloned().collect();
+    let mut located = Located::default();
     let mut open = Vec::new();
-    for part in &view.parts.parts {
-        if bounds.may_hold_part(&part.entry) {
-            open.push(ask(indexes.clone(), part.clone(), keys.clone()));
+    for (date, parts) in by_day(&parts, indexes).await {
+        open.push(ask_day(indexes.clone(), date, parts, keys.clone()));
+    }
+    let mut answers = futures::stream::iter(open).buffer_unordered(AT_ONCE);
+    while let Some(found) = answers.next().await {
+        located.found.extend(found);
+    }
+    let mut open = Vec::new();
+    for part in parts {
+        if !located.found.contains_key(&part.entry.path) {
+            open.push(ask(indexes.clone(), part, keys.clone()));
         }
     }
     let mut answers = futures::stream::iter(open).buffer_unordered(AT_ONCE);
-    let mut located = Located::default();
     while let Some((part, answer)) = answers.next().await {
         if let Some(found) = answer {
             located.found.insert(part.entry.path.clone(), found);
         }
     }
     located
+}
+
+/// Those of `parts` whose days have an index, by their dates. Of a day that has one part left its own is as good.
+async fn by_day(parts: &[Arc<Part>], indexes: &Indexes) -> BTreeMap<String, Vec<Arc<Part>>> {
+    let mut by_day: BTreeMap<String, Vec<Arc<Part>>> = BTreeMap::new();
+    let days = if parts.len() > 1 { indexes.days().await } else { BTreeSet::new() };
+    for part in parts {
+        if let Some(date) = index::date_of(&part.entry.path).filter(|date| days.contains(*date)) {
+            by_day.entry(date.to_owned()).or_default().push(part.clone());
+        }
+    }
+    by_day.retain(|_, parts| parts.len() > 1);
+    by_day
+}
+
+async fn ask_day(indexes: Indexes, date: String, parts: Vec<Arc<Part>>, keys: Arc<[Key]>) -> Vec<(String, Found)> {
+    indexes.find_in_day(&date, &parts, &keys).await
 }
 
 async fn ask(indexes: Indexes, part: Arc<Part>, keys: Arc<[Key]>) -> (Arc<Part>, Option<Found>) {

@@ -24,7 +24,7 @@ use crate::span::{SpanBatch, schema};
 use crate::store::index::{self, Indexes, TraceFacts};
 use crate::store::manifest::{PartEntry, RowGroupEntry};
 use crate::store::part::{KeyEntry, Keys, Part};
-use crate::store::{PartSet, Rows, View};
+use crate::store::{PartSet, Rows, TraceFilter, View};
 
 /// When statements of these tests begin.
 pub const NOW: i64 = 1_700_000_000_000_000_000;
@@ -255,7 +255,8 @@ impl Fill {
         let lsn = u64::try_from(self.memory.len()).unwrap();
         let batch = batch(spans);
         let starts = batch.start_range();
-        self.memory.push(Arc::new(Rows { batch, ingest_us: self.ingest_us, lsn, starts, bytes: 0 }));
+        let (ingest_us, traces) = (self.ingest_us, TraceFilter::default());
+        self.memory.push(Arc::new(Rows { batch, ingest_us, lsn, starts, bytes: 0, traces }));
         self
     }
 

@@ -33,7 +33,7 @@ fn spans(chance: &mut ChaCha8Rng, count: usize, first_id: u64) -> Vec<Span> {
         .collect()
 }
 
-/// Four parts, one of them with row groups of several zones, and memory.
+/// Four parts, one of them with row groups of several zones, and three batches in memory.
 async fn view(chance: &mut ChaCha8Rng) -> (View, Vec<Span>) {
     let promoted: Promotions = [("attr.n".to_owned(), arrow::datatypes::DataType::Int64)].into();
     let mut all = Vec::new();
@@ -46,7 +46,11 @@ async fn view(chance: &mut ChaCha8Rng) -> (View, Vec<Span>) {
     }
     let in_memory = spans(chance, 200, 1 + all.len() as u64);
     all.extend(in_memory.clone());
-    (fill.memory(&in_memory).view(), all)
+    // A batch that is searched itself, and two with a filter.
+    for batch in [&in_memory[..10], &in_memory[10..90], &in_memory[90..]] {
+        fill = fill.memory(batch);
+    }
+    (fill.view(), all)
 }
 
 fn id(trace: u64) -> String {
@@ -156,6 +160,33 @@ async fn a_lookup_opens_the_parts_that_hold_the_trace_and_decodes_its_rows_only(
     assert!(plan.contains("TraceLookupExec: traces=1, parts=1 of 3"), "{plan}");
     let plan = explain(&view, "SELECT * FROM spans WHERE name = 'op'").await;
     assert!(!plan.contains("TraceLookupExec"), "{plan}");
+}
+
+#[tokio::test]
+async fn of_memory_a_lookup_reads_the_batches_that_hold_the_trace() {
+    let rare = |trace: u128, count: u64| -> Vec<Span> {
+        (0..count).map(|n| Span::new(if n == 3 { trace } else { 7 }, 1 + n).with("n", "x")).collect()
+    };
+    let fill = Fill::new().part(&rare(500, 40), &Promotions::new(), 10).await;
+    let view = fill.memory(&rare(501, 5)).memory(&rare(502, 100)).memory(&rare(503, 1_000)).view();
+    // The second asks the filters that the first has made.
+    for _ in 0..2 {
+        for (trace, batches) in [(501, "batches=1, rows=5"), (502, "batches=1, rows=100"), (7, "batches=3, rows=1105")]
+        {
+            let plan = explain(&view, &format!("SELECT * FROM spans WHERE trace_id = {}", id(trace))).await;
+            assert!(plan.contains(batches), "{plan}");
+            assert!(plan.lines().any(|line| line.contains("FilterExec")), "the filter stays above: {plan}");
+        }
+        let two = format!("SELECT * FROM spans WHERE trace_id IN ({}, {})", id(501), id(503));
+        let plan = explain(&view, &two).await;
+        assert!(plan.contains("batches=2, rows=1005"), "{plan}");
+        for nowhere in [500, 9] {
+            let plan = explain(&view, &format!("SELECT * FROM spans WHERE trace_id = {}", id(nowhere))).await;
+            assert!(!plan.contains("MemoryExec"), "{plan}");
+        }
+    }
+    let plan = explain(&view, "SELECT * FROM spans WHERE name = 'op'").await;
+    assert!(plan.contains("batches=3, rows=1105"), "{plan}");
 }
 
 #[tokio::test]

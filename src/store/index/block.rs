@@ -25,9 +25,16 @@ pub(super) struct Blocks {
     /// Entries of the block that is being filled.
     filling: Vec<u8>,
     last: u64,
+    /// Of the checksums.
+    seed: u64,
 }
 
 impl Blocks {
+    /// None yet; their checksums have `seed`.
+    pub(super) fn seeded(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
     /// Adds the entry of `key`, which is above those before; `places` are not empty and ascend.
     pub(super) fn push(&mut self, key: Key, places: &[Place]) {
         if places.len() > MAX_PLACES {
@@ -69,7 +76,7 @@ impl Blocks {
         if full {
             self.bytes.resize(begin + BLOCK_BYTES, 0);
         }
-        let sum = twox_hash::XxHash3_64::oneshot(&self.bytes[begin + 8..]);
+        let sum = twox_hash::XxHash3_64::oneshot_with_seed(self.seed, &self.bytes[begin + 8..]);
         self.bytes[begin..begin + 8].copy_from_slice(&sum.to_le_bytes());
     }
 
@@ -111,10 +118,10 @@ fn leb128(into: &mut Vec<u8>, mut value: u64) {
     into.push(value as u8);
 }
 
-/// Hands the places of all entries of a block to `each`, in order; `fence` is its first key.
-pub(super) fn read(block: &[u8], fence: u64, mut each: impl FnMut(Key, Place)) -> Result<(), Damage> {
+/// Hands the places of all entries of a block to `each`, in order; its checksum has `seed`, its first key is `fence`.
+pub(super) fn read(block: &[u8], seed: u64, fence: u64, mut each: impl FnMut(Key, Place)) -> Result<(), Damage> {
     let (sum, rest) = block.split_first_chunk::<8>().ok_or(Damage("a block is shorter than its head"))?;
-    if u64::from_le_bytes(*sum) != twox_hash::XxHash3_64::oneshot(rest) {
+    if u64::from_le_bytes(*sum) != twox_hash::XxHash3_64::oneshot_with_seed(seed, rest) {
         return Err(Damage("a block does not have its checksum"));
     }
     let (used, rest) = rest.split_first_chunk::<2>().ok_or(Damage("a block is shorter than its head"))?;

@@ -1,8 +1,8 @@
-//! Whether the index of a part is what was written.
+//! Whether the index of a part, or of a day, is what was written.
 //!
-//! Duty: [`check`], for `weavergen store verify`. Guarantee: without a problem every block and the footer have their
-//! checksums, and the index is that of its part. Left to others: whether it says what the rows say, which only making it
-//! again tells.
+//! Duty: [`check`] and [`check_day`], for `weavergen store verify`. Guarantee: without a problem every block and the
+//! footer have their checksums, and the index is that of its part. Left to others: whether it says what the rows say,
+//! which only making it again tells.
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
@@ -16,20 +16,33 @@ use crate::store::manifest::PartEntry;
 pub async fn check(objects: &dyn ObjectStore, part: &PartEntry) -> Option<String> {
     let read = async { objects.get(&Path::from(path(part))).await?.bytes().await }.await;
     match read {
-        Ok(file) => whole(&file, part).err().map(|damage| damage.to_string()),
+        Ok(file) => {
+            whole(&file, |footer, bytes| Fences::read(footer, bytes, part)).err().map(|damage| damage.to_string())
+        }
         Err(object_store::Error::NotFound { .. }) if part.index.is_none() => None,
         Err(object_store::Error::NotFound { .. }) => Some("the file is missing".to_owned()),
         Err(error) => Some(format!("it cannot be read: {error}")),
     }
 }
 
-fn whole(file: &[u8], part: &PartEntry) -> Result<(), Damage> {
+/// The same of the index of a day, the file `path`.
+pub async fn check_day(objects: &dyn ObjectStore, path: &str) -> Option<String> {
+    let read = async { objects.get(&Path::from(path)).await?.bytes().await }.await;
+    match read {
+        Ok(file) => whole(&file, Fences::read_day).err().map(|damage| damage.to_string()),
+        // Its day has left meanwhile.
+        Err(object_store::Error::NotFound { .. }) => None,
+        Err(error) => Some(format!("it cannot be read: {error}")),
+    }
+}
+
+fn whole(file: &[u8], read: impl FnOnce(&[u8], u64) -> Result<Fences, Damage>) -> Result<(), Damage> {
     let begin = usize::try_from(footer_bytes(file)?).ok().and_then(|footer| file.len().checked_sub(footer));
     let begin = begin.ok_or(Damage("it is shorter than its footer"))?;
-    let fences = Fences::read(&file[begin..], file.len() as u64, part)?;
+    let fences = read(&file[begin..], file.len() as u64)?;
     for at in 0..fences.len() {
         let bytes = fences.bytes_of(at);
-        block::read(&file[bytes.start as usize..bytes.end as usize], fences.first(at), |_, _| {})?;
+        block::read(&file[bytes.start as usize..bytes.end as usize], fences.seed, fences.first(at), |_, _| {})?;
     }
     Ok(())
 }

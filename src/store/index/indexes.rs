@@ -2,7 +2,7 @@
 //!
 //! Duty: [`Indexes::find`], with the fences of the parts last asked kept in memory. Guarantee: the fences hold at most
 //! their share; an index that is missing or damaged is noted, once, to be made again. Left to others: making it again
-//! (`rebuild`), when (`store/upkeep.rs`).
+//! (`rebuild`), when (`store/upkeep.rs`); the indexes of whole days (`days`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use prometheus::IntGauge;
+use tokio::sync::OnceCell;
 
 use super::facts::ZONES;
 use super::fences::{self, Fences};
@@ -36,6 +37,8 @@ struct Inner {
     kept: Mutex<Kept>,
     kept_bytes: IntGauge,
     wanted: Mutex<Wanted>,
+    /// The dates of the days that have an index of their own; listed at the first use.
+    days: OnceCell<Mutex<BTreeSet<String>>>,
 }
 
 /// Indexes that were found unusable, by the paths of their parts.
@@ -78,7 +81,7 @@ pub struct FoundGroup {
 
 /// Why an index gave no answer.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error("it is missing")]
     Missing,
     #[error("{0}")]
@@ -101,15 +104,22 @@ impl Indexes {
     /// `kept_bytes` shows.
     pub fn new(objects: Arc<dyn ObjectStore>, limit_bytes: usize, kept_bytes: IntGauge) -> Self {
         let (kept, wanted) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { objects, limit_bytes, kept, kept_bytes, wanted }) }
+        Self { inner: Arc::new(Inner { objects, limit_bytes, kept, kept_bytes, wanted, days: OnceCell::new() }) }
     }
 
     /// Where rows of the traces `keys` are in `part`; `None` if its index cannot tell, and then all of it may hold some.
     pub async fn find(&self, part: &PartEntry, keys: &[Key]) -> Option<Found> {
-        let failure = match self.ask(part, keys).await {
-            Ok(found) => return Some(found),
-            Err(failure) => failure,
-        };
+        match self.ask(part, keys).await {
+            Ok(found) => Some(found),
+            Err(failure) => {
+                self.note(part, &failure);
+                None
+            }
+        }
+    }
+
+    /// The index of `part` is of no use, for the reason of `failure`.
+    pub(super) fn note(&self, part: &PartEntry, failure: &Failure) {
         // Whatever it was, the footer is read again next time.
         self.forget(&part.path);
         match failure {
@@ -125,10 +135,9 @@ impl Indexes {
                 }
             }
         }
-        None
     }
 
-    /// Lets go of what is in memory of the index of `part`, which is live no longer.
+    /// Lets go of what is in memory of the index of `part`, which is live no longer, or of the index of a day.
     pub fn forget(&self, part: &str) {
         let mut kept = self.kept();
         kept.remove(part);
@@ -149,34 +158,50 @@ impl Indexes {
         self.inner.objects.as_ref()
     }
 
+    pub(super) fn days_cell(&self) -> &OnceCell<Mutex<BTreeSet<String>>> {
+        &self.inner.days
+    }
+
     async fn ask(&self, part: &PartEntry, keys: &[Key]) -> Result<Found, Failure> {
-        let fences = self.fences(part).await?;
+        let path = path(part);
+        let fences = self.fences(&part.path, &path, |footer, bytes| Fences::read(footer, bytes, part)).await?;
+        let zones = self.zones(&path, &fences, keys).await?;
+        Ok(found(&zones, &fences.groups, 0..fences.groups.len()))
+    }
+
+    /// The zones that may hold rows of `keys`, by the numbers of their row groups in `fences`, which are those of `path`.
+    pub(super) async fn zones(
+        &self,
+        path: &str,
+        fences: &Fences,
+        keys: &[Key],
+    ) -> Result<BTreeMap<usize, u8>, Failure> {
         let wanted: BTreeSet<Key> = keys.iter().copied().collect();
         let blocks: BTreeSet<usize> = wanted.iter().flat_map(|key| fences.blocks_of(*key)).collect();
-        let mut zones: BTreeMap<u32, u8> = BTreeMap::new();
-        for (at, bytes) in self.blocks(part, &fences, blocks).await? {
-            block::read(&bytes, fences.first(at), |key, place| {
+        let mut zones: BTreeMap<usize, u8> = BTreeMap::new();
+        for (at, bytes) in self.blocks(path, fences, blocks).await? {
+            block::read(&bytes, fences.seed, fences.first(at), |key, place| {
                 if wanted.contains(&key) {
-                    *zones.entry(place.group).or_default() |= place.zones;
+                    *zones.entry(place.group as usize).or_default() |= place.zones;
                 }
             })?;
         }
-        let groups = zones.into_iter().map(|(group, zones)| {
-            let number = group as usize;
-            let rows = *fences.groups.get(number).ok_or(Damage("it names a row group that its part has not"))? as usize;
-            Ok::<_, Failure>(FoundGroup { number, rows, ranges: ranges(zones, rows) })
-        });
-        Ok(Found { groups: groups.collect::<Result<_, _>>()? })
+        match zones.last_key_value() {
+            Some((last, _)) if *last >= fences.groups.len() => {
+                Err(Damage("it names a row group that its part has not").into())
+            }
+            _ => Ok(zones),
+        }
     }
 
     async fn blocks(
         &self,
-        part: &PartEntry,
+        path: &str,
         fences: &Fences,
         blocks: BTreeSet<usize>,
     ) -> Result<Vec<(usize, Bytes)>, Failure> {
         let ranges: Vec<Range<u64>> = blocks.iter().map(|block| fences.bytes_of(*block)).collect();
-        let path = Path::from(path(part));
+        let path = Path::from(path);
         let read = match ranges.as_slice() {
             [] => Vec::new(),
             [one] => vec![self.inner.objects.get_range(&path, one.clone()).await?],
@@ -185,11 +210,17 @@ impl Indexes {
         Ok(blocks.into_iter().zip(read).collect())
     }
 
-    async fn fences(&self, part: &PartEntry) -> Result<Arc<Fences>, Failure> {
-        if let Some(fences) = self.kept().touch(&part.path) {
+    /// The fences of the file `path`, kept as those of `name`, which `read` takes from its footer and its size.
+    pub(super) async fn fences(
+        &self,
+        name: &str,
+        path: &str,
+        read: impl FnOnce(&[u8], u64) -> Result<Fences, Damage>,
+    ) -> Result<Arc<Fences>, Failure> {
+        if let Some(fences) = self.kept().touch(name) {
             return Ok(fences);
         }
-        let path = Path::from(path(part));
+        let path = Path::from(path);
         let options = GetOptions { range: Some(GetRange::Suffix(TAIL_BYTES)), ..GetOptions::default() };
         let got = self.inner.objects.get_opts(&path, options).await?;
         let file_bytes = got.meta.size;
@@ -202,9 +233,9 @@ impl Indexes {
             }
             None => return Err(Damage("it is shorter than its footer").into()),
         };
-        let fences = Arc::new(Fences::read(&footer, file_bytes, part)?);
+        let fences = Arc::new(read(&footer, file_bytes)?);
         let mut kept = self.kept();
-        kept.insert(&part.path, fences.clone(), self.inner.limit_bytes);
+        kept.insert(name, fences.clone(), self.inner.limit_bytes);
         self.show(&kept);
         Ok(fences)
     }
@@ -220,6 +251,16 @@ impl Indexes {
     fn show(&self, kept: &Kept) {
         self.inner.kept_bytes.set(i64::try_from(kept.bytes).unwrap_or(i64::MAX));
     }
+}
+
+/// The rows of `zones` whose row groups are `of`, numbered from the first of them; `groups` has the rows of all.
+pub(super) fn found(zones: &BTreeMap<usize, u8>, groups: &[u32], of: Range<usize>) -> Found {
+    let first = of.start;
+    let groups = zones.range(of).map(|(at, zones)| {
+        let rows = groups[*at] as usize;
+        FoundGroup { number: at - first, rows, ranges: ranges(*zones, rows) }
+    });
+    Found { groups: groups.collect() }
 }
 
 /// The rows of the zones `zones` of a row group of `rows` rows.

@@ -2,7 +2,8 @@
 //!
 //! Duty: `.tix` files, one a part: [`TraceFacts`] makes them while the part is written, [`Indexes`] asks them. Guarantee:
 //! an answer names every zone that holds a row of the trace; a missing or damaged index answers nothing, never less, and
-//! is made again from its part. Left to others: when it is put (`part`), what a scan does with the answer (`query`).
+//! is made again from its part. The indexes of a day that is over are merged into one file beside them (`days`). Left to
+//! others: when it is put (`part`), what a scan does with the answer (`query`).
 //!
 //! The file `index/trace/date=YYYY-MM-DD/hour=HH/{ulid}.tix`, final, all integers little-endian: blocks, then a footer.
 //!
@@ -39,15 +40,34 @@
 //! | bytes of the footer | 4 |
 //! | XXH3-64 of the footer up to here | 8 |
 //! | magic `WGTIX001` | 8 |
+//!
+//! The file `index/trace/day-YYYY-MM-DD.tix` says the same of several parts of a day: blocks as above, in which the row
+//! groups of all its parts are numbered through, then another footer. The checksums of its blocks have the seed XXH3-64
+//! of the ULIDs of its parts, 16 bytes each: another file of the day is told from the one whose footer was read.
+//!
+//! | footer | bytes |
+//! |---|---|
+//! | bytes of all blocks = offset of the footer | 8 |
+//! | *p*, parts | 4 |
+//! | *b*, blocks | 4 |
+//! | for each part, ascending: ULID, as 16 bytes big-endian, and its row groups | 20 *p* |
+//! | rows of each row group | 4 each |
+//! | fences: the first key of each block | 8 *b* |
+//! | bytes of the footer | 4 |
+//! | XXH3-64 of the footer up to here | 8 |
+//! | magic `WGTDX001` | 8 |
 
 mod block;
 mod check;
+mod days;
 mod facts;
 mod fences;
 mod indexes;
+mod merge;
 mod rebuild;
 
-pub use check::check;
+pub use check::{check, check_day};
+pub use days::{date_of, is_day};
 pub use facts::TraceFacts;
 pub use indexes::{Found, FoundGroup, Indexes};
 

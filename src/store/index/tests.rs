@@ -15,6 +15,8 @@ use ulid::Ulid;
 use super::*;
 use crate::store::manifest::{PartEntry, RowGroupEntry};
 
+mod days;
+
 /// A part as its groups' keys, row for row.
 type Groups = Vec<Vec<Key>>;
 

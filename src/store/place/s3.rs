@@ -20,6 +20,11 @@ use tokio::runtime::Runtime;
 use super::Bucket;
 
 /// One request with its body: 256 MiB at 36 Mbit/s. The option `timeout` changes it.
+///
+/// A part is one PUT, not a multipart upload. It would save no memory: the sink of the Parquet writer is in memory, so
+/// an output is at most a third of the share of compaction whatever is done with it (`compact::Room::target_bytes`), and
+/// a body takes none beside it. And what a kill leaves of an upload cannot be found again: the client lists no uploads,
+/// so the sweep could not abort them, and a bucket bills them for ever.
 const REQUEST: Duration = Duration::from_secs(60);
 /// The option `connect_timeout` changes it.
 const CONNECT: Duration = Duration::from_secs(3);

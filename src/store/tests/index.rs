@@ -1,5 +1,6 @@
-//! Trace indexes of parts: there after a flush, made again after a loss.
+//! Trace indexes of parts: there after a flush, made again after a loss, merged when their day is over.
 
+use super::oracle::upkeep;
 use super::*;
 use crate::store::index::{Found, Indexes, Key};
 use crate::store::part::Part;
@@ -87,4 +88,58 @@ async fn a_part_that_was_written_without_an_index_gets_one() {
     indexes.rebuild_wanted(&view.objects, || false).await;
     assert_eq!(indexes.find(&old, &[key_of(samples::id(1, 7))]).await.unwrap().groups.len(), 1);
     assert_eq!(indexes.find(&old, &[key_of(samples::id(2, 7))]).await.unwrap().groups.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_indexes_of_a_day_that_is_over_are_one_file_that_is_made_again_when_it_is_damaged() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let config = Config { by_hand: true, ..config(dir.path()) };
+    let store = try_open(config.clone(), Disk::Os, clock.clone()).await.unwrap();
+    ready(&store).await;
+    let steps = upkeep(&store);
+    for hours in [4, 5, 6] {
+        let batches = vec![samples::batch_at(&[samples::NOW_NS - hours * 3_600_000_000_000; 5])];
+        store.append(Delivery { batches, ..samples::delivery(1, 1) }).await.unwrap();
+        store.freeze_and_flush().await.unwrap();
+    }
+    for _ in 0..100 {
+        if store.reader().view().parts.parts.iter().all(|part| part.entry.level == 1) {
+            break;
+        }
+        compact::step(&steps).await.unwrap();
+        clock.advance(Duration::from_secs(60));
+    }
+    let file = dir.path().join("index/trace/day-2023-11-14.tix");
+    steps.merge_days_at(clock.now_ns()).await.unwrap();
+    assert!(!file.exists(), "the day is not over");
+    clock.advance(Duration::from_secs(5 * 3600));
+    steps.merge_days_at(clock.now_ns()).await.unwrap();
+    let written = std::fs::read(&file).unwrap();
+
+    let (view, key) = (store.reader().view(), key_of(samples::id(1, 0)));
+    let (indexes, parts) = (view.indexes.clone().unwrap(), view.parts.parts.clone());
+    let of_day = async || indexes.find_in_day("2023-11-14", &parts, &[key]).await;
+    let own: Vec<_> = found(&store, samples::id(1, 0)).await.into_iter().map(Option::unwrap).collect();
+    assert!(own.len() == 3 && own.iter().all(|found| found.groups.len() == 1), "{own:?}");
+    assert_eq!(of_day().await.into_iter().map(|(_, found)| found).collect::<Vec<_>>(), own);
+    let findings = async || {
+        let report = verify::verify(&config, &Disk::Os, &clock, verify::Depth::Quick).await.unwrap();
+        assert!(report.is_whole(), "{:?}", report.findings);
+        report.findings.into_iter().map(|finding| finding.problem).collect::<Vec<_>>()
+    };
+    assert!(findings().await.is_empty());
+
+    let mut damaged = written.clone();
+    damaged[0] ^= 4;
+    std::fs::write(&file, damaged).unwrap();
+    assert_eq!(findings().await, ["a block does not have its checksum"]);
+    assert!(of_day().await.is_empty());
+    steps.merge_days_at(clock.now_ns()).await.unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), written);
+    assert_eq!(of_day().await.len(), 3);
+    // It is there for whoever opens the folder, and leaves with the parts.
+    let reader = offline::open_with(&config, Disk::Os, clock.clone(), decode()).await.unwrap();
+    assert_eq!(reader.view().indexes.unwrap().days().await.into_iter().collect::<Vec<_>>(), ["2023-11-14"]);
+    steps.indexes.keep_days(&std::collections::BTreeSet::new()).await.unwrap();
+    assert!(!file.exists());
 }

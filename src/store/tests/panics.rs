@@ -63,6 +63,36 @@ async fn when_the_log_panics_everyone_is_told_and_a_restart_finds_what_was_ackno
     }
 }
 
+/// Fail points `memtable` and `ack` of storage.md 18: what the log did is durable, and nobody was told.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_memtable_panics_behind_a_sync_nobody_is_told_success_and_a_restart_finds_the_rows() {
+    let (sim, clock, oracle) = (Sim::new(1), clock(), Oracle::default());
+    let config = Config { by_hand: true, ..config(Path::new(DATA)) };
+    let store = open_on(&sim, &config, &clock).await;
+    oracle.send(&store, 1, start_ns(1)).await.unwrap();
+    let before = syncs(&store);
+    // Whoever takes the lock of these rows next panics.
+    let active = store.reader().snapshot().active.clone();
+    let poisoned = std::thread::spawn(move || active.push(std::iter::from_fn(|| panic!("planned panic")))).join();
+    assert!(poisoned.is_err());
+    let error = in_time(oracle.send(&store, 2, start_ns(2))).await.unwrap_err();
+    assert!(matches!(error, Error::Died { .. }) && error.class().is_retryable(), "{error}");
+    assert_eq!(syncs(&store), before + 1, "it was durable then");
+    assert!(tells(&store, "the log") && !store.health().ready, "{:?}", store.health());
+    let error = in_time(oracle.send(&store, 3, start_ns(3))).await.unwrap_err();
+    assert!(matches!(error, Error::Died { .. }), "{error}");
+    in_time(store.close()).await.unwrap_err();
+    for left in [sim.killed(), sim.crash(1)] {
+        let store = open_on(&left, &config, &clock).await;
+        oracle.check(&store.reader(), start_ns, "after a restart").await;
+        assert!(store.health().reasons.is_empty(), "{:?}", store.health());
+        // Sent again it is known by its identity.
+        let again = oracle.send(&store, 2, start_ns(2)).await.unwrap();
+        assert!(again.duplicate);
+        oracle.check(&store.reader(), start_ns, "after it was sent again").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flush_that_panics_is_told_keeps_the_rows_and_is_tried_again() {
     let (sim, sick, clock) = (Sim::new(1), Sick::new(1, 0), clock());

@@ -4,6 +4,19 @@
 //! damaged manifest, checkpoint and repair. Instead of named points in the code (the crate `fail`), the simulated disk
 //! counts: a run for each operation and each of {power off before it, after it, it fails, its thread panics}. So no step
 //! can be forgotten, and the code of the store carries no points.
+//!
+//! | of the specification | here |
+//! |---|---|
+//! | before, after, error, panic | [`FATES`] of an operation that changes the disk |
+//! | log: preallocation, write, sync, rename, directory sync | scenario; behind a failed sync: `points/start.rs` |
+//! | flush, manifest, compaction, retention, sweep, repair | scenario |
+//! | catalogue; index of a part, of a day | scenario |
+//! | recovery | after every run; a start over a log, whole or damaged, with rows in no part: `points/start.rs` |
+//! | memtable, ack, snapshot swap | before and after are the operations on both sides: these change memory alone |
+//!
+//! An error the last three do not have. Panics behind the sync, and before the swap of a flush, are in `panics.rs`, as
+//! are those of flush and compaction where parts are not on a disk. Operations that only read are not counted: their
+//! errors are C8 (`sick.rs`).
 
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
@@ -14,7 +27,9 @@ use object_store::ObjectStoreExt as _;
 use super::oracle::{DATA, Fate, Kept, Oracle, all, open_on, upkeep};
 use super::*;
 use crate::disk::sim::{self, Sim};
-use crate::store::index::Key;
+use crate::store::index::{self, Key};
+
+mod start;
 
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
 /// Of so many operations the test that always runs takes one.
@@ -22,6 +37,8 @@ const STRIDE: usize = 17;
 /// Machines that run at once.
 const AT_ONCE: usize = 6;
 const FATES: [sim::Fate; 4] = [sim::Fate::OffBefore, sim::Fate::OffAfter, sim::Fate::Fails, sim::Fate::Panics];
+/// The day of most requests.
+const TODAY: &str = "2023-11-14";
 /// Requests of the hour that is over by far, and leaves.
 const LEAVING: Range<u64> = 31..33;
 
@@ -31,6 +48,10 @@ fn start_ns(id: u64) -> i64 {
         30.. => samples::NOW_NS - 60 * HOUR_NS,
         _ => samples::NOW_NS - HOUR_NS / 10,
     }
+}
+
+fn of_today(parts: &[Arc<part::Part>]) -> Vec<Arc<part::Part>> {
+    parts.iter().filter(|part| index::date_of(&part.entry.path) == Some(TODAY)).cloned().collect()
 }
 
 fn config() -> Config {
@@ -102,7 +123,9 @@ impl Run {
         let open = async || try_open(config(), self.disk(), self.clock.clone()).await;
         let store = self.until("opening", open).await?;
         while !store.is_ready() {
-            if self.sim.is_off() {
+            // The replay has panicked: only a restart helps.
+            let has_ended = store.health().reasons.iter().any(|reason| reason.contains("restart, and report it"));
+            if self.sim.is_off() || has_ended {
                 return Err(Off);
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -166,6 +189,11 @@ impl Run {
             }
         })
         .await?;
+        let merged = async || {
+            let done = steps.indexes.merge_day(TODAY, &of_today(&parts.parts), 1 << 20).await;
+            done.map(drop).map_err(|error| Error::Parts { detail: error.to_string() })
+        };
+        self.until("the index of a day", merged).await?;
         drop(parts);
         // The oldest hour leaves: with its parts, its requests.
         LEAVING.for_each(|id| self.oracle.note(id, Fate::Open));
@@ -243,9 +271,17 @@ impl Run {
         let stem =
             |path: &str| path.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or("").to_owned();
         let live: Vec<String> = parts.parts.iter().map(|part| stem(&part.entry.path)).collect();
+        let of_day = of_today(&parts.parts);
+        let key = Key::of(&1_u128.to_be_bytes());
+        for (path, found) in steps.indexes.find_in_day(TODAY, &of_day, &[key]).await {
+            let part = of_day.iter().find(|part| part.entry.path == path).unwrap();
+            // A part may have lost its own since.
+            let own = steps.indexes.find(&part.entry, &[key]).await;
+            assert!(own.is_none_or(|own| own == found), "{at}: {path}");
+        }
         for path in left.image().into_keys() {
             let path = path.strip_prefix(DATA).unwrap().to_str().unwrap().to_owned();
-            let is_of_part = path.starts_with("spans/") || path.starts_with("index/");
+            let is_of_part = path.starts_with("spans/") || path.starts_with("index/") && !index::is_day(&path);
             // What the store's own thread is making just now has no name yet.
             let is_old = || ulid::Ulid::from_string(&stem(&path)).unwrap().timestamp_ms() < began_ms;
             assert!(!is_of_part || live.contains(&stem(&path)) || !is_old(), "{at}: nobody names {path}");
@@ -261,6 +297,18 @@ impl Run {
     }
 }
 
+impl Run {
+    /// What holds after `ended`, whatever was planned for operation `op` of `what`.
+    async fn end(&self, ended: Result<(), Off>, (op, fate): (u64, sim::Fate), what: &str) {
+        let at = format!("{fate:?} at operation {op} {what}");
+        assert!(ended.is_ok() || self.sim.is_off() || fate == sim::Fate::Panics, "{at}");
+        assert!(self.sim.distrusted().is_empty(), "{at}: synced again: {:?}", self.sim.distrusted());
+        let (killed, crashed) = (self.sim.killed(), self.sim.crash(op));
+        self.check(&killed, &format!("{at}, killed")).await;
+        self.check(&crashed, &format!("{at}, power lost")).await;
+    }
+}
+
 /// Operations of the undisturbed scenario.
 async fn operations() -> u64 {
     let run = Run::new();
@@ -270,16 +318,11 @@ async fn operations() -> u64 {
 }
 
 async fn one((op, fate): (u64, sim::Fate)) {
-    let at = format!("{fate:?} at operation {op}");
     let run = Run::new();
     let _kept = Kept(run.sim.clone(), op);
     run.sim.plan(op, fate);
     let ended = run.scenario().await;
-    assert!(ended.is_ok() || run.sim.is_off() || fate == sim::Fate::Panics, "{at}");
-    assert!(run.sim.distrusted().is_empty(), "{at}: synced again: {:?}", run.sim.distrusted());
-    let (killed, crashed) = (run.sim.killed(), run.sim.crash(op));
-    run.check(&killed, &format!("{at}, killed")).await;
-    run.check(&crashed, &format!("{at}, power lost")).await;
+    run.end(ended, (op, fate), "of the scenario").await;
 }
 
 /// Operation and fate of each run: all of both, or an operation in `stride` with the fates in turn.
