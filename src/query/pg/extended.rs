@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::back::{self, Field};
 use super::command::{self, Command};
-use super::connection::{Connection, Reply, columns, fields, plain, texts};
+use super::connection::{Connection, Reply, columns, plain, texts};
 use super::front::{Bind, Target};
 use super::kind::{Kind, Scalar};
 use super::problem::Problem;
@@ -19,6 +19,7 @@ use super::rows::{Rows, Sent, Stop, attended};
 use super::{known, parameter};
 use crate::query::error::{Code, Error};
 use crate::query::gateway::{POSTGRES_ROWS, Wanted};
+use crate::query::guard;
 use crate::query::params::{self, Params};
 
 /// Bytes that the statements and values of a connection may have together.
@@ -306,7 +307,7 @@ impl Connection {
         self.may_run(&prepared.command)?;
         let answer = self.start(&prepared.sql, params, POSTGRES_ROWS).await?;
         let answer = answer.map_err(|error| Problem::of(&error, &prepared.sql, 0))?;
-        let fields = fields(&answer, &prepared.sql, &formats);
+        let fields = columns(&self.state.gateway, &answer.schema, &prepared.sql, &formats).await;
         may_format(&formats, fields.len(), "columns")?;
         if let Some(facts) = prepared.described.get()
             && !facts.columns.iter().map(|column| column.of).eq(fields.iter().map(|field| field.of))
@@ -324,7 +325,10 @@ impl Connection {
         if let Some(facts) = prepared.described.get() {
             return Ok(facts.clone());
         }
-        let (declared, casts) = (prepared.declared.clone(), known::casts(&prepared.sql));
+        // What is parsed is within the caps, and on the query threads: the stack here is not for such trees.
+        guard::tokens(&prepared.sql).map_err(|error| Problem::of(&error, &prepared.sql, 0))?;
+        let (declared, sql) = (prepared.declared.clone(), prepared.sql.clone());
+        let casts = self.state.gateway.spawn(async move { known::casts(&sql) }).await.unwrap_or_default();
         let cast = move |at: usize| casts.iter().find(|(number, _)| *number == at + 1).map(|(_, of)| *of);
         let kinds = move |wanted: &[Wanted]| -> Vec<Kind> {
             wanted.iter().enumerate().map(|(at, of)| kind(&declared, at, cast(at), of)).collect()
@@ -337,8 +341,8 @@ impl Connection {
         });
         let described = attended(&mut self.wire, &self.place.signal, describing).await?;
         let described = described.map_err(|error: Error| Problem::of(&error, &prepared.sql, 0))?;
-        let facts =
-            Facts { parameters: kinds(&described.parameters), columns: columns(&described.schema, &prepared.sql, &[]) };
+        let columns = columns(&self.state.gateway, &described.schema, &prepared.sql, &[]).await;
+        let facts = Facts { parameters: kinds(&described.parameters), columns };
         Ok(prepared.described.get_or_init(|| facts).clone())
     }
 
