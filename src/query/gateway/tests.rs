@@ -1,5 +1,7 @@
 //! Claims about the door: what passes, what is refused, and how it is told.
 
+mod copies;
+
 use std::time::{Duration, Instant};
 
 use serde_json::json;
