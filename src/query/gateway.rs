@@ -454,6 +454,18 @@ impl Answer {
         Ok(batch)
     }
 
+    /// Does `work` on rows of it on the query threads: those of connections take data in as well.
+    ///
+    /// Errors: `sql.internal` if it panics.
+    pub fn apart<T, W>(&self, work: W) -> impl Future<Output = Result<T, Error>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        let task = self.gateway.spawn(async move { work() });
+        async move { task.await.map_err(|_| internal()) }
+    }
+
     /// Says that the caller has what it wants, though rows may be left.
     pub fn enough(&mut self) {
         if let Some(entered) = &mut self.entered {

@@ -314,6 +314,15 @@ async fn parameters_are_values_and_never_text_of_the_statement() {
 }
 
 #[tokio::test]
+async fn work_on_rows_is_done_on_the_query_threads() {
+    let answer = gateway().run(Statement::new("SELECT 1")).await.unwrap();
+    let name = answer.apart(|| std::thread::current().name().map(str::to_owned)).await.unwrap();
+    assert_eq!(name.as_deref(), Some("query"));
+    let error = answer.apart(|| assert!(name.is_none())).await.unwrap_err();
+    assert_eq!(error.code, Code::Internal);
+}
+
+#[tokio::test]
 async fn an_answer_is_cut_at_its_rows_and_says_so() {
     let gateway = gateway();
     for (limit, count, truncated) in [(0, 0, true), (2, 2, true), (3, 3, false), (4, 3, false)] {
