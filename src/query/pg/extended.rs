@@ -24,6 +24,8 @@ use crate::query::params::{self, Params};
 
 /// Bytes that the statements and values of a connection may have together.
 const MAX_KEPT: usize = 4 << 20;
+/// Numbers of the types `timestamp` and `timestamp[]`.
+const NO_OFFSET: [u32; 2] = [1114, 1115];
 /// Bytes that one is counted for beside its text and values.
 const EACH: usize = 256;
 
@@ -199,7 +201,10 @@ impl Connection {
         let format = |at: usize| bind.formats.get(at).or(bind.formats.first().filter(|_| bind.formats.len() == 1));
         let value = |(at, value): (usize, &Option<bytes::Bytes>)| {
             let kind = kinds.get(at).copied().unwrap_or(Kind::TEXT);
-            parameter::read(at + 1, kind, format(at) == Some(&1), value.as_ref())
+            let (binary, zone) = (format(at) == Some(&1), self.settings.zone());
+            let read = parameter::read(at + 1, kind, binary, value.as_ref(), zone)?;
+            let has_no_offset = prepared.declared.get(at).is_some_and(|declared| NO_OFFSET.contains(declared));
+            Ok::<_, Problem>(if binary && has_no_offset { parameter::local(read, zone) } else { read })
         };
         let values = bind.values.iter().enumerate().map(value).collect::<Result<Vec<_>, _>>()?;
         let params = if values.is_empty() { Params::None } else { Params::List(values) };
