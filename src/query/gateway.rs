@@ -224,14 +224,7 @@ impl Gateway {
         let span = tracing::info_span!(
             target: "weavergen::own", "query/statement", query_id = query_id.as_str(), rows = Empty, error = Empty,
         );
-        let mut entered = self.inner.log.enter(Who {
-            query_id: query_id.clone(),
-            identity: statement.identity.clone(),
-            surface: statement.surface,
-            tag: statement.tag.clone(),
-            sql: statement.sql.clone(),
-            started_us: self.inner.clock.now_us(),
-        });
+        let mut entered = self.inner.log.enter(self.who(&statement, query_id.clone()));
         let outcome = self.start(&mut entered, statement, within, prepared).await.map_err(|error| error.of(&query_id));
         match outcome {
             Ok(answer) => Ok(Answer { span, entered: Some(entered), ..answer }),
@@ -246,6 +239,50 @@ impl Gateway {
 
     fn id_of(&self, statement: &Statement) -> String {
         statement.query_id.clone().unwrap_or_else(|| self.inner.clock.ulid().to_string())
+    }
+
+    fn who(&self, statement: &Statement, query_id: String) -> Who {
+        Who {
+            query_id,
+            identity: statement.identity.clone(),
+            surface: statement.surface,
+            tag: statement.tag.clone(),
+            sql: statement.sql.clone(),
+            started_us: self.inner.clock.now_us(),
+        }
+    }
+
+    /// Plans `statement` by `work` and runs nothing: under a slot and the limits of planning, and to be stopped meanwhile
+    /// as any other; those that ran are not followed by it.
+    async fn planning<T, F>(
+        &self,
+        statement: Statement,
+        limits: &Granted,
+        work: impl FnOnce(Job) -> F,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let query_id = self.id_of(&statement);
+        let entered = self.inner.log.enter(self.who(&statement, query_id)).passing();
+        let (entry, stop) = (entered.entry.clone(), entered.entry.stop.clone());
+        let planned = async {
+            let slot = self.slot(&statement.identity, Instant::now() + limits.time).await?;
+            entry.has_slot();
+            let work = work(self.job(statement, limits));
+            let task = self.spawn(async move {
+                let _held = slot;
+                work.await
+            });
+            let _stopped = Abort(task.abort_handle());
+            match tokio::time::timeout(self.inner.config.planning_timeout.min(limits.time), task).await {
+                Ok(Ok(planned)) => planned,
+                Ok(Err(_)) => Err(internal()),
+                Err(_) => Err(self.planned_late()),
+            }
+        };
+        stop.run_until_cancelled(planned).await.unwrap_or_else(|| Err(cancelled()))
     }
 
     /// What `statement` needs to run within `limits`.

@@ -1,5 +1,6 @@
 //! Claims about the door: what passes, what is refused, and how it is told.
 
+mod books;
 mod copies;
 
 use std::time::{Duration, Instant};
