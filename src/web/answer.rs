@@ -96,7 +96,8 @@ pub(super) async fn cancel(
     }
 }
 
-fn of(identity: &Identity, statement: Statement) -> Statement {
+/// `statement` as one of `identity`.
+pub(super) fn of(identity: &Identity, statement: Statement) -> Statement {
     Statement { identity: identity.name.clone(), surface: "http", ..statement }
 }
 
