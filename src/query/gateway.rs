@@ -10,6 +10,7 @@ mod floor;
 mod granted;
 mod held;
 mod log;
+mod planning;
 mod recursion;
 mod run;
 mod slots;
@@ -250,39 +251,6 @@ impl Gateway {
             sql: statement.sql.clone(),
             started_us: self.inner.clock.now_us(),
         }
-    }
-
-    /// Plans `statement` by `work` and runs nothing: under a slot and the limits of planning, and to be stopped meanwhile
-    /// as any other; those that ran are not followed by it.
-    async fn planning<T, F>(
-        &self,
-        statement: Statement,
-        limits: &Granted,
-        work: impl FnOnce(Job) -> F,
-    ) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, Error>> + Send + 'static,
-    {
-        let query_id = self.id_of(&statement);
-        let entered = self.inner.log.enter(self.who(&statement, query_id)).passing();
-        let (entry, stop) = (entered.entry.clone(), entered.entry.stop.clone());
-        let planned = async {
-            let slot = self.slot(&statement.identity, Instant::now() + limits.time).await?;
-            entry.has_slot();
-            let work = work(self.job(statement, limits));
-            let task = self.spawn(async move {
-                let _held = slot;
-                work.await
-            });
-            let _stopped = Abort(task.abort_handle());
-            match tokio::time::timeout(self.inner.config.planning_timeout.min(limits.time), task).await {
-                Ok(Ok(planned)) => planned,
-                Ok(Err(_)) => Err(internal()),
-                Err(_) => Err(self.planned_late()),
-            }
-        };
-        stop.run_until_cancelled(planned).await.unwrap_or_else(|| Err(cancelled()))
     }
 
     /// What `statement` needs to run within `limits`.

@@ -319,7 +319,7 @@ async fn work_on_rows_is_done_on_the_query_threads() {
     let answer = gateway().run(Statement::new("SELECT 1")).await.unwrap();
     let name = answer.apart(|| std::thread::current().name().map(str::to_owned)).await.unwrap();
     assert_eq!(name.as_deref(), Some("query"));
-    let error = answer.apart(|| assert!(name.is_none())).await.unwrap_err();
+    let error = answer.apart(move || assert!(name.is_none())).await.unwrap_err();
     assert_eq!(error.code, Code::Internal);
 }
 
