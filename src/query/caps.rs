@@ -8,25 +8,29 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::expr::{Like, ScalarFunction};
+use datafusion::logical_expr::expr::{Like, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, WindowFunctionDefinition,
+};
 use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 use datafusion::physical_expr::create_physical_expr;
 
 use super::functions::argument;
 use super::functions::capped::concat::{ConcatOperator, joins};
 use super::functions::capped::regexp::{check_like, check_regexp};
+use super::functions::capped::windows::{Given, Over};
 use super::functions::capped::{BATCH_BYTES, Capped, Growth};
 use super::memory::Account;
+use super::size::bytes_of;
 
 /// Rows of a batch.
 pub const BATCH_ROWS: usize = 8192;
@@ -100,8 +104,28 @@ fn capped(expr: Expr, schema: &DFSchema, account: &Account) -> Result<Transforme
             check_regexp_in("SIMILAR TO", pattern, if *case_insensitive { "i" } else { "" })?;
             Ok(Transformed::no(Expr::SimilarTo(like)))
         }
+        Expr::WindowFunction(window) => windowed(*window, schema),
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// Puts a window whose values may be long under its cap.
+fn windowed(mut window: WindowFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let is_long = |of: &DataType| joins(of) || of.is_nested();
+    let of = Expr::from(window.clone()).get_type(schema)?;
+    match (&mut window.fun, window.params.args.first_mut()) {
+        (WindowFunctionDefinition::AggregateUDF(function), _) if is_long(&of) && !function.inner().is::<Over>() => {
+            *function = Arc::new(Over::window(function, window.params.filter.is_some()).into());
+        }
+        (WindowFunctionDefinition::WindowUDF(function), Some(given))
+            if is_long(&of) && !matches!(&*given, Expr::ScalarFunction(call) if call.func.inner().is::<Given>()) =>
+        {
+            let func = Arc::new(ScalarUDF::from(Given::to(function.name())));
+            *given = Expr::ScalarFunction(ScalarFunction { func, args: vec![given.clone()] });
+        }
+        _ => return Ok(Transformed::no(Expr::from(window))),
+    }
+    Ok(Transformed::yes(Expr::from(window)))
 }
 
 fn check_patterns(call: &ScalarFunction, schema: &DFSchema) -> Result<()> {
@@ -179,9 +203,10 @@ impl OptimizerRule for Constants {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        let joined = has_rows(&plan)?;
         plan.apply_with_subqueries(|node| {
             // Without rows to copy it for it is one value.
-            let rows = node.inputs().iter().any(|input| !matches!(input, LogicalPlan::EmptyRelation(_)));
+            let rows = joined || node.inputs().iter().any(|input| !matches!(input, LogicalPlan::EmptyRelation(_)));
             if rows {
                 node.apply_expressions(|expr| expr.apply(small))?;
             }
@@ -189,6 +214,19 @@ impl OptimizerRule for Constants {
         })?;
         Ok(Transformed::no(plan))
     }
+}
+
+/// Whether there are rows anywhere in `plan`: a join or a subquery may copy a constant for them from elsewhere.
+fn has_rows(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found |= matches!(
+            node,
+            LogicalPlan::TableScan(_) | LogicalPlan::Join(_) | LogicalPlan::Unnest(_) | LogicalPlan::RecursiveQuery(_)
+        );
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
 }
 
 /// The engine copies a constant for each row of a batch.
@@ -203,8 +241,12 @@ fn small(expr: &Expr) -> Result<TreeNodeRecursion> {
         return Ok(TreeNodeRecursion::Jump);
     }
     if let Expr::Literal(value, _) = expr {
-        let bytes = value.size().saturating_sub(size_of::<ScalarValue>()) as u64;
-        if bytes > most && !matches!(value, ScalarValue::Struct(_)) {
+        let bytes = match value {
+            // It may be a row of a larger array, as of an aggregate.
+            ScalarValue::Struct(row) => bytes_of(&(row.clone() as ArrayRef)),
+            value => value.size().saturating_sub(size_of::<ScalarValue>()) as u64,
+        };
+        if bytes > most {
             return Err(argument(format!(
                 "a constant of {bytes} bytes would be copied for each row; at most {most}: shorten it"
             )));

@@ -10,6 +10,7 @@ mod floor;
 mod granted;
 mod held;
 mod log;
+mod planning;
 mod recursion;
 mod run;
 mod slots;
@@ -225,14 +226,7 @@ impl Gateway {
         let span = tracing::info_span!(
             target: "weavergen::own", "query/statement", query_id = query_id.as_str(), rows = Empty, error = Empty,
         );
-        let mut entered = self.inner.log.enter(Who {
-            query_id: query_id.clone(),
-            identity: statement.identity.clone(),
-            surface: statement.surface,
-            tag: statement.tag.clone(),
-            sql: statement.sql.clone(),
-            started_us: self.inner.clock.now_us(),
-        });
+        let mut entered = self.inner.log.enter(self.who(&statement, query_id.clone()));
         let outcome = self.start(&mut entered, statement, within, prepared).await.map_err(|error| error.of(&query_id));
         match outcome {
             Ok(answer) => Ok(Answer { span, entered: Some(entered), ..answer }),
@@ -247,6 +241,17 @@ impl Gateway {
 
     fn id_of(&self, statement: &Statement) -> String {
         statement.query_id.clone().unwrap_or_else(|| self.inner.clock.ulid().to_string())
+    }
+
+    fn who(&self, statement: &Statement, query_id: String) -> Who {
+        Who {
+            query_id,
+            identity: statement.identity.clone(),
+            surface: statement.surface,
+            tag: statement.tag.clone(),
+            sql: statement.sql.clone(),
+            started_us: self.inner.clock.now_us(),
+        }
     }
 
     /// What `statement` needs to run within `limits`.
@@ -452,6 +457,18 @@ impl Answer {
             }
         }
         Ok(batch)
+    }
+
+    /// Does `work` on rows of it on the query threads: those of connections take data in as well.
+    ///
+    /// Errors: `sql.internal` if it panics.
+    pub fn apart<T, W>(&self, work: W) -> impl Future<Output = Result<T, Error>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        let task = self.gateway.spawn(async move { work() });
+        async move { task.await.map_err(|_| internal()) }
     }
 
     /// Says that the caller has what it wants, though rows may be left.

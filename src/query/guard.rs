@@ -5,6 +5,8 @@
 //! table expression. Left to others: which names exist (`session`), which tables a plan may read (`sources`), rows and
 //! time (`gateway`).
 
+mod expansion;
+
 use std::ops::ControlFlow;
 
 use datafusion::execution::context::SQLOptions;
@@ -12,7 +14,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
     self, Expr, ObjectName, Query, Select, SetExpr, ShowStatementFilter, ShowStatementFilterPosition,
-    ShowStatementOptions, Visit, Visitor,
+    ShowStatementOptions, TableFactor, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -25,6 +27,7 @@ use super::pg::compat;
 use super::sources::Sources;
 use super::table_functions::calls;
 use super::translate::{place_of, translate};
+use expansion::{Expansion, grouping_sets};
 
 /// Longest text of a statement, in bytes.
 pub const MAX_TEXT: usize = 64 << 10;
@@ -35,6 +38,10 @@ const MAX_BRANCHES: usize = 32;
 const MAX_CTES: usize = 16;
 const MAX_COLUMNS: usize = 500;
 const MAX_IN_LIST: usize = 10_000;
+/// Nodes that common table expressions may add where they are read more than once: a list of [`MAX_IN_LIST`] in one that
+/// is read three times.
+const MAX_COPIED: usize = 20_000;
+const MAX_GROUPING_SETS: usize = 4096;
 
 const ALLOWED: &str =
     "SELECT, WITH, VALUES, EXPLAIN [ANALYZE], DESCRIBE and SHOW TABLES, COLUMNS, FUNCTIONS can be run";
@@ -300,6 +307,7 @@ struct Walk {
     listed: usize,
     joins: usize,
     ctes: usize,
+    expansion: Expansion,
 }
 
 impl Walk {
@@ -313,6 +321,9 @@ impl Walk {
         if self.ctes > MAX_CTES {
             return Err(too_complex("common table expressions", MAX_CTES));
         }
+        if self.expansion.copied() > MAX_COPIED {
+            return Err(too_complex("nodes in common table expressions that are read again", MAX_COPIED));
+        }
         Ok(())
     }
 }
@@ -322,6 +333,7 @@ impl Visitor for Walk {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
         self.ctes += query.with.as_ref().map_or(0, |with| with.cte_tables.len());
+        self.expansion.begins(query, folded);
         if !query.locks.is_empty() {
             return ControlFlow::Break(Box::new(not_allowed("FOR UPDATE")));
         }
@@ -331,11 +343,33 @@ impl Visitor for Walk {
         }
     }
 
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Self::Break> {
+        self.expansion.ends();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Self::Break> {
+        self.expansion.relation(&parts(relation).join("."));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
+        // Joins in parentheses are not among those of the SELECT.
+        if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
+            self.joins += table_with_joins.joins.len();
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
+        self.expansion.select();
         let joins: usize = select.from.iter().map(|from| from.joins.len() + 1).sum();
         self.joins += joins.saturating_sub(1);
         if select.into.is_some() {
             return ControlFlow::Break(Box::new(not_allowed("INTO")));
+        }
+        if grouping_sets(&select.group_by) > MAX_GROUPING_SETS {
+            return ControlFlow::Break(Box::new(too_complex("grouping sets", MAX_GROUPING_SETS)));
         }
         match select.projection.len() > MAX_COLUMNS {
             true => ControlFlow::Break(Box::new(too_complex("output columns", MAX_COLUMNS))),
@@ -345,6 +379,7 @@ impl Visitor for Walk {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
         self.nodes += 1;
+        self.expansion.node();
         if let Expr::InList { list, .. } = expr {
             if list.len() > MAX_IN_LIST {
                 return ControlFlow::Break(Box::new(too_complex("values in an IN list", MAX_IN_LIST)));
@@ -429,12 +464,17 @@ fn listing_query(statement: &ast::Statement, sql: &str) -> Result<(String, Optio
 }
 
 fn columns_of(table: &ObjectName) -> (String, String) {
-    let parts: Vec<String> = table.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+    let parts = parts(table);
     let name = parts.last().cloned().unwrap_or_default();
     let schema = parts.len().checked_sub(2).and_then(|at| parts.get(at)).cloned();
     // As a statement resolves it.
     let schema = schema.unwrap_or_else(|| super::session::SCHEMA.to_owned());
     (format!("table_name = {} AND table_schema = {}", text(&name), text(&schema)), parts.join("."))
+}
+
+/// Names in a qualified name, as a statement resolves it.
+fn parts(name: &ObjectName) -> Vec<String> {
+    name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect()
 }
 
 /// The name that `ident` means: unquoted ones are in lower case.

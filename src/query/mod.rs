@@ -45,6 +45,7 @@ pub mod render;
 pub mod scan;
 pub mod session;
 pub mod shared;
+pub mod size;
 mod sources;
 pub mod sql_type;
 mod system;

@@ -96,7 +96,8 @@ pub(super) async fn cancel(
     }
 }
 
-fn of(identity: &Identity, statement: Statement) -> Statement {
+/// `statement` as one of `identity`.
+pub(super) fn of(identity: &Identity, statement: Statement) -> Statement {
     Statement { identity: identity.name.clone(), surface: "http", ..statement }
 }
 
@@ -166,31 +167,43 @@ fn pieces(answer: Answer, renderer: Renderer, head: Vec<u8>) -> impl Stream<Item
 }
 
 async fn piece(mut answer: Box<Answer>, mut renderer: Renderer) -> (Result<Bytes, query::Error>, Step) {
-    let written = match answer.next().await {
-        Ok(Some(batch)) => renderer.rows(&batch).map(Some),
-        Ok(None) => Ok(None),
-        Err(error) => Err(error),
+    let batch = match answer.next().await {
+        Ok(Some(batch)) => batch,
+        Ok(None) => {
+            let ending = end(&answer, renderer);
+            return (ending.await, Step::Done);
+        }
+        Err(error) => return broken(error, &answer, Some(&renderer)),
     };
-    let end = |answer: &Answer, renderer: Renderer| {
-        let lacks = Lacks { truncated: answer.truncated, incomplete: answer.incomplete };
-        renderer.end(answer.stats(), lacks, &answer.notices).map(Bytes::from)
+    let writing = answer.apart(move || (renderer.rows(&batch), renderer));
+    let (written, renderer) = match writing.await {
+        Ok(done) => done,
+        Err(error) => return broken(error, &answer, None),
     };
     match written {
-        Ok(Some(bytes)) if renderer.is_full() => {
+        Ok(bytes) if renderer.is_full() => {
             answer.enough();
-            match end(&answer, renderer) {
-                Ok(tail) => (Ok([bytes.as_slice(), &tail].concat().into()), Step::Done),
-                Err(error) => (Err(error), Step::Done),
-            }
+            let ending = end(&answer, renderer);
+            (ending.await.map(|tail| [bytes.as_slice(), &tail].concat().into()), Step::Done)
         }
-        Ok(Some(bytes)) => (Ok(bytes.into()), Step::Rows(answer, renderer)),
-        Ok(None) => (end(&answer, renderer), Step::Done),
-        Err(error) => {
-            let error = error.of(&answer.query_id);
-            tracing::warn!(query_id = answer.query_id, code = error.code.as_str(), %error, "an answer broke off");
-            (Ok(renderer.failed(&error).into()), Step::Broken(error))
-        }
+        Ok(bytes) => (Ok(bytes.into()), Step::Rows(answer, renderer)),
+        Err(error) => broken(error, &answer, Some(&renderer)),
     }
+}
+
+/// The bytes after the last row.
+fn end(answer: &Answer, renderer: Renderer) -> impl Future<Output = Result<Bytes, query::Error>> + Send + use<> {
+    let lacks = Lacks { truncated: answer.truncated, incomplete: answer.incomplete };
+    let (stats, notices) = (answer.stats(), answer.notices.clone());
+    let writing = answer.apart(move || renderer.end(stats, lacks, &notices).map(Bytes::from));
+    async move { writing.await? }
+}
+
+fn broken(error: query::Error, answer: &Answer, renderer: Option<&Renderer>) -> (Result<Bytes, query::Error>, Step) {
+    let error = error.of(&answer.query_id);
+    tracing::warn!(query_id = answer.query_id, code = error.code.as_str(), %error, "an answer broke off");
+    let told = renderer.map_or_else(Vec::new, |renderer| renderer.failed(&error));
+    (Ok(told.into()), Step::Broken(error))
 }
 
 #[cfg(test)]

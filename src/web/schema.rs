@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field};
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 
-use super::{AppState, Error};
+use super::{AppState, Error, answer};
+use crate::access::Identity;
 use crate::query::docs;
 use crate::query::render::value::text;
 use crate::query::units::unit;
@@ -26,9 +27,13 @@ const FUNCTIONS: &str = "SELECT DISTINCT routine_name, function_type, data_type,
 const KEYS: &str = "SELECT level, key, sql_type FROM attribute_keys WHERE key IS NOT NULL \
                     ORDER BY rows DESC, level, key LIMIT 1000";
 
-pub(super) async fn schema(State(state): State<AppState>) -> Result<Json<serde_json::Value>, Error> {
+pub(super) async fn schema(
+    State(state): State<AppState>,
+    Extension(identity): Extension<Identity>,
+) -> Result<Json<serde_json::Value>, Error> {
+    let rows = |sql| rows(&state, &identity, sql);
     let mut tables: BTreeMap<String, Vec<serde_json::Value>> = BTreeMap::new();
-    for row in rows(&state, COLUMNS).await? {
+    for row in rows(COLUMNS).await? {
         let [table, name, of] = <[String; 3]>::try_from(row).map_err(|_| internal())?;
         // A unit is in a number's name.
         let number = matches!(of.as_str(), "BIGINT" | "DOUBLE");
@@ -37,7 +42,7 @@ pub(super) async fn schema(State(state): State<AppState>) -> Result<Json<serde_j
         tables.entry(table).or_default().push(column);
     }
     let keys = match tables.contains_key("attribute_keys") {
-        true => rows(&state, KEYS).await?,
+        true => rows(KEYS).await?,
         false => Vec::new(),
     };
     let key = |row: &Vec<String>| serde_json::json!({"level": row.first(), "key": row.get(1), "type": row.get(2)});
@@ -50,7 +55,7 @@ pub(super) async fn schema(State(state): State<AppState>) -> Result<Json<serde_j
     let tables: Vec<_> = tables.iter().map(table).collect();
     // Functions of the engine have no text of ours.
     let told = |row: &[String], at: usize| row.get(at).filter(|text| !text.is_empty()).cloned();
-    let functions = rows(&state, FUNCTIONS).await?.into_iter().map(|row| {
+    let functions = rows(FUNCTIONS).await?.into_iter().map(|row| {
         serde_json::json!({
             "name": row.first(),
             "kind": row.get(1).map(|kind| kind.to_lowercase()),
@@ -62,9 +67,9 @@ pub(super) async fn schema(State(state): State<AppState>) -> Result<Json<serde_j
     Ok(Json(serde_json::json!({"tables": tables, "functions": functions.collect::<Vec<_>>(), "attribute_keys": keys})))
 }
 
-async fn rows(state: &AppState, sql: &str) -> Result<Vec<Vec<String>>, Error> {
+async fn rows(state: &AppState, identity: &Identity, sql: &str) -> Result<Vec<Vec<String>>, Error> {
     let mut rows = Vec::new();
-    for batch in state.gateway.run(Statement::new(sql)).await?.collect().await? {
+    for batch in state.gateway.run(answer::of(identity, Statement::new(sql))).await?.collect().await? {
         for row in 0..batch.num_rows() {
             let cells = batch.columns().iter().map(|column| text(column, row).map(Option::unwrap_or_default));
             rows.push(cells.collect::<Result<_, _>>().map_err(|_| internal())?);

@@ -186,7 +186,23 @@ async fn foreign_hosts_and_origins_are_refused() {
     ] {
         let response = server.post("/api/v1/sql").header(name, value).body("SELECT 1").send().await.unwrap();
         assert_eq!(response.status(), status, "{name}: {value}");
+        // An image of another page would run it as well.
+        let response = server.get("/api/v1/sql?q=SELECT+1").header(name, value).send().await.unwrap();
+        assert_eq!(response.status(), status, "GET {name}: {value}");
+        let response = server.get("/").header(name, value).send().await.unwrap();
+        assert_eq!(response.status(), 200, "a link to the page: {name}: {value}");
     }
+}
+
+#[tokio::test]
+async fn the_schema_is_read_as_its_caller() {
+    let server = plain().await;
+    assert_eq!(server.get("/api/v1/schema").send().await.unwrap().status(), 200);
+    let sql = "SELECT count(*) FILTER (WHERE identity IS NULL), \
+               count(*) FILTER (WHERE identity = 'anonymous' AND surface = 'http' AND state = 'ok') > 1 \
+               FROM system.queries";
+    let answer: Value = server.post("/api/v1/sql").body(sql).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["rows"], json!([[0, true]]));
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 
 use super::attr::{Attr, Origin, arrow_type};
 use super::list::Attrs;
+use super::seen::Seen;
 use super::{is_container, json};
 use crate::query::functions::argument;
 use crate::span::pinned::ScalarType;
@@ -168,13 +169,6 @@ fn objects(attrs: &Attrs<'_>) -> ArrayRef {
 
 /// Places of a row's attributes, without the later ones of a repeated key.
 fn first_occurrences(attrs: &Attrs<'_>, row: usize) -> Vec<usize> {
-    let mut seen: Vec<&str> = Vec::new();
-    let mut places = Vec::new();
-    for entry in attrs.entries(row) {
-        if !seen.contains(&attrs.key(entry)) {
-            seen.push(attrs.key(entry));
-            places.push(entry);
-        }
-    }
-    places
+    let mut seen = Seen::default();
+    attrs.entries(row).filter(|entry| seen.is_first(attrs.key(*entry))).collect()
 }

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::convert::double_text;
 use super::list::{Attrs, Value};
+use super::seen::Seen;
 
 /// Values nest no deeper than this on the wire (otlp.md); the writer stops there too.
 const MAX_DEPTH: usize = 64;
@@ -21,16 +22,15 @@ const MAX_SAFE_INT: u64 = 1 << 53;
 /// The attributes of one row as a JSON object: native types, empty = null, a repeated key = its first value.
 pub fn object(attrs: &Attrs<'_>, row: usize) -> String {
     let mut out = String::from("{");
-    let mut seen: Vec<&str> = Vec::new();
+    let (mut seen, mut first) = (Seen::default(), true);
     for entry in attrs.entries(row) {
         let key = attrs.key(entry);
-        if seen.contains(&key) {
+        if !seen.is_first(key) {
             continue;
         }
-        if !seen.is_empty() {
+        if !std::mem::take(&mut first) {
             out.push(',');
         }
-        seen.push(key);
         write_text(key, &mut out);
         out.push(':');
         write_value(attrs.value(entry), &mut out);
@@ -116,7 +116,7 @@ fn array(message: &[u8], depth: usize, out: &mut String) -> Option<()> {
 
 fn kvlist(message: &[u8], depth: usize, out: &mut String) -> Option<()> {
     out.push('{');
-    let mut seen = Vec::new();
+    let (mut seen, mut first) = (Seen::default(), true);
     for field in Fields(message) {
         let (1, Wire::Bytes(pair)) = field? else { continue };
         let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
@@ -127,13 +127,12 @@ fn kvlist(message: &[u8], depth: usize, out: &mut String) -> Option<()> {
                 _ => {}
             }
         }
-        if seen.contains(&key) {
+        if !seen.is_first(key) {
             continue;
         }
-        if !seen.is_empty() {
+        if !std::mem::take(&mut first) {
             out.push(',');
         }
-        seen.push(key);
         write_text(&String::from_utf8_lossy(key), out);
         out.push(':');
         any_value(value, depth + 1, out)?;
@@ -227,6 +226,22 @@ mod tests {
         let mut value = vec![0x2a, u8::try_from(array.len()).unwrap()];
         value.extend(array);
         assert_eq!(json(&value), r#"["a",true,"9007199254740993",1.5,{"k":null}]"#);
+    }
+
+    #[test]
+    fn the_first_of_equal_keys_of_a_nested_value_counts_however_many_there_are() {
+        let message = |tag: u8, body: &[u8]| {
+            let length = u16::try_from(body.len()).unwrap();
+            let varint = [u8::try_from(length & 127).unwrap() | 128, u8::try_from(length >> 7).unwrap()];
+            [&[tag][..], &varint[..], body].concat()
+        };
+        let pair = |n: usize, value: u8| {
+            let key = message(0x0a, format!("k{n}").as_bytes());
+            message(0x0a, &[key, message(0x12, &[0x18, value])].concat())
+        };
+        let pairs: Vec<u8> = (0..300).flat_map(|n| pair(n, 1)).chain((0..300).flat_map(|n| pair(n, 2))).collect();
+        let expected: Vec<String> = (0..300).map(|n| format!("\"k{n}\":1")).collect();
+        assert_eq!(json(&message(0x32, &pairs)), format!("{{{}}}", expected.join(",")));
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod pairs;
 pub mod planner;
 pub mod promoted;
 pub mod rule;
+mod seen;
 pub mod typing;
 pub mod visible;
 

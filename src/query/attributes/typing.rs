@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::compute::can_cast_types;
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::{Case, Expr, ExprSchemable};
+use datafusion::logical_expr::{Case, Expr, ExprSchemable, TryCast};
 
 use super::attr::{Attr, Origin};
 use super::convert::canonical_int;
@@ -124,8 +125,25 @@ pub fn against(expr: Expr, other: &Expr, schema: &DFSchema) -> Result<Expr> {
             }
             need(expr, Need::Text)
         }
-        Side::Id(_) | Side::Other => expr,
+        Side::Id(_) => expr,
+        Side::Other => as_time(expr, other, schema),
     })
+}
+
+/// `expr` as the time that `other` is; what is none is NULL.
+fn as_time(expr: Expr, other: &Expr, schema: &DFSchema) -> Expr {
+    let Some(of) = time(other, schema) else { return expr };
+    let text = need(expr.clone(), Need::Text);
+    match text.get_type(schema) {
+        Ok(read) if is_text(&read) => Expr::TryCast(TryCast::new(Box::new(text), of)),
+        _ => expr,
+    }
+}
+
+/// The type of a time, a date or an interval, if `expr` is one.
+fn time(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
+    let of = expr.get_type(schema).ok()?;
+    (of.is_temporal() && can_cast_types(&DataType::Utf8View, &of)).then_some(of)
 }
 
 /// `expr` in the type that comparisons with all of `others` need.
@@ -140,7 +158,10 @@ pub fn against_all(expr: Expr, others: &[Expr], schema: &DFSchema) -> Result<Exp
     match first.map(|at| sides[at]) {
         Some(Side::Number { .. }) if holds_attr(&expr) => Ok(need(expr, Need::Number { exact })),
         Some(_) => against(expr, &others[first.expect("it was found")], schema),
-        None => Ok(expr),
+        None => match others.iter().find(|other| time(other, schema).is_some()) {
+            Some(other) => against(expr, other, schema),
+            None => Ok(expr),
+        },
     }
 }
 

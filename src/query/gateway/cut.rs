@@ -5,6 +5,8 @@
 
 use arrow::array::RecordBatch;
 
+use crate::query::size::bytes_of;
+
 /// What may still go out.
 #[derive(Debug)]
 pub struct Cut {
@@ -32,7 +34,8 @@ impl Cut {
             self.rows = 0;
             return (left > 0).then(|| batch.slice(0, left));
         }
-        let bytes = batch.get_array_memory_size() as u64;
+        // A sort gives slices of one batch: only what each of them shows goes out.
+        let bytes: u64 = batch.columns().iter().map(bytes_of).sum();
         if bytes > self.bytes {
             self.truncated = true;
             return None;
@@ -64,6 +67,16 @@ mod tests {
         assert!(!cut.truncated);
         assert!(cut.take(batch(1)).is_none());
         assert!(cut.truncated);
+    }
+
+    #[test]
+    fn slices_of_one_batch_count_what_they_show() {
+        let whole = batch(1000);
+        let mut cut = Cut::new(u64::MAX, 10_000);
+        for at in 0..10 {
+            assert!(cut.take(whole.slice(at * 100, 100)).is_some(), "{at}");
+        }
+        assert!(!cut.truncated);
     }
 
     #[test]

@@ -13,10 +13,9 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::{LogicalPlan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
-use tokio::time::Instant;
 
 use super::run::{Job, Logical, logical, opened};
-use super::{Abort, Gateway, Granted, Statement, internal};
+use super::{Gateway, Granted, Statement, internal};
 use crate::query::error::{Code, Error};
 use crate::query::params::{self, Params};
 use crate::query::session::{CATALOG, SCHEMA};
@@ -82,27 +81,13 @@ impl Gateway {
     /// Errors: as [`Gateway::run`], as far as planning finds them; they carry the statement's id.
     pub async fn describe(&self, mut statement: Statement) -> Result<Described, Error> {
         let query_id = self.id_of(&statement);
+        statement.query_id = Some(query_id.clone());
         if statement.params == Params::None && !params::names(&statement.sql).is_empty() {
             statement.params = Params::Open;
         }
         let mut notices = Vec::new();
         let limits = Granted::of(&statement, &self.inner.config, &mut notices);
-        let deadline = Instant::now() + limits.time.min(self.inner.config.planning_timeout);
-        let describe = async {
-            let slot = self.slot(&statement.identity, deadline).await?;
-            let job = self.job(statement, &limits);
-            let task = self.spawn(async move {
-                let _held = slot;
-                described(job).await
-            });
-            let _stopped = Abort(task.abort_handle());
-            match tokio::time::timeout_at(deadline, task).await {
-                Ok(Ok(described)) => described,
-                Ok(Err(_)) => Err(internal()),
-                Err(_) => Err(self.planned_late()),
-            }
-        };
-        match describe.await {
+        match self.planning(statement, &limits, described).await {
             Ok(described) => {
                 notices.extend(described.notices);
                 Ok(Described { query_id, notices, ..described })
@@ -111,35 +96,13 @@ impl Gateway {
         }
     }
 
-    /// All tables that a statement of this moment can name, by schema and name.
+    /// All tables that a statement of this moment can name, by schema and name, for the identity that asks.
     ///
-    /// Errors: `sql.internal`.
-    pub async fn tables(&self) -> Result<Vec<Table>, Error> {
-        let statement = Statement::default();
+    /// Errors: `sql.busy`, `sql.timeout`, `sql.cancelled`, `sql.internal`.
+    pub async fn tables(&self, identity: &str, surface: &'static str) -> Result<Vec<Table>, Error> {
+        let statement = Statement { identity: identity.to_owned(), surface, ..Statement::new("SHOW TABLES") };
         let limits = Granted::of(&statement, &self.inner.config, &mut Vec::new());
-        let mut job = self.job(statement, &limits);
-        let view = std::mem::replace(&mut job.view, View::empty());
-        let (context, _) = opened(&job, &view, Instants::Given).await?;
-        let catalog = context.catalog(CATALOG).ok_or_else(internal)?;
-        let mut tables = Vec::new();
-        let mut schemas = catalog.schema_names();
-        // Ours first.
-        schemas.sort_by_key(|name| (name != SCHEMA, name.clone()));
-        for name in schemas {
-            let Some(schema) = catalog.schema(&name) else { continue };
-            let mut names = schema.table_names();
-            names.sort();
-            for table in names {
-                let found = schema.table(&table).await.map_err(|e| translate(&e, "", None))?;
-                let Some(found) = found else { continue };
-                let kind = match found.table_type() {
-                    TableType::Base | TableType::Temporary => "BASE TABLE",
-                    TableType::View => "VIEW",
-                };
-                tables.push(Table { schema: name.clone(), name: table, kind, columns: found.schema() });
-            }
-        }
-        Ok(tables)
+        self.planning(statement, &limits, listed).await
     }
 
     /// Stops the statement `query_id` if `may` stop one of the identity that it is given. `None` = none of this id runs;
@@ -147,6 +110,31 @@ impl Gateway {
     pub fn cancel(&self, query_id: &str, may: impl FnOnce(&str) -> bool) -> Option<bool> {
         self.inner.log.cancel(query_id, may)
     }
+}
+
+async fn listed(mut job: Job) -> Result<Vec<Table>, Error> {
+    let view = std::mem::replace(&mut job.view, View::empty());
+    let (context, _) = opened(&job, &view, Instants::Given).await?;
+    let catalog = context.catalog(CATALOG).ok_or_else(internal)?;
+    let mut tables = Vec::new();
+    let mut schemas = catalog.schema_names();
+    // Ours first.
+    schemas.sort_by_key(|name| (name != SCHEMA, name.clone()));
+    for name in schemas {
+        let Some(schema) = catalog.schema(&name) else { continue };
+        let mut names = schema.table_names();
+        names.sort();
+        for table in names {
+            let found = schema.table(&table).await.map_err(|e| translate(&e, "", None))?;
+            let Some(found) = found else { continue };
+            let kind = match found.table_type() {
+                TableType::Base | TableType::Temporary => "BASE TABLE",
+                TableType::View => "VIEW",
+            };
+            tables.push(Table { schema: name.clone(), name: table, kind, columns: found.schema() });
+        }
+    }
+    Ok(tables)
 }
 
 async fn described(mut job: Job) -> Result<Described, Error> {

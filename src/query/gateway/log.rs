@@ -1,8 +1,8 @@
 //! Which statements run, and the last that ended (sql.md 8): what `system.queries` shows and a cancel needs.
 //!
 //! Duty: keep a line for each statement from when it comes until 1000 others have ended after it, and stop one by its id.
-//! Guarantee: a statement is in it exactly once; it holds no plan and no rows of one that has ended. Left to others: who
-//! may stop whose (the surfaces), running them (`run`).
+//! Guarantee: a statement is in it exactly once, one that is only planned just meanwhile; it holds no plan and no rows of
+//! one that has ended. Left to others: who may stop whose (the surfaces), running them (`run`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -112,7 +112,7 @@ impl Log {
             ran: Mutex::default(),
         });
         self.book().running.insert(entry.who.query_id.clone(), entry.clone());
-        Entered { log: self.clone(), entry, outcome: None }
+        Entered { log: self.clone(), entry, outcome: None, kept: true }
     }
 
     /// Stops the statement `query_id` if `may` stop one of the identity that it is given. `None` = none of this id runs;
@@ -237,9 +237,17 @@ pub(super) struct Entered {
     log: Log,
     pub entry: Arc<Entry>,
     outcome: Option<Result<(), Code>>,
+    /// Whether it is among those that ended.
+    kept: bool,
 }
 
 impl Entered {
+    /// As what leaves no line behind: it was only planned.
+    pub(super) fn passing(mut self) -> Self {
+        self.kept = false;
+        self
+    }
+
     /// How it ended; the first word counts.
     pub(super) fn ended(&mut self, outcome: Result<(), Code>) {
         self.outcome.get_or_insert(outcome);
@@ -258,6 +266,9 @@ impl Drop for Entered {
         let line = self.entry.line(state, error);
         let mut book = self.log.book();
         book.running.remove(&self.entry.who.query_id);
+        if !self.kept {
+            return;
+        }
         if book.ended.len() == ENDED {
             book.ended.pop_front();
         }

@@ -1,5 +1,8 @@
 //! Claims about the door: what passes, what is refused, and how it is told.
 
+mod books;
+mod copies;
+
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -97,6 +100,17 @@ async fn statements_that_grow_are_refused_before_they_cost_anything() {
         format!("SELECT 1 {}", repeat("UNION ALL SELECT 1 ", 32)),
         format!("SELECT * FROM spans a0 {}", (1..=17).map(|n| format!("CROSS JOIN spans a{n} ")).collect::<String>()),
         format!("SELECT * FROM {}", vec!["spans"; 18].join(", ")),
+        format!(
+            "SELECT 1 FROM (spans a0 {})",
+            (1..2500).map(|n| format!("CROSS JOIN spans a{n} ")).collect::<String>()
+        ),
+        read_again(16, "SELECT (SELECT x FROM @) + (SELECT x FROM @) AS x"),
+        format!("EXPLAIN {}", read_again(16, "SELECT (SELECT x FROM @) + (SELECT x FROM @) AS x")),
+        read_again(16, "SELECT a.x FROM @ a CROSS JOIN @ b"),
+        format!(
+            "SELECT count(*) FROM spans GROUP BY CUBE ({})",
+            (0..60).map(|n| format!("duration_ns + {n}")).collect::<Vec<_>>().join(", ")
+        ),
         format!("WITH {} SELECT 1", (0..17).map(|n| format!("c{n} AS (SELECT 1)")).collect::<Vec<_>>().join(", ")),
         format!("SELECT {}", vec!["1"; 501].join(", ")),
         format!("SELECT 1 WHERE 1 IN ({})", vec!["1"; 10_001].join(",")),
@@ -115,9 +129,20 @@ async fn statements_that_grow_are_refused_before_they_cost_anything() {
         assert!(matches!(error.code, Code::TooComplex | Code::Syntax), "{}…: {}", &sql[..40], told(&error));
         assert!(began.elapsed() < Duration::from_secs(5), "{}…", &sql[..40]);
     }
+    let again = read_again(6, "SELECT a.x + b.x AS x FROM @ a CROSS JOIN @ b");
+    assert_eq!(one(&gateway, &again).await.unwrap(), "32");
+    let cube = "SELECT count(*) FROM (SELECT name, kind, count(*) FROM spans GROUP BY CUBE (name, kind))";
+    assert_eq!(one(&gateway, cube).await.unwrap(), "8");
     // The largest list that is allowed runs.
     let list = format!("SELECT 1 WHERE 1 IN ({})", vec!["1"; 10_000].join(","));
     assert_eq!(one(&gateway, &list).await.unwrap(), "1");
+}
+
+/// `levels` common table expressions, each one `of` the one before, which is `@` in it.
+fn read_again(levels: usize, of: &str) -> String {
+    let each = |level: usize| format!(", c{level} AS ({})", of.replace('@', &format!("c{}", level - 1)));
+    let more: String = (1..levels).map(each).collect();
+    format!("WITH c0 AS (SELECT 1 AS x){more} SELECT x FROM c{}", levels - 1)
 }
 
 #[tokio::test]
@@ -287,6 +312,15 @@ async fn parameters_are_values_and_never_text_of_the_statement() {
         assert!(error.message.contains(why), "{sql}: {}", told(&error));
         assert!(matches!(error.code, Code::Argument | Code::Syntax | Code::UnknownTable), "{}", told(&error));
     }
+}
+
+#[tokio::test]
+async fn work_on_rows_is_done_on_the_query_threads() {
+    let answer = gateway().run(Statement::new("SELECT 1")).await.unwrap();
+    let name = answer.apart(|| std::thread::current().name().map(str::to_owned)).await.unwrap();
+    assert_eq!(name.as_deref(), Some("query"));
+    let error = answer.apart(move || assert!(name.is_none())).await.unwrap_err();
+    assert_eq!(error.code, Code::Internal);
 }
 
 #[tokio::test]

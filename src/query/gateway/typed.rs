@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
-use tokio::time::Instant;
 
 use super::run::{Job, opened};
-use super::{Abort, Gateway, Granted, Statement, internal};
+use super::{Gateway, Granted, Statement};
 use crate::query::error::Error;
 use crate::query::guard;
 use crate::query::names::Names;
@@ -49,20 +48,8 @@ impl Gateway {
         statement: Statement,
         fill: impl FnOnce(&[Wanted]) -> Vec<Param> + Send + 'static,
     ) -> Result<Typed, Error> {
-        let inner = &self.inner;
-        let limits = Granted::of(&statement, &inner.config, &mut Vec::new());
-        let slot = self.slot(&statement.identity, Instant::now() + limits.time).await?;
-        let job = self.job(statement, &limits);
-        let task = self.spawn(async move {
-            let _held = slot;
-            planned(job, fill).await
-        });
-        let _stops = Abort(task.abort_handle());
-        match tokio::time::timeout(inner.config.planning_timeout.min(limits.time), task).await {
-            Ok(Ok(described)) => described,
-            Ok(Err(_)) => Err(internal()),
-            Err(_) => Err(self.planned_late()),
-        }
+        let limits = Granted::of(&statement, &self.inner.config, &mut Vec::new());
+        self.planning(statement, &limits, |job| planned(job, fill)).await
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use bytes::BufMut as _;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -29,7 +30,7 @@ use crate::access::Identity;
 use crate::query::error::{Code, Error};
 use crate::query::gateway::{POSTGRES_ROWS, Shape};
 use crate::query::params::Params;
-use crate::query::{Answer, Limits, Statement};
+use crate::query::{Answer, Gateway, Limits, Statement};
 
 /// One connection.
 pub struct Connection {
@@ -239,7 +240,7 @@ impl Connection {
         self.may_run(&piece.command)?;
         let answer = self.start(piece.sql, Params::None, rows).await?;
         let answer = answer.map_err(|error| Problem::of(&error, text, piece.from))?;
-        let fields = fields(&answer, piece.sql, &[]);
+        let fields = columns(&self.state.gateway, &answer.schema, piece.sql, &[]).await;
         back::columns(&mut self.wire.out, &fields);
         let mut rows = Rows::new(answer, fields);
         loop {
@@ -257,7 +258,7 @@ impl Connection {
         let sql = &text[copy.query.clone()];
         let answer = self.start(sql, Params::None, rows).await?;
         let answer = answer.map_err(|error| Problem::of(&error, text, copy.query.start))?;
-        let fields = fields(&answer, sql, &[]);
+        let fields = columns(&self.state.gateway, &answer.schema, sql, &[]).await;
         copy.begin(&fields, &mut self.wire.out);
         let mut rows = Rows::new(answer, fields).into_file(copy.clone());
         loop {
@@ -484,19 +485,19 @@ pub(super) fn texts(names: &[&str]) -> Vec<Field> {
     names.iter().map(|name| Field { name: (*name).to_owned(), of: Kind::TEXT, binary: false }).collect()
 }
 
-/// The columns of `answer`, which `sql` asked for, in `formats` as a client gives them.
-pub(super) fn fields(answer: &Answer, sql: &str, formats: &[i16]) -> Vec<Field> {
-    columns(&answer.schema, sql, formats)
-}
-
-/// As [`fields`], of a schema.
-pub(super) fn columns(schema: &arrow::datatypes::Schema, sql: &str, formats: &[i16]) -> Vec<Field> {
+/// The columns of `schema`, which `sql` asked for, in `formats` as a client gives them.
+pub(super) async fn columns(gateway: &Gateway, schema: &Schema, sql: &str, formats: &[i16]) -> Vec<Field> {
     let of = |at: usize| formats.get(at).or(formats.first().filter(|_| formats.len() == 1)).is_some_and(|of| *of == 1);
-    // The statement was read before, so it can be again; a listing has names of its own.
-    let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok().filter(|parsed| parsed.len() == 1);
+    // The statement was read before, so it can be again, but only the query threads have the stack for its tree; a
+    // listing has names of its own.
+    let sql = sql.to_owned();
+    let names = gateway.spawn(async move {
+        let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &sql).ok().filter(|parsed| parsed.len() == 1);
+        parsed.map_or((None, None), |parsed| (compat::names(&parsed[0]), named::json(&parsed[0])))
+    });
+    let (names, json) = names.await.unwrap_or_default();
     let count = schema.fields().len();
-    let names = parsed.as_ref().and_then(|parsed| compat::names(&parsed[0])).filter(|names| names.len() == count);
-    let json = parsed.as_ref().and_then(|parsed| named::json(&parsed[0])).filter(|json| json.len() == count);
+    let (names, json) = (names.filter(|names| names.len() == count), json.filter(|json| json.len() == count));
     let kind = |at: usize, field: &arrow::datatypes::Field| match json.as_ref().and_then(|json| json[at]) {
         Some(json) if Kind::of(field) == Kind::TEXT => Kind::One(json),
         _ => Kind::of(field),

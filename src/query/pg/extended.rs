@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::back::{self, Field};
 use super::command::{self, Command};
-use super::connection::{Connection, Reply, columns, fields, plain, texts};
+use super::connection::{Connection, Reply, columns, plain, texts};
 use super::front::{Bind, Target};
 use super::kind::{Kind, Scalar};
 use super::problem::Problem;
@@ -19,10 +19,13 @@ use super::rows::{Rows, Sent, Stop, attended};
 use super::{known, parameter};
 use crate::query::error::{Code, Error};
 use crate::query::gateway::{POSTGRES_ROWS, Wanted};
+use crate::query::guard;
 use crate::query::params::{self, Params};
 
 /// Bytes that the statements and values of a connection may have together.
 const MAX_KEPT: usize = 4 << 20;
+/// Numbers of the types `timestamp` and `timestamp[]`.
+const NO_OFFSET: [u32; 2] = [1114, 1115];
 /// Bytes that one is counted for beside its text and values.
 const EACH: usize = 256;
 
@@ -198,7 +201,10 @@ impl Connection {
         let format = |at: usize| bind.formats.get(at).or(bind.formats.first().filter(|_| bind.formats.len() == 1));
         let value = |(at, value): (usize, &Option<bytes::Bytes>)| {
             let kind = kinds.get(at).copied().unwrap_or(Kind::TEXT);
-            parameter::read(at + 1, kind, format(at) == Some(&1), value.as_ref())
+            let (binary, zone) = (format(at) == Some(&1), self.settings.zone());
+            let read = parameter::read(at + 1, kind, binary, value.as_ref(), zone)?;
+            let has_no_offset = prepared.declared.get(at).is_some_and(|declared| NO_OFFSET.contains(declared));
+            Ok::<_, Problem>(if binary && has_no_offset { parameter::local(read, zone) } else { read })
         };
         let values = bind.values.iter().enumerate().map(value).collect::<Result<Vec<_>, _>>()?;
         let params = if values.is_empty() { Params::None } else { Params::List(values) };
@@ -306,7 +312,7 @@ impl Connection {
         self.may_run(&prepared.command)?;
         let answer = self.start(&prepared.sql, params, POSTGRES_ROWS).await?;
         let answer = answer.map_err(|error| Problem::of(&error, &prepared.sql, 0))?;
-        let fields = fields(&answer, &prepared.sql, &formats);
+        let fields = columns(&self.state.gateway, &answer.schema, &prepared.sql, &formats).await;
         may_format(&formats, fields.len(), "columns")?;
         if let Some(facts) = prepared.described.get()
             && !facts.columns.iter().map(|column| column.of).eq(fields.iter().map(|field| field.of))
@@ -324,7 +330,10 @@ impl Connection {
         if let Some(facts) = prepared.described.get() {
             return Ok(facts.clone());
         }
-        let (declared, casts) = (prepared.declared.clone(), known::casts(&prepared.sql));
+        // What is parsed is within the caps, and on the query threads: the stack here is not for such trees.
+        guard::tokens(&prepared.sql).map_err(|error| Problem::of(&error, &prepared.sql, 0))?;
+        let (declared, sql) = (prepared.declared.clone(), prepared.sql.clone());
+        let casts = self.state.gateway.spawn(async move { known::casts(&sql) }).await.unwrap_or_default();
         let cast = move |at: usize| casts.iter().find(|(number, _)| *number == at + 1).map(|(_, of)| *of);
         let kinds = move |wanted: &[Wanted]| -> Vec<Kind> {
             wanted.iter().enumerate().map(|(at, of)| kind(&declared, at, cast(at), of)).collect()
@@ -337,8 +346,8 @@ impl Connection {
         });
         let described = attended(&mut self.wire, &self.place.signal, describing).await?;
         let described = described.map_err(|error: Error| Problem::of(&error, &prepared.sql, 0))?;
-        let facts =
-            Facts { parameters: kinds(&described.parameters), columns: columns(&described.schema, &prepared.sql, &[]) };
+        let columns = columns(&self.state.gateway, &described.schema, &prepared.sql, &[]).await;
+        let facts = Facts { parameters: kinds(&described.parameters), columns };
         Ok(prepared.described.get_or_init(|| facts).clone())
     }
 

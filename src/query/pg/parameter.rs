@@ -6,6 +6,7 @@
 
 use arrow::datatypes::DataType;
 use bytes::Bytes;
+use jiff::tz::TimeZone;
 
 use super::kind::{Kind, Scalar};
 use super::problem::Problem;
@@ -43,10 +44,10 @@ const fn to(of: Scalar) -> To {
     }
 }
 
-/// The value of parameter number `at` (from 1).
+/// The value of parameter number `at` (from 1); a time as text that says no offset is one of `zone`.
 ///
 /// Errors: 22P02 and 22P03 for what is no value of the type, 22021 for a text that is not UTF-8.
-pub fn read(at: usize, of: Kind, binary: bool, value: Option<&Bytes>) -> Result<Param, Problem> {
+pub fn read(at: usize, of: Kind, binary: bool, value: Option<&Bytes>, zone: &TimeZone) -> Result<Param, Problem> {
     let Some(value) = value else {
         // A bare NULL takes the type of what stands beside it.
         return Ok(Param::Null);
@@ -66,7 +67,7 @@ pub fn read(at: usize, of: Kind, binary: bool, value: Option<&Bytes>) -> Result<
             if text.contains('\0') {
                 return Err(Problem::new("22021", format!("the value of `${at}` has a NUL byte")));
             }
-            match from_text(of, text) {
+            match from_text(of, text, zone) {
                 Some(param) => Ok(param),
                 None => wrong("22P02", format!("{of:?}: `{}`", text.chars().take(60).collect::<String>())),
             }
@@ -74,13 +75,29 @@ pub fn read(at: usize, of: Kind, binary: bool, value: Option<&Bytes>) -> Result<
     }
 }
 
-fn from_text(of: Kind, text: &str) -> Option<Param> {
+/// `param` with the times of a type that has no offset, read as UTC, as times of `zone`.
+pub fn local(param: Param, zone: &TimeZone) -> Param {
+    match param {
+        Param::Instant(ns) => {
+            let there = |ns: i64| {
+                let read = jiff::Timestamp::from_nanosecond(i128::from(ns)).ok()?.to_zoned_datetime(TimeZone::UTC);
+                let at = read.datetime().to_zoned_datetime(zone.clone()).ok()?.timestamp();
+                i64::try_from(at.as_nanosecond()).ok()
+            };
+            Param::Instant(there(ns).unwrap_or(ns))
+        }
+        Param::Many(elements) => Param::Many(elements.into_iter().map(|element| local(element, zone)).collect()),
+        other => other,
+    }
+}
+
+fn from_text(of: Kind, text: &str, zone: &TimeZone) -> Option<Param> {
     let of = match of {
         Kind::One(of) => of,
         Kind::Many(of) => {
             let elements = elements(text)?;
             let one = |text: Option<String>| match text {
-                Some(text) => from_text(Kind::One(of), &text),
+                Some(text) => from_text(Kind::One(of), &text, zone),
                 None => Some(Param::Null),
             };
             return (elements.len() <= MAX_ELEMENTS)
@@ -97,7 +114,7 @@ fn from_text(of: Kind, text: &str) -> Option<Param> {
         Scalar::Text | Scalar::Json | Scalar::Jsonb => Param::Text(text.to_owned()),
         Scalar::Bytea => Param::Binary(bytes(text)?),
         // A zone that is said counts, also where PostgreSQL would leave it out: drivers of Java say theirs with each time.
-        Scalar::Timestamp | Scalar::Timestamptz => match instant(trimmed) {
+        Scalar::Timestamp | Scalar::Timestamptz => match instant(trimmed, zone) {
             Some(ns) => Param::Instant(ns),
             // `now`, `infinity` and other forms: the engine says what it takes.
             None => Param::Cast { text: Some(text.to_owned()), to: To::Timestamp },
@@ -224,15 +241,13 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
     hex.as_bytes().chunks(2).map(pair).collect()
 }
 
-/// `2026-01-31 12:00:00.5+01`, with `T`, `Z`, minutes in the offset or without one, as ns since 1970.
-fn instant(text: &str) -> Option<i64> {
+/// `2026-01-31 12:00:00.5+01`, with `T`, `Z`, minutes in the offset or in `zone` without one, as ns since 1970.
+fn instant(text: &str, zone: &TimeZone) -> Option<i64> {
     let text = text.replacen(' ', "T", 1);
     let time_from = text.find('T').unwrap_or(text.len());
     let offset_from = text[time_from..].find(['+', '-', 'Z', 'z']).map(|at| time_from + at);
     let at = match offset_from {
-        None => {
-            text.parse::<jiff::civil::DateTime>().ok()?.to_zoned_datetime(jiff::tz::TimeZone::UTC).ok()?.timestamp()
-        }
+        None => text.parse::<jiff::civil::DateTime>().ok()?.to_zoned_datetime(zone.clone()).ok()?.timestamp(),
         Some(at) if matches!(text.as_bytes()[at], b'Z' | b'z') => text.parse().ok()?,
         Some(at) => {
             // PostgreSQL leaves minutes out where there are none; RFC 3339 does not.

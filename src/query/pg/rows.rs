@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use super::back::{self, Field};
 use super::cancel::Signal;
 use super::copy::Copy;
+use super::kind::Kind;
 use super::problem::Problem;
 use super::value::Column;
 use super::wire::{Broken, PIECE, Wire};
@@ -137,17 +138,15 @@ impl Rows {
             }
             let next = attended(wire, signal, self.answer.next()).await?;
             match next.map_err(|error| Problem::of(&error, "", 0))? {
-                Some(batch) => self.batch = Some(self.columns(&batch)?),
+                Some(batch) => {
+                    let kinds: Vec<Kind> = self.fields.iter().map(|field| field.of).collect();
+                    let making = self.answer.apart(move || columns(&batch, &kinds));
+                    let made = attended(wire, signal, making).await?.map_err(|error| Problem::of(&error, "", 0))?;
+                    self.batch = Some(made?);
+                }
                 None => return Ok(Sent::All(sent)),
             }
         }
-    }
-
-    fn columns(&self, batch: &RecordBatch) -> Result<Batch, Problem> {
-        let column = |(array, field): (_, &Field)| Column::try_new(array, field.of);
-        let columns = batch.columns().iter().zip(&self.fields).map(column).collect::<Result<Vec<_>, _>>();
-        let columns = columns.map_err(|error| Problem::new("22003", format!("a value has no form here: {error}")))?;
-        Ok(Batch { columns, rows: batch.num_rows(), next: 0 })
     }
 
     /// What to tell at the end.
@@ -160,6 +159,13 @@ impl Rows {
         }
         notices
     }
+}
+
+fn columns(batch: &RecordBatch, kinds: &[Kind]) -> Result<Batch, Problem> {
+    let column = |(array, of): (_, &Kind)| Column::try_new(array, *of);
+    let columns = batch.columns().iter().zip(kinds).map(column).collect::<Result<Vec<_>, _>>();
+    let columns = columns.map_err(|error| Problem::new("22003", format!("a value has no form here: {error}")))?;
+    Ok(Batch { columns, rows: batch.num_rows(), next: 0 })
 }
 
 async fn push(answer: &Answer, wire: &mut Wire, signal: &Signal) -> Result<(), Stop> {

@@ -167,7 +167,10 @@ impl Settings {
             "TimeZone" => {
                 let (zone, name) = zone(value)?;
                 if zone != TimeZone::UTC {
-                    let text = format!("times are shown in {name}; functions such as date_trunc work in UTC");
+                    let text = format!(
+                        "times are shown in {name}, and parameters without an offset are read in it; literals in a \
+                         text and functions such as date_trunc are in UTC"
+                    );
                     notice = Some(Problem::new("00000", text));
                 }
                 self.zone = zone;

@@ -42,6 +42,21 @@ fn sample() -> RecordBatch {
 }
 
 #[test]
+fn a_row_of_a_shared_dictionary_has_its_own_value() {
+    let values: Vec<String> = (0..300).map(|n| format!("v{n}")).collect();
+    let keys = UInt16Array::from_iter((0..9000_u16).map(|row| (row % 7 != 0).then_some(row % 300)));
+    let words = DictionaryArray::<UInt16Type>::try_new(keys, Arc::new(StringArray::from(values))).unwrap();
+    let words: ArrayRef = Arc::new(words.slice(1000, 3000));
+    for row in 0..3000 {
+        let expected = ((row + 1000) % 7 != 0).then(|| format!("v{}", (row + 1000) % 300));
+        assert_eq!(value::text(&words, row).unwrap(), expected, "{row}");
+    }
+    let mut out = Vec::new();
+    value::write_json(&words, 2, &mut out).unwrap();
+    assert_eq!(out, b"\"v102\"");
+}
+
+#[test]
 fn json_is_exact() {
     let expected = concat!(
         r#"{"query_id":"01HF7YAT00000000000000000","snapshot":"2023-11-14T22:13:20.000001Z","columns":["#,

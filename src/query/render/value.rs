@@ -55,9 +55,8 @@ pub fn write_json(array: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<(),
             }
         }
         DataType::Dictionary(..) => {
-            let dictionary = array.as_any_dictionary();
-            let key = dictionary.normalized_keys().get(row).copied().unwrap_or(0);
-            write_json(dictionary.values(), key, out)?;
+            let (values, at) = in_dictionary(array, row);
+            write_json(&values, at, out)?;
         }
         DataType::List(_) => list(&array.as_list::<i32>().value(row), out)?,
         DataType::LargeList(_) => list(&array.as_list::<i64>().value(row), out)?,
@@ -120,9 +119,8 @@ pub fn text(array: &ArrayRef, row: usize) -> Result<Option<String>, ArrowError> 
         DataType::LargeBinary => STANDARD.encode(array.as_binary::<i64>().value(row)),
         DataType::BinaryView => STANDARD.encode(array.as_binary_view().value(row)),
         DataType::Dictionary(..) => {
-            let dictionary = array.as_any_dictionary();
-            let key = dictionary.normalized_keys().get(row).copied().unwrap_or(0);
-            return text(dictionary.values(), key);
+            let (values, at) = in_dictionary(array, row);
+            return text(&values, at);
         }
         DataType::List(_)
         | DataType::LargeList(_)
@@ -159,6 +157,13 @@ pub fn as_container(array: &ArrayRef) -> Option<ArrayRef> {
     let expected = schema::attr_fields();
     let same = fields.len() == expected.len() && fields.iter().zip(expected.iter()).all(|(a, b)| a.name() == b.name());
     same.then(|| cast(array, &schema::attributes()).ok()).flatten()
+}
+
+/// The values of a dictionary, and which of them `row` has; it has one. Keys are made plain for that row alone.
+fn in_dictionary(array: &ArrayRef, row: usize) -> (ArrayRef, usize) {
+    let one = array.slice(row, 1);
+    let dictionary = one.as_any_dictionary();
+    (dictionary.values().clone(), dictionary.normalized_keys()[0])
 }
 
 fn object(array: &ArrayRef, row: usize) -> Result<String, ArrowError> {

@@ -9,6 +9,31 @@ use crate::query::Config;
 use crate::query::hints::Pushdown;
 
 #[tokio::test]
+async fn a_bracket_beside_a_time_is_a_time_and_null_where_it_is_none() {
+    let spans = [
+        Span::new(1, 1).with("at", "2023-11-14T23:00:00Z").with("http.response.status_code", 500),
+        Span::new(1, 2).with("at", "2023-11-14T21:00:00Z"),
+        Span::new(1, 3).with("at", "soon"),
+        Span::new(1, 4).with("at", 7),
+        Span::new(1, 5),
+    ];
+    let view = Fill::new().memory(&spans).view();
+    for (filter, count) in [
+        ("attributes['at'] > now()", "1"),
+        ("now() > attributes['at']", "1"),
+        ("attributes['at'] <> start_time", "2"),
+        ("attributes['at'] < TIMESTAMP '2023-11-14T22:00:00'", "1"),
+        ("attributes['at'] BETWEEN TIMESTAMP '2023-11-14T20:00:00' AND now()", "1"),
+        ("now() BETWEEN attributes['at'] AND TIMESTAMP '2023-11-15T00:00:00'", "1"),
+        ("attributes['at'] IN (TIMESTAMP '2023-11-14T21:00:00', TIMESTAMP '2023-11-14T23:00:00')", "2"),
+        ("attributes['http.response.status_code'] > now()", "0"),
+        ("NOT (attributes['at'] > now())", "1"),
+    ] {
+        assert_eq!(one(&view, &format!("SELECT count(*) FROM spans WHERE {filter}")).await, count, "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn the_use_of_a_bracket_decides_its_type() {
     let spans = [
         Span::new(1, 1)

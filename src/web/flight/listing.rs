@@ -26,6 +26,8 @@ use crate::query::{Code, Error, Gateway};
 #[derive(Debug)]
 pub(super) struct Listing<'a> {
     pub gateway: &'a Gateway,
+    /// Name of who asks.
+    pub identity: &'a str,
 }
 
 /// The columns of a listing; `None` if `command` is none.
@@ -56,13 +58,17 @@ impl Listing<'_> {
         let empty = schema(&command).ok_or_else(unknown)?;
         match command {
             Command::CommandGetCatalogs(command) => catalogs(command),
-            Command::CommandGetDbSchemas(command) => schemas(command, &self.gateway.tables().await?),
-            Command::CommandGetTables(command) => tables(command, &self.gateway.tables().await?),
+            Command::CommandGetDbSchemas(command) => schemas(command, &self.tables().await?),
+            Command::CommandGetTables(command) => tables(command, &self.tables().await?),
             Command::CommandGetTableTypes(command) => table_types(command),
             Command::CommandGetSqlInfo(command) => INFO.record_batch(command.info).map_err(unwritable),
             Command::CommandGetXdbcTypeInfo(command) => TYPES.record_batch(command.data_type).map_err(unwritable),
             _ => Ok(RecordBatch::new_empty(Arc::new(empty))),
         }
+    }
+
+    async fn tables(&self) -> Result<Vec<Table>, Error> {
+        self.gateway.tables(self.identity, "flight").await
     }
 }
 

@@ -10,8 +10,8 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
@@ -21,12 +21,13 @@ use serde_json::json;
 
 use crate::query::render::arrow::{plain_batch, plain_schema};
 use crate::query::render::value;
+use crate::query::size::bytes_of;
 use crate::query::{Answer, Error};
 use crate::web;
 use crate::web::status::grpc;
 
 /// Bytes of a message: half of what a client takes that sets no limit of its own.
-const MESSAGE: usize = 2 << 20;
+const MESSAGE: u64 = 2 << 20;
 
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<FlightData, tonic::Status>> + Send>>;
 
@@ -73,12 +74,16 @@ fn batches(
         async move {
             let mut answer = answer?;
             let taken = match answer.next().await {
-                Ok(Some(batch)) => plain_batch(&batch, &schema).map(Some),
+                Ok(Some(batch)) => {
+                    let schema = schema.clone();
+                    let making = answer.apart(move || plain_batch(&batch, &schema).map(pieces));
+                    making.await.and_then(|made| made).map(Some)
+                }
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),
             };
             match taken {
-                Ok(Some(batch)) => Some((Ok(batch), Some(answer))),
+                Ok(Some(pieces)) => Some((Ok(pieces), Some(answer))),
                 Ok(None) => {
                     *last.lock().expect("no holder of this lock panics") = end(&answer, &schema, told);
                     None
@@ -87,9 +92,9 @@ fn batches(
             }
         }
     });
-    rows.flat_map(|batch| {
-        let pieces = match batch {
-            Ok(batch) => pieces(batch).into_iter().map(Ok).collect(),
+    rows.flat_map(|pieces| {
+        let pieces = match pieces {
+            Ok(pieces) => pieces.into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error)],
         };
         stream::iter(pieces)
@@ -120,7 +125,7 @@ fn pieces(batch: RecordBatch) -> Vec<RecordBatch> {
     if rows == 0 {
         return Vec::new();
     }
-    let bytes: usize = batch.columns().iter().map(bytes_of).sum();
+    let bytes: u64 = batch.columns().iter().map(bytes_of).sum();
     if rows == 1 || bytes <= MESSAGE {
         return vec![batch];
     }
@@ -128,20 +133,6 @@ fn pieces(batch: RecordBatch) -> Vec<RecordBatch> {
     let mut all = pieces(batch.slice(0, half));
     all.extend(pieces(batch.slice(half, rows - half)));
     all
-}
-
-/// Bytes of the values of `column` alone, not of what it is a slice of.
-fn bytes_of(column: &Arc<dyn Array>) -> usize {
-    match column.data_type() {
-        DataType::List(_) => {
-            let list = column.as_list::<i32>();
-            let (first, end) = (list.value_offsets()[0], list.value_offsets()[list.len()]);
-            let (first, length) = (usize::try_from(first).unwrap_or(0), usize::try_from(end - first).unwrap_or(0));
-            4 * (list.len() + 1) + bytes_of(&list.values().slice(first, length))
-        }
-        DataType::Struct(_) => column.as_struct().columns().iter().map(bytes_of).sum(),
-        _ => column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_buffer_memory_size()),
-    }
 }
 
 #[cfg(test)]

@@ -281,7 +281,7 @@ impl FlightSqlService for Sql {
                 Ok(Response::new(rows::of_answer(answer)))
             }
             What::Listing(bytes) => {
-                let listing = Listing { gateway: &self.0.gateway };
+                let listing = Listing { gateway: &self.0.gateway, identity: &identity.name };
                 let batch = listing.rows(&bytes).await.map_err(refused)?;
                 Ok(Response::new(rows::of_batch(batch)))
             }

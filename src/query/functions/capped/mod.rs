@@ -10,6 +10,7 @@ pub mod concat;
 mod range;
 pub mod regexp;
 mod values;
+pub mod windows;
 
 use std::collections::HashMap;
 use std::sync::Arc;

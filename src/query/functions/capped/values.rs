@@ -10,6 +10,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::ColumnarValue;
 
 use crate::query::functions::argument;
+pub(super) use crate::query::size::bytes_of;
 
 /// Bytes of one text, and of all that one call makes of a batch.
 pub(in crate::query) const VALUE_BYTES: u64 = 1 << 20;
@@ -118,37 +119,6 @@ impl Values {
 
 /// Longest text of a number or time, in bytes.
 const NUMBER_BYTES: usize = 40;
-
-/// Bytes that the values of `array` have of their own; views count what they show.
-pub(super) fn bytes_of(array: &ArrayRef) -> u64 {
-    let of_list = |values: &ArrayRef, from: i64, to: i64| {
-        let place = |offset: i64| usize::try_from(offset).expect("offsets are not negative");
-        bytes_of(&values.slice(place(from), place(to) - place(from)))
-    };
-    let rows = array.len() as u64;
-    match array.data_type() {
-        DataType::Utf8View => {
-            16 * rows + array.as_string_view().iter().flatten().map(|text| text.len() as u64).sum::<u64>()
-        }
-        DataType::BinaryView => {
-            16 * rows + array.as_binary_view().iter().flatten().map(|bytes| bytes.len() as u64).sum::<u64>()
-        }
-        DataType::List(_) => {
-            let list = array.as_list::<i32>();
-            let offsets = list.value_offsets();
-            4 * rows + of_list(list.values(), offsets[0].into(), offsets[list.len()].into())
-        }
-        DataType::LargeList(_) => {
-            let list = array.as_list::<i64>();
-            let offsets = list.value_offsets();
-            8 * rows + of_list(list.values(), offsets[0], offsets[list.len()])
-        }
-        DataType::Struct(_) => array.as_struct().columns().iter().map(bytes_of).sum(),
-        // The values are shared.
-        DataType::Dictionary(..) => 4 * rows,
-        _ => array.to_data().get_slice_memory_size().map_or(16 * rows, |bytes| bytes as u64),
-    }
-}
 
 /// Values at the bottom of nested lists.
 pub(super) fn leaves(array: &ArrayRef) -> u64 {

@@ -3,15 +3,16 @@
 use super::*;
 
 fn text(of: Scalar, value: &str) -> Result<Param, &'static str> {
-    read(1, Kind::One(of), false, Some(&Bytes::copy_from_slice(value.as_bytes()))).map_err(|problem| problem.state)
+    read(1, Kind::One(of), false, Some(&Bytes::copy_from_slice(value.as_bytes())), &TimeZone::UTC)
+        .map_err(|problem| problem.state)
 }
 
 fn binary(of: Scalar, value: &[u8]) -> Result<Param, &'static str> {
-    read(1, Kind::One(of), true, Some(&Bytes::copy_from_slice(value))).map_err(|problem| problem.state)
+    read(1, Kind::One(of), true, Some(&Bytes::copy_from_slice(value)), &TimeZone::UTC).map_err(|problem| problem.state)
 }
 
 fn array(value: &str) -> Option<Vec<Param>> {
-    match read(1, Kind::Many(Scalar::Text), false, Some(&Bytes::copy_from_slice(value.as_bytes()))) {
+    match read(1, Kind::Many(Scalar::Text), false, Some(&Bytes::copy_from_slice(value.as_bytes())), &TimeZone::UTC) {
         Ok(Param::Many(elements)) => Some(elements),
         _ => None,
     }
@@ -47,7 +48,22 @@ fn a_value_means_the_same_as_text_and_in_binary() {
     assert_eq!(binary(Scalar::Timestamp, &(ns / 1_000 - EPOCH_US).to_be_bytes()), Ok(Param::Instant(ns)));
     let object = Ok(Param::Text("{}".to_owned()));
     assert_eq!((binary(Scalar::Jsonb, b"\x01{}"), binary(Scalar::Json, b"{}")), (object.clone(), object));
-    assert_eq!(read(1, Kind::TEXT, false, None), Ok(Param::Null));
+    assert_eq!(read(1, Kind::TEXT, false, None, &TimeZone::UTC), Ok(Param::Null));
+}
+
+#[test]
+fn a_time_without_an_offset_is_one_of_the_zone() {
+    let ns = 1_700_000_000_000_000_000;
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let read = |value: &str| {
+        read(1, Kind::One(Scalar::Timestamptz), false, Some(&Bytes::copy_from_slice(value.as_bytes())), &zone).unwrap()
+    };
+    assert_eq!(read("2023-11-14 23:13:20"), Param::Instant(ns));
+    assert_eq!(read("2023-11-14 22:13:20+00"), Param::Instant(ns));
+    let hour = 3_600_000_000_000;
+    assert_eq!(local(Param::Instant(ns + hour), &zone), Param::Instant(ns));
+    let many = Param::Many(vec![Param::Instant(ns + hour), Param::Null]);
+    assert_eq!(local(many, &zone), Param::Many(vec![Param::Instant(ns), Param::Null]));
 }
 
 #[test]
@@ -62,7 +78,10 @@ fn what_is_no_value_of_the_type_is_refused() {
     assert_eq!(binary(Scalar::Numeric, &[0x7f; 8]), Err("22P03"));
     assert_eq!(binary(Scalar::Timestamptz, &i64::MAX.to_be_bytes()), Err("22P03"));
     let not_utf8 = Bytes::from_static(&[0xff]);
-    assert_eq!(read(1, Kind::TEXT, false, Some(&not_utf8)).map_err(|problem| problem.state), Err("22021"));
+    assert_eq!(
+        read(1, Kind::TEXT, false, Some(&not_utf8), &TimeZone::UTC).map_err(|problem| problem.state),
+        Err("22021")
+    );
 }
 
 #[test]

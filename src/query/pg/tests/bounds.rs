@@ -28,6 +28,40 @@ async fn what_a_connection_keeps_is_bounded() {
 }
 
 #[tokio::test]
+async fn chains_of_operators_are_refused_before_they_are_parsed() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    for link in ["+1", "! ", "::int8", " IS NULL"] {
+        let sql = format!("SELECT $1{}", link.repeat(65_000 / link.len()));
+        client.send('P', &parse("", &sql, &[])).await;
+        client.send('D', b"S\0").await;
+        client.send('S', b"").await;
+        let said = client.until_ready().await;
+        assert_eq!((kinds(&said).as_str(), state_of(&said).as_str()), ("1EZ", "54001"), "{link}: {:?}", told(&said));
+        client.send('P', &parse("", &sql, &[])).await;
+        client.send('B', &bind("", "", &[Some(b"1")], false)).await;
+        client.send('E', &execute("", 0)).await;
+        client.send('S', b"").await;
+        let said = client.until_ready().await;
+        assert_eq!((kinds(&said).as_str(), state_of(&said).as_str()), ("12EZ", "54001"), "{link}: {:?}", told(&said));
+    }
+}
+
+#[tokio::test]
+async fn hostile_statements_are_no_harm_when_they_are_only_described() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    for sql in crate::query::tests::hostile() {
+        client.send('P', &parse("", &sql, &[])).await;
+        client.send('D', b"S\0").await;
+        client.send('S', b"").await;
+        let said = client.until_ready().await;
+        assert_ne!(state_of(&said), "XX000", "{sql}: {:?}", told(&said));
+    }
+    assert_eq!(one(&client.query("SELECT count(*) FROM spans").await), "5");
+}
+
+#[tokio::test]
 async fn texts_that_functions_of_this_surface_make_longer_are_refused_as_those_of_repeat_are() {
     let server = server().await;
     let mut client = Client::ready(&server).await;

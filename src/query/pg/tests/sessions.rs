@@ -96,6 +96,32 @@ async fn parameters_have_the_types_that_are_declared_or_that_the_text_casts_them
 }
 
 #[tokio::test]
+async fn times_without_an_offset_are_read_in_the_zone_that_they_are_shown_in() {
+    let server = server().await;
+    let mut client = Client::ready(&server).await;
+    let notice = client.query("SET TimeZone = 'Europe/Berlin'").await;
+    assert!(told(&notice).get(&'M').unwrap().contains("literals"), "{notice:?}");
+    // All spans begin at 22:13:20 UTC: an hour later in Berlin, also in µs since 2000.
+    let local_us = (fixture::NOW / 1_000 + 3_600_000_000 - 946_684_800_000_000).to_be_bytes();
+    let utc_us = (fixture::NOW / 1_000 - 946_684_800_000_000).to_be_bytes();
+    for (declared, value, binary) in [
+        (0, &b"2023-11-14 23:13:20"[..], false),
+        (1114, b"2023-11-14 23:13:20", false),
+        (1184, b"2023-11-14 22:13:20+00", false),
+        (1114, &local_us, true),
+        (1184, &utc_us, true),
+    ] {
+        client.send('P', &parse("", "SELECT count(*) FROM spans WHERE start_time = $1", &[declared])).await;
+        client.send('B', &bind("", "", &[Some(value)], binary)).await;
+        client.send('E', &execute("", 0)).await;
+        client.send('S', b"").await;
+        let said = client.until_ready().await;
+        let count = if binary { "\0\0\0\0\0\0\0\u{5}" } else { "5" };
+        assert_eq!(one(&said), count, "{declared} {binary}");
+    }
+}
+
+#[tokio::test]
 async fn what_postgresql_says_otherwise_is_understood() {
     let server = server().await;
     let mut client = Client::ready(&server).await;
