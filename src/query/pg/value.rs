@@ -338,7 +338,7 @@ fn wall_clock(us: i64, out: &mut BytesMut) {
 }
 
 /// Writes the date and time of `us` in `zone`; `None` = it is beyond what can be written so, which is written too.
-fn local(us: i64, zone: &TimeZone, out: &mut BytesMut) -> Option<jiff::Zoned> {
+fn local(us: i64, zone: &TimeZone, out: &mut BytesMut) -> Option<jiff::ZonedDateTime> {
     let Ok(at) = jiff::Timestamp::from_microsecond(us) else {
         out.put_slice(if us < 0 { b"-infinity" } else { b"infinity" });
         return None;
