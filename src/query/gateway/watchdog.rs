@@ -231,7 +231,7 @@ mod tests {
     async fn a_statement_that_is_ended_says_why_and_what_to_do() {
         let spans: Vec<Span> = (1..=10).map(|id| Span::new(1, id)).collect();
         let gateway = fixture::gateway(&spans, Config { threads: 2, ..Config::default() });
-        let mut watchdog = watchdog(&[gateway.inner.log.clone()], 1_000);
+        let mut watchdog = watchdog(std::slice::from_ref(&gateway.inner.log), 1_000);
         let crossed: Vec<String> = (1..12).map(|n| format!("CROSS JOIN spans s{n}")).collect();
         let endless = format!(
             "SELECT count(*) FROM spans s0 {} WHERE s0.duration_ns + s11.duration_ns + s5.duration_ns <> 7",
@@ -256,7 +256,7 @@ mod tests {
     async fn a_statement_whose_rows_nobody_takes_gives_its_memory_back_when_it_is_ended() {
         let spans: Vec<Span> = (1..=10).map(|id| Span::new(1, id)).collect();
         let gateway = fixture::gateway(&spans, Config { threads: 2, ..Config::default() });
-        let mut watchdog = watchdog(&[gateway.inner.log.clone()], 1_000);
+        let mut watchdog = watchdog(std::slice::from_ref(&gateway.inner.log), 1_000);
         let crossed: Vec<String> = (1..8).map(|n| format!("CROSS JOIN spans s{n}")).collect();
         let sql = format!("SELECT s0.span_id, s7.span_id AS other FROM spans s0 {}", crossed.join(" "));
         let mut answer = gateway.run(Statement { shape: Shape::Arrow, ..Statement::new(&sql) }).await.unwrap();

@@ -113,7 +113,7 @@ fn arrays_in_binary_are_read_within_their_bytes() {
 
 #[test]
 fn intervals_are_read_with_colons() {
-    let read = |text: &str| match from_text(Kind::One(Scalar::Interval), text) {
+    let read = |text: &str| match from_text(Kind::One(Scalar::Interval), text, &TimeZone::UTC) {
         Some(Param::Cast { text, .. }) => text.unwrap(),
         other => format!("{other:?}"),
     };

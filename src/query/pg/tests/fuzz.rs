@@ -57,7 +57,7 @@ fn sent(chance: &mut Chance) -> Vec<u8> {
     let (openings, messages) = (openings(), messages());
     let mut sent = match chance.below(4) {
         0 => framed(None, &chance.bytes(&openings)),
-        1 => [framed(None, chance.pick(&openings)), framed(None, &openings[0])].concat(),
+        1 => [framed(None, chance.pick::<Vec<u8>>(&openings).as_slice()), framed(None, &openings[0])].concat(),
         _ => framed(None, &openings[0]),
     };
     for _ in 0..chance.below(8) {
