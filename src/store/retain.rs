@@ -76,8 +76,8 @@ fn hour_start_ns(hour: &str) -> Option<i64> {
 
 /// Whether the wall clock may decide what is old.
 ///
-/// It compares the clock with a monotonic one. Before the first reading it knows what the manifest was last written at:
-/// a start long after that, or before it, looks like a jump and costs 10 minutes, no more.
+/// It compares the clock with a monotonic one. Before the first reading it knows when the manifest was last written before
+/// this start: a start long after that, or before it, looks like a jump and costs 10 minutes, no more.
 #[derive(Debug)]
 pub struct Watch {
     /// Wall ns and monotonic time that belong together; `None` before the first reading.
@@ -122,11 +122,7 @@ impl Upkeep {
 
     /// The same at the wall time `now_ns`, `mono` after the start.
     pub(super) async fn retain_at(&self, now_ns: i64, mono: Duration) -> Result<(), Error> {
-        let written_ns = self.shelf.written_ns().await;
-        let is_believed = {
-            let mut chores = self.chores.lock().expect("no holder of this lock panics");
-            chores.watch.get_or_insert_with(|| Watch::new(written_ns)).read(now_ns, mono)
-        };
+        let is_believed = self.chores.lock().expect("no holder of this lock panics").watch.read(now_ns, mono);
         let wanted = self.wanted_bytes().await;
         if !is_believed {
             return Ok(());

@@ -32,6 +32,7 @@ mod points;
 mod power;
 mod rescue;
 mod sick;
+mod start;
 mod takeover;
 mod upkeep;
 

@@ -50,8 +50,8 @@ pub struct Upkeep {
 pub struct Chores {
     /// When the thread began: the monotonic clock of retention.
     pub(super) began: Instant,
-    /// Whether the wall clock may be believed; made at the first step.
-    pub(super) watch: Option<Watch>,
+    /// Whether the wall clock may be believed.
+    pub(super) watch: Watch,
     /// When files that nothing names are looked for.
     pub(super) orphans_due: Instant,
     /// Commits of unknown outcome.
@@ -62,8 +62,15 @@ pub struct Chores {
 
 impl Default for Chores {
     fn default() -> Self {
+        Self::since(None)
+    }
+}
+
+impl Chores {
+    /// For a store that was last written at `written_ns` (ns since 1970) before this start; `None` = never.
+    pub(super) fn since(written_ns: Option<i64>) -> Self {
         let (began, orphans_due) = (Instant::now(), Instant::now());
-        Self { began, watch: None, orphans_due, open: Vec::new(), scrub: Scrub::default() }
+        Self { began, watch: Watch::new(written_ns), orphans_due, open: Vec::new(), scrub: Scrub::default() }
     }
 }
 
