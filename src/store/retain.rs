@@ -123,7 +123,7 @@ impl Upkeep {
     /// The same at the wall time `now_ns`, `mono` after the start.
     pub(super) async fn retain_at(&self, now_ns: i64, mono: Duration) -> Result<(), Error> {
         let is_believed = self.chores.lock().expect("no holder of this lock panics").watch.read(now_ns, mono);
-        let wanted = self.wanted_bytes().await;
+        self.look_at_room();
         if !is_believed {
             return Ok(());
         }
@@ -132,7 +132,8 @@ impl Upkeep {
         let shown = self.shelf.shown();
         let parts = || shown.parts.parts.iter().map(|part| &part.entry);
         let mut limits = config.limits();
-        if let Some(wanted) = wanted.filter(|_| config.delete_oldest) {
+        let wanted = self.wanted_bytes().filter(|_| config.delete_oldest);
+        if let Some(wanted) = wanted {
             let total: u64 = parts().map(|entry| entry.bytes).sum();
             limits.max_bytes = Some(limits.max_bytes.unwrap_or(u64::MAX).min(total.saturating_sub(wanted)));
         }
@@ -144,7 +145,7 @@ impl Upkeep {
             return Ok(());
         }
         // A full disk cannot wait for readers outside the process.
-        let grace = if wanted.is_some() && config.delete_oldest { 0 } else { DELETE_GRACE_NS };
+        let grace = if wanted.is_some() { 0 } else { DELETE_GRACE_NS };
         let delete_after = now_ns.saturating_add(grace);
         let removal = |entry: &&PartEntry| Removal { path: entry.path.clone(), reason: Reason::Expired, delete_after };
         let delta = Delta { remove: leaving.iter().map(removal).collect(), ..Delta::default() };
@@ -169,9 +170,9 @@ impl Upkeep {
         }
     }
 
-    /// Bytes that are missing to `retention.min_free_bytes`, beyond those of removed parts that go soon; `None` = none.
-    async fn wanted_bytes(&self) -> Option<u64> {
-        let space = self.disk.space(&self.folder.root).ok()?;
+    /// Tells health whether room is short where log, scratch files and, without an object store, parts are.
+    fn look_at_room(&self) {
+        let Ok(space) = self.disk.space(&self.folder.root) else { return };
         let min = room::min_free_bytes(self.shelf.config().min_free_bytes, space);
         let room = Room::of(space, min);
         let is_short = room != Room::Ample;
@@ -179,9 +180,15 @@ impl Upkeep {
             self.metrics.degraded.with_label_values(&["low_space"]).set(i64::from(is_short));
             tracing::warn!(free = space.free, min, ?room, "room on the disk of the data folder changed");
         }
-        let leaving = self.shelf.leaving_bytes();
-        let missing = min.saturating_sub(space.free).saturating_sub(leaving);
-        (is_short && missing > 0).then_some(missing)
+    }
+
+    /// Bytes that are missing to `retention.min_free_bytes` on the disk of the parts, beyond those of removed parts that go
+    /// soon; `None` = none. A part that leaves another disk, or a bucket, makes no room on this one.
+    fn wanted_bytes(&self) -> Option<u64> {
+        let space = self.disk.space(self.shelf.place().root()?).ok()?;
+        let min = room::min_free_bytes(self.shelf.config().min_free_bytes, space);
+        let missing = min.saturating_sub(space.free).saturating_sub(self.shelf.leaving_bytes());
+        (missing > 0).then_some(missing)
     }
 }
 

@@ -155,10 +155,13 @@ fn failed(upkeep: &Upkeep, job: &Job, error: Error, now_ns: i64) {
 /// The missing room on the disk, as a sentence, if `job` may not be begun.
 fn short_of_space(upkeep: &Upkeep, job: &Job) -> Option<String> {
     let means = &upkeep.compaction;
-    let space = means.disk.space(&means.tmp).ok()?;
-    let least = min_free_bytes(upkeep.shelf.config().min_free_bytes, space);
-    let needs = least.saturating_add(job.inputs.iter().map(|part| part.bytes).sum());
-    (space.free < needs).then(|| format!("compaction of {} needs {needs} free bytes, {} are", job.hour, space.free))
+    // The outputs may be on another disk than the scratch files, or on none.
+    [Some(means.tmp.as_path()), upkeep.shelf.place().root()].into_iter().flatten().find_map(|folder| {
+        let space = means.disk.space(folder).ok()?;
+        let least = min_free_bytes(upkeep.shelf.config().min_free_bytes, space);
+        let needs = least.saturating_add(job.inputs.iter().map(|part| part.bytes).sum());
+        (space.free < needs).then(|| format!("compaction of {} needs {needs} free bytes, {} are", job.hour, space.free))
+    })
 }
 
 /// One job from its inputs to the published snapshot; `false` if the commit is not settled.

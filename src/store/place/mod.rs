@@ -162,6 +162,17 @@ impl Objects {
         &self.store
     }
 
+    /// The folder in which the objects are; `None` where they are on no disk of this machine.
+    pub fn root(&self) -> Option<&std::path::Path> {
+        match &self.place {
+            Place::Folder => Some(&self.folder.root),
+            Place::File(root) => Some(root),
+            Place::Bucket(_) => None,
+            #[cfg(test)]
+            Place::Given(_) => None,
+        }
+    }
+
     /// What must hold before this process becomes the writer: the place keeps writers apart, and the data folder says
     /// where its parts are.
     pub async fn prepare(&self, clock: &Clock) -> Result<(), Error> {

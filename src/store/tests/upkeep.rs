@@ -4,6 +4,7 @@ use object_store::ObjectStoreExt as _;
 
 use super::*;
 use crate::store::manifest::DELETE_GRACE_NS;
+use crate::store::place::Place;
 use crate::store::upkeep::Upkeep;
 
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
@@ -190,6 +191,29 @@ async fn on_a_full_disk_the_oldest_hours_leave_without_grace_and_the_current_one
         assert_eq!(is_there(dir.path(), &part), [left == 1; 2]);
         drop((upkeep, store));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_part_leaves_a_bucket_because_the_disk_of_the_data_folder_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = Arc::new(object_store::memory::InMemory::new());
+    let at = |min_free_bytes| Config {
+        place: Place::Given(bucket.clone()),
+        delete_oldest: true,
+        min_free_bytes: Some(min_free_bytes),
+        ..config(dir.path())
+    };
+    let store = try_open(at(0), Disk::Os, clock()).await.unwrap();
+    ready(&store).await;
+    flushed(&store, 1, 4).await;
+    store.close().await.unwrap();
+    let store = try_open(at(u64::MAX / 4), Disk::Os, clock()).await.unwrap();
+    ready(&store).await;
+    let upkeep = upkeep(&store);
+    upkeep.retain_at(samples::NOW_NS, mono(0)).await.unwrap();
+    upkeep.retain_at(samples::NOW_NS + 2 * HOUR_NS, mono(2 * HOUR_NS)).await.unwrap();
+    assert!(store.inner.status.short_of_room.load(Ordering::Relaxed), "it is told all the same");
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 4)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
