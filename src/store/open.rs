@@ -72,6 +72,14 @@ pub(super) async fn open(
         let shelf = Shelf::open(&folder, &disk, &clock, &config).await?;
         // Before the claim, which is written by the clock that is to be judged.
         let written_ns = shelf.written_ns().await;
+        let before_log = {
+            let (disk, folder) = (disk.clone(), folder.clone());
+            blocking(move || recover::before_log(&disk, &folder)).await?
+        };
+        if before_log > shelf.shown().flushed {
+            // The manifest was put back from an older copy, or its end was lost without a trace.
+            shelf.recover_tail().await?;
+        }
         let flushed = shelf.shown().flushed;
         let survey = {
             let (disk, folder, on_corruption) = (disk.clone(), folder.clone(), config.on_corruption);

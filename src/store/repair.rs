@@ -1,6 +1,6 @@
 //! Making a data folder whole again: `weavergen store repair` (storage.md 12.3, 12.4).
 //!
-//! Duty: name the parts anew where the manifest cannot be read, however much of it; write lost checksum files anew; put
+//! Duty: name the parts anew where the manifest cannot be read, however much of it, or is older than they are; write lost checksum files anew; put
 //! others in the place of damaged parts, as far as their rows can be read (`rescue.rs`). Guarantee: no daemon works on
 //! the folder meanwhile; nothing is deleted: what is damaged goes to `quarantine/`; a second run finds nothing to do.
 //! Left to others: the log, which a start judges itself (`recover.rs`).
@@ -15,6 +15,7 @@ use super::local::SyncedLocal;
 use super::lock::Lock;
 use super::manifest::Manifest;
 use super::part::{self, Depth, Reread};
+use super::recover::before_log;
 use super::rescue::{Ground, Rescued, rescue};
 use super::shelf::{manifest_error, parts_error};
 use super::{Config, Error, part::Problem};
@@ -43,6 +44,9 @@ pub async fn repair(data_dir: &Path, disk: &Disk, clock: &Clock) -> Result<Vec<R
     let _lock = Lock::take(disk, data_dir)?;
     let objects: Arc<dyn ObjectStore> = Arc::new(SyncedLocal::new(&folder.root, disk.clone(), clock.clone()));
     let mut manifest = Manifest::rebuild(objects.clone()).await.map_err(|e| manifest_error(&e))?;
+    if before_log(disk, &folder)? > manifest.flushed_lsn(folder.node) {
+        manifest.recover_tail().await.map_err(|e| manifest_error(&e))?;
+    }
     let aside = "put into quarantine/";
     let mut repaired: Vec<Repaired> = Vec::new();
     for file in manifest.unreadable() {

@@ -127,6 +127,18 @@ impl Shelf {
         Ok(())
     }
 
+    /// Takes over parts that no version names: the log tells that the manifest is older than the parts. `false`: there are
+    /// none.
+    pub async fn recover_tail(&self) -> Result<bool, Error> {
+        let mut manifest = self.manifest.lock().await;
+        let found = manifest.recover_tail().await.map_err(|e| self.place.of_manifest(&e))?;
+        if found {
+            manifest.parts().iter().for_each(|entry| self.reads.register(entry));
+            self.show(&manifest);
+        }
+        Ok(found)
+    }
+
     /// What the manifest could not be read of, one sentence each; empty when all is well.
     pub async fn damage(&self) -> Vec<String> {
         let manifest = self.manifest.lock().await;
@@ -304,14 +316,16 @@ impl Shelf {
         self.manifest.lock().await.forget(path);
     }
 
-    /// The parts that the manifest names, also as removed; `None` where another process has written a version since.
+    /// The parts that the manifest names, also as removed, and those that it is yet to put aside; `None` where another process has written a version since.
     pub async fn named(&self) -> Result<Option<HashSet<String>>, Error> {
         let manifest = self.manifest.lock().await;
         if !manifest.is_newest().await.map_err(|e| manifest_error(&e))? {
             return Ok(None);
         }
         let live = manifest.parts().iter().map(|entry| entry.path.clone());
-        Ok(Some(live.chain(manifest.removed().map(|removal| removal.path.clone())).collect()))
+        // They go to quarantine with the next checkpoint.
+        let unplaced = manifest.recovered().into_iter().flat_map(|recovery| recovery.unplaced.iter().cloned());
+        Ok(Some(live.chain(manifest.removed().map(|removal| removal.path.clone())).chain(unplaced).collect()))
     }
 
     /// When the manifest was last written, ns since 1970; `None` = never.

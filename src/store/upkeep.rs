@@ -111,8 +111,9 @@ impl Upkeep {
         let done = [
             self.watched("quarantine", self.quarantine_suspects()).await,
             self.watched("retention", self.retain()).await,
-            self.watched("the sweep", self.sweep()).await,
+            // Before the sweep: it puts into quarantine what nobody names and what may be wanted all the same.
             self.watched("the checkpoint", self.shelf.checkpoint_if_due()).await,
+            self.watched("the sweep", self.sweep()).await,
             self.watched("the catalogue", self.catalog.keep()).await,
             self.watched("a plan of compaction", self.compact()).await.inspect_err(|error| {
                 // Who waits for it has nothing to wait for.

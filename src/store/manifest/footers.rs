@@ -73,6 +73,14 @@ impl Gap {
         self.lost.push(version);
     }
 
+    /// All that came behind `manifest` is lost, with every trace of how many versions it was.
+    pub(super) fn behind(manifest: &Manifest) -> Self {
+        let mut gap = Self::default();
+        gap.lose(manifest, manifest.version.saturating_add(1));
+        gap.lost.clear();
+        gap
+    }
+
     /// A readable delta, before it is applied to `manifest`.
     pub(super) fn see(&mut self, manifest: &Manifest, head: &Head, delta: &Delta) {
         if self.tail {
@@ -99,6 +107,18 @@ pub struct Recovery {
     pub unplaced: Vec<String>,
     /// What happened, one sentence.
     pub told: String,
+}
+
+impl Recovery {
+    /// Whether nothing was found.
+    pub(super) fn is_empty(&self) -> bool {
+        self.delta.add.is_empty() && self.delta.remove.is_empty() && self.unplaced.is_empty()
+    }
+}
+
+/// Whether there are parts, named or not.
+pub(super) async fn has_parts(objects: &Arc<dyn ObjectStore>) -> Result<bool, Error> {
+    Ok(!list(objects).await?.is_empty())
 }
 
 /// Reads what `manifest`, in which the versions of `gap` are missing, does not name.
@@ -349,12 +369,15 @@ impl<'a> State<'a> {
         let unplaced: Vec<String> = strange.iter().filter(|path| !is_placed(path)).cloned().collect();
         let missing: Vec<&String> =
             removed.iter().filter(|(_, reason)| **reason == Reason::Dropped).map(|(path, _)| path).collect();
-        let (first, last) = (gap.lost.first().copied().unwrap_or(0), gap.lost.last().copied().unwrap_or(0));
-        let mut told = format!(
-            "{} manifest versions between {first} and {last} cannot be read; the parts themselves name {} in their place",
-            gap.lost.len(),
-            taken.len()
-        );
+        let mut told = match (gap.lost.first(), gap.lost.last()) {
+            (Some(first), Some(last)) => format!(
+                "{} manifest versions between {first} and {last} cannot be read; the parts themselves name {} in their \
+                 place",
+                gap.lost.len(),
+                taken.len()
+            ),
+            _ => format!("the manifest is older than the parts; the parts themselves name {} more", taken.len()),
+        };
         if !missing.is_empty() {
             told +=
                 &format!("; {} parts are taken for removed because their files are gone: {missing:?}", missing.len());
