@@ -66,6 +66,11 @@ pub async fn rescue(ground: &Ground<'_>, entry: &PartEntry, origin: Option<&Delt
 
 /// The inputs of the compaction `origin`, if it was one, all its outputs are live, and all its inputs are there and whole.
 async fn inputs(ground: &Ground<'_>, origin: &Delta) -> Result<Option<Vec<PartEntry>>, Error> {
+    // A claim behind lost versions: it adds what several of them did, and removes of it only what was live before them. A
+    // compaction flushes nothing.
+    if !origin.flushed.is_empty() {
+        return Ok(None);
+    }
     let is_live = |path: &str| ground.live.iter().any(|part| part.path == path);
     let is_kept = |input: &Removal| {
         input.reason == Reason::Compacted && ground.removed.iter().any(|gone| gone == input) && !is_live(&input.path)
