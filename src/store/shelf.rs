@@ -203,10 +203,14 @@ impl Shelf {
         if encoded.entry.rows >= ZONE_ROWS as u64 {
             self.promoted.store(Some(Arc::new(promotion)));
         }
-        let entry = part::put_verified(&self.objects, &encoded, &self.config).await.map_err(|e| parts_error(&e))?;
-        // Before any snapshot names it.
-        self.reads.register(&entry);
-        Ok(entry)
+        // In hand before its file is there, and before any snapshot names it: once the clock has stepped, the sweep would
+        // take it for an old one.
+        self.reads.register(&encoded.entry);
+        let put = part::put_verified(&self.objects, &encoded, &self.config).await;
+        put.map_err(|e| {
+            self.reads.forget(&encoded.entry.path);
+            parts_error(&e)
+        })
     }
 
     /// Names `parts` live and all rows up to `flushed` in parts; `publish` shows it to readers.

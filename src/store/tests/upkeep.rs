@@ -1,8 +1,13 @@
 //! What becomes of parts: retention, deletion, damage, and a manifest that cannot be read.
 
-use object_store::ObjectStoreExt as _;
+use futures::TryStreamExt as _;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
 
+use super::oracle::{DATA, open_on};
+use super::takeover::Pausing;
 use super::*;
+use crate::disk::sim::Sim;
 use crate::store::manifest::DELETE_GRACE_NS;
 use crate::store::place::Place;
 use crate::store::upkeep::Upkeep;
@@ -109,6 +114,42 @@ async fn the_sweep_takes_what_no_version_names_once_it_is_an_hour_old_and_nothin
     assert_eq!(ids(&store.reader()).await, once(&[(1, 4)]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_flush_is_in_hand_before_its_file_is_there_and_no_longer_once_it_failed() {
+    let place = Arc::new(InMemory::new());
+    let pausing = Pausing::new(&place);
+    let by_hand = |dir: &Path| Config { by_hand: true, ..config(dir) };
+    let paused = Config { place: Place::Given(pausing.clone()), ..by_hand(Path::new(DATA)) };
+    let store = open_on(&Sim::new(1), &paused, &clock()).await;
+    store.append(request(1, 4)).await.unwrap();
+    pausing.pause_after(1);
+    let flush = tokio::spawn({
+        let store = store.clone();
+        async move { store.freeze_and_flush().await }
+    });
+    pausing.wait_until_paused().await;
+    let listed: Vec<object_store::ObjectMeta> = place.list(Some(&"spans".into())).try_collect().await.unwrap();
+    let files: Vec<String> = listed.into_iter().map(|meta| meta.location.to_string()).collect();
+    assert_eq!((files.len(), upkeep(&store).shelf.part_store().names()), (1, files));
+    pausing.go_on();
+    flush.await.unwrap().unwrap();
+    store.close().await.unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    let store = try_open(by_hand(dir.path()), Disk::Faulty(faults.clone()), clock()).await.unwrap();
+    ready(&store).await;
+    store.append(request(1, 4)).await.unwrap();
+    // The part itself, then its checksums.
+    faults.arm(Op::Link, 1, 1, EIO);
+    store.freeze_and_flush().await.unwrap_err();
+    while !store.reader().view().memory.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let live = store.reader().view().parts.parts[0].entry.path.clone();
+    assert_eq!(upkeep(&store).shelf.part_store().names(), [live]);
+}
+
 fn overwrite(dir: &Path, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(dir.join(path)).unwrap();
     change(&mut bytes);
@@ -196,7 +237,7 @@ async fn on_a_full_disk_the_oldest_hours_leave_without_grace_and_the_current_one
 #[tokio::test(flavor = "multi_thread")]
 async fn no_part_leaves_a_bucket_because_the_disk_of_the_data_folder_is_full() {
     let dir = tempfile::tempdir().unwrap();
-    let bucket = Arc::new(object_store::memory::InMemory::new());
+    let bucket = Arc::new(InMemory::new());
     let at = |min_free_bytes| Config {
         place: Place::Given(bucket.clone()),
         delete_oldest: true,
