@@ -33,6 +33,7 @@ mod power;
 mod rescue;
 mod sick;
 mod start;
+mod steps;
 mod takeover;
 mod upkeep;
 

@@ -1,6 +1,6 @@
 //! Compaction: few sorted parts in place of many small ones (storage.md 9).
 //!
-//! Duty: [`step`]: plan one job, run it, prove it, commit it as one manifest delta. Guarantee: readers see each row
+//! Duty: [`job`]: plan one job, run it, prove it, commit it as one manifest delta. Guarantee: readers see each row
 //! once, before, during and after; without the proof, or after any failure before the commit, the inputs stay live and
 //! the outputs are deleted. Left to others: deleting the files of inputs (`sweep`), when it runs (`upkeep.rs`).
 //!
@@ -56,20 +56,26 @@ pub struct Means {
     pub state: State,
 }
 
-/// Runs the jobs that are due, one after another.
+/// Runs the jobs that are due, one after another. Errors: as of [`job`].
+pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
+    while job(upkeep).await? {}
+    Ok(())
+}
+
+/// Runs the job that is due first; `false`: there is none that can be run now.
 ///
 /// Errors: [`Error::Superseded`] and [`Error::Draining`]; what else goes wrong is kept with its hour in [`State`].
-pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
+pub async fn job(upkeep: &Upkeep) -> Result<bool, Error> {
     match upkeep.settle_open().await {
         Ok(()) => {}
         Err(error @ Error::Superseded { .. }) => return Err(error),
         // The manifest goes first.
-        Err(_) => return Ok(()),
+        Err(_) => return Ok(false),
     }
     let state = &upkeep.compaction.state;
     let now = || upkeep.shelf.clock().now_ns();
     if !state.is_due(upkeep.shelf.shown().version, now()) {
-        return Ok(());
+        return Ok(false);
     }
     // Of hours whose jobs have no room on the disk: they wait, and keep no other hour from its own.
     let mut short: BTreeMap<String, String> = BTreeMap::new();
@@ -91,7 +97,7 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
             state.wait_for_room(&short);
             upkeep.metrics.degraded.with_label_values(&["compaction"]).set(i64::from(state.is_behind()));
             match state.nothing_left() {
-                true => return Ok(()),
+                true => return Ok(false),
                 false => continue,
             }
         };
@@ -108,7 +114,7 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
         match done {
             Ok(true) => state.succeeded(&job.hour),
             // The manifest goes first.
-            Ok(false) => return Ok(()),
+            Ok(false) => return Ok(false),
             Err(error @ (Error::Superseded { .. } | Error::Draining)) => {
                 state.answer(Err(error.clone()));
                 return Err(error);
@@ -116,6 +122,8 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
             Err(error) => failed(upkeep, &job, error, now()),
         }
         upkeep.metrics.degraded.with_label_values(&["compaction"]).set(i64::from(state.is_behind()));
+        state.look_again();
+        return Ok(true);
     }
 }
 

@@ -84,6 +84,11 @@ impl State {
         true
     }
 
+    /// A job was run: there may be another, whatever the manifest says.
+    pub(super) fn look_again(&self) {
+        self.memory().idle = None;
+    }
+
     /// Answers who asked.
     pub(in crate::store) fn answer(&self, result: Result<(), Error>) {
         if let Some(wish) = self.memory().wish.take() {
