@@ -143,6 +143,8 @@ struct Status {
     replay_failed: std::sync::OnceLock<Error>,
     /// Steps of the upkeep whose last try panicked, with what they said.
     panicked: Mutex<BTreeMap<&'static str, String>>,
+    /// Files that the last sweep could not delete, by kind, with the first error.
+    unswept: Mutex<BTreeMap<&'static str, String>>,
 }
 
 impl Store {
@@ -230,6 +232,9 @@ impl Store {
         }
         reasons.extend(inner.compaction.state.reasons());
         reasons.extend(inner.status.panicked.lock().expect("no holder of this lock panics").values().cloned());
+        let unswept = inner.status.unswept.lock().expect("no holder of this lock panics");
+        reasons.extend(unswept.iter().map(|(what, why)| format!("{what} cannot be deleted: {why}")));
+        drop(unswept);
         reasons.extend(inner.ledger.problem().map(|problem| format!("the drop ledger is not written: {problem}")));
         // storage.md 4.6: readiness turns 503 after the third failure.
         let durable = inner.progress.failed_recoveries.load(Ordering::Relaxed) < 3;

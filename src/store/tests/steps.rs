@@ -60,3 +60,31 @@ async fn who_asks_for_a_compaction_while_room_is_short_is_told_so() {
     assert!(matches!(answer, Err(Error::DiskFull { .. })), "{answer:?}");
     assert_eq!(levels(&store), [0, 0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_deleted_is_told_and_keeps_no_other_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    faults.leave_free(1 << 40);
+    let store = by_hand(dir.path(), Disk::Faulty(faults.clone())).await;
+    two_hours(&store).await;
+    let paths: Vec<String> = store.reader().view().parts.parts.iter().map(|part| part.entry.path.clone()).collect();
+    let left = || paths.iter().filter(|path| dir.path().join(path).exists()).count();
+    let removal = |path: &String| manifest::Removal {
+        path: path.clone(),
+        reason: manifest::Reason::Expired,
+        delete_after: samples::NOW_NS,
+    };
+    let delta = manifest::Delta { remove: paths.iter().map(removal).collect(), ..manifest::Delta::default() };
+    let upkeep = &store.inner.upkeep;
+    upkeep.commit(delta, |_| {}).await.unwrap();
+    faults.arm(Op::Remove, 0, 1, EIO);
+    let (_, done) = upkeep.round().await;
+    done.unwrap_err();
+    assert_eq!(left(), 1);
+    let reasons = store.health().reasons;
+    assert!(reasons.len() == 1 && reasons[0].contains("cannot be deleted"), "{reasons:?}");
+    assert_eq!(store.inner.metrics.degraded.with_label_values(&["sweep"]).get(), 1);
+    upkeep.step().await.unwrap();
+    assert_eq!((left(), store.health().reasons), (0, Vec::new()));
+}
