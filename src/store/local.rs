@@ -187,16 +187,37 @@ fn object_meta(location: Path, meta: &Meta) -> ObjectMeta {
     ObjectMeta { location, last_modified: meta.modified.into(), size: meta.len, e_tag: None, version: None }
 }
 
+/// An error with its path; the kernel's number stays to be found below it.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}")]
+struct Told {
+    path: String,
+    source: io::Error,
+}
+
 fn told(error: io::Error, location: &Path) -> Error {
     let path = location.to_string();
     match error.kind() {
         io::ErrorKind::NotFound => Error::NotFound { path, source: Box::new(error) },
         io::ErrorKind::AlreadyExists => Error::AlreadyExists { path, source: Box::new(error) },
         kind => {
-            let source = Box::new(io::Error::new(kind, format!("{path}: {error}")));
+            let source = Box::new(io::Error::new(kind, Told { path, source: error }));
             Error::Generic { store: STORE, source }
         }
     }
+}
+
+/// Whether the local disk has the file and cannot give its bytes: a bad sector, most likely, and no better tomorrow.
+pub fn is_unreadable(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(at) = cause {
+        let of_disk = at.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if of_disk == Some(rustix::io::Errno::IO.raw_os_error()) {
+            return true;
+        }
+        cause = at.source();
+    }
+    false
 }
 
 #[async_trait]

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 
 use super::folder::Folder;
-use super::local::SyncedLocal;
+use super::local::{SyncedLocal, is_unreadable};
 use super::lock::Lock;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, PartEntry};
 use super::part::{self, Depth, Reread};
 use super::recover::before_log;
 use super::rescue::{Ground, Rescued, rescue};
@@ -69,7 +69,7 @@ pub async fn repair(data_dir: &Path, disk: &Disk, clock: &Clock) -> Result<Vec<R
         }
         let problems = part::check(objects.as_ref(), &entry, Depth::Deep).await;
         let Some(Problem { file, what, .. }) = problems.into_iter().next() else { continue };
-        let (done, lost_spans) = match part::reread(objects.as_ref(), &entry).await.map_err(|e| parts_error(&e))? {
+        let (done, lost_spans) = match reread(objects.as_ref(), &entry).await? {
             Reread::Whole if file != entry.path => ("written anew from the part", 0),
             Reread::Whole => ("left: its bytes are those that were written; report it", 0),
             Reread::Damaged(_) => {
@@ -96,4 +96,16 @@ pub async fn repair(data_dir: &Path, disk: &Disk, clock: &Clock) -> Result<Vec<R
         repaired.push(Repaired { file, problem: what, done, lost_spans });
     }
     Ok(repaired)
+}
+
+/// What a part's bytes are now; those that the disk cannot give, and not at a second try either, count as damaged.
+async fn reread(objects: &dyn ObjectStore, entry: &PartEntry) -> Result<Reread, Error> {
+    match part::reread(objects, entry).await {
+        Err(error) if is_unreadable(&error) => {}
+        read => return read.map_err(|e| parts_error(&e)),
+    }
+    match part::reread(objects, entry).await {
+        Err(error) if is_unreadable(&error) => Ok(Reread::Damaged(error.to_string())),
+        read => read.map_err(|e| parts_error(&e)),
+    }
 }

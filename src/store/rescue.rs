@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 
+use super::local::is_unreadable;
 use super::manifest::{DELETE_GRACE_NS, Delta, PartEntry, Reason, Removal};
 use super::part::{self, Salvaged};
 use super::shelf::parts_error;
@@ -84,6 +85,7 @@ async fn inputs(ground: &Ground<'_>, origin: &Delta) -> Result<Option<Vec<PartEn
         match part::read_back(ground.objects.as_ref(), &input.path).await {
             Ok(entry) => inputs.push(entry),
             Err(part::Error::Corrupt { .. }) => return Ok(None),
+            Err(error) if is_unreadable(&error) => return Ok(None),
             Err(error) => return Err(parts_error(&error)),
         }
     }

@@ -35,6 +35,7 @@ mod sick;
 mod start;
 mod steps;
 mod takeover;
+mod unreadable;
 mod upkeep;
 
 const ENOSPC: i32 = 28;

@@ -14,6 +14,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::{Delta, Error, FOLDER, Head, Manifest, checkpoint, footers, hash, parse_lines, path_of, version_of};
+use crate::store::local::is_unreadable;
 
 /// Versions that are replaced from the parts without being asked.
 pub const AUTOMATIC: u64 = checkpoint::EVERY;
@@ -53,7 +54,14 @@ async fn once(objects: &Arc<dyn ObjectStore>, most: u64) -> Result<Manifest, Err
     let mut manifest = Manifest::empty(objects.clone());
     for version in checkpoints.iter().rev() {
         let path = checkpoint::path_of(*version);
-        match checkpoint::decode(*version, &read(objects, &path).await?) {
+        let bytes = match read(objects, &path).await {
+            Err(error) if is_unreadable(&error) => {
+                manifest.unreadable.push(Unreadable { path: path.to_string(), problem: error.to_string() });
+                continue;
+            }
+            bytes => bytes?,
+        };
+        match checkpoint::decode(*version, &bytes) {
             Ok((head, body)) => {
                 manifest.restore(head, body);
                 break;
@@ -69,8 +77,13 @@ async fn once(objects: &Arc<dyn ObjectStore>, most: u64) -> Result<Manifest, Err
         false => deltas.range(base.saturating_add(1)..).copied().collect(),
     };
     let read_one = async |version: u64| {
-        let bytes = read(objects, &path_of(version)).await?;
-        Ok::<_, Error>(Read { hash: hash(&bytes), parsed: parse(version, &bytes) })
+        match read(objects, &path_of(version)).await {
+            // For a repair: a start is not to replace what the disk may give at its next try.
+            Err(error) if most > AUTOMATIC && is_unreadable(&error) => {
+                Ok(Read { hash: String::new(), parsed: Err(error.to_string()) })
+            }
+            bytes => bytes.map(|bytes| Read { hash: hash(&bytes), parsed: parse(version, &bytes) }),
+        }
     };
     let found = stream::iter(wanted).map(async |version| match read_one(version).await {
         Err(error) if error.is_not_found() && !deltas.contains(&version) => Ok(None),
