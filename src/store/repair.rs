@@ -1,20 +1,18 @@
 //! Making a data folder whole again: `weavergen store repair` (storage.md 12.3, 12.4).
 //!
-//! Duty: name the parts anew where the manifest cannot be read, however much of it, or is older than they are; write lost checksum files anew; put
-//! others in the place of damaged parts, as far as their rows can be read (`rescue.rs`). Guarantee: no daemon works on
-//! the folder meanwhile; nothing is deleted: what is damaged goes to `quarantine/`; a second run finds nothing to do.
-//! Left to others: the log, which a start judges itself (`recover.rs`).
-
-use std::path::Path;
-use std::sync::Arc;
+//! Duty: name the parts anew where the manifest cannot be read, however much of it, or is older than they are; write lost
+//! checksum files anew; put others in the place of damaged parts, as far as their rows can be read (`rescue.rs`).
+//! Guarantee: no daemon works on the folder meanwhile; nothing is deleted: what is damaged goes to `quarantine/`; a second
+//! run finds nothing to do. Left to others: the log, which a start judges itself (`recover.rs`).
 
 use object_store::ObjectStore;
 
 use super::folder::Folder;
-use super::local::{SyncedLocal, is_unreadable};
+use super::local::is_unreadable;
 use super::lock::Lock;
 use super::manifest::{Manifest, PartEntry};
 use super::part::{self, Depth, Reread};
+use super::place::Objects;
 use super::recover::before_log;
 use super::rescue::{Ground, Rescued, rescue};
 use super::shelf::{manifest_error, parts_error};
@@ -35,15 +33,19 @@ pub struct Repaired {
     pub lost_spans: u64,
 }
 
-/// Repairs the data folder `data_dir`; what was wrong comes back, in the order in which it was met.
+/// Repairs the data folder `config.path` and its parts, where `config` says they are; what was wrong comes back, in the
+/// order in which it was met.
 ///
-/// Errors: [`Error::Locked`] while a daemon runs on it, [`Error::Folder`] if it is no data folder, [`Error::Io`] and
-/// [`Error::Parts`] if it cannot be read or written; what was repaired before stays repaired.
-pub async fn repair(data_dir: &Path, disk: &Disk, clock: &Clock) -> Result<Vec<Repaired>, Error> {
-    let folder = Folder::read(disk, data_dir)?;
-    let _lock = Lock::take(disk, data_dir)?;
-    let objects: Arc<dyn ObjectStore> = Arc::new(SyncedLocal::new(&folder.root, disk.clone(), clock.clone()));
-    let mut manifest = Manifest::rebuild(objects.clone()).await.map_err(|e| manifest_error(&e))?;
+/// Errors: [`Error::Locked`] while a daemon runs on it, [`Error::Folder`] if it is no data folder, [`Error::Place`] if its
+/// parts are not where `config` says, [`Error::Io`], [`Error::Parts`] and [`Error::Unreachable`] if they cannot be read or
+/// written; what was repaired before stays repaired.
+pub async fn repair(config: &Config, disk: &Disk, clock: &Clock) -> Result<Vec<Repaired>, Error> {
+    let folder = Folder::read(disk, &config.path)?;
+    let _lock = Lock::take(disk, &config.path)?;
+    let place = Objects::open(&config.place, &folder, disk, clock)?;
+    place.prepare(clock).await?;
+    let objects = place.store().clone();
+    let mut manifest = Manifest::rebuild(objects.clone()).await.map_err(|e| place.of_manifest(&e))?;
     if before_log(disk, &folder)? > manifest.flushed_lsn(folder.node) {
         manifest.recover_tail().await.map_err(|e| manifest_error(&e))?;
     }
@@ -78,7 +80,7 @@ pub async fn repair(data_dir: &Path, disk: &Disk, clock: &Clock) -> Result<Vec<R
                 }
                 let origin = manifest.origin(&entry.path).await.map_err(|e| manifest_error(&e))?;
                 let removed: Vec<_> = manifest.removed().cloned().collect();
-                let (objects, config, live) = (&objects, &Config::at(data_dir), manifest.parts());
+                let (objects, live) = (&objects, manifest.parts());
                 let ground = Ground { objects, config, clock, live, removed: &removed };
                 let Rescued { delta, lost, from_inputs } = rescue(&ground, &entry, origin.as_ref()).await?;
                 let done = match delta.add.is_empty() {

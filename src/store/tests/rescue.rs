@@ -126,9 +126,9 @@ async fn a_damaged_output_is_replaced_by_the_inputs_that_wait_for_their_deletion
         drop(steps);
         store.close().await.unwrap();
 
-        let repaired = repair::repair(crashed.path(), &Disk::Os, &clock).await.unwrap();
+        let repaired = repair::repair(&at(crashed.path()), &Disk::Os, &clock).await.unwrap();
         assert_eq!(repaired.iter().map(|row| row.lost_spans).collect::<Vec<_>>(), [0], "{repaired:?}");
-        assert_eq!(repair::repair(crashed.path(), &Disk::Os, &clock).await.unwrap(), []);
+        assert_eq!(repair::repair(&at(crashed.path()), &Disk::Os, &clock).await.unwrap(), []);
         for dir in [dir.path(), crashed.path()] {
             let store = try_open(at(dir), Disk::Os, clock.clone()).await.unwrap();
             ready(&store).await;

@@ -1,6 +1,7 @@
 //! What a start believes: its clock, a manifest that is older than the parts, a folder of which there is a copy.
 
 use super::*;
+use crate::store::place::Place;
 
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
 
@@ -81,7 +82,7 @@ async fn a_manifest_from_an_older_copy_takes_over_the_parts_it_does_not_name() {
     let store = started(&by_hand(dir.path()), Clock::manual(later_ns, 4003)).await;
     assert_eq!((ids(&store.reader()).await, store.health().reasons), (all.clone(), Vec::new()));
 
-    let told = repair::repair(repaired.path(), &Disk::Os, &Clock::manual(later_ns, 4004)).await.unwrap();
+    let told = repair::repair(&config(repaired.path()), &Disk::Os, &Clock::manual(later_ns, 4004)).await.unwrap();
     assert!(told.len() == 1 && told[0].problem.contains("older than the parts"), "{told:?}");
     let store = started(&by_hand(repaired.path()), Clock::manual(later_ns, 4005)).await;
     assert_eq!((ids(&store.reader()).await, store.health().reasons), (all, Vec::new()));
@@ -97,7 +98,7 @@ async fn parts_without_any_manifest_are_not_swept_but_refused_and_repaired() {
     let open = async || try_open(by_hand(new.path()), Disk::Os, clock()).await;
     let error = open().await.unwrap_err().to_string();
     assert!(error.contains("`spans/` holds parts") && error.contains("store repair"), "{error}");
-    let told = repair::repair(new.path(), &Disk::Os, &clock()).await.unwrap();
+    let told = repair::repair(&config(new.path()), &Disk::Os, &clock()).await.unwrap();
     assert_eq!(told.iter().map(|row| row.file.as_str()).collect::<Vec<_>>(), ["manifest/"]);
     let store = open().await.unwrap();
     ready(&store).await;
@@ -126,4 +127,25 @@ async fn what_a_recovery_cannot_place_goes_to_quarantine_and_is_not_swept() {
     store.inner.upkeep.step().await.unwrap();
     assert!(dir.path().join("quarantine").join(&name).exists() && !strange.exists());
     assert_eq!(ids(&store.reader()).await, once(&[(1, 4)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repair_works_where_the_parts_are_and_refuses_another_place() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let at = Config { place: Place::File(elsewhere.path().to_owned()), ..by_hand(dir.path()) };
+    let store = started(&at, clock()).await;
+    let part = flushed(&store, 1, 4).await;
+    flushed(&store, 2, 4).await;
+    store.close().await.unwrap();
+    let file = elsewhere.path().join(&part);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let error = repair::repair(&config(dir.path()), &Disk::Os, &clock()).await.unwrap_err();
+    assert!(matches!(error, Error::Place { .. }), "{error}");
+    let told = repair::repair(&at, &Disk::Os, &clock()).await.unwrap();
+    assert_eq!(told.iter().map(|row| (row.file.as_str(), row.lost_spans)).collect::<Vec<_>>(), [(part.as_str(), 4)]);
+    assert!(!file.exists());
+    let store = started(&at, clock()).await;
+    assert_eq!(ids(&store.reader()).await, once(&[(2, 4)]));
 }

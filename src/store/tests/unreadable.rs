@@ -34,10 +34,10 @@ async fn repair_takes_a_part_on_a_bad_sector_for_damaged_and_goes_on_with_the_ne
     sim.faults().break_reads(&file(&paths[0]));
     sim.flip(&file(&paths[1]), |_| 100);
     let disk = Disk::Sim(sim.clone());
-    let repaired = repair::repair(Path::new(DATA), &disk, &clock).await.unwrap();
+    let repaired = repair::repair(&config(Path::new(DATA)), &disk, &clock).await.unwrap();
     let told: Vec<_> = repaired.iter().map(|row| (row.file.clone(), row.lost_spans)).collect();
     assert_eq!(told, [(paths[0].clone(), 4), (paths[1].clone(), 4)]);
-    assert_eq!(repair::repair(Path::new(DATA), &disk, &clock).await.unwrap(), []);
+    assert_eq!(repair::repair(&config(Path::new(DATA)), &disk, &clock).await.unwrap(), []);
     let kept = disk.list(&Path::new(DATA).join("quarantine")).unwrap();
     assert_eq!(kept.len(), 4, "parts and checksum files: {kept:?}");
     let store = open_on(&sim, &config(Path::new(DATA)), &clock).await;

@@ -309,17 +309,17 @@ async fn repair_names_parts_anew_puts_damage_aside_and_finds_nothing_the_second_
     let store = open_at(dir.path()).await;
     let (first, _) = (flushed(&store, 1, 4).await, flushed(&store, 2, 4).await);
     let sum_of_third = part::sum_path(&flushed(&store, 3, 4).await);
-    let locked = repair::repair(dir.path(), &Disk::Os, &clock()).await.unwrap_err();
+    let locked = repair::repair(&config(dir.path()), &Disk::Os, &clock()).await.unwrap_err();
     assert!(matches!(locked, Error::Locked { .. }), "{locked}");
     store.close().await.unwrap();
     overwrite(dir.path(), "manifest/00000000000000000003.json", |bytes| flip_near_the_end(bytes));
     overwrite(dir.path(), &first, |bytes| bytes[100] ^= 1);
     overwrite(dir.path(), &sum_of_third, |bytes| bytes.clear());
-    let repaired = repair::repair(dir.path(), &Disk::Os, &clock()).await.unwrap();
+    let repaired = repair::repair(&config(dir.path()), &Disk::Os, &clock()).await.unwrap();
     let told: Vec<_> = repaired.iter().map(|row| (row.file.as_str(), row.lost_spans)).collect();
     let delta = "manifest/00000000000000000003.json";
     assert_eq!(told, [(delta, 0), ("manifest/", 0), (first.as_str(), 4), (sum_of_third.as_str(), 0)]);
-    assert_eq!(repair::repair(dir.path(), &Disk::Os, &clock()).await.unwrap(), []);
+    assert_eq!(repair::repair(&config(dir.path()), &Disk::Os, &clock()).await.unwrap(), []);
     let store = open_at(dir.path()).await;
     assert_eq!(ids(&store.reader()).await, once(&[(2, 4), (3, 4)]));
     let aside = Disk::Os.list(&dir.path().join("quarantine")).unwrap();
@@ -354,9 +354,9 @@ async fn of_a_damaged_part_the_row_groups_that_are_whole_stay() {
     assert!(reasons[0].contains(&format!("{lost} of them cannot be read")), "{reasons:?}");
     store.close().await.unwrap();
 
-    let repaired = repair::repair(crashed.path(), &Disk::Os, &clock()).await.unwrap();
+    let repaired = repair::repair(&at(crashed.path()), &Disk::Os, &clock()).await.unwrap();
     assert_eq!(repaired.iter().map(|row| row.lost_spans).collect::<Vec<_>>(), [lost as u64]);
-    assert_eq!(repair::repair(crashed.path(), &Disk::Os, &clock()).await.unwrap(), []);
+    assert_eq!(repair::repair(&at(crashed.path()), &Disk::Os, &clock()).await.unwrap(), []);
     for dir in [dir.path(), crashed.path()] {
         let store = try_open(at(dir), Disk::Os, clock()).await.unwrap();
         ready(&store).await;
