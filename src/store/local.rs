@@ -209,15 +209,22 @@ fn told(error: io::Error, location: &Path) -> Error {
 
 /// Whether the local disk has the file and cannot give its bytes: a bad sector, most likely, and no better tomorrow.
 pub fn is_unreadable(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(at) = cause {
-        let of_disk = at.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-        if of_disk == Some(rustix::io::Errno::IO.raw_os_error()) {
-            return true;
-        }
-        cause = at.source();
-    }
-    false
+    let errno = Some(rustix::io::Errno::IO.raw_os_error());
+    causes(error).any(|at| at.downcast_ref::<io::Error>().is_some_and(|of_disk| of_disk.raw_os_error() == errno))
+}
+
+/// Whether there was no room on the local disk.
+pub fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let full =
+        |of_disk: &io::Error| matches!(of_disk.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    causes(error).any(|at| at.downcast_ref::<io::Error>().is_some_and(full))
+}
+
+/// `error` and what lies below it.
+pub fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |at| at.source())
 }
 
 #[async_trait]

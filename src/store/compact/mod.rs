@@ -84,6 +84,7 @@ pub async fn job(upkeep: &Upkeep) -> Result<bool, Error> {
         let (mut paused, forced) = state.look(now());
         paused.extend(short.keys().cloned());
         let entries = entries(&upkeep.shelf.shown());
+        state.keep(&entries.iter().map(|entry| entry.hour.as_str()).collect());
         let behind = backlog_hours(&entries, now());
         upkeep.metrics.compaction_backlog_hours.set(i64::try_from(behind).unwrap_or(i64::MAX));
         let stopped = || upkeep.memtable.is_stopped();
