@@ -197,8 +197,13 @@ pub(super) fn write(disk: &Disk, dir: &Path, path: &Path, bytes: &[u8]) -> Resul
     disk.sync_dir(dir).map_err(io)
 }
 
-fn empty(disk: &Disk, dir: &Path) -> Result<(), Error> {
-    for path in disk.list(dir).map_err(|e| Error::io("list", dir, &e))? {
+/// Removes all that is in `dir`; none is as good as an empty one.
+pub(super) fn empty(disk: &Disk, dir: &Path) -> Result<(), Error> {
+    let paths = match disk.list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        paths => paths.map_err(|e| Error::io("list", dir, &e))?,
+    };
+    for path in paths {
         disk.remove_all(&path).map_err(|e| Error::io("remove", &path, &e))?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use crate::disk::{Disk, Meta};
 /// Its name in errors.
 pub const STORE: &str = "SyncedLocal";
 /// Where files lie until they are whole and synced; emptied at start by the store.
-const TMP: &str = "tmp";
+pub const TMP: &str = "tmp";
 
 /// Objects as files below a folder; cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,13 +36,15 @@ pub struct SyncedLocal {
     clock: Clock,
     /// Folders whose names are durable.
     durable: Arc<Mutex<HashSet<PathBuf>>>,
+    /// Shared by those who name a file, so that nobody removes its folder between making it and using it.
+    naming: Arc<RwLock<()>>,
 }
 
 impl SyncedLocal {
     /// Objects below `root`. Nothing is touched until the first put, which makes `root` and its `tmp/` if they are absent:
     /// readers use folders that they may not write.
     pub fn new(root: impl Into<PathBuf>, disk: Disk, clock: Clock) -> Self {
-        Self { root: root.into(), disk, clock, durable: Arc::default() }
+        Self { root: root.into(), disk, clock, durable: Arc::default(), naming: Arc::default() }
     }
 
     fn file(&self, location: &Path) -> PathBuf {
@@ -63,12 +65,9 @@ impl SyncedLocal {
 
     fn write(&self, to: &FsPath, payload: &PutPayload, replace: bool) -> io::Result<()> {
         let dir = to.parent().expect("a location has a name below the root");
-        self.make_dirs(dir)?;
         self.make_dirs(&self.root.join(TMP))?;
         let temporary = self.root.join(TMP).join(format!("{}.put", self.clock.ulid()));
-        let written = self
-            .write_temporary(&temporary, payload)
-            .and_then(|()| if replace { self.disk.rename(&temporary, to) } else { self.disk.link(&temporary, to) });
+        let written = self.write_temporary(&temporary, payload).and_then(|()| self.name(&temporary, to, replace));
         if !replace || written.is_err() {
             // A temporary name that stays behind is removed at the next start; it is not worth failing the put.
             drop(self.disk.remove(&temporary));
@@ -83,18 +82,37 @@ impl SyncedLocal {
     /// Gives a file another name without reading it, so that one goes to quarantine however damaged its disk is.
     fn move_file(&self, from: &FsPath, to: &FsPath, replace: bool) -> io::Result<()> {
         self.disk.metadata(from)?;
+        self.name(from, to, replace)?;
+        if !replace {
+            self.disk.remove(from)?;
+        }
         let (left, dir) = (from.parent(), to.parent());
         let (left, dir) = left.zip(dir).expect("a location has a name below the root");
-        self.make_dirs(dir)?;
-        match replace {
-            true => self.disk.rename(from, to)?,
-            false => {
-                self.disk.link(from, to)?;
-                self.disk.remove(from)?;
-            }
-        }
         self.disk.sync_dir(dir)?;
-        self.disk.sync_dir(left)
+        self.disk.sync_dir(left)?;
+        self.remove_empty(left);
+        Ok(())
+    }
+
+    /// Gives the file `from` the name `to` too, or instead where that may `replace`; makes the folder.
+    fn name(&self, from: &FsPath, to: &FsPath, replace: bool) -> io::Result<()> {
+        let _naming = self.naming.read().unwrap_or_else(PoisonError::into_inner);
+        self.make_dirs(to.parent().expect("a location has a name below the root"))?;
+        if replace { self.disk.rename(from, to) } else { self.disk.link(from, to) }
+    }
+
+    /// Removes `dir`, and those above it up to a folder right below the root, as far as they are empty: each hour has
+    /// folders of its own. One that stays after a crash is no harm.
+    fn remove_empty(&self, dir: &FsPath) {
+        let _naming = self.naming.write().unwrap_or_else(PoisonError::into_inner);
+        let is_deep =
+            |dir: &&FsPath| dir.parent().is_some_and(|above| above != self.root && above.starts_with(&self.root));
+        for dir in dir.ancestors().take_while(is_deep) {
+            if self.disk.remove_dir(dir).is_err() {
+                break;
+            }
+            self.durable().remove(dir);
+        }
     }
 
     fn write_temporary(&self, path: &FsPath, payload: &PutPayload) -> io::Result<()> {
@@ -279,8 +297,11 @@ impl ObjectStore for SyncedLocal {
                 async move {
                     let file = this.file(&location);
                     this.blocking(&location, move |this| {
+                        let dir = file.parent().expect("a location has a name below the root");
                         this.disk.remove(&file)?;
-                        this.disk.sync_dir(file.parent().expect("a location has a name below the root"))
+                        this.disk.sync_dir(dir)?;
+                        this.remove_empty(dir);
+                        Ok(())
                     })
                     .await?;
                     Ok(location)

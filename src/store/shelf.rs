@@ -124,6 +124,9 @@ impl Shelf {
         let mut manifest = self.manifest.lock().await;
         manifest.claim(self.node, &self.clock).await.map_err(|e| manifest_error(&e))?;
         self.show(&manifest);
+        if let Err(error) = self.place.tidy() {
+            tracing::warn!(%error, "what an earlier process left half-way stays");
+        }
         Ok(())
     }
 

@@ -73,3 +73,28 @@ async fn a_file_is_renamed_without_being_read_and_one_that_is_not_there_is_not_f
         assert_eq!((bytes_at(&from), bytes_at(&to)), (None, Some(b"one".to_vec())), "crash {seed}");
     }
 }
+
+#[tokio::test]
+async fn a_folder_goes_with_its_last_file_and_a_put_makes_it_again_durably() {
+    let sim = Sim::new(1);
+    let root = FsPath::new("/var/objects");
+    let disk = Disk::Sim(sim.clone());
+    let store = store(root, disk.clone());
+    let at = |hour: &str, name: &str| Path::from(format!("spans/date=2026-01-01/hour={hour}/{name}.parquet"));
+    for (hour, name) in [("05", "a"), ("05", "b"), ("06", "c")] {
+        store.put_opts(&at(hour, name), "one".into(), PutMode::Create.into()).await.unwrap();
+    }
+    let is_there = |dir: &str| disk.metadata(&root.join(dir)).is_ok();
+    store.delete(&at("05", "a")).await.unwrap();
+    assert!(is_there("spans/date=2026-01-01/hour=05"), "it has another file");
+    store.delete(&at("05", "b")).await.unwrap();
+    assert!(!is_there("spans/date=2026-01-01/hour=05") && is_there("spans/date=2026-01-01/hour=06"));
+    store.rename(&at("06", "c"), &Path::from("quarantine/c.parquet")).await.unwrap();
+    assert!(!is_there("spans/date=2026-01-01") && is_there("spans") && is_there("quarantine"));
+    store.put_opts(&at("05", "d"), "two".into(), PutMode::Create.into()).await.unwrap();
+    for seed in 0..16 {
+        let left = sim.crash(seed).image();
+        let found = left.get(&root.join(at("05", "d").as_ref()));
+        assert_eq!(found.map(Vec::as_slice), Some(b"two".as_slice()), "crash {seed}");
+    }
+}

@@ -22,8 +22,8 @@ use object_store::aws::AmazonS3ConfigKey;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 
-use super::folder::Folder;
-use super::local::SyncedLocal;
+use super::folder::{self, Folder};
+use super::local::{self, SyncedLocal};
 use super::{Error, manifest};
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -185,6 +185,15 @@ impl Objects {
         match self.place.url() {
             Some(url) => self.folder.write_objects_url(&self.disk, &url),
             None => Ok(()),
+        }
+    }
+
+    /// Removes from a folder what writers that are gone have left half-way. The caller has become the writer; the data
+    /// folder is emptied of it before.
+    pub fn tidy(&self) -> Result<(), Error> {
+        match &self.place {
+            Place::File(root) => folder::empty(&self.disk, &root.join(local::TMP)),
+            _ => Ok(()),
         }
     }
 

@@ -137,6 +137,8 @@ async fn repair_works_where_the_parts_are_and_refuses_another_place() {
     let part = flushed(&store, 1, 4).await;
     flushed(&store, 2, 4).await;
     store.close().await.unwrap();
+    let half = elsewhere.path().join("tmp/01HZ.put");
+    std::fs::write(&half, b"x").unwrap();
     let file = elsewhere.path().join(&part);
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[100] ^= 1;
@@ -148,4 +150,5 @@ async fn repair_works_where_the_parts_are_and_refuses_another_place() {
     assert!(!file.exists());
     let store = started(&at, clock()).await;
     assert_eq!(ids(&store.reader()).await, once(&[(2, 4)]));
+    assert!(!half.exists(), "the writer empties the scratch folder of its place");
 }
