@@ -371,9 +371,9 @@ impl Manifest {
         }
     }
 
-    /// The delta that named the part `path` live; `None` once its file is gone or damaged. Errors: [`Error::Objects`].
-    pub async fn origin(&self, path: &str) -> Result<Option<Delta>, Error> {
-        load::origin(&self.objects, path).await
+    /// The delta in `objects` that named the part `path` live; `None` once its file is gone or damaged. Errors: [`Error::Objects`].
+    pub async fn origin(objects: &Arc<dyn ObjectStore>, path: &str) -> Result<Option<Delta>, Error> {
+        load::origin(objects, path).await
     }
 
     /// Removals whose files may still be there, by path.

@@ -78,7 +78,7 @@ pub async fn repair(config: &Config, disk: &Disk, clock: &Clock) -> Result<Vec<R
                 if !std::mem::replace(&mut is_writer, true) {
                     manifest.claim(folder.node, clock).await.map_err(|e| manifest_error(&e))?;
                 }
-                let origin = manifest.origin(&entry.path).await.map_err(|e| manifest_error(&e))?;
+                let origin = Manifest::origin(&objects, &entry.path).await.map_err(|e| manifest_error(&e))?;
                 let removed: Vec<_> = manifest.removed().cloned().collect();
                 let (objects, live) = (&objects, manifest.parts());
                 let ground = Ground { objects, config, clock, live, removed: &removed };

@@ -275,7 +275,8 @@ impl Shelf {
 
     /// The delta that named the part `path` live; `None` where it cannot be read any more.
     pub async fn origin(&self, path: &str) -> Result<Option<Delta>, Error> {
-        self.manifest.lock().await.origin(path).await.map_err(|e| manifest_error(&e))
+        // Some hundred files are read: no commit waits for that.
+        Manifest::origin(&self.objects, path).await.map_err(|e| manifest_error(&e))
     }
 
     async fn put_delta(
@@ -374,5 +375,16 @@ mod tests {
         for wrong in ["", "2026-11-28", "2026-11-28T24", "2026-11-28T9", "2026-13-28T09", "2026-11-28 09:"] {
             assert!(!is_hour(wrong), "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_origin_of_a_part_is_looked_for_while_a_commit_is_under_way() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(1_700_000_000_000_000_000, 1));
+        let folder = Folder::open(&Disk::Os, dir.path(), &clock).unwrap();
+        let shelf = Shelf::open(&folder, &Disk::Os, &clock, &Config::at(dir.path())).await.unwrap();
+        shelf.claim().await.unwrap();
+        let _commit = shelf.manifest.lock().await;
+        let found = tokio::time::timeout(std::time::Duration::from_secs(60), shelf.origin("spans/x")).await;
+        assert_eq!(found.expect("it does not wait for the commit").unwrap(), None);
     }
 }
