@@ -84,6 +84,9 @@ use wal::thread::{Limits, Progress};
 /// A log sequence number: one per record, +1 each, never reused.
 pub type Lsn = u64;
 
+/// Store positions that are further ahead of the clock are told by health.
+const CLOCK_AHEAD: Duration = Duration::from_secs(3600);
+
 /// The answer to an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -220,6 +223,14 @@ impl Store {
             reasons.push(error.to_string());
         } else if inner.status.short_of_room.load(Ordering::Relaxed) {
             reasons.push("less than retention.min_free_bytes is free on the disk of the data folder".to_owned());
+        }
+        let ahead = inner.door.ahead();
+        if ahead > CLOCK_AHEAD {
+            reasons.push(format!(
+                "the newest store position is {} hours ahead of the clock, which must have jumped: until it is reached, \
+                 spans are judged by that position, and those older than retention.max_age before it are time outliers",
+                ahead.as_secs() / 3600
+            ));
         }
         let door = inner.door.lock();
         reasons.extend(door.died.iter().chain(&door.off).map(ToString::to_string));

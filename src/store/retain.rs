@@ -2,7 +2,7 @@
 //!
 //! Duty: [`expired`] decides by age and by size, [`Watch`] whether the clock may be believed; both are pure;
 //! `Upkeep::retain` commits what they say. Guarantee: whole parts, oldest hours first, an hour as a whole; nothing of
-//! the current hour or a later one leaves for want of room; after a jump of the clock nothing leaves until two readings
+//! the current hour or of the next day leaves for want of room; after a jump of the clock nothing leaves until two readings
 //! 10 minutes apart agree. A part's hour is that of its folder, so time outliers and stray rows leave with the hour in
 //! which they were filed. Left to others: deleting the files (`sweep.rs`).
 
@@ -16,6 +16,8 @@ use super::upkeep::Upkeep;
 use super::{Error, ledger};
 
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
+/// Rows of an hour beyond it were not sent so far ahead: the clock was, and is no more. No time makes them old soon.
+const AHEAD_NS: i64 = 25 * HOUR_NS;
 /// A step of the clock against the monotonic one that is no drift any more.
 const JUMP: Duration = Duration::from_secs(3600);
 /// How far apart two readings must be that confirm a clock.
@@ -46,10 +48,10 @@ pub fn expired<'a>(parts: impl IntoIterator<Item = &'a PartEntry>, limits: Limit
     for (start_ns, hour) in hours {
         let end_ns = start_ns.saturating_add(HOUR_NS);
         let old = horizon.is_some_and(|horizon| end_ns <= horizon);
-        let over = limits.max_bytes.is_some_and(|max| total > max) && end_ns <= now_ns;
-        // Later hours are neither older nor, once the total fits, in the way.
+        let may_leave = end_ns <= now_ns || start_ns > now_ns.saturating_add(AHEAD_NS);
+        let over = limits.max_bytes.is_some_and(|max| total > max) && may_leave;
         if !old && !over {
-            break;
+            continue;
         }
         total -= hour.bytes;
         leaving.extend(hour.parts);

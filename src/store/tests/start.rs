@@ -37,6 +37,23 @@ async fn a_start_whose_clock_is_a_month_ahead_expires_nothing_until_the_clock_is
     assert_eq!(ids(&store.reader()).await, once(&[]), "it is confirmed, and the hour is too old");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_ahead_when_spans_came_is_told_until_it_is_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let ahead_ns = samples::NOW_NS + 30 * 24 * HOUR_NS;
+    let store = started(&by_hand(dir.path()), Clock::manual(ahead_ns, 4007)).await;
+    store.append(request(1, 4)).await.unwrap();
+    assert!(store.health().reasons.is_empty(), "{:?}", store.health());
+    store.close().await.unwrap();
+    let clock = Clock::manual(samples::NOW_NS, 4008);
+    let store = started(&by_hand(dir.path()), clock.clone()).await;
+    let health = store.health();
+    assert!(health.ready && health.reasons.len() == 1, "{health:?}");
+    assert!(health.reasons[0].contains("720 hours ahead of the clock"), "{health:?}");
+    clock.advance_to(ahead_ns);
+    assert!(store.health().reasons.is_empty(), "{:?}", store.health());
+}
+
 /// A folder with four flushed requests whose log begins behind the second one.
 async fn of_four(dir: &Path) {
     let store = started(&by_hand(dir), clock()).await;
