@@ -341,6 +341,11 @@ impl Manifest {
         self.epoch
     }
 
+    /// Node of the newest writer, as the newest head tells it; empty without one.
+    pub fn writer(&self) -> &str {
+        &self.node
+    }
+
     /// Live parts in the order they were committed.
     pub fn parts(&self) -> &[PartEntry] {
         &self.parts

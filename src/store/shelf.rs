@@ -117,11 +117,13 @@ impl Shelf {
 
     /// Becomes the writer: an older one commits nothing more.
     ///
-    /// Errors: [`Error::Place`] if the place cannot keep two writers apart; [`Error::Superseded`] if another writer
-    /// committed since the manifest was read, be it a dead one whose last put arrived late: open again, and try again.
+    /// Errors: [`Error::Place`] if the place cannot keep two writers apart; [`Error::Folder`] if a copy of the data folder
+    /// has become the writer; [`Error::Superseded`] if another writer committed since the manifest was read, be it a dead
+    /// one whose last put arrived late: open again, and try again.
     pub async fn claim(&self) -> Result<(), Error> {
         self.place.prepare(&self.clock).await?;
         let mut manifest = self.manifest.lock().await;
+        self.place.may_claim(&manifest)?;
         manifest.claim(self.node, &self.clock).await.map_err(|e| manifest_error(&e))?;
         self.show(&manifest);
         if let Err(error) = self.place.tidy() {

@@ -169,3 +169,31 @@ async fn repair_works_where_the_parts_are_and_refuses_another_place() {
     assert_eq!(ids(&store.reader()).await, once(&[(2, 4)]));
     assert!(!half.exists(), "the writer empties the scratch folder of its place");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_refused_after_a_copy_of_it_has_claimed_the_bucket() {
+    let (dir, copied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bucket = Arc::new(object_store::memory::InMemory::new());
+    let at = |dir: &Path| Config { place: Place::Given(bucket.clone()), ..by_hand(dir) };
+    for seed in 1..=2 {
+        let store = started(&at(dir.path()), clock()).await;
+        flushed(&store, seed, 4).await;
+        store.close().await.unwrap();
+    }
+    copy(dir.path(), copied.path());
+    let store = started(&at(copied.path()), clock()).await;
+    flushed(&store, 3, 4).await;
+    store.close().await.unwrap();
+    let error = try_open(at(dir.path()), Disk::Os, clock()).await.unwrap_err();
+    assert!(matches!(&error, Error::Folder { detail, .. } if detail.contains("a copy of it")), "{error}");
+    let all = once(&[(1, 4), (2, 4), (3, 4)]);
+    for folder in [copied.path(), dir.path()] {
+        if folder == dir.path() {
+            // At the word of the operator.
+            std::fs::remove_file(folder.join("epoch")).unwrap();
+        }
+        let store = started(&at(folder), clock()).await;
+        assert_eq!(ids(&store.reader()).await, all);
+        store.close().await.unwrap();
+    }
+}
