@@ -20,6 +20,7 @@ mod arranged;
 mod check;
 mod chunk;
 mod columns;
+mod cut;
 mod encode;
 mod group;
 mod join;
