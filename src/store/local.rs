@@ -242,7 +242,7 @@ pub fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
 pub fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |at| at.source())
+    std::iter::successors(Some(error), |&at| at.source())
 }
 
 #[async_trait]

@@ -376,7 +376,9 @@ impl Manifest {
         }
     }
 
-    /// The delta in `objects` that named the part `path` live; `None` once its file is gone or damaged. Errors: [`Error::Objects`].
+    /// The delta in `objects` that named the part `path` live; `None` once its file is gone or damaged.
+    ///
+    /// Errors: [`Error::Objects`].
     pub async fn origin(objects: &Arc<dyn ObjectStore>, path: &str) -> Result<Option<Delta>, Error> {
         load::origin(objects, path).await
     }

@@ -326,7 +326,8 @@ impl Shelf {
         self.manifest.lock().await.forget(path);
     }
 
-    /// The parts that the manifest names, also as removed, and those that it is yet to put aside; `None` where another process has written a version since.
+    /// The parts that the manifest names, also as removed, and those that it is yet to put aside; `None` where another
+    /// process has written a version since.
     pub async fn named(&self) -> Result<Option<HashSet<String>>, Error> {
         let manifest = self.manifest.lock().await;
         if !manifest.is_newest().await.map_err(|e| manifest_error(&e))? {

@@ -3,7 +3,8 @@
 //! Duty: `Upkeep::sweep`. Guarantee: a file of a part goes only once its removal is durable, its grace has passed and no
 //! snapshot holds it; a damaged part's file goes to `quarantine/` instead. A file that no version names goes only when its
 //! ULID is older than an hour and nobody in this process has it in hand. After a restart the manifest tells what is still
-//! to be deleted. A file of the local disk that cannot go keeps no other one; health tells of it. Left to others: what is removed (`retain.rs`, `suspect.rs`, compaction).
+//! to be deleted. A file of the local disk that cannot go keeps no other one; health tells of it. Left to others: what is
+//! removed (`retain.rs`, `suspect.rs`, compaction).
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

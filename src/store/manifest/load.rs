@@ -2,7 +2,8 @@
 //!
 //! Duty: [`load`]. Guarantee: every file counts only with its hashes and in its chain; a version that does not is replaced
 //! from the parts themselves (`footers.rs`), which the result tells, or is an error; never a shorter list of parts in
-//! silence; without any version the parts must not be there either. Left to others: making the replacement durable (`Manifest::claim`).
+//! silence; without any version the parts must not be there either. Left to others: making the replacement durable
+//! (`Manifest::claim`).
 //!
 //! Of two neighbours whose hashes do not fit, the one is taken for damaged whose other neighbour does not vouch for it.
 

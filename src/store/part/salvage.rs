@@ -132,7 +132,8 @@ fn write(writer: &mut Writer, pending: &mut Vec<RecordBatch>) -> Result<(), Erro
     Ok(())
 }
 
-/// `None` for what is damaged, gone, or on a bad sector. Whatever else went wrong, for want of memory perhaps, proves nothing of the rows.
+/// `None` for what is damaged, gone, or on a bad sector. Whatever else went wrong, for want of memory perhaps, proves
+/// nothing of the rows.
 fn whole<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
     match read {
         Ok(read) => Ok(Some(read)),
