@@ -1,14 +1,14 @@
 //! Errors injected into [`super::Disk`] by tests: which operation fails, how often, with which errno; and a full disk.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::Op;
 
 /// The faults armed at the moment; cheap to clone, all clones are one set.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Vec<Fault>>>, Arc<Mutex<Option<u64>>>);
+pub struct Faults(Arc<Mutex<Vec<Fault>>>, Arc<Mutex<Option<u64>>>, Arc<Mutex<Vec<PathBuf>>>);
 
 #[derive(Debug)]
 struct Fault {
@@ -40,7 +40,15 @@ impl Faults {
         *self.1.lock().unwrap()
     }
 
-    pub(super) fn check(&self, op: Op, _path: &Path) -> io::Result<()> {
+    /// From now on a simulated disk cannot read the file `path`: a bad sector.
+    pub fn break_reads(&self, path: &Path) {
+        self.2.lock().unwrap().push(path.to_owned());
+    }
+
+    pub(super) fn check(&self, op: Op, path: &Path) -> io::Result<()> {
+        if op == Op::Read && self.2.lock().unwrap().iter().any(|bad| bad == path) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         for fault in self.0.lock().unwrap().iter_mut().filter(|f| f.op == op) {
             if fault.after > 0 {
                 fault.after -= 1;

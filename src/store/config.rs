@@ -234,6 +234,11 @@ impl Config {
             retention.check("max_age", "must be at least 1h: whole hours leave");
         }
         let full = [("refuse", false), ("delete_oldest", true)];
+        let delete_oldest = retention.choice("on_disk_full", &full).unwrap_or(self.delete_oldest);
+        if delete_oldest && matches!(self.place, Place::Bucket(_)) {
+            let text = "`delete_oldest` makes no room on the disk: the parts are in a bucket";
+            retention.check_with_help("on_disk_full", text, "bound the bucket with `max_bytes`");
+        }
         let min_free_bytes = retention.size_or_percent("min_free_bytes").and_then(|size| match size {
             Size::Bytes(bytes) => Some(bytes),
             Size::Percent(_) => file_system_bytes(&self.path).map(|whole| size.of(whole)),
@@ -248,7 +253,7 @@ impl Config {
             promote_never: promote.texts("never").unwrap_or(self.promote_never),
             max_age,
             max_bytes: retention.size("max_bytes").or(self.max_bytes),
-            delete_oldest: retention.choice("on_disk_full", &full).unwrap_or(self.delete_oldest),
+            delete_oldest,
             min_free_bytes,
             ..self
         }
@@ -261,4 +266,25 @@ fn file_system_bytes(path: &Path) -> Option<u64> {
     let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
     let facts = rustix::fs::statvfs(there).ok()?;
     Some(facts.f_blocks.saturating_mul(facts.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::{Mark, Problems, parse};
+
+    #[test]
+    fn deleting_the_oldest_hours_for_want_of_room_is_refused_where_the_parts_are_in_a_bucket() {
+        for (url, refused) in [("s3://spans", true), ("file:///var/parts", false)] {
+            let text = format!("object_store: {{url: '{url}'}}\nretention: {{on_disk_full: delete_oldest}}");
+            let tree = parse(&text, &Mark::of_source(0, "c.yaml")).unwrap();
+            let problems = Problems::new();
+            let root = Section::root(&tree, &problems);
+            let config = Config::read(&root, Path::new("data"));
+            drop(root);
+            let told: Vec<String> = problems.into_sorted().into_iter().map(|problem| problem.text).collect();
+            assert!(config.delete_oldest, "{url}");
+            assert_eq!(told.iter().any(|text| text.contains("makes no room")), refused, "{url}: {told:?}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! The data folder: who it is, and its places.
 //!
-//! Duty: make the folder, read or write `VERSION` and `node.id`, empty `tmp/` and `spill/`. Guarantee: identity files
-//! are written once, durably, and never replaced: log segments carry both ids. Left to others: what lies in the places.
+//! Duty: make the folder, read or write `VERSION`, `node.id`, `objects.url` and `epoch`, empty `tmp/` and `spill/`.
+//! Guarantee: identity files are written once, durably, and never replaced: log segments carry both ids. Left to others:
+//! what lies in the places.
 
 use std::path::{Path, PathBuf};
 
@@ -97,6 +98,21 @@ impl Folder {
             true => Ok(()),
             false => write(disk, &self.root, &self.objects_file(), format!("{url}\n").as_bytes()),
         }
+    }
+
+    /// `epoch`: that of the last claim of a place from here, in a line of its own.
+    pub fn epoch_file(&self) -> PathBuf {
+        self.root.join("epoch")
+    }
+
+    /// The epoch of the last claim from here; `None` where none was written down.
+    pub fn claimed_epoch(&self, disk: &Disk) -> Result<Option<u64>, Error> {
+        Ok(read(disk, &self.epoch_file())?.and_then(|text| text.trim().parse().ok()))
+    }
+
+    /// Writes down, durably, that a claim of `epoch` comes next.
+    pub fn write_claimed_epoch(&self, disk: &Disk, epoch: u64) -> Result<(), Error> {
+        write(disk, &self.root, &self.epoch_file(), format!("{epoch}\n").as_bytes())
     }
 
     /// Whether `manifest/` has files.
@@ -197,8 +213,13 @@ pub(super) fn write(disk: &Disk, dir: &Path, path: &Path, bytes: &[u8]) -> Resul
     disk.sync_dir(dir).map_err(io)
 }
 
-fn empty(disk: &Disk, dir: &Path) -> Result<(), Error> {
-    for path in disk.list(dir).map_err(|e| Error::io("list", dir, &e))? {
+/// Removes all that is in `dir`; none is as good as an empty one.
+pub(super) fn empty(disk: &Disk, dir: &Path) -> Result<(), Error> {
+    let paths = match disk.list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        paths => paths.map_err(|e| Error::io("list", dir, &e))?,
+    };
+    for path in paths {
         disk.remove_all(&path).map_err(|e| Error::io("remove", &path, &e))?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,7 +16,8 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyMode, CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    RenameTargetMode, Result, UploadPart,
 };
 
 use crate::clock::Clock;
@@ -25,7 +26,7 @@ use crate::disk::{Disk, Meta};
 /// Its name in errors.
 pub const STORE: &str = "SyncedLocal";
 /// Where files lie until they are whole and synced; emptied at start by the store.
-const TMP: &str = "tmp";
+pub const TMP: &str = "tmp";
 
 /// Objects as files below a folder; cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,13 +36,15 @@ pub struct SyncedLocal {
     clock: Clock,
     /// Folders whose names are durable.
     durable: Arc<Mutex<HashSet<PathBuf>>>,
+    /// Shared by those who name a file, so that nobody removes its folder between making it and using it.
+    naming: Arc<RwLock<()>>,
 }
 
 impl SyncedLocal {
     /// Objects below `root`. Nothing is touched until the first put, which makes `root` and its `tmp/` if they are absent:
     /// readers use folders that they may not write.
     pub fn new(root: impl Into<PathBuf>, disk: Disk, clock: Clock) -> Self {
-        Self { root: root.into(), disk, clock, durable: Arc::default() }
+        Self { root: root.into(), disk, clock, durable: Arc::default(), naming: Arc::default() }
     }
 
     fn file(&self, location: &Path) -> PathBuf {
@@ -62,12 +65,9 @@ impl SyncedLocal {
 
     fn write(&self, to: &FsPath, payload: &PutPayload, replace: bool) -> io::Result<()> {
         let dir = to.parent().expect("a location has a name below the root");
-        self.make_dirs(dir)?;
         self.make_dirs(&self.root.join(TMP))?;
         let temporary = self.root.join(TMP).join(format!("{}.put", self.clock.ulid()));
-        let written = self
-            .write_temporary(&temporary, payload)
-            .and_then(|()| if replace { self.disk.rename(&temporary, to) } else { self.disk.link(&temporary, to) });
+        let written = self.write_temporary(&temporary, payload).and_then(|()| self.name(&temporary, to, replace));
         if !replace || written.is_err() {
             // A temporary name that stays behind is removed at the next start; it is not worth failing the put.
             drop(self.disk.remove(&temporary));
@@ -77,6 +77,42 @@ impl SyncedLocal {
         self.disk.sync_dir(dir)?;
         unproven.name = None;
         Ok(())
+    }
+
+    /// Gives a file another name without reading it, so that one goes to quarantine however damaged its disk is.
+    fn move_file(&self, from: &FsPath, to: &FsPath, replace: bool) -> io::Result<()> {
+        self.disk.metadata(from)?;
+        self.name(from, to, replace)?;
+        if !replace {
+            self.disk.remove(from)?;
+        }
+        let (left, dir) = (from.parent(), to.parent());
+        let (left, dir) = left.zip(dir).expect("a location has a name below the root");
+        self.disk.sync_dir(dir)?;
+        self.disk.sync_dir(left)?;
+        self.remove_empty(left);
+        Ok(())
+    }
+
+    /// Gives the file `from` the name `to` too, or instead where that may `replace`; makes the folder.
+    fn name(&self, from: &FsPath, to: &FsPath, replace: bool) -> io::Result<()> {
+        let _naming = self.naming.read().unwrap_or_else(PoisonError::into_inner);
+        self.make_dirs(to.parent().expect("a location has a name below the root"))?;
+        if replace { self.disk.rename(from, to) } else { self.disk.link(from, to) }
+    }
+
+    /// Removes `dir`, and those above it up to a folder right below the root, as far as they are empty: each hour has
+    /// folders of its own. One that stays after a crash is no harm.
+    fn remove_empty(&self, dir: &FsPath) {
+        let _naming = self.naming.write().unwrap_or_else(PoisonError::into_inner);
+        let is_deep =
+            |dir: &&FsPath| dir.parent().is_some_and(|above| above != self.root && above.starts_with(&self.root));
+        for dir in dir.ancestors().take_while(is_deep) {
+            if self.disk.remove_dir(dir).is_err() {
+                break;
+            }
+            self.durable().remove(dir);
+        }
     }
 
     fn write_temporary(&self, path: &FsPath, payload: &PutPayload) -> io::Result<()> {
@@ -169,16 +205,44 @@ fn object_meta(location: Path, meta: &Meta) -> ObjectMeta {
     ObjectMeta { location, last_modified: meta.modified.into(), size: meta.len, e_tag: None, version: None }
 }
 
+/// An error with its path; the kernel's number stays to be found below it.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}")]
+struct Told {
+    path: String,
+    source: io::Error,
+}
+
 fn told(error: io::Error, location: &Path) -> Error {
     let path = location.to_string();
     match error.kind() {
         io::ErrorKind::NotFound => Error::NotFound { path, source: Box::new(error) },
         io::ErrorKind::AlreadyExists => Error::AlreadyExists { path, source: Box::new(error) },
         kind => {
-            let source = Box::new(io::Error::new(kind, format!("{path}: {error}")));
+            let source = Box::new(io::Error::new(kind, Told { path, source: error }));
             Error::Generic { store: STORE, source }
         }
     }
+}
+
+/// Whether the local disk has the file and cannot give its bytes: a bad sector, most likely, and no better tomorrow.
+pub fn is_unreadable(error: &(dyn std::error::Error + 'static)) -> bool {
+    let errno = Some(rustix::io::Errno::IO.raw_os_error());
+    causes(error).any(|at| at.downcast_ref::<io::Error>().is_some_and(|of_disk| of_disk.raw_os_error() == errno))
+}
+
+/// Whether there was no room on the local disk.
+pub fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let full =
+        |of_disk: &io::Error| matches!(of_disk.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    causes(error).any(|at| at.downcast_ref::<io::Error>().is_some_and(full))
+}
+
+/// `error` and what lies below it.
+pub fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |&at| at.source())
 }
 
 #[async_trait]
@@ -246,8 +310,11 @@ impl ObjectStore for SyncedLocal {
                 async move {
                     let file = this.file(&location);
                     this.blocking(&location, move |this| {
+                        let dir = file.parent().expect("a location has a name below the root");
                         this.disk.remove(&file)?;
-                        this.disk.sync_dir(file.parent().expect("a location has a name below the root"))
+                        this.disk.sync_dir(dir)?;
+                        this.remove_empty(dir);
+                        Ok(())
                     })
                     .await?;
                     Ok(location)
@@ -279,6 +346,12 @@ impl ObjectStore for SyncedLocal {
             CopyMode::Overwrite => PutMode::Overwrite,
         };
         self.put_opts(to, bytes.into(), mode.into()).await.map(drop)
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        let (source, target) = (self.file(from), self.file(to));
+        let replace = options.target_mode == RenameTargetMode::Overwrite;
+        self.blocking(from, move |this| this.move_file(&source, &target, replace)).await
     }
 }
 
@@ -333,61 +406,4 @@ impl MultipartUpload for Upload {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::{Op, faults::Faults, sim::Sim};
-
-    fn store(dir: &FsPath, disk: Disk) -> SyncedLocal {
-        SyncedLocal::new(dir, disk, Clock::manual(1, 1))
-    }
-
-    #[tokio::test]
-    async fn a_create_only_put_never_replaces_and_leaves_no_temporary_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(dir.path(), Disk::Os);
-        let at = Path::from("spans/date=2026-01-01/hour=05/a.parquet");
-        store.put_opts(&at, "one".into(), PutMode::Create.into()).await.unwrap();
-        let again = store.put_opts(&at, "two".into(), PutMode::Create.into()).await.unwrap_err();
-        assert!(matches!(again, Error::AlreadyExists { .. }), "{again}");
-        assert_eq!(store.get(&at).await.unwrap().bytes().await.unwrap(), "one");
-        store.put(&at, "three".into()).await.unwrap();
-        assert_eq!(store.get_range(&at, 1..4).await.unwrap(), "hre");
-        assert_eq!(std::fs::read_dir(dir.path().join(TMP)).unwrap().count(), 0);
-        let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
-        assert_eq!((listed.len(), &listed[0].location, listed[0].size), (1, &at, 5));
-        store.delete(&at).await.unwrap();
-        assert!(matches!(store.head(&at).await, Err(Error::NotFound { .. })));
-    }
-
-    #[tokio::test]
-    async fn a_put_that_fails_at_any_step_leaves_no_name() {
-        for op in [Op::Create, Op::Write, Op::Sync, Op::Link, Op::SyncDir] {
-            let dir = tempfile::tempdir().unwrap();
-            let faults = Faults::default();
-            let store = store(dir.path(), Disk::Faulty(faults.clone()));
-            let at = Path::from("a");
-            faults.arm(op, 0, 1, 28);
-            let error = store.put_opts(&at, "one".into(), PutMode::Create.into()).await.unwrap_err();
-            assert!(error.to_string().contains("os error 28"), "{op:?}: {error}");
-            assert!(matches!(store.head(&at).await, Err(Error::NotFound { .. })), "{op:?}");
-            store.put_opts(&at, "two".into(), PutMode::Create.into()).await.unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn a_put_that_succeeded_survives_a_power_loss_whatever_became_of_the_puts_before_it() {
-        for failing in 0..6 {
-            let sim = Sim::new(failing);
-            let disk = Disk::Sim(sim.clone());
-            let store = store(FsPath::new("/var/objects"), disk);
-            sim.faults().arm(Op::SyncDir, usize::try_from(failing).unwrap(), 1, 5);
-            let at = Path::from("spans/date=2026-01-01/hour=05/a.parquet");
-            while store.put_opts(&at, "one".into(), PutMode::Create.into()).await.is_err() {}
-            for seed in 0..32 {
-                let left = sim.crash(seed).image();
-                let found = left.get(&FsPath::new("/var/objects").join(at.as_ref()));
-                assert_eq!(found.map(Vec::as_slice), Some(b"one".as_slice()), "sync {failing} failed, crash {seed}");
-            }
-        }
-    }
-}
+mod tests;

@@ -341,6 +341,11 @@ impl Manifest {
         self.epoch
     }
 
+    /// Node of the newest writer, as the newest head tells it; empty without one.
+    pub fn writer(&self) -> &str {
+        &self.node
+    }
+
     /// Live parts in the order they were committed.
     pub fn parts(&self) -> &[PartEntry] {
         &self.parts
@@ -371,9 +376,11 @@ impl Manifest {
         }
     }
 
-    /// The delta that named the part `path` live; `None` once its file is gone or damaged. Errors: [`Error::Objects`].
-    pub async fn origin(&self, path: &str) -> Result<Option<Delta>, Error> {
-        load::origin(&self.objects, path).await
+    /// The delta in `objects` that named the part `path` live; `None` once its file is gone or damaged.
+    ///
+    /// Errors: [`Error::Objects`].
+    pub async fn origin(objects: &Arc<dyn ObjectStore>, path: &str) -> Result<Option<Delta>, Error> {
+        load::origin(objects, path).await
     }
 
     /// Removals whose files may still be there, by path.

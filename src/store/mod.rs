@@ -87,6 +87,9 @@ use wal::thread::{Limits, Progress};
 /// A log sequence number: one per record, +1 each, never reused.
 pub type Lsn = u64;
 
+/// Store positions that are further ahead of the clock are told by health.
+const CLOCK_AHEAD: Duration = Duration::from_secs(3600);
+
 /// The answer to an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -146,6 +149,8 @@ struct Status {
     replay_failed: std::sync::OnceLock<Error>,
     /// Steps of the upkeep whose last try panicked, with what they said.
     panicked: Mutex<BTreeMap<&'static str, String>>,
+    /// Files that the last sweep could not delete, by kind, with the first error.
+    unswept: Mutex<BTreeMap<&'static str, String>>,
 }
 
 impl Store {
@@ -222,6 +227,14 @@ impl Store {
         } else if inner.status.short_of_room.load(Ordering::Relaxed) {
             reasons.push("less than retention.min_free_bytes is free on the disk of the data folder".to_owned());
         }
+        let ahead = inner.door.ahead();
+        if ahead > CLOCK_AHEAD {
+            reasons.push(format!(
+                "the newest store position is {} hours ahead of the clock, which must have jumped: until it is reached, \
+                 spans are judged by that position, and those older than retention.max_age before it are time outliers",
+                ahead.as_secs() / 3600
+            ));
+        }
         let door = inner.door.lock();
         reasons.extend(door.died.iter().chain(&door.off).map(ToString::to_string));
         let has_died = door.died.is_some();
@@ -233,6 +246,9 @@ impl Store {
         }
         reasons.extend(inner.compaction.state.reasons());
         reasons.extend(inner.status.panicked.lock().expect("no holder of this lock panics").values().cloned());
+        let unswept = inner.status.unswept.lock().expect("no holder of this lock panics");
+        reasons.extend(unswept.iter().map(|(what, why)| format!("{what} cannot be deleted: {why}")));
+        drop(unswept);
         reasons.extend(inner.ledger.problem().map(|problem| format!("the drop ledger is not written: {problem}")));
         // storage.md 4.6: readiness turns 503 after the third failure.
         let durable = inner.progress.failed_recoveries.load(Ordering::Relaxed) < 3;

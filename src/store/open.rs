@@ -23,7 +23,7 @@ use super::memtable::Memtable;
 use super::metrics::Metrics;
 use super::recover::{self, Poison, ReplayLimits, Survey};
 use super::shelf::Shelf;
-use super::upkeep::Upkeep;
+use super::upkeep::{Chores, Upkeep};
 use super::wal::door::Door;
 use super::wal::identity::Identities;
 use super::wal::next::Next;
@@ -68,8 +68,18 @@ pub(super) async fn open(
     // storage.md 11.3, 14: at most a million, and a third of the share of indexes, identities and catalogue.
     let capacity = usize::try_from(budget.lookup_bytes() / IDENTITY_BYTES).unwrap_or(usize::MAX).min(1_000_000);
     let (mut claims, mut damage, mut lost) = (0, Vec::new(), Vec::new());
-    let (shelf, mut survey, of_manifest) = loop {
+    let (shelf, mut survey, of_manifest, written_ns) = loop {
         let shelf = Shelf::open(&folder, &disk, &clock, &config).await?;
+        // Before the claim, which is written by the clock that is to be judged.
+        let written_ns = shelf.written_ns().await;
+        let before_log = {
+            let (disk, folder) = (disk.clone(), folder.clone());
+            blocking(move || recover::before_log(&disk, &folder)).await?
+        };
+        if before_log > shelf.shown().flushed {
+            // The manifest was put back from an older copy, or its end was lost without a trace.
+            shelf.recover_tail().await?;
+        }
         let flushed = shelf.shown().flushed;
         let survey = {
             let (disk, folder, on_corruption) = (disk.clone(), folder.clone(), config.on_corruption);
@@ -84,7 +94,7 @@ pub(super) async fn open(
             Err(Error::Superseded { .. }) if claims < CLAIMS => (damage, lost) = (survey.damage, survey.lost),
             claimed => {
                 claimed?;
-                break (shelf, survey, of_manifest);
+                break (shelf, survey, of_manifest, written_ns);
             }
         }
     };
@@ -99,8 +109,10 @@ pub(super) async fn open(
     survey.lost.extend(lost);
     metrics.wal_torn_bytes.inc_by(survey.torn_bytes);
     metrics.wal_corrupt_records.inc_by(survey.lost.iter().map(|range| range.end - range.start).sum());
-    let store =
-        start(config, disk, clock, budget, metrics, lock, folder, shelf, catalog, survey, capacity, decode, check)?;
+    let chores = Chores::since(written_ns);
+    let store = start(
+        config, disk, clock, budget, metrics, lock, folder, shelf, catalog, survey, chores, capacity, decode, check,
+    )?;
     of_manifest.iter().for_each(|sentence| tracing::error!(damage = %sentence, "the manifest is damaged"));
     store.inner.metrics.degraded.with_label_values(&["manifest"]).set(i64::from(!of_manifest.is_empty()));
     store.inner.status.damage.lock().expect("no holder of this lock panics").extend(of_manifest);
@@ -125,6 +137,7 @@ fn start(
     shelf: Shelf,
     catalog: Catalog,
     survey: Survey,
+    chores: Chores,
     capacity: usize,
     decode: Decode,
     check: Check,
@@ -235,7 +248,7 @@ fn start(
         ledger: ledger.clone(),
         disk: disk.clone(),
         folder: folder.clone(),
-        chores: Arc::default(),
+        chores: Arc::new(Mutex::new(chores)),
     };
     let flusher = Flusher {
         shelf,

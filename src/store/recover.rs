@@ -181,6 +181,13 @@ pub fn inspect(
     Ok((survey, quarantine))
 }
 
+/// The last lsn that counted before what is left of the log; 0 = none, or not known. It is in parts: segments are deleted
+/// behind the flush.
+pub fn before_log(disk: &Disk, folder: &Folder) -> Result<Lsn, Error> {
+    let oldest = headers(disk, folder)?.into_iter().next();
+    Ok(oldest.and_then(|file| file.header).map_or(0, |header| header.prev_lsn))
+}
+
 /// All segment files in lsn order with their headers.
 pub fn headers(disk: &Disk, folder: &Folder) -> Result<Vec<Read>, Error> {
     let dir = folder.wal();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 
+use super::local::is_unreadable;
 use super::manifest::{DELETE_GRACE_NS, Delta, PartEntry, Reason, Removal};
 use super::part::{self, Salvaged};
 use super::shelf::parts_error;
@@ -66,6 +67,11 @@ pub async fn rescue(ground: &Ground<'_>, entry: &PartEntry, origin: Option<&Delt
 
 /// The inputs of the compaction `origin`, if it was one, all its outputs are live, and all its inputs are there and whole.
 async fn inputs(ground: &Ground<'_>, origin: &Delta) -> Result<Option<Vec<PartEntry>>, Error> {
+    // A claim behind lost versions: it adds what several of them did, and removes of it only what was live before them. A
+    // compaction flushes nothing.
+    if !origin.flushed.is_empty() {
+        return Ok(None);
+    }
     let is_live = |path: &str| ground.live.iter().any(|part| part.path == path);
     let is_kept = |input: &Removal| {
         input.reason == Reason::Compacted && ground.removed.iter().any(|gone| gone == input) && !is_live(&input.path)
@@ -79,6 +85,7 @@ async fn inputs(ground: &Ground<'_>, origin: &Delta) -> Result<Option<Vec<PartEn
         match part::read_back(ground.objects.as_ref(), &input.path).await {
             Ok(entry) => inputs.push(entry),
             Err(part::Error::Corrupt { .. }) => return Ok(None),
+            Err(error) if is_unreadable(&error) => return Ok(None),
             Err(error) => return Err(parts_error(&error)),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Duty: [`expired`] decides by age and by size, [`Watch`] whether the clock may be believed; both are pure;
 //! `Upkeep::retain` commits what they say. Guarantee: whole parts, oldest hours first, an hour as a whole; nothing of
-//! the current hour or a later one leaves for want of room; after a jump of the clock nothing leaves until two readings
+//! the current hour or of the next day leaves for want of room; after a jump of the clock nothing leaves until two readings
 //! 10 minutes apart agree. A part's hour is that of its folder, so time outliers and stray rows leave with the hour in
 //! which they were filed. Left to others: deleting the files (`sweep.rs`).
 
@@ -16,6 +16,8 @@ use super::upkeep::Upkeep;
 use super::{Error, ledger};
 
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
+/// Rows of an hour beyond it were not sent so far ahead: the clock was, and is no more. No time makes them old soon.
+const AHEAD_NS: i64 = 25 * HOUR_NS;
 /// A step of the clock against the monotonic one that is no drift any more.
 const JUMP: Duration = Duration::from_secs(3600);
 /// How far apart two readings must be that confirm a clock.
@@ -46,10 +48,10 @@ pub fn expired<'a>(parts: impl IntoIterator<Item = &'a PartEntry>, limits: Limit
     for (start_ns, hour) in hours {
         let end_ns = start_ns.saturating_add(HOUR_NS);
         let old = horizon.is_some_and(|horizon| end_ns <= horizon);
-        let over = limits.max_bytes.is_some_and(|max| total > max) && end_ns <= now_ns;
-        // Later hours are neither older nor, once the total fits, in the way.
+        let may_leave = end_ns <= now_ns || start_ns > now_ns.saturating_add(AHEAD_NS);
+        let over = limits.max_bytes.is_some_and(|max| total > max) && may_leave;
         if !old && !over {
-            break;
+            continue;
         }
         total -= hour.bytes;
         leaving.extend(hour.parts);
@@ -76,8 +78,8 @@ fn hour_start_ns(hour: &str) -> Option<i64> {
 
 /// Whether the wall clock may decide what is old.
 ///
-/// It compares the clock with a monotonic one. Before the first reading it knows what the manifest was last written at:
-/// a start long after that, or before it, looks like a jump and costs 10 minutes, no more.
+/// It compares the clock with a monotonic one. Before the first reading it knows when the manifest was last written before
+/// this start: a start long after that, or before it, looks like a jump and costs 10 minutes, no more.
 #[derive(Debug)]
 pub struct Watch {
     /// Wall ns and monotonic time that belong together; `None` before the first reading.
@@ -122,12 +124,8 @@ impl Upkeep {
 
     /// The same at the wall time `now_ns`, `mono` after the start.
     pub(super) async fn retain_at(&self, now_ns: i64, mono: Duration) -> Result<(), Error> {
-        let written_ns = self.shelf.written_ns().await;
-        let is_believed = {
-            let mut chores = self.chores.lock().expect("no holder of this lock panics");
-            chores.watch.get_or_insert_with(|| Watch::new(written_ns)).read(now_ns, mono)
-        };
-        let wanted = self.wanted_bytes().await;
+        let is_believed = self.chores.lock().expect("no holder of this lock panics").watch.read(now_ns, mono);
+        self.look_at_room();
         if !is_believed {
             return Ok(());
         }
@@ -136,7 +134,8 @@ impl Upkeep {
         let shown = self.shelf.shown();
         let parts = || shown.parts.parts.iter().map(|part| &part.entry);
         let mut limits = config.limits();
-        if let Some(wanted) = wanted.filter(|_| config.delete_oldest) {
+        let wanted = self.wanted_bytes().filter(|_| config.delete_oldest);
+        if let Some(wanted) = wanted {
             let total: u64 = parts().map(|entry| entry.bytes).sum();
             limits.max_bytes = Some(limits.max_bytes.unwrap_or(u64::MAX).min(total.saturating_sub(wanted)));
         }
@@ -148,7 +147,7 @@ impl Upkeep {
             return Ok(());
         }
         // A full disk cannot wait for readers outside the process.
-        let grace = if wanted.is_some() && config.delete_oldest { 0 } else { DELETE_GRACE_NS };
+        let grace = if wanted.is_some() { 0 } else { DELETE_GRACE_NS };
         let delete_after = now_ns.saturating_add(grace);
         let removal = |entry: &&PartEntry| Removal { path: entry.path.clone(), reason: Reason::Expired, delete_after };
         let delta = Delta { remove: leaving.iter().map(removal).collect(), ..Delta::default() };
@@ -173,9 +172,9 @@ impl Upkeep {
         }
     }
 
-    /// Bytes that are missing to `retention.min_free_bytes`, beyond those of removed parts that go soon; `None` = none.
-    async fn wanted_bytes(&self) -> Option<u64> {
-        let space = self.disk.space(&self.folder.root).ok()?;
+    /// Tells health whether room is short where log, scratch files and, without an object store, parts are.
+    fn look_at_room(&self) {
+        let Ok(space) = self.disk.space(&self.folder.root) else { return };
         let min = room::min_free_bytes(self.shelf.config().min_free_bytes, space);
         let room = Room::of(space, min);
         let is_short = room != Room::Ample;
@@ -183,9 +182,15 @@ impl Upkeep {
             self.metrics.degraded.with_label_values(&["low_space"]).set(i64::from(is_short));
             tracing::warn!(free = space.free, min, ?room, "room on the disk of the data folder changed");
         }
-        let leaving = self.shelf.leaving_bytes();
-        let missing = min.saturating_sub(space.free).saturating_sub(leaving);
-        (is_short && missing > 0).then_some(missing)
+    }
+
+    /// Bytes that are missing to `retention.min_free_bytes` on the disk of the parts, beyond those of removed parts that go
+    /// soon; `None` = none. A part that leaves another disk, or a bucket, makes no room on this one.
+    fn wanted_bytes(&self) -> Option<u64> {
+        let space = self.disk.space(self.shelf.place().root()?).ok()?;
+        let min = room::min_free_bytes(self.shelf.config().min_free_bytes, space);
+        let missing = min.saturating_sub(space.free).saturating_sub(self.shelf.leaving_bytes());
+        (missing > 0).then_some(missing)
     }
 }
 

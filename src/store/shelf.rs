@@ -117,14 +117,31 @@ impl Shelf {
 
     /// Becomes the writer: an older one commits nothing more.
     ///
-    /// Errors: [`Error::Place`] if the place cannot keep two writers apart; [`Error::Superseded`] if another writer
-    /// committed since the manifest was read, be it a dead one whose last put arrived late: open again, and try again.
+    /// Errors: [`Error::Place`] if the place cannot keep two writers apart; [`Error::Folder`] if a copy of the data folder
+    /// has become the writer; [`Error::Superseded`] if another writer committed since the manifest was read, be it a dead
+    /// one whose last put arrived late: open again, and try again.
     pub async fn claim(&self) -> Result<(), Error> {
         self.place.prepare(&self.clock).await?;
         let mut manifest = self.manifest.lock().await;
+        self.place.may_claim(&manifest)?;
         manifest.claim(self.node, &self.clock).await.map_err(|e| manifest_error(&e))?;
         self.show(&manifest);
+        if let Err(error) = self.place.tidy() {
+            tracing::warn!(%error, "what an earlier process left half-way stays");
+        }
         Ok(())
+    }
+
+    /// Takes over parts that no version names: the log tells that the manifest is older than the parts. `false`: there are
+    /// none.
+    pub async fn recover_tail(&self) -> Result<bool, Error> {
+        let mut manifest = self.manifest.lock().await;
+        let found = manifest.recover_tail().await.map_err(|e| self.place.of_manifest(&e))?;
+        if found {
+            manifest.parts().iter().for_each(|entry| self.reads.register(entry));
+            self.show(&manifest);
+        }
+        Ok(found)
     }
 
     /// What the manifest could not be read of, one sentence each; empty when all is well.
@@ -191,10 +208,14 @@ impl Shelf {
         if encoded.entry.rows >= ZONE_ROWS as u64 {
             self.promoted.store(Some(Arc::new(promotion)));
         }
-        let entry = part::put_verified(&self.objects, &encoded, &self.config).await.map_err(|e| parts_error(&e))?;
-        // Before any snapshot names it.
-        self.reads.register(&entry);
-        Ok(entry)
+        // In hand before its file is there, and before any snapshot names it: once the clock has stepped, the sweep would
+        // take it for an old one.
+        self.reads.register(&encoded.entry);
+        let put = part::put_verified(&self.objects, &encoded, &self.config).await;
+        put.map_err(|e| {
+            self.reads.forget(&encoded.entry.path);
+            parts_error(&e)
+        })
     }
 
     /// Names `parts` live and all rows up to `flushed` in parts; `publish` shows it to readers.
@@ -256,7 +277,8 @@ impl Shelf {
 
     /// The delta that named the part `path` live; `None` where it cannot be read any more.
     pub async fn origin(&self, path: &str) -> Result<Option<Delta>, Error> {
-        self.manifest.lock().await.origin(path).await.map_err(|e| manifest_error(&e))
+        // Some hundred files are read: no commit waits for that.
+        Manifest::origin(&self.objects, path).await.map_err(|e| manifest_error(&e))
     }
 
     async fn put_delta(
@@ -304,14 +326,17 @@ impl Shelf {
         self.manifest.lock().await.forget(path);
     }
 
-    /// The parts that the manifest names, also as removed; `None` where another process has written a version since.
+    /// The parts that the manifest names, also as removed, and those that it is yet to put aside; `None` where another
+    /// process has written a version since.
     pub async fn named(&self) -> Result<Option<HashSet<String>>, Error> {
         let manifest = self.manifest.lock().await;
         if !manifest.is_newest().await.map_err(|e| manifest_error(&e))? {
             return Ok(None);
         }
         let live = manifest.parts().iter().map(|entry| entry.path.clone());
-        Ok(Some(live.chain(manifest.removed().map(|removal| removal.path.clone())).collect()))
+        // They go to quarantine with the next checkpoint.
+        let unplaced = manifest.recovered().into_iter().flat_map(|recovery| recovery.unplaced.iter().cloned());
+        Ok(Some(live.chain(manifest.removed().map(|removal| removal.path.clone())).chain(unplaced).collect()))
     }
 
     /// When the manifest was last written, ns since 1970; `None` = never.
@@ -353,5 +378,16 @@ mod tests {
         for wrong in ["", "2026-11-28", "2026-11-28T24", "2026-11-28T9", "2026-13-28T09", "2026-11-28 09:"] {
             assert!(!is_hour(wrong), "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_origin_of_a_part_is_looked_for_while_a_commit_is_under_way() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(1_700_000_000_000_000_000, 1));
+        let folder = Folder::open(&Disk::Os, dir.path(), &clock).unwrap();
+        let shelf = Shelf::open(&folder, &Disk::Os, &clock, &Config::at(dir.path())).await.unwrap();
+        shelf.claim().await.unwrap();
+        let _commit = shelf.manifest.lock().await;
+        let found = tokio::time::timeout(std::time::Duration::from_secs(60), shelf.origin("spans/x")).await;
+        assert_eq!(found.expect("it does not wait for the commit").unwrap(), None);
     }
 }

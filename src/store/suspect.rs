@@ -18,15 +18,19 @@ impl Upkeep {
     pub(super) async fn quarantine_suspects(&self) -> Result<(), Error> {
         self.settle_open().await?;
         let store = self.shelf.part_store();
-        let mut suspects = store.take_suspects();
+        let (mut suspects, mut done) = (store.take_suspects(), Ok(()));
         while let Some(path) = suspects.pop_first() {
-            if let Err(error) = self.judge(&path).await {
-                // They come again with the next step.
-                suspects.iter().chain([&path]).for_each(|path| store.suspect(path));
+            let Err(error) = self.judge(&path).await else { continue };
+            // It comes again with the next step. One that cannot be read now keeps no other from its judgement.
+            store.suspect(&path);
+            let is_open = !self.chores.lock().expect("no holder of this lock panics").open.is_empty();
+            if is_open || matches!(error, Error::Superseded { .. }) {
+                suspects.iter().for_each(|path| store.suspect(path));
                 return Err(error);
             }
+            done = done.and(Err(error));
         }
-        Ok(())
+        done
     }
 
     async fn judge(&self, path: &str) -> Result<(), Error> {

@@ -32,7 +32,10 @@ mod points;
 mod power;
 mod rescue;
 mod sick;
+mod start;
+mod steps;
 mod takeover;
+mod unreadable;
 mod upkeep;
 
 const ENOSPC: i32 = 28;

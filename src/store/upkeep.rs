@@ -51,8 +51,8 @@ pub struct Upkeep {
 pub struct Chores {
     /// When the thread began: the monotonic clock of retention.
     pub(super) began: Instant,
-    /// Whether the wall clock may be believed; made at the first step.
-    pub(super) watch: Option<Watch>,
+    /// Whether the wall clock may be believed.
+    pub(super) watch: Watch,
     /// When files that nothing names are looked for.
     pub(super) orphans_due: Instant,
     /// Commits of unknown outcome.
@@ -67,10 +67,17 @@ pub struct Chores {
 
 impl Default for Chores {
     fn default() -> Self {
+        Self::since(None)
+    }
+}
+
+impl Chores {
+    /// For a store that was last written at `written_ns` (ns since 1970) before this start; `None` = never.
+    pub(super) fn since(written_ns: Option<i64>) -> Self {
         let now = Instant::now();
         Self {
             began: now,
-            watch: None,
+            watch: Watch::new(written_ns),
             orphans_due: now,
             open: Vec::new(),
             scrub: Scrub::default(),
@@ -99,9 +106,11 @@ impl Upkeep {
         if self.shelf.config().by_hand {
             return;
         }
-        let mut pause = PAUSE;
-        while self.memtable.pause(pause) {
-            pause = match runtime.block_on(self.step()) {
+        let (mut pause, mut goes_on) = (PAUSE, false);
+        while self.memtable.pause(if goes_on { Duration::ZERO } else { pause }) {
+            let (merged, done) = runtime.block_on(self.round());
+            goes_on = merged;
+            pause = match done {
                 Ok(()) => PAUSE,
                 Err(Error::Superseded { .. } | Error::Draining) => return,
                 Err(error) => {
@@ -112,15 +121,30 @@ impl Upkeep {
         }
     }
 
+    /// Rounds until there is nothing to merge, or one of them fails.
+    #[cfg(test)]
     pub(super) async fn step(&self) -> Result<(), Error> {
+        loop {
+            let (merged, done) = self.round().await;
+            if !merged || done.is_err() {
+                return done;
+            }
+        }
+    }
+
+    /// Each step once. `true`: parts were merged, and there may be more to merge: a backlog of hours keeps no other step
+    /// from its turn.
+    pub(super) async fn round(&self) -> (bool, Result<(), Error>) {
+        let mut merged = false;
         // One that fails, for want of room perhaps, must not keep the sweep from making room.
         let done = [
             self.watched("quarantine", self.quarantine_suspects()).await,
             self.watched("retention", self.retain()).await,
-            self.watched("the sweep", self.sweep()).await,
+            // Before the sweep: it puts into quarantine what nobody names and what may be wanted all the same.
             self.watched("the checkpoint", self.shelf.checkpoint_if_due()).await,
+            self.watched("the sweep", self.sweep()).await,
             self.watched("the catalogue", self.catalog.keep()).await,
-            self.watched("a plan of compaction", self.compact()).await.inspect_err(|error| {
+            self.watched("a plan of compaction", self.compact()).await.map(|did| merged = did).inspect_err(|error| {
                 // Who waits for it has nothing to wait for.
                 self.compaction.state.answer(Err(error.clone()));
             }),
@@ -128,7 +152,7 @@ impl Upkeep {
             self.watched("the trace index of a day", self.merge_days()).await,
             self.watched("the scrub", self.scrub()).await,
         ];
-        done.into_iter().collect()
+        (merged, done.into_iter().collect())
     }
 
     /// A step that panics is told by health until it succeeds. What it had begun is as after an error: files that nobody
@@ -160,12 +184,14 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Merging writes before it frees: not where room is short (storage.md 12.2).
-    async fn compact(&self) -> Result<(), Error> {
-        match self.status.short_of_room.load(Ordering::Relaxed) {
-            true => Ok(()),
-            false => compact::step(self).await,
+    /// Merging writes before it frees: not where room is short (storage.md 12.2). `true`: a job was run.
+    async fn compact(&self) -> Result<bool, Error> {
+        if self.status.short_of_room.load(Ordering::Relaxed) {
+            let detail = "less than retention.min_free_bytes is free: nothing is compacted".to_owned();
+            self.compaction.state.answer(Err(Error::DiskFull { detail }));
+            return Ok(false);
         }
+        compact::job(self).await
     }
 
     /// Shows readers the parts of `shown`, as one store of the snapshot: for a commit without a flush.

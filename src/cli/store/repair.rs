@@ -12,8 +12,10 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::cli::exit::Exit;
 use crate::cli::output::{self, Output};
+use crate::cli::sources::Offline;
 use crate::cli::sql::Failure;
 use crate::clock::Clock;
+use crate::config::Assignment;
 use crate::disk::Disk;
 use crate::store::repair::{Repaired, repair};
 
@@ -26,15 +28,23 @@ pub struct Args {
     /// Data folder to repair, without a daemon on it [default: that of the local daemon]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Configuration of the daemon, where it keeps the parts of the data folder elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub config: Vec<String>,
+    /// Set one key of that configuration, e.g. storage.object_store.url=s3://spans
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<Assignment>,
 }
 
-/// Runs the command. Errors: 69 a daemon runs on the folder, 74 it is none, or cannot be read or written.
+/// Runs the command. Errors: 69 a daemon runs on the folder, or its parts cannot be reached, 74 it is none, or cannot be
+/// read or written, 78 its parts are elsewhere.
 pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> Result<Exit, Failure> {
     let output = Output::chosen(args.output);
     let folder = args.data.unwrap_or(data_folder);
-    let repaired = repair(&folder, &Disk::Os, &clock).await.map_err(|error| match error {
+    let config = Offline { config: args.config, set: args.set }.store(&folder)?;
+    let repaired = repair(&config, &Disk::Os, &clock).await.map_err(|error| match error {
         crate::store::Error::Locked { .. } => Failure::Daemon(error.to_string()),
-        other => Failure::Data(format!("{}: {other}", folder.display())),
+        other => Failure::of_folder(&folder, &other),
     })?;
     let text = |name| Field::new(name, DataType::Utf8, false);
     let count = Field::new("lost_spans", DataType::UInt64, false);

@@ -22,6 +22,7 @@ mod parts;
 mod tests;
 mod tally;
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -97,11 +98,13 @@ impl State {
         let gap = Gap { above_us: from.position_us, to_us: shown.max_ingest_us };
         let behind = shown.parts.parts.iter().filter(|part| gap.touches(&part.entry));
         // By name alone: who waits for its count must not keep the file of a part that has left.
-        let behind: VecDeque<_> = behind.map(|part| Arc::new(Part::new(part.entry.clone()))).collect();
+        let mut behind: Vec<_> = behind.map(|part| Arc::new(Part::new(part.entry.clone()))).collect();
+        // First those that are merged soon: a part that has left before its turn has all counted again.
+        behind.sort_by_key(|part| (part.entry.level, Reverse(part.entry.lsn[1])));
         Self {
             counted: Counted { position_us: from.position_us.max(shown.max_ingest_us), ..from },
             gap: (!behind.is_empty()).then_some(gap),
-            behind,
+            behind: behind.into(),
             life: 0,
             written: 0,
             retained: None,

@@ -132,3 +132,22 @@ fn only_files_of_the_catalogue_have_its_names() {
         assert_eq!(file::version_of(stranger), None, "{stranger}");
     }
 }
+
+#[test]
+fn of_parts_to_be_counted_those_that_are_merged_soon_come_first() {
+    let part = |path: &str, level: u8, lsn: u64| -> Arc<Part> {
+        let entry: PartEntry = serde_json::from_value(serde_json::json!({
+            "path": path, "level": level, "hour": "2023-11-14T22", "rows": 1, "bytes": 1, "footer_bytes": 1,
+            "start": [1, 1], "end": [1, 1], "ingest": [1, 1], "row_groups": [], "services": [], "lsn": [lsn, lsn],
+            "schema": 1, "file_xxh3": "0", "sum_xxh3": "0",
+        }))
+        .unwrap();
+        Arc::new(Part::new(entry))
+    };
+    let parts = vec![part("a", 1, 9), part("b", 0, 1), part("c", 0, 3), part("d", 1, 2), part("e", 0, 2)];
+    let parts = Arc::new(crate::store::PartSet { parts });
+    let shown = Shown { version: 1, epoch: 1, flushed: 9, max_ingest_us: 1, parts };
+    let state = State::after(Counted::none(1 << 20), &shown);
+    let order: Vec<&str> = state.behind.iter().map(|part| part.entry.path.as_str()).collect();
+    assert_eq!(order, ["c", "e", "b", "a", "d"]);
+}

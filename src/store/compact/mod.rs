@@ -1,6 +1,6 @@
 //! Compaction: few sorted parts in place of many small ones (storage.md 9).
 //!
-//! Duty: [`step`]: plan one job, run it, prove it, commit it as one manifest delta. Guarantee: readers see each row
+//! Duty: [`job`]: plan one job, run it, prove it, commit it as one manifest delta. Guarantee: readers see each row
 //! once, before, during and after; without the proof, or after any failure before the commit, the inputs stay live and
 //! the outputs are deleted. Left to others: deleting the files of inputs (`sweep`), when it runs (`upkeep.rs`).
 //!
@@ -56,20 +56,26 @@ pub struct Means {
     pub state: State,
 }
 
-/// Runs the jobs that are due, one after another.
+/// Runs the jobs that are due, one after another. Errors: as of [`job`].
+pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
+    while job(upkeep).await? {}
+    Ok(())
+}
+
+/// Runs the job that is due first; `false`: there is none that can be run now.
 ///
 /// Errors: [`Error::Superseded`] and [`Error::Draining`]; what else goes wrong is kept with its hour in [`State`].
-pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
+pub async fn job(upkeep: &Upkeep) -> Result<bool, Error> {
     match upkeep.settle_open().await {
         Ok(()) => {}
         Err(error @ Error::Superseded { .. }) => return Err(error),
         // The manifest goes first.
-        Err(_) => return Ok(()),
+        Err(_) => return Ok(false),
     }
     let state = &upkeep.compaction.state;
     let now = || upkeep.shelf.clock().now_ns();
     if !state.is_due(upkeep.shelf.shown().version, now()) {
-        return Ok(());
+        return Ok(false);
     }
     // Of hours whose jobs have no room on the disk: they wait, and keep no other hour from its own.
     let mut short: BTreeMap<String, String> = BTreeMap::new();
@@ -78,6 +84,7 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
         let (mut paused, forced) = state.look(now());
         paused.extend(short.keys().cloned());
         let entries = entries(&upkeep.shelf.shown());
+        state.keep(&entries.iter().map(|entry| entry.hour.as_str()).collect());
         let behind = backlog_hours(&entries, now());
         upkeep.metrics.compaction_backlog_hours.set(i64::try_from(behind).unwrap_or(i64::MAX));
         let stopped = || upkeep.memtable.is_stopped();
@@ -91,7 +98,7 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
             state.wait_for_room(&short);
             upkeep.metrics.degraded.with_label_values(&["compaction"]).set(i64::from(state.is_behind()));
             match state.nothing_left() {
-                true => return Ok(()),
+                true => return Ok(false),
                 false => continue,
             }
         };
@@ -108,7 +115,7 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
         match done {
             Ok(true) => state.succeeded(&job.hour),
             // The manifest goes first.
-            Ok(false) => return Ok(()),
+            Ok(false) => return Ok(false),
             Err(error @ (Error::Superseded { .. } | Error::Draining)) => {
                 state.answer(Err(error.clone()));
                 return Err(error);
@@ -116,6 +123,8 @@ pub async fn step(upkeep: &Upkeep) -> Result<(), Error> {
             Err(error) => failed(upkeep, &job, error, now()),
         }
         upkeep.metrics.degraded.with_label_values(&["compaction"]).set(i64::from(state.is_behind()));
+        state.look_again();
+        return Ok(true);
     }
 }
 
@@ -155,10 +164,13 @@ fn failed(upkeep: &Upkeep, job: &Job, error: Error, now_ns: i64) {
 /// The missing room on the disk, as a sentence, if `job` may not be begun.
 fn short_of_space(upkeep: &Upkeep, job: &Job) -> Option<String> {
     let means = &upkeep.compaction;
-    let space = means.disk.space(&means.tmp).ok()?;
-    let least = min_free_bytes(upkeep.shelf.config().min_free_bytes, space);
-    let needs = least.saturating_add(job.inputs.iter().map(|part| part.bytes).sum());
-    (space.free < needs).then(|| format!("compaction of {} needs {needs} free bytes, {} are", job.hour, space.free))
+    // The outputs may be on another disk than the scratch files, or on none.
+    [Some(means.tmp.as_path()), upkeep.shelf.place().root()].into_iter().flatten().find_map(|folder| {
+        let space = means.disk.space(folder).ok()?;
+        let least = min_free_bytes(upkeep.shelf.config().min_free_bytes, space);
+        let needs = least.saturating_add(job.inputs.iter().map(|part| part.bytes).sum());
+        (space.free < needs).then(|| format!("compaction of {} needs {needs} free bytes, {} are", job.hour, space.free))
+    })
 }
 
 /// One job from its inputs to the published snapshot; `false` if the commit is not settled.

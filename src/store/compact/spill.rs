@@ -12,7 +12,7 @@ use super::pack::{pack, unpack};
 use super::pick::Cells;
 use super::rows::{Block, Order, order};
 use super::vocabulary::Vocabulary;
-use super::work::kernel_error;
+use super::work::{kernel_error, scratch_error};
 use crate::disk::{Disk, File};
 use crate::store::Error;
 
@@ -35,7 +35,7 @@ impl Spill {
     /// A new file below `dir`.
     pub fn create(disk: &Disk, dir: &Path, name: &str) -> Result<Self, Error> {
         let path = dir.join(format!("compact-{name}.runs"));
-        let file = disk.create_new(&path).map_err(|e| Error::io("create", &path, &e))?;
+        let file = disk.create_new(&path).map_err(|e| scratch_error("create", &path, &e))?;
         Ok(Self { disk: disk.clone(), path, file, end: 0 })
     }
 
@@ -47,7 +47,7 @@ impl Spill {
         vocabulary: &Vocabulary,
     ) -> Result<(), Error> {
         let bytes = pack(columns, *rows, vocabulary).map_err(|e| kernel_error(&e))?;
-        self.file.write_all_at(&bytes, self.end).map_err(|e| Error::io("write", &self.path, &e))?;
+        self.file.write_all_at(&bytes, self.end).map_err(|e| scratch_error("write", &self.path, &e))?;
         let end = self.end + bytes.len() as u64;
         run.blocks.push(self.end..end);
         self.end = end;

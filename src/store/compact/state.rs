@@ -1,7 +1,8 @@
 //! What compaction remembers between its steps: hours that failed, and what was asked for.
 //!
 //! Duty: [`State`], shared with those who ask and with health. Guarantee: an hour that failed waits longer each time
-//! and is left alone after the third; who asked for a compaction is answered once. Left to others: the jobs.
+//! and is left alone after the third, unless what failed may pass: then it is tried again for ever; who asked for a
+//! compaction is answered once. Left to others: the jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -84,6 +85,11 @@ impl State {
         true
     }
 
+    /// A job was run: there may be another, whatever the manifest says.
+    pub(super) fn look_again(&self) {
+        self.memory().idle = None;
+    }
+
     /// Answers who asked.
     pub(in crate::store) fn answer(&self, result: Result<(), Error>) {
         if let Some(wish) = self.memory().wish.take() {
@@ -130,11 +136,17 @@ impl State {
         self.memory().failed.remove(hour);
     }
 
-    /// How often the hour has failed by now.
+    /// Only `hours` have parts: what is known of others is of no use.
+    pub(super) fn keep(&self, hours: &BTreeSet<&str>) {
+        self.memory().failed.retain(|hour, _| hours.contains(hour.as_str()));
+    }
+
+    /// How often the hour has failed by now, of what does not pass.
     pub(super) fn failed(&self, hour: &str, error: Error, now_ns: i64) -> u32 {
         let mut memory = self.memory();
-        let times = memory.failed.get(hour).map_or(0, |failed| failed.times) + 1;
-        let pause = PAUSES_NS[usize::try_from(times - 1).unwrap_or(usize::MAX).min(PAUSES_NS.len() - 1)];
+        let passes = matches!(error, Error::DiskFull { .. } | Error::Unreachable { .. });
+        let times = memory.failed.get(hour).map_or(0, |failed| failed.times) + u32::from(!passes);
+        let pause = PAUSES_NS[usize::try_from(times.max(1) - 1).unwrap_or(usize::MAX).min(PAUSES_NS.len() - 1)];
         let again_at_ns = now_ns.saturating_add(pause);
         memory.failed.insert(hour.to_owned(), Failed { times, again_at_ns, error });
         times
@@ -174,5 +186,25 @@ mod tests {
         assert_eq!(state.look(1), (BTreeSet::new(), Some(String::new())));
         assert!(state.nothing_left());
         answered.try_recv().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_may_pass_has_no_hour_skipped_and_an_hour_without_parts_is_forgotten() {
+        let state = State::default();
+        let full = || Error::DiskFull { detail: "tmp".to_owned() };
+        let away = || Error::Unreachable { place: "spans/x".to_owned(), detail: "503".to_owned() };
+        for n in 0..6 {
+            state.failed(HOUR, if n % 2 == 0 { full() } else { away() }, 0);
+        }
+        assert_eq!(state.look(1).0, BTreeSet::from([HOUR.to_owned()]), "it waits");
+        assert_eq!((state.look(i64::MAX).0, state.reasons()), (BTreeSet::new(), Vec::new()));
+        for _ in 0..3 {
+            state.failed(HOUR, Error::Draining, 0);
+        }
+        assert_eq!(state.look(i64::MAX).0, BTreeSet::from([HOUR.to_owned()]));
+        state.keep(&BTreeSet::from([HOUR]));
+        assert!(state.is_behind());
+        state.keep(&BTreeSet::from(["2023-11-14T23"]));
+        assert!(!state.is_behind() && state.reasons().is_empty());
     }
 }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::store::manifest::PartEntry;
 use crate::store::part::{self, Inputs, Opened, PartSpec, Source, Totals, Writer};
-use crate::store::{Config, Error};
+use crate::store::{Config, Error, local};
 
 /// Rows of a batch that is read, at most.
 const BATCH_ROWS: u64 = 8192;
@@ -145,9 +145,29 @@ pub struct Like<'a> {
     pub sort: &'static str,
 }
 
-/// Parts speak for themselves: the message names the part.
+/// Parts speak for themselves: the message names the part. What may pass, want of room and a server that does not answer,
+/// is told apart.
 pub fn part_error(error: &part::Error) -> Error {
-    Error::Parts { detail: error.to_string() }
+    match error {
+        part::Error::Objects { .. } if local::is_full(error) => Error::DiskFull { detail: error.to_string() },
+        part::Error::Objects { path, source } if is_of_server(source) => {
+            Error::Unreachable { place: path.clone(), detail: source.to_string() }
+        }
+        _ => Error::Parts { detail: error.to_string() },
+    }
+}
+
+fn is_of_server(error: &object_store::Error) -> bool {
+    let of_client = |error: &object_store::Error| matches!(error, object_store::Error::Generic { store: "S3", .. });
+    local::causes(error).any(|at| at.downcast_ref::<object_store::Error>().is_some_and(of_client))
+}
+
+/// An error of a scratch file.
+pub fn scratch_error(action: &'static str, path: &Path, error: &std::io::Error) -> Error {
+    match local::is_full(error) {
+        true => Error::DiskFull { detail: format!("{}: {error}", path.display()) },
+        false => Error::io(action, path, error),
+    }
 }
 
 /// An Arrow kernel failed on rows that were read well.

@@ -13,6 +13,7 @@
 //! - A compacted set counts if all its files are there and no input is known to have left otherwise: it is live, or its
 //!   file is gone although nothing readable removes it, or it is of the time of the loss. Its inputs leave. If an input
 //!   went into another such set, the one written later is right: it was made from a manifest without the earlier.
+//! - What was flushed of a node is told by its own flushes; by compacted parts only where one node wrote them all.
 //! - A set is also complete without files that went since: as many as readable versions remove that no readable one adds.
 //! - A part that a readable version removes was committed: inputs of it that are still live leave.
 //! - A live part whose file is gone was removed by a lost version.
@@ -47,8 +48,8 @@ pub(super) struct Gap {
     pub(super) flushed: BTreeMap<String, Lsn>,
     /// Parts that readable deltas add.
     pub(super) named: HashSet<String>,
-    /// lsns of the generations whose flush is readable.
-    pub(super) covered: Vec<[Lsn; 2]>,
+    /// Nodes and lsns of the generations whose flush is readable.
+    pub(super) covered: Vec<(String, [Lsn; 2])>,
     /// Highest lsn of any part that a readable delta adds: commits are in lsn order, so all below it was flushed.
     pub(super) highest: Lsn,
     /// Parts that readable deltas remove and no readable one adds.
@@ -72,6 +73,14 @@ impl Gap {
         self.lost.push(version);
     }
 
+    /// All that came behind `manifest` is lost, with every trace of how many versions it was.
+    pub(super) fn behind(manifest: &Manifest) -> Self {
+        let mut gap = Self::default();
+        gap.lose(manifest, manifest.version.saturating_add(1));
+        gap.lost.clear();
+        gap
+    }
+
     /// A readable delta, before it is applied to `manifest`.
     pub(super) fn see(&mut self, manifest: &Manifest, head: &Head, delta: &Delta) {
         if self.tail {
@@ -81,8 +90,8 @@ impl Gap {
         self.named.extend(delta.add.iter().map(|entry| entry.path.clone()));
         self.highest = delta.add.iter().map(|entry| entry.lsn[1]).fold(self.highest, Lsn::max);
         // Only a flush moves `flushed`; its parts have the lsns of its generation.
-        if !delta.flushed.is_empty() {
-            self.covered.extend(delta.add.iter().map(|entry| entry.lsn));
+        for node in delta.flushed.keys() {
+            self.covered.extend(delta.add.iter().map(|entry| (node.clone(), entry.lsn)));
         }
         let unknown = delta.remove.iter().filter(|removal| !manifest.live.contains(&removal.path));
         self.departed.extend(unknown.map(|removal| removal.path.clone()));
@@ -100,6 +109,18 @@ pub struct Recovery {
     pub told: String,
 }
 
+impl Recovery {
+    /// Whether nothing was found.
+    pub(super) fn is_empty(&self) -> bool {
+        self.delta.add.is_empty() && self.delta.remove.is_empty() && self.unplaced.is_empty()
+    }
+}
+
+/// Whether there are parts, named or not.
+pub(super) async fn has_parts(objects: &Arc<dyn ObjectStore>) -> Result<bool, Error> {
+    Ok(!list(objects).await?.is_empty())
+}
+
 /// Reads what `manifest`, in which the versions of `gap` are missing, does not name.
 pub(super) async fn recover(manifest: &Manifest, gap: &Gap) -> Result<Recovery, Error> {
     let objects = &manifest.objects;
@@ -115,13 +136,16 @@ pub(super) async fn recover(manifest: &Manifest, gap: &Gap) -> Result<Recovery, 
         }
     });
     let sources: Vec<Option<(String, Source)>> = sources.buffered(AT_ONCE).try_collect().await?;
-    // One node writes a store. A head does not vouch for its node: it has no hash of its own.
-    let in_parts = sources.iter().flatten().find_map(|(_, source)| match source {
+    let in_parts = sources.iter().flatten().filter_map(|(_, source)| match source {
         Source::Log(wal) => Some(wal.node.to_string()),
         Source::Parts(_) => None,
     });
-    let node = manifest.flushed.keys().next().cloned().or(in_parts).unwrap_or_else(|| manifest.node.clone());
-    let mut state = State::of(manifest, gap, &files, node);
+    let mut nodes: BTreeSet<String> = manifest.flushed.keys().cloned().chain(in_parts).collect();
+    if nodes.is_empty() && !manifest.node.is_empty() {
+        // The last resort: a head does not vouch for its node, it has no hash of its own.
+        nodes.insert(manifest.node.clone());
+    }
+    let mut state = State::of(manifest, gap, &files, &nodes);
     let (mut flushes, mut compacted) = (BTreeMap::new(), BTreeMap::new());
     for (path, source) in sources.into_iter().flatten() {
         match source {
@@ -138,12 +162,13 @@ pub(super) async fn recover(manifest: &Manifest, gap: &Gap) -> Result<Recovery, 
         }
     }
     for ((epoch, from, to, of, node), set) in flushes {
-        let may = gap.epochs[0] <= epoch.0 && epoch.0 <= gap.epochs[1] && state.may_flush(from, to, &node.to_string());
+        let node = node.to_string();
+        let may = gap.epochs[0] <= epoch.0 && epoch.0 <= gap.epochs[1] && state.may_flush(from, to, &node);
         if may
             && is_complete(&set, of, state.departed)
             && let Some(entries) = state.read(&set).await?
         {
-            state.flush([from, to], entries);
+            state.flush(node, [from, to], entries);
         }
     }
     let departed = state.departed;
@@ -155,7 +180,7 @@ pub(super) async fn recover(manifest: &Manifest, gap: &Gap) -> Result<Recovery, 
         if state.was_committed(&set) {
             state.consume(&inputs);
             if let Some(entries) = state.read(&set).await? {
-                state.take(entries);
+                state.take_compacted(entries);
             }
         } else if state.may_compact(&inputs)
             && let Some(entries) = state.read(&set).await?
@@ -198,16 +223,17 @@ struct State<'a> {
     /// Input → the set made of it that was taken.
     went_into: HashMap<Ulid, usize>,
     sets: Vec<(Vec<Ulid>, Vec<String>)>,
-    covered: Vec<[Lsn; 2]>,
+    covered: Vec<(String, [Lsn; 2])>,
     flushed: BTreeMap<String, Lsn>,
-    /// Whose lsns they are.
-    node: String,
+    /// Whose lsns those of compacted parts are; `None` where several nodes wrote: to credit the wrong one would hide what
+    /// its log alone holds.
+    node: Option<String>,
     /// Files that sets may lack because they went since.
     departed: usize,
 }
 
 impl<'a> State<'a> {
-    fn of(manifest: &'a Manifest, gap: &'a Gap, files: &'a BTreeSet<String>, node: String) -> Self {
+    fn of(manifest: &'a Manifest, gap: &'a Gap, files: &'a BTreeSet<String>, nodes: &BTreeSet<String>) -> Self {
         let mut live = HashMap::new();
         let mut removed = BTreeMap::new();
         for path in &manifest.live {
@@ -215,6 +241,12 @@ impl<'a> State<'a> {
                 true => drop(ulid_of(path).map(|ulid| live.insert(ulid, path.clone()))),
                 false => drop(removed.insert(path.clone(), Reason::Dropped)),
             }
+        }
+        let flushed = |node: &String| (node.clone(), manifest.flushed.get(node).copied().unwrap_or(0));
+        let mut flushed: BTreeMap<String, Lsn> = nodes.iter().map(flushed).collect();
+        let node = nodes.first().filter(|_| nodes.len() == 1).cloned();
+        if let Some(of_node) = node.as_ref().and_then(|node| flushed.get_mut(node)) {
+            *of_node = gap.highest.max(*of_node);
         }
         Self {
             manifest,
@@ -226,7 +258,7 @@ impl<'a> State<'a> {
             went_into: HashMap::new(),
             sets: Vec::new(),
             covered: gap.covered.clone(),
-            flushed: BTreeMap::from([(node.clone(), gap.highest)]),
+            flushed,
             node,
             departed: gap.departed.iter().filter(|path| !files.contains(*path)).count(),
         }
@@ -234,7 +266,7 @@ impl<'a> State<'a> {
 
     fn may_flush(&self, from: Lsn, to: Lsn, node: &str) -> bool {
         let before = self.gap.flushed.get(node).copied().unwrap_or(0);
-        from <= to && from > before && !self.covered.iter().any(|other| meet(*other, [from, to]))
+        from <= to && from > before && !self.covered.iter().any(|(of, other)| of == node && meet(*other, [from, to]))
     }
 
     /// What a readable version removes was live before: its whole set was committed.
@@ -255,11 +287,14 @@ impl<'a> State<'a> {
         Ok(Some(entries))
     }
 
-    fn take(&mut self, entries: Vec<PartEntry>) {
+    /// `node`: whose lsns they have.
+    fn take(&mut self, node: Option<&str>, entries: Vec<PartEntry>) {
         for entry in entries {
-            // Commits are in lsn order: with it all below was committed.
-            let flushed = self.flushed.entry(self.node.clone()).or_default();
-            *flushed = entry.lsn[1].max(*flushed);
+            if let Some(node) = node {
+                // Commits are in lsn order: with it all below was committed.
+                let flushed = self.flushed.entry(node.to_owned()).or_default();
+                *flushed = entry.lsn[1].max(*flushed);
+            }
             if let Some(ulid) = ulid_of(&entry.path) {
                 self.live.insert(ulid, entry.path.clone());
             }
@@ -267,9 +302,14 @@ impl<'a> State<'a> {
         }
     }
 
-    fn flush(&mut self, lsns: [Lsn; 2], entries: Vec<PartEntry>) {
-        self.covered.push(lsns);
-        self.take(entries);
+    fn flush(&mut self, node: String, lsns: [Lsn; 2], entries: Vec<PartEntry>) {
+        self.take(Some(&node), entries);
+        self.covered.push((node, lsns));
+    }
+
+    fn take_compacted(&mut self, entries: Vec<PartEntry>) {
+        let node = self.node.clone();
+        self.take(node.as_deref(), entries);
     }
 
     fn may_compact(&self, inputs: &[Ulid]) -> bool {
@@ -298,7 +338,7 @@ impl<'a> State<'a> {
         self.consume(&inputs);
         self.went_into.extend(inputs.iter().map(|input| (*input, self.sets.len())));
         self.sets.push((inputs, entries.iter().map(|entry| entry.path.clone()).collect()));
-        self.take(entries);
+        self.take_compacted(entries);
     }
 
     /// Takes back that `input` left, where its file is there.
@@ -329,12 +369,15 @@ impl<'a> State<'a> {
         let unplaced: Vec<String> = strange.iter().filter(|path| !is_placed(path)).cloned().collect();
         let missing: Vec<&String> =
             removed.iter().filter(|(_, reason)| **reason == Reason::Dropped).map(|(path, _)| path).collect();
-        let (first, last) = (gap.lost.first().copied().unwrap_or(0), gap.lost.last().copied().unwrap_or(0));
-        let mut told = format!(
-            "{} manifest versions between {first} and {last} cannot be read; the parts themselves name {} in their place",
-            gap.lost.len(),
-            taken.len()
-        );
+        let mut told = match (gap.lost.first(), gap.lost.last()) {
+            (Some(first), Some(last)) => format!(
+                "{} manifest versions between {first} and {last} cannot be read; the parts themselves name {} in their \
+                 place",
+                gap.lost.len(),
+                taken.len()
+            ),
+            _ => format!("the manifest is older than the parts; the parts themselves name {} more", taken.len()),
+        };
         if !missing.is_empty() {
             told +=
                 &format!("; {} parts are taken for removed because their files are gone: {missing:?}", missing.len());

@@ -2,7 +2,8 @@
 //!
 //! Duty: [`load`]. Guarantee: every file counts only with its hashes and in its chain; a version that does not is replaced
 //! from the parts themselves (`footers.rs`), which the result tells, or is an error; never a shorter list of parts in
-//! silence. Left to others: making the replacement durable (`Manifest::claim`).
+//! silence; without any version the parts must not be there either. Left to others: making the replacement durable
+//! (`Manifest::claim`).
 //!
 //! Of two neighbours whose hashes do not fit, the one is taken for damaged whose other neighbour does not vouch for it.
 
@@ -14,6 +15,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::{Delta, Error, FOLDER, Head, Manifest, checkpoint, footers, hash, parse_lines, path_of, version_of};
+use crate::store::local::is_unreadable;
 
 /// Versions that are replaced from the parts without being asked.
 pub const AUTOMATIC: u64 = checkpoint::EVERY;
@@ -53,7 +55,14 @@ async fn once(objects: &Arc<dyn ObjectStore>, most: u64) -> Result<Manifest, Err
     let mut manifest = Manifest::empty(objects.clone());
     for version in checkpoints.iter().rev() {
         let path = checkpoint::path_of(*version);
-        match checkpoint::decode(*version, &read(objects, &path).await?) {
+        let bytes = match read(objects, &path).await {
+            Err(error) if is_unreadable(&error) => {
+                manifest.unreadable.push(Unreadable { path: path.to_string(), problem: error.to_string() });
+                continue;
+            }
+            bytes => bytes?,
+        };
+        match checkpoint::decode(*version, &bytes) {
             Ok((head, body)) => {
                 manifest.restore(head, body);
                 break;
@@ -69,8 +78,13 @@ async fn once(objects: &Arc<dyn ObjectStore>, most: u64) -> Result<Manifest, Err
         false => deltas.range(base.saturating_add(1)..).copied().collect(),
     };
     let read_one = async |version: u64| {
-        let bytes = read(objects, &path_of(version)).await?;
-        Ok::<_, Error>(Read { hash: hash(&bytes), parsed: parse(version, &bytes) })
+        match read(objects, &path_of(version)).await {
+            // For a repair: a start is not to replace what the disk may give at its next try.
+            Err(error) if most > AUTOMATIC && is_unreadable(&error) => {
+                Ok(Read { hash: String::new(), parsed: Err(error.to_string()) })
+            }
+            bytes => bytes.map(|bytes| Read { hash: hash(&bytes), parsed: parse(version, &bytes) }),
+        }
     };
     let found = stream::iter(wanted).map(async |version| match read_one(version).await {
         Err(error) if error.is_not_found() && !deltas.contains(&version) => Ok(None),
@@ -78,6 +92,8 @@ async fn once(objects: &Arc<dyn ObjectStore>, most: u64) -> Result<Manifest, Err
     });
     let found = found.buffered(AT_ONCE).try_filter_map(async |found| Ok(found));
     let mut reads: BTreeMap<u64, Read> = found.try_collect().await?;
+    // Looked for before version 1 is: whoever puts a part has committed that version first.
+    let has_parts = newest == 0 && footers::has_parts(objects).await?;
     while let Some(next) = newest.checked_add(1) {
         match read_one(next).await {
             Ok(read) => reads.insert(next, read),
@@ -86,11 +102,36 @@ async fn once(objects: &Arc<dyn ObjectStore>, most: u64) -> Result<Manifest, Err
         };
         newest = next;
     }
+    if newest == 0 && has_parts {
+        if most <= AUTOMATIC {
+            let problem = "it is empty although `spans/` holds parts".to_owned();
+            return Err(Error::Damaged { path: FOLDER.to_owned(), problem });
+        }
+        manifest.recover_tail().await?;
+        return Ok(manifest);
+    }
     let blamed = judge(base, &manifest.prev, &reads);
     for (version, problem) in blamed {
         reads.get_mut(&version).expect("only what was read is judged").parsed = Err(problem);
     }
     apply(manifest, reads, newest, most).await
+}
+
+impl Manifest {
+    /// Takes over the parts that no version names, where the manifest is known to be older than the store: restored from
+    /// an older copy, perhaps. `false`: there is nothing that it does not name.
+    pub async fn recover_tail(&mut self) -> Result<bool, Error> {
+        if self.recovered.is_some() {
+            // With it all parts were judged.
+            return Ok(false);
+        }
+        let recovery = footers::recover(self, &footers::Gap::behind(self)).await?;
+        if recovery.is_empty() {
+            return Ok(false);
+        }
+        self.adopt(recovery);
+        Ok(true)
+    }
 }
 
 /// See [`Manifest::origin`].

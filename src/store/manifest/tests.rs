@@ -12,6 +12,8 @@ use super::*;
 use crate::store::part::{self, ARRIVAL, PartSpec, Source, WalRange};
 use crate::store::{Config, samples};
 
+mod behind;
+
 /// A store without a log: parts with rows, and the manifest that names them.
 struct Bench {
     objects: Arc<InMemory>,

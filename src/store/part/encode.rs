@@ -17,6 +17,7 @@ use twox_hash::XxHash3_64;
 use super::arranged::Arranged;
 use super::chunk::traces;
 use super::columns::ZONE_ROWS;
+use super::cut::{TEXT_BYTES, cut};
 use super::group::Group;
 use super::keys::{self, Keys, Level};
 use super::promote::{Promotion, choose};
@@ -77,6 +78,7 @@ pub fn encode_behind(
 }
 
 /// The rows cut into row groups of about equal size: whole zones, at most `row_group_rows` rows or about [`GROUP_BYTES`].
+/// Less than a zone only where the text of one does not fit into a column.
 fn groups(batches: &[RecordBatch], config: &Config) -> Vec<Vec<RecordBatch>> {
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
@@ -100,7 +102,7 @@ fn groups(batches: &[RecordBatch], config: &Config) -> Vec<Vec<RecordBatch>> {
             (from, room) = (from + taken, room - taken);
         }
     }
-    groups
+    groups.into_iter().flat_map(|group| cut(group, TEXT_BYTES)).collect()
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {

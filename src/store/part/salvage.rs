@@ -14,6 +14,7 @@ use ulid::Ulid;
 
 use super::{EncodedPart, Error, Inputs, Opened, PartSpec, PartStore, Source, Writer};
 use crate::store::Config;
+use crate::store::local::is_unreadable;
 use crate::store::manifest::PartEntry;
 
 /// Rows that are read at once at most.
@@ -131,11 +132,13 @@ fn write(writer: &mut Writer, pending: &mut Vec<RecordBatch>) -> Result<(), Erro
     Ok(())
 }
 
-/// `None` for what is damaged or gone. Whatever else went wrong, for want of memory perhaps, proves nothing of the rows.
+/// `None` for what is damaged, gone, or on a bad sector. Whatever else went wrong, for want of memory perhaps, proves
+/// nothing of the rows.
 fn whole<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(Error::Corrupt { .. } | Error::Objects { source: object_store::Error::NotFound { .. }, .. }) => Ok(None),
+        Err(error) if is_unreadable(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -153,6 +156,13 @@ mod tests {
     #[test]
     fn only_what_proves_damage_leaves_rows_out() {
         assert!(whole::<()>(Err(Error::corrupt("spans/x", "a block"))).unwrap().is_none());
+        let of_disk = Box::new(std::io::Error::from_raw_os_error(5));
+        let of_disk = object_store::Error::Generic { store: "SyncedLocal", source: of_disk };
+        // As a part's reader tells it.
+        let of_part = Error::Objects { path: "spans/x".to_owned(), source: of_disk };
+        let of_reader = object_store::Error::Generic { store: "PartStore", source: Box::new(of_part) };
+        let unread = Error::Objects { path: "spans/x".to_owned(), source: of_reader };
+        assert!(whole::<()>(Err(unread)).unwrap().is_none());
         let memory = Error::Arrow(ArrowError::MemoryError("no".to_owned()));
         let failed = object_store::Error::Generic { store: "x", source: "EIO".into() };
         let failed = Error::Objects { path: "spans/x".to_owned(), source: failed };

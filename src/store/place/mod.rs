@@ -22,8 +22,9 @@ use object_store::aws::AmazonS3ConfigKey;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 
-use super::folder::Folder;
-use super::local::SyncedLocal;
+use super::folder::{self, Folder};
+use super::local::{self, SyncedLocal};
+use super::manifest::Manifest;
 use super::{Error, manifest};
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -162,6 +163,17 @@ impl Objects {
         &self.store
     }
 
+    /// The folder in which the objects are; `None` where they are on no disk of this machine.
+    pub fn root(&self) -> Option<&std::path::Path> {
+        match &self.place {
+            Place::Folder => Some(&self.folder.root),
+            Place::File(root) => Some(root),
+            Place::Bucket(_) => None,
+            #[cfg(test)]
+            Place::Given(_) => None,
+        }
+    }
+
     /// What must hold before this process becomes the writer: the place keeps writers apart, and the data folder says
     /// where its parts are.
     pub async fn prepare(&self, clock: &Clock) -> Result<(), Error> {
@@ -174,6 +186,41 @@ impl Objects {
         match self.place.url() {
             Some(url) => self.folder.write_objects_url(&self.disk, &url),
             None => Ok(()),
+        }
+    }
+
+    /// What must hold before `manifest` is claimed: that no copy of the data folder has claimed it since this one did. The
+    /// records of this log would be taken for those that the copy has flushed. Writes down the claim that comes.
+    ///
+    /// Errors: [`Error::Folder`] if a copy has.
+    pub fn may_claim(&self, manifest: &Manifest) -> Result<(), Error> {
+        if matches!(self.place, Place::Folder) {
+            // A copy has a manifest of its own.
+            return Ok(());
+        }
+        let epoch = manifest.epoch();
+        // Behind versions that cannot be read the epoch is a guess.
+        let is_read = manifest.unreadable().is_empty() && manifest.recovered().is_none();
+        let is_ours = is_read && manifest.writer() == self.folder.node.to_string();
+        match self.folder.claimed_epoch(&self.disk)? {
+            Some(claimed) if is_ours && epoch > claimed => Err(Error::Folder {
+                path: self.folder.epoch_file(),
+                detail: format!(
+                    "this folder has claimed its parts with epoch {claimed} last, and a copy of it with the same `node.id` \
+                     has done so with epoch {epoch} since: records of this log would be taken for those of the copy and \
+                     skipped. Start the copy instead; if it is gone for good, remove this file to start here"
+                ),
+            }),
+            _ => self.folder.write_claimed_epoch(&self.disk, epoch.saturating_add(1)),
+        }
+    }
+
+    /// Removes from a folder what writers that are gone have left half-way. The caller has become the writer; the data
+    /// folder is emptied of it before.
+    pub fn tidy(&self) -> Result<(), Error> {
+        match &self.place {
+            Place::File(root) => folder::empty(&self.disk, &root.join(local::TMP)),
+            _ => Ok(()),
         }
     }
 

@@ -47,6 +47,15 @@ fn the_current_hour_and_later_ones_never_leave_for_want_of_room() {
 }
 
 #[test]
+fn hours_that_a_clock_far_ahead_has_filed_leave_for_want_of_room_after_those_that_are_over() {
+    let parts = [part("2026-02-01T00", 10), part("2025-12-31T23", 10), part("2026-01-01T00", 10)];
+    assert_eq!(expired(&parts, by_bytes(20), NOW_NS), [1]);
+    assert_eq!(expired(&parts, by_bytes(10), NOW_NS), [0, 1]);
+    assert_eq!(expired(&parts, by_bytes(0), NOW_NS), [0, 1], "the current hour stays");
+    assert_eq!(expired(&parts, by_age(DAY), NOW_NS), Vec::<usize>::new());
+}
+
+#[test]
 fn a_path_that_is_no_hour_is_never_old() {
     let parts = [part("", 10), part("2025-13-01T00", 10), part("yesterday", 10)];
     let both = Limits { max_age: Some(Duration::ZERO), max_bytes: Some(0) };

@@ -240,7 +240,7 @@ impl Run {
         }
         self.oracle.note(13, Fate::Open);
         self.flip(&part, |_| 100);
-        self.until("repair", async || repair::repair(Path::new(DATA), &self.disk(), &self.clock).await).await?;
+        self.until("repair", async || repair::repair(&config(), &self.disk(), &self.clock).await).await?;
         self.oracle.note(13, Fate::Gone);
         let store = self.open().await?;
         self.oracle.check(&store.reader(), start_ns, "at the end").await;

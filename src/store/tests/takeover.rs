@@ -23,7 +23,7 @@ const AT_ONCE: usize = 5;
 
 /// What one process sees of the place: from a request of its own on, all of its requests wait.
 #[derive(Debug)]
-struct Pausing {
+pub(super) struct Pausing {
     place: Arc<InMemory>,
     left: AtomicU64,
     paused: watch::Sender<bool>,
@@ -31,7 +31,7 @@ struct Pausing {
 }
 
 impl Pausing {
-    fn new(place: &Arc<InMemory>) -> Arc<Self> {
+    pub(super) fn new(place: &Arc<InMemory>) -> Arc<Self> {
         let left = AtomicU64::new(u64::MAX);
         Arc::new(Self {
             place: place.clone(),
@@ -42,17 +42,17 @@ impl Pausing {
     }
 
     /// Lets `requests` more pass.
-    fn pause_after(&self, requests: u64) {
+    pub(super) fn pause_after(&self, requests: u64) {
         self.left.store(requests, Ordering::SeqCst);
         self.paused.send_replace(true);
     }
 
-    fn go_on(&self) {
+    pub(super) fn go_on(&self) {
         self.left.store(u64::MAX, Ordering::SeqCst);
         self.paused.send_replace(false);
     }
 
-    async fn wait_until_paused(&self) {
+    pub(super) async fn wait_until_paused(&self) {
         drop(self.is_paused.subscribe().wait_for(|paused| *paused).await);
     }
 

@@ -1,9 +1,15 @@
 //! What becomes of parts: retention, deletion, damage, and a manifest that cannot be read.
 
-use object_store::ObjectStoreExt as _;
+use futures::TryStreamExt as _;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
 
+use super::oracle::{DATA, open_on};
+use super::takeover::Pausing;
 use super::*;
+use crate::disk::sim::Sim;
 use crate::store::manifest::DELETE_GRACE_NS;
+use crate::store::place::Place;
 use crate::store::upkeep::Upkeep;
 
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
@@ -108,6 +114,42 @@ async fn the_sweep_takes_what_no_version_names_once_it_is_an_hour_old_and_nothin
     assert_eq!(ids(&store.reader()).await, once(&[(1, 4)]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_flush_is_in_hand_before_its_file_is_there_and_no_longer_once_it_failed() {
+    let place = Arc::new(InMemory::new());
+    let pausing = Pausing::new(&place);
+    let by_hand = |dir: &Path| Config { by_hand: true, ..config(dir) };
+    let paused = Config { place: Place::Given(pausing.clone()), ..by_hand(Path::new(DATA)) };
+    let store = open_on(&Sim::new(1), &paused, &clock()).await;
+    store.append(request(1, 4)).await.unwrap();
+    pausing.pause_after(1);
+    let flush = tokio::spawn({
+        let store = store.clone();
+        async move { store.freeze_and_flush().await }
+    });
+    pausing.wait_until_paused().await;
+    let listed: Vec<object_store::ObjectMeta> = place.list(Some(&"spans".into())).try_collect().await.unwrap();
+    let files: Vec<String> = listed.into_iter().map(|meta| meta.location.to_string()).collect();
+    assert_eq!((files.len(), upkeep(&store).shelf.part_store().names()), (1, files));
+    pausing.go_on();
+    flush.await.unwrap().unwrap();
+    store.close().await.unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    let store = try_open(by_hand(dir.path()), Disk::Faulty(faults.clone()), clock()).await.unwrap();
+    ready(&store).await;
+    store.append(request(1, 4)).await.unwrap();
+    // The part itself, then its checksums.
+    faults.arm(Op::Link, 1, 1, EIO);
+    store.freeze_and_flush().await.unwrap_err();
+    while !store.reader().view().memory.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let live = store.reader().view().parts.parts[0].entry.path.clone();
+    assert_eq!(upkeep(&store).shelf.part_store().names(), [live]);
+}
+
 fn overwrite(dir: &Path, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(dir.join(path)).unwrap();
     change(&mut bytes);
@@ -193,6 +235,29 @@ async fn on_a_full_disk_the_oldest_hours_leave_without_grace_and_the_current_one
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_part_leaves_a_bucket_because_the_disk_of_the_data_folder_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = Arc::new(InMemory::new());
+    let at = |min_free_bytes| Config {
+        place: Place::Given(bucket.clone()),
+        delete_oldest: true,
+        min_free_bytes: Some(min_free_bytes),
+        ..config(dir.path())
+    };
+    let store = try_open(at(0), Disk::Os, clock()).await.unwrap();
+    ready(&store).await;
+    flushed(&store, 1, 4).await;
+    store.close().await.unwrap();
+    let store = try_open(at(u64::MAX / 4), Disk::Os, clock()).await.unwrap();
+    ready(&store).await;
+    let upkeep = upkeep(&store);
+    upkeep.retain_at(samples::NOW_NS, mono(0)).await.unwrap();
+    upkeep.retain_at(samples::NOW_NS + 2 * HOUR_NS, mono(2 * HOUR_NS)).await.unwrap();
+    assert!(store.inner.status.short_of_room.load(Ordering::Relaxed), "it is told all the same");
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 4)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn late_spans_from_before_the_horizon_are_kept_as_long_as_others() {
     let dir = tempfile::tempdir().unwrap();
     let late = Config { max_age: Some(Duration::from_secs(3600)), ..config(dir.path()) };
@@ -244,17 +309,17 @@ async fn repair_names_parts_anew_puts_damage_aside_and_finds_nothing_the_second_
     let store = open_at(dir.path()).await;
     let (first, _) = (flushed(&store, 1, 4).await, flushed(&store, 2, 4).await);
     let sum_of_third = part::sum_path(&flushed(&store, 3, 4).await);
-    let locked = repair::repair(dir.path(), &Disk::Os, &clock()).await.unwrap_err();
+    let locked = repair::repair(&config(dir.path()), &Disk::Os, &clock()).await.unwrap_err();
     assert!(matches!(locked, Error::Locked { .. }), "{locked}");
     store.close().await.unwrap();
     overwrite(dir.path(), "manifest/00000000000000000003.json", |bytes| flip_near_the_end(bytes));
     overwrite(dir.path(), &first, |bytes| bytes[100] ^= 1);
     overwrite(dir.path(), &sum_of_third, |bytes| bytes.clear());
-    let repaired = repair::repair(dir.path(), &Disk::Os, &clock()).await.unwrap();
+    let repaired = repair::repair(&config(dir.path()), &Disk::Os, &clock()).await.unwrap();
     let told: Vec<_> = repaired.iter().map(|row| (row.file.as_str(), row.lost_spans)).collect();
     let delta = "manifest/00000000000000000003.json";
     assert_eq!(told, [(delta, 0), ("manifest/", 0), (first.as_str(), 4), (sum_of_third.as_str(), 0)]);
-    assert_eq!(repair::repair(dir.path(), &Disk::Os, &clock()).await.unwrap(), []);
+    assert_eq!(repair::repair(&config(dir.path()), &Disk::Os, &clock()).await.unwrap(), []);
     let store = open_at(dir.path()).await;
     assert_eq!(ids(&store.reader()).await, once(&[(2, 4), (3, 4)]));
     let aside = Disk::Os.list(&dir.path().join("quarantine")).unwrap();
@@ -289,9 +354,9 @@ async fn of_a_damaged_part_the_row_groups_that_are_whole_stay() {
     assert!(reasons[0].contains(&format!("{lost} of them cannot be read")), "{reasons:?}");
     store.close().await.unwrap();
 
-    let repaired = repair::repair(crashed.path(), &Disk::Os, &clock()).await.unwrap();
+    let repaired = repair::repair(&at(crashed.path()), &Disk::Os, &clock()).await.unwrap();
     assert_eq!(repaired.iter().map(|row| row.lost_spans).collect::<Vec<_>>(), [lost as u64]);
-    assert_eq!(repair::repair(crashed.path(), &Disk::Os, &clock()).await.unwrap(), []);
+    assert_eq!(repair::repair(&at(crashed.path()), &Disk::Os, &clock()).await.unwrap(), []);
     for dir in [dir.path(), crashed.path()] {
         let store = try_open(at(dir), Disk::Os, clock()).await.unwrap();
         ready(&store).await;

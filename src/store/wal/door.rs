@@ -5,7 +5,7 @@
 //! the door is shut. Left to others: writing what is queued (`thread.rs`).
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -152,6 +152,12 @@ impl Door {
             return Ok(Entered::Refused(Box::new(offer), error));
         }
         Ok(Entered::Queued(self.queue(&mut state, offer)))
+    }
+
+    /// How far the newest store position stands ahead of the clock, which was ahead itself then; 0 = not at all.
+    pub fn ahead(&self) -> Duration {
+        let ahead_us = self.lock().last_us.saturating_sub(self.clock.now_us());
+        Duration::from_micros(u64::try_from(ahead_us).unwrap_or(0))
     }
 
     /// Asks for a freeze between two groups; the answer is the lsn up to which all rows are frozen then.

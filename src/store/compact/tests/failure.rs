@@ -3,6 +3,7 @@
 use super::*;
 
 const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
 
 async fn three(bed: &mut Bed) -> Vec<String> {
     for flush in 0..3 {
@@ -58,6 +59,23 @@ async fn a_failure_waits_before_it_is_tried_again() {
     bed.step().await;
     assert_eq!(bed.levels(), [1]);
     assert!(bed.upkeep.compaction.state.reasons().is_empty());
+}
+
+#[tokio::test]
+async fn a_disk_that_was_full_for_a_while_has_no_hour_skipped() {
+    let mut bed = Bed::new().await;
+    three(&mut bed).await;
+    for op in [Op::Create, Op::Write, Op::Sync, Op::Link] {
+        bed.faults.arm(op, 0, 1, ENOSPC);
+        bed.step().await;
+        bed.faults.disarm();
+        assert_eq!((bed.levels(), bed.files()), (vec![0; 3], 3), "{op:?}");
+        bed.clock.advance(Duration::from_secs(700));
+    }
+    assert_eq!(bed.upkeep.metrics.compaction_failures.get(), 4);
+    assert_eq!(bed.upkeep.compaction.state.reasons(), [""; 0]);
+    bed.step().await;
+    assert_eq!(bed.levels(), [1]);
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ impl Words {
     fn push(&mut self, text: &[u8]) -> i32 {
         let key = self.ends.len();
         self.bytes.extend_from_slice(text);
-        let end = i32::try_from(self.bytes.len()).expect("a row group has at most 64 MiB, or a zone of one generation");
+        let end = i32::try_from(self.bytes.len()).expect("a row group has at most 1 GiB of text, or one row");
         self.ends.push(end);
         i32::try_from(key).expect("no more texts than rows")
     }
