@@ -20,6 +20,7 @@ mod outbox;
 mod replay;
 mod report;
 mod run;
+mod show;
 mod stage;
 mod test;
 mod worth;
@@ -65,7 +66,8 @@ pub enum Command {
     Test(test::Args),
     /// List the gates of the daemon and their state
     List(List),
-    /// Show one gate of the daemon: state and latest results of each key; or what it asks, from its file
+    /// Show one gate of the daemon: state and latest results of each key, its class, and what ticks to come would say; or what
+    /// it asks, from its file
     Show(Show),
     /// Write the gate file that a file of Tracetest or OpenSLO becomes
     Import(import::Args),
@@ -162,11 +164,13 @@ pub async fn run(args: Args, data_folder: PathBuf, clock: Clock) -> anyhow::Resu
             let Asked { output, daemon } = show.asked;
             let target = daemon.clone().target(data_folder.clone()).map_err(exit::Failure::from)?;
             must_exist(&target, &show.gate).await?;
-            let gate = serde_json::Value::String(show.gate).to_string();
+            let gate = serde_json::Value::from(show.gate.as_str()).to_string();
             for statement in [STATE, RESULTS] {
                 let asked = Asked { output, daemon: daemon.clone() };
                 ask(statement, vec![format!("gate={gate}")], asked, data_folder.clone(), clock.clone()).await?;
             }
+            let beside = show::beside_tables(&target, &show.gate, output, &clock).await;
+            beside.map_err(exit::Failure::from)?;
             Ok(Exit::Good)
         }
     }

@@ -33,7 +33,7 @@ use super::window::{Grid, nanos};
 pub(super) use shown::Changed;
 pub use shown::KeyNow;
 pub(super) use tell::{annotations, sent_labels};
-pub(super) use tick::{Answer, Closing};
+pub(super) use tick::{Answer, Closing, error_json, evidence_json};
 
 /// A tick that changed no phase is written with the next that does, at the latest after so long.
 const LAZY_NS: i64 = 5 * 1_000_000_000;

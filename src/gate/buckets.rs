@@ -1,8 +1,9 @@
 //! Gates that share states of buckets of time (gates.md 8, class decomposable).
 //!
 //! Duty: which gates share, and their rows at a tick: the states of the window's buckets, merged once for all gates of an
-//! aggregation. Guarantee: the rows are those that the gate's SQL gives over the same window and cut; what cannot be answered
-//! so is left to the SQL. Left to others: reading spans into states (`source`), the SQL (`run`).
+//! aggregation; what they tell of ticks to come. Guarantee: the rows are those that the gate's SQL gives over the same window
+//! and cut; what cannot be answered so is left to the SQL; a look ahead changes nothing that a tick meets. Left to others:
+//! reading spans into states (`source`), the SQL (`run`).
 
 mod source;
 mod states;
@@ -11,10 +12,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
+use tokio_util::task::AbortOnDropHandle;
+
 use super::config::Config;
 use super::definition::{Class, EventTime, Gate, Group};
 use super::metrics::Metrics;
-use super::result::{Ask, MAX_ROWS, ResultRow, RunError, Selection, Window};
+use super::result::{Ahead, Ask, AskAhead, MAX_ROWS, ResultRow, RunError, Selection, Window};
 use super::run::{self, failed};
 use super::standing::Types;
 use super::window::{MAX_DUE, nanos, wide_ns};
@@ -91,6 +95,13 @@ struct Planned {
     until: Option<Instant>,
 }
 
+impl Planned {
+    /// Whether it is still so while attributes are read in `types`.
+    fn stands(&self, types: &Types) -> bool {
+        Arc::ptr_eq(&self.types, types) && self.until.is_none_or(|until| Instant::now() < until)
+    }
+}
+
 impl Buckets {
     /// For the gates of `groups` that are of class decomposable.
     pub(super) fn new(gateway: Gateway, groups: &[Group], config: &Config, metrics: Metrics) -> Self {
@@ -120,10 +131,7 @@ impl Buckets {
     pub(super) async fn rows(&self, ask: &Ask) -> Option<Result<Vec<ResultRow>, RunError>> {
         let inner = &self.0;
         let sharer = inner.gates.get(&ask.gate.name)?;
-        let is_it = sharer.gate == *ask.gate;
-        let Window { start_ns, end_ns } = ask.window;
-        let is_whole = |at_ns: i64| at_ns.rem_euclid(inner.width_ns) == 0;
-        if !is_it || ask.spans != Selection::OfGate || !is_whole(start_ns) || !is_whole(end_ns) || start_ns >= end_ns {
+        if sharer.gate != *ask.gate || ask.spans != Selection::OfGate || !inner.is_whole(ask.window) {
             return None;
         }
         let planned = inner.planned().await?;
@@ -136,27 +144,64 @@ impl Buckets {
         };
         let gate = ask.gate.clone();
         // On threads whose stack is deep enough for any expression.
-        let read = inner.gateway.spawn(async move {
-            let batch = member.answer.rows(&values, source.aggregation(member.aggregation)).ok()?;
-            Some(match batch.num_rows() > MAX_ROWS {
-                true => Err(RunError::TooManyRows),
-                false => rows::read(&gate, &[batch]),
-            })
-        });
+        let read = inner.gateway.spawn(async move { rows_of(&gate, &member, &source, &values) });
         // What fails by itself is asked again by SQL, which says why.
         read.await.ok().flatten()
     }
+
+    /// The rows over those windows of `ask` of which states tell as the last ticks left them, with the spans that came since.
+    /// Work that nobody waits for any more ends.
+    pub(super) async fn ahead(&self, ask: AskAhead) -> Ahead {
+        let this = self.0.clone();
+        let work = self.0.gateway.spawn(async move { this.ahead(&ask).await.unwrap_or_default() });
+        AbortOnDropHandle::new(work).await.unwrap_or_default()
+    }
+}
+
+/// What the answer of `member` makes of `values`; `None` = an expression of it fails.
+fn rows_of(
+    gate: &Gate,
+    member: &Member,
+    source: &SourceNow,
+    values: &RecordBatch,
+) -> Option<Result<Vec<ResultRow>, RunError>> {
+    let batch = member.answer.rows(values, source.aggregation(member.aggregation)).ok()?;
+    Some(match batch.num_rows() > MAX_ROWS {
+        true => Err(RunError::TooManyRows),
+        false => rows::read(gate, &[batch]),
+    })
 }
 
 impl Inner {
+    /// Whether `window` begins with a bucket and ends with one.
+    const fn is_whole(&self, Window { start_ns, end_ns }: Window) -> bool {
+        start_ns < end_ns && start_ns.rem_euclid(self.width_ns) == 0 && end_ns.rem_euclid(self.width_ns) == 0
+    }
+
+    /// See [`Buckets::ahead`]. Nothing is put together for it: the next tick does that.
+    async fn ahead(&self, ask: &AskAhead) -> Option<Ahead> {
+        let sharer = self.gates.get(&ask.gate.name)?;
+        if sharer.gate != *ask.gate {
+            return None;
+        }
+        let types = self.gateway.attribute_types();
+        let planned = self.planned.lock().await.clone().filter(|planned| planned.stands(&types))?;
+        let member = planned.members.get(&ask.gate.name)?;
+        let source = &planned.sources[member.source];
+        let windows: Vec<Window> = ask.windows.iter().copied().filter(|window| self.is_whole(*window)).collect();
+        let found = source.ahead(&self.gateway, member.aggregation, &windows, ask.cut_us).await;
+        let rows = found.into_iter().filter_map(|(window, values)| {
+            let rows = rows_of(&ask.gate, member, source, &values)?;
+            Some((window, rows))
+        });
+        Some(rows.collect())
+    }
+
     /// What the gates share in the types of this moment; `None` if that cannot be found out.
     async fn planned(self: &Arc<Self>) -> Option<Arc<Planned>> {
         let mut kept = self.planned.clone().lock_owned().await;
         let types = self.gateway.attribute_types();
-        let stands = |planned: &Planned| {
-            Arc::ptr_eq(&planned.types, &types) && planned.until.is_none_or(|until| Instant::now() < until)
-        };
-        if let Some(planned) = kept.as_ref().filter(|planned| stands(planned)) {
+        if let Some(planned) = kept.as_ref().filter(|planned| planned.stands(&types)) {
             return Some(planned.clone());
         }
         // It goes on when nobody waits for it any more: the `timeout` of a gate may be shorter than it takes.

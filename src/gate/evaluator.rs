@@ -26,7 +26,7 @@ use super::definition::Group;
 use super::derived::{self, first_held};
 use super::journal::{Batch, Error, Journal};
 use super::late::Late;
-use super::live::{Board, Live};
+use super::live::{Board, Live, Outlook};
 use super::metrics::Metrics;
 use super::result::Runner;
 use super::state::Downtime;
@@ -164,7 +164,7 @@ impl Evaluator {
         board.put(book.changed());
         drop(book);
         let parts = &self.shared.parts;
-        let from = (board, parts.journal.clone(), self.operator());
+        let from = (board, parts.journal.clone(), self.operator(), Outlook::new(parts, self.watermark.reached_ns()));
         Live::new(&parts.groups, from, parts.clock.clone())
     }
 

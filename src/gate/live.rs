@@ -2,8 +2,10 @@
 //!
 //! Duty: every loaded gate with its active keys as the last written tick left it; pages of all its keys and the last rows of
 //! the journal; closing by hand. Guarantee: reading never waits for the evaluator nor holds it up: what is shown is put
-//! here after it is durable, and an asker takes a reference to it. Left to others: forms of JSON and who may (`web`), metrics
-//! (`alerts`).
+//! here after it is durable, and an asker takes a reference to it. Left to others: ticks that are not closed (`provisional`),
+//! forms of JSON and who may (`web`), metrics (`alerts`).
+
+mod provisional;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,6 +21,9 @@ use super::state::{Level, Phase};
 use super::verdict::Outcome;
 use super::window::Grid;
 use crate::clock::Clock;
+
+pub(super) use provisional::Outlook;
+pub use provisional::Provisional;
 
 /// Rows of the journal that are looked through for those of one gate.
 const LOOKED_AT: usize = 20_000;
@@ -125,6 +130,7 @@ struct Inner {
     board: Board,
     journal: Journal,
     operator: Operator,
+    outlook: Outlook,
     clock: Clock,
     turns: Semaphore,
 }
@@ -141,7 +147,11 @@ pub struct Page {
 }
 
 impl Live {
-    pub(super) fn new(groups: &[Group], (board, journal, operator): (Board, Journal, Operator), clock: Clock) -> Self {
+    pub(super) fn new(
+        groups: &[Group],
+        (board, journal, operator, outlook): (Board, Journal, Operator, Outlook),
+        clock: Clock,
+    ) -> Self {
         let mut groups = groups.to_vec();
         groups.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
         let placed = groups.iter().enumerate();
@@ -149,7 +159,7 @@ impl Live {
             .flat_map(|(at, group)| group.gates.iter().enumerate().map(move |(i, gate)| (gate.name.clone(), (at, i))))
             .collect();
         let turns = Semaphore::new(1);
-        Self { inner: Arc::new(Inner { groups, places, board, journal, operator, clock, turns }) }
+        Self { inner: Arc::new(Inner { groups, places, board, journal, operator, outlook, clock, turns }) }
     }
 
     /// Loaded groups by file and name; in each its gates in the order of the file.

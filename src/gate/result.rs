@@ -4,7 +4,7 @@
 //! depends on, so asking twice gives the same rows. Left to others: running it (`query` behind `plan`), judging the rows
 //! (`verdict`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use super::definition::Gate;
+use super::identity::alert_key;
 use crate::error::Class;
 use crate::span::TraceId;
 
@@ -55,6 +56,17 @@ pub struct Ask {
     pub cut_us: i64,
     /// Which of them.
     pub spans: Selection,
+}
+
+/// A look ahead of the ticks of a gate.
+#[derive(Clone, Debug)]
+pub struct AskAhead {
+    /// Whose query.
+    pub gate: Arc<Gate>,
+    /// Those of the ticks.
+    pub windows: Vec<Window>,
+    /// Only spans that the store took up to here, its position in µs; later ones where they are known already.
+    pub cut_us: i64,
 }
 
 /// One row of the result, of one key.
@@ -122,29 +134,56 @@ impl RunError {
     }
 }
 
+/// `rows`, if there is one a key, and not too many.
+///
+/// Errors: [`RunError::TooManyRows`], [`RunError::DuplicateKey`].
+pub(super) fn well_formed(rows: Vec<ResultRow>) -> Result<Vec<ResultRow>, RunError> {
+    if rows.len() > MAX_ROWS {
+        return Err(RunError::TooManyRows);
+    }
+    let mut keys = BTreeSet::new();
+    match rows.iter().find(|row| !keys.insert(&row.key)) {
+        Some(twice) => Err(RunError::DuplicateKey(alert_key(&twice.key))),
+        None => Ok(rows),
+    }
+}
+
 /// The rows to come.
 pub type Rows = BoxFuture<'static, Result<Vec<ResultRow>, RunError>>;
 
 /// The rows to come; `None` = they have to be asked for by SQL.
 pub type SharedRows = BoxFuture<'static, Option<Result<Vec<ResultRow>, RunError>>>;
 
+/// The rows over each window that can be told of.
+pub type Ahead = Vec<(Window, Result<Vec<ResultRow>, RunError>)>;
+
+/// The same, to come.
+pub type AheadRows = BoxFuture<'static, Ahead>;
+
 /// Answers gates; cheap to clone.
 #[derive(Clone)]
 pub struct Runner {
     by_sql: Arc<dyn Fn(Ask) -> Rows + Send + Sync>,
     shared: Option<Arc<dyn Fn(Ask) -> SharedRows + Send + Sync>>,
+    ahead: Option<Arc<dyn Fn(AskAhead) -> AheadRows + Send + Sync>>,
 }
 
 impl Runner {
     /// A runner that answers by `run`. Dropping its future stops the query.
     pub fn new(run: impl Fn(Ask) -> Rows + Send + Sync + 'static) -> Self {
-        Self { by_sql: Arc::new(run), shared: None }
+        Self { by_sql: Arc::new(run), shared: None, ahead: None }
     }
 
     /// The same, where `shared` answers without asking for each gate by itself.
     #[must_use]
     pub fn sharing(self, shared: impl Fn(Ask) -> SharedRows + Send + Sync + 'static) -> Self {
         Self { shared: Some(Arc::new(shared)), ..self }
+    }
+
+    /// The same, where `ahead` looks ahead of ticks. Dropping its future stops the look.
+    #[must_use]
+    pub fn looking_ahead(self, ahead: impl Fn(AskAhead) -> AheadRows + Send + Sync + 'static) -> Self {
+        Self { ahead: Some(Arc::new(ahead)), ..self }
     }
 
     /// The rows of `ask` out of what gates share; `None` = it has to be run.
@@ -154,6 +193,14 @@ impl Runner {
         match &self.shared {
             Some(shared) => shared(ask).await,
             None => None,
+        }
+    }
+
+    /// The rows over those windows of `ask` that can be told of without its SQL. No tick is answered otherwise for it.
+    pub async fn ahead(&self, ask: AskAhead) -> Ahead {
+        match &self.ahead {
+            Some(ahead) => ahead(ask).await,
+            None => Vec::new(),
         }
     }
 

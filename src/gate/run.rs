@@ -83,9 +83,14 @@ pub fn runner(gateway: Gateway) -> Runner {
 /// The same; gates of class decomposable are answered over states that they share, those of `groups` that are.
 pub fn sharing_runner(gateway: Gateway, groups: &[Group], config: &Config, metrics: &Metrics) -> Runner {
     let buckets = Buckets::new(gateway.clone(), groups, config, metrics.clone());
-    runner(gateway).sharing(move |ask| {
+    let ahead = buckets.clone();
+    let sharing = runner(gateway).sharing(move |ask| {
         let buckets = buckets.clone();
         Box::pin(async move { buckets.rows(&ask).await })
+    });
+    sharing.looking_ahead(move |ask| {
+        let buckets = ahead.clone();
+        Box::pin(async move { buckets.ahead(ask).await })
     })
 }
 

@@ -10,6 +10,8 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -33,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Watermark {
     m: Frontier,
+    reached_ns: Arc<AtomicI64>,
     feed: Feed,
     sources: Sources,
     /// Store position up to which it heard, µs.
@@ -55,6 +58,7 @@ impl Watermark {
         let oldest_us = now_us.saturating_sub(limits.lag_ns.saturating_add(limits.idle_ns).div_euclid(1_000));
         Self {
             m: Frontier::new(floor_ns),
+            reached_ns: Arc::new(AtomicI64::new(i64::MIN)),
             is_level: feed.hear.is_none(),
             feed,
             sources: Sources::restored(limits, kept.rows, now_ns),
@@ -76,6 +80,11 @@ impl Watermark {
         self.is_released = true;
     }
 
+    /// M as it was said last, ns since 1970, for those who only look; before it was said, before all time.
+    pub(super) fn reached_ns(&self) -> Arc<AtomicI64> {
+        self.reached_ns.clone()
+    }
+
     /// M at `now_ns`; `None` before all is heard that the store holds.
     pub(super) fn advance(&mut self, now_ns: i64, metrics: &Metrics) -> Option<i64> {
         if !self.is_level {
@@ -83,6 +92,7 @@ impl Watermark {
         }
         let to_ns = self.target_ns(now_ns);
         let m_ns = self.m.advance(to_ns);
+        self.reached_ns.store(m_ns, Ordering::Relaxed);
         #[allow(clippy::cast_precision_loss, reason = "a gauge is a double")]
         metrics.watermark_seconds.set(m_ns as f64 / 1e9);
         metrics.lagging_sources.set(i64::try_from(self.sources.lagging(now_ns)).unwrap_or(i64::MAX));

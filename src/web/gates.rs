@@ -1,6 +1,7 @@
 //! `/api/v1/gates`: gates as they are here (gates.md 10), and closing an episode by hand.
 //!
-//! Duty: a list of gates; one gate with its definition, its keys and the last rows of its journal; `close`. Guarantee: lists
+//! Duty: a list of gates; one gate with its definition, its keys, what ticks to come would say and the last rows of its journal;
+//! `close`. Guarantee: lists
 //! come in pages of bounded length; keys and journal are those of one commit; only an admin closes, and what is answered as
 //! closed is durable. Left to others: a gate as a page for people (`page`), the shape of Prometheus (`rules`), what a close
 //! does (`gate`).
@@ -21,7 +22,7 @@ use super::{AppState, Error};
 use crate::access::{self, Identity, Role};
 use crate::gate::identity::{AlertId, TENANT};
 use crate::gate::journal::{self, JournalRow, KeyRow, OutcomeRun};
-use crate::gate::live::{GateNow, Page};
+use crate::gate::live::{GateNow, Page, Provisional};
 use crate::gate::{Gate, Group, Live};
 use crate::span::hex;
 use definition::definition;
@@ -77,7 +78,8 @@ fn summaries(live: &Live, after: Option<&str>, limit: usize) -> Value {
     json!({ "gates": shown.collect::<Vec<_>>(), "next": next })
 }
 
-/// A gate: what [`list`] has, `definition`, `keys`, `next_key`, `journal`.
+/// A gate: what [`list`] has, `definition`, `keys`, `next_key`, `journal`; `provisional`: verdicts of ticks that are not closed,
+/// of each at most `limit`, which pages behind the first leave out.
 pub(super) async fn show(
     State(state): State<AppState>,
     Path(name): Path<String>,
@@ -87,13 +89,22 @@ pub(super) async fn show(
     let (limit, after) = Wanted::read(&uri)?;
     live.gate(&name)?;
     let _turn = live.turn().await;
+    let provisional = match after {
+        None => live.provisional(&name, limit).await?,
+        Some(_) => Vec::new(),
+    };
     let reader = live.clone();
-    let shown = tokio::task::spawn_blocking(move || whole(&reader, &name, after.as_deref(), limit));
+    let shown = tokio::task::spawn_blocking(move || whole(&reader, &name, (after.as_deref(), limit), &provisional));
     let shown = shown.await.map_err(|error| journal::Error::Damaged(error.to_string()))?;
     Ok(Json(shown?))
 }
 
-fn whole(live: &Live, name: &str, after: Option<&str>, limit: usize) -> Result<Value, Error> {
+fn whole(
+    live: &Live,
+    name: &str,
+    (after, limit): (Option<&str>, usize),
+    provisional: &[Provisional],
+) -> Result<Value, Error> {
     let (group, gate) = live.gate(name)?;
     let Page { journal, keys, is_cut } = live.page(name, after, limit, JOURNALED)?;
     let mut shown = summary(live, group, gate);
@@ -102,6 +113,10 @@ fn whole(live: &Live, name: &str, after: Option<&str>, limit: usize) -> Result<V
     shown["keys"] = keys.iter().map(key).collect();
     shown["next_key"] = keys.last().filter(|_| is_cut).map(|(key, ..)| key.as_str()).into();
     shown["journal"] = journal.iter().map(journal_json).collect();
+    // A tick that closed meanwhile has its verdicts above.
+    let closed_ns = live.now(name).map_or(i64::MIN, |now| now.last_tick_ns);
+    let open = provisional.iter().filter(|verdict| verdict.window.end_ns > closed_ns);
+    shown["provisional"] = open.map(provisional_json).collect();
     Ok(shown)
 }
 
@@ -156,7 +171,7 @@ fn key_json(gate: &Gate, key: &str, row: &KeyRow, run: Option<&OutcomeRun>) -> V
     shown
 }
 
-/// The last verdict. It is final: verdicts of ticks that are not closed are not made.
+/// The last verdict of a tick that is closed.
 fn verdict(run: &OutcomeRun) -> Value {
     let evidence: Value = serde_json::from_str(&run.evidence).unwrap_or_default();
     json!({
@@ -170,6 +185,24 @@ fn verdict(run: &OutcomeRun) -> Value {
         "window_end": time(Some(run.window.end_ns)),
         "evidence": evidence,
         "trace_ids": run.trace_ids.iter().map(|id| hex(id)).collect::<Vec<_>>(),
+    })
+}
+
+fn provisional_json(verdict: &Provisional) -> Value {
+    let evidence: Value = serde_json::from_str(&verdict.evidence).unwrap_or_default();
+    json!({
+        "key": verdict.key,
+        "labels": verdict.labels,
+        "outcome": verdict.outcome.as_str(),
+        "final": false,
+        "value": verdict.value,
+        "n": verdict.n,
+        "baseline": verdict.baseline,
+        "tick": time(Some(verdict.window.end_ns)),
+        "window_start": time(Some(verdict.window.start_ns)),
+        "window_end": time(Some(verdict.window.end_ns)),
+        "evidence": evidence,
+        "trace_ids": verdict.trace_ids.iter().map(|id| hex(id)).collect::<Vec<_>>(),
     })
 }
 

@@ -250,7 +250,7 @@ fn schemas() -> Value {
         ("active_at", or_null(time())),
         ("fired_at", or_null(time())),
         ("missing", number()),
-        ("verdict", or_null(verdict)),
+        ("verdict", or_null(verdict.clone())),
     ]);
     let journaled = object([
         ("at", time()),
@@ -271,6 +271,7 @@ fn schemas() -> Value {
         ("keys", list(key)),
         ("next_key", or_null(text())),
         ("journal", list(journaled)),
+        ("provisional", list(json!({"allOf": [verdict, object([("key", text()), ("labels", map())])]}))),
     ] {
         whole_gate["properties"][name] = of;
     }

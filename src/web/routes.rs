@@ -288,7 +288,8 @@ pub(super) static ALL: &[Route] = &[
     Route {
         method: Method::GET,
         path: "/api/v1/gates/{name}",
-        about: "A gate: its definition, its keys with their last verdicts, the last rows of its journal.",
+        about: "A gate: its definition, its keys with their last verdicts, those of ticks that are not closed yet, the last rows of \
+                its journal.",
         admin: false,
         parameters: &[
             GATE,

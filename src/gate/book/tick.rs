@@ -524,7 +524,7 @@ impl Book {
 }
 
 /// The evidence as JSON of at most [`EVIDENCE_BYTES`]: columns in order, as many as fit.
-fn evidence_json(evidence: &serde_json::Map<String, Value>) -> String {
+pub(in super::super) fn evidence_json(evidence: &serde_json::Map<String, Value>) -> String {
     let mut kept = serde_json::Map::new();
     let mut bytes = 2;
     for (name, value) in evidence {
@@ -537,7 +537,8 @@ fn evidence_json(evidence: &serde_json::Map<String, Value>) -> String {
     Value::Object(kept).to_string()
 }
 
-fn error_json(why: &str) -> String {
+/// Why a gate has no rows, as its evidence.
+pub(in super::super) fn error_json(why: &str) -> String {
     if why.is_empty() {
         return "{}".to_owned();
     }

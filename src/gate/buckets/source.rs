@@ -3,7 +3,9 @@
 //! Duty: bring them to the cut of a tick by reading the spans that came since, once for all; merge the buckets of a window.
 //! Guarantee: they are those of one cut, wholly or not at all; spans that cannot be read concern only the aggregations whose
 //! windows hold them, and those are asked by SQL. A reading that is begun goes on when nobody waits for it any more, so a gate
-//! with a short `timeout` does not keep it from its end. Left to others: who asks (the parent).
+//! with a short `timeout` does not keep it from its end. Left to others: who asks (the parent), ticks to come (`ahead`).
+
+mod ahead;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

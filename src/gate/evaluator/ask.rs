@@ -17,7 +17,7 @@ use super::super::book::{Answer, Closing};
 use super::super::definition::Gate;
 use super::super::exemplars;
 use super::super::identity::{TENANT, alert_key, evaluation_span};
-use super::super::result::{Ask, MAX_ROWS, ResultRow, RunError, Selection, Window};
+use super::super::result::{Ask, ResultRow, RunError, Selection, Window, well_formed};
 use super::super::verdict::{Outcome, proves};
 use super::super::window::window_at;
 use super::{Shared, early};
@@ -147,16 +147,4 @@ async fn ask(
     let took = started.elapsed();
     shared.parts.metrics.evaluation_seconds.with_label_values(&[gate.name.as_str()]).observe(took.as_secs_f64());
     (rows.and_then(well_formed), u64::try_from(took.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// One row a key, and not too many.
-fn well_formed(rows: Vec<ResultRow>) -> Result<Vec<ResultRow>, RunError> {
-    if rows.len() > MAX_ROWS {
-        return Err(RunError::TooManyRows);
-    }
-    let mut keys = BTreeSet::new();
-    match rows.iter().find(|row| !keys.insert(&row.key)) {
-        Some(twice) => Err(RunError::DuplicateKey(alert_key(&twice.key))),
-        None => Ok(rows),
-    }
 }

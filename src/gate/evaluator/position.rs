@@ -16,7 +16,7 @@ impl Position {
         Self(Arc::new(read))
     }
 
-    pub(super) fn get(&self) -> Option<i64> {
+    pub(in super::super) fn get(&self) -> Option<i64> {
         (self.0)()
     }
 }

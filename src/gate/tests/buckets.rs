@@ -11,7 +11,7 @@ use super::super::Config;
 use super::super::buckets::Buckets;
 use super::super::definition::{Class, Group};
 use super::super::plan::Planner;
-use super::super::result::{Ask, ResultRow, RunError, Selection, Window};
+use super::super::result::{Ask, AskAhead, ResultRow, RunError, Selection, Window};
 use super::super::run::{gateway, run as run_prepared};
 use super::super::window::{nanos, window_at};
 use super::{load_text_as, said};
@@ -182,12 +182,20 @@ async fn agrees(buckets: &Buckets, gateway: &Gateway, groups: &[Group], t_ns: i6
     for gate in groups.iter().flat_map(|group| &group.gates) {
         let window = window_at(gate, t_ns);
         let ask = Ask { gate: Arc::new(gate.clone()), window, cut_us, spans: Selection::OfGate };
+        let look = AskAhead { gate: ask.gate.clone(), windows: vec![window], cut_us };
+        let ahead = buckets.ahead(look).await;
         let shared = buckets.rows(&ask).await;
         let shared = shared.ok_or_else(|| format!("{} is not shared: {}", gate.name, gate.source.sql))?;
         let shared = sorted(shared.map_err(|error| format!("{}: {error}", gate.name))?);
         let alone = sorted(run_prepared(gateway, &ask, &Prepared::default()).await.unwrap());
         if shared.len() != alone.len() || !shared.iter().zip(&alone).all(|(one, other)| same(one, other)) {
             return Err(format!("{}\n{shared:#?}\nand by SQL\n{alone:#?}", gate.source.sql));
+        }
+        for (_, rows) in ahead {
+            let rows = sorted(rows.map_err(|error| format!("{}, ahead: {error}", gate.name))?);
+            if rows.len() != alone.len() || !rows.iter().zip(&alone).all(|(one, other)| same(one, other)) {
+                return Err(format!("{}\n{rows:#?}\nahead, and by SQL\n{alone:#?}", gate.source.sql));
+            }
         }
     }
     Ok(())
@@ -366,6 +374,15 @@ impl House {
         let window = Window { start_ns: end_ns - nanos(gate.window), end_ns };
         Ask { gate: Arc::new(gate), window, cut_us: self.gateway.view().visible_us, spans: Selection::OfGate }
     }
+
+    /// What is told ahead of the windows of the first gate that end so many seconds after [`BEGIN`].
+    async fn ahead(&self, buckets: &Buckets, ends_s: &[i64]) -> Vec<(i64, Vec<Option<f64>>)> {
+        let asks: Vec<Ask> = ends_s.iter().map(|t_s| self.ask(0, *t_s)).collect();
+        let windows = asks.iter().map(|ask| ask.window).collect();
+        let Ask { gate, cut_us, .. } = asks[0].clone();
+        let found = buckets.ahead(AskAhead { gate, windows, cut_us }).await;
+        found.into_iter().map(|(window, rows)| ((window.end_ns - BEGIN) / S, values(Some(rows)).unwrap())).collect()
+    }
 }
 
 fn values(rows: Option<Result<Vec<ResultRow>, RunError>>) -> Option<Vec<Option<f64>>> {
@@ -396,6 +413,25 @@ async fn what_buckets_cannot_tell_is_left_to_the_sql() {
     ] {
         assert_eq!(buckets.rows(&ask).await, None, "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_look_ahead_counts_what_came_since_and_leaves_the_states_where_a_tick_meets_them() {
+    let house = House::new(&[("SELECT count(*) AS value FROM spans", "window: 1m")]).await;
+    append(&house.store, &[span(0, (25, 0, 1))]).await;
+    let buckets = house.buckets(1_000);
+    assert!(house.ahead(&buckets, &[70]).await.is_empty(), "no tick has read anything");
+    assert_eq!(values(buckets.rows(&house.ask(0, 60)).await), Some(vec![Some(1.0)]));
+    append(&house.store, &[span(1, (35, 0, 1))]).await;
+    // It has its cut before others look.
+    let tick = house.ask(0, 70);
+    append(&house.store, &[span(2, (45, 0, 1)), span(3, (75, 0, 1))]).await;
+    let ahead = [(70, vec![Some(3.0)]), (80, vec![Some(4.0)]), (90, vec![Some(3.0)])];
+    assert_eq!(house.ahead(&buckets, &[70, 80, 90]).await, ahead);
+    assert!(house.ahead(&buckets, &[75]).await.is_empty(), "off the grid");
+    assert!(house.ahead(&buckets, &[-3_600]).await.is_empty(), "before what is kept");
+    assert_eq!(values(buckets.rows(&tick).await), Some(vec![Some(2.0)]), "not left to the SQL");
+    assert_eq!(house.ahead(&buckets, &[70, 80, 90]).await, ahead);
 }
 
 #[tokio::test]

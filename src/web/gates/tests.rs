@@ -13,8 +13,8 @@ use crate::clock::Clock;
 use crate::gate::definition::Test;
 use crate::gate::definition::tests::gate;
 use crate::gate::evaluator::Position;
-use crate::gate::result::{ResultRow, RunError, Runner};
-use crate::gate::{Evaluator, Feed, Journal, Late, Metrics, Parts};
+use crate::gate::result::{Ahead, ResultRow, RunError, Runner};
+use crate::gate::{Class, Evaluator, Feed, Journal, Late, Metrics, Parts};
 
 /// What queries answer: value by gate and service.
 type Answers = Arc<Mutex<BTreeMap<(String, String), f64>>>;
@@ -49,18 +49,26 @@ impl House {
         let clock = Clock::manual(1_700_000_000_000_000_000, 7);
         let (answers, fault) = (Answers::default(), Arc::new(Mutex::new(None)));
         let (given, broken) = (answers.clone(), fault.clone());
-        let runner = Runner::new(move |ask| {
+        let answer = move |gate: &Gate| {
             let all = given.lock().unwrap();
-            let of_gate = all.iter().filter(|((gate, _), _)| *gate == ask.gate.name);
+            let of_gate = all.iter().filter(|((name, _), _)| *name == gate.name);
             let row = |((_, service), value): (&(String, String), &f64)| ResultRow {
                 key: BTreeMap::from([("service".to_owned(), service.clone())]),
                 value: Some(*value),
                 n: Some(2),
                 ..ResultRow::default()
             };
-            let rows = of_gate.map(row).collect();
-            let rows = broken.lock().unwrap().clone().map_or(Ok(rows), Err);
+            let rows: Vec<ResultRow> = of_gate.map(row).collect();
+            broken.lock().unwrap().clone().map_or(Ok(rows), Err)
+        };
+        let ahead = answer.clone();
+        let runner = Runner::new(move |ask| {
+            let rows = answer(ask.gate.as_ref());
             Box::pin(async move { rows })
+        });
+        let runner = runner.looking_ahead(move |ask| {
+            let found: Ahead = ask.windows.iter().map(|window| (*window, ahead(ask.gate.as_ref()))).collect();
+            Box::pin(async move { found })
         });
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let parts = Parts {
@@ -211,6 +219,43 @@ async fn the_page_that_messages_link_to_shows_the_keys_and_escapes_what_others_w
     assert!(page.contains("There is no gate &lt;b&gt;") && page.contains("<a href=\"b\">b</a>"), "{page}");
     let (status, error) = server.error(server.get("/gates/b?window_end=soon")).await;
     assert_eq!((status, error["message"].as_str()), (400, Some("`window_end` is no time of RFC 3339")));
+}
+
+#[tokio::test]
+async fn ticks_that_are_not_closed_have_verdicts_that_are_not_final() {
+    let shares = Gate { class: Class::Decomposable, ..by_service("b") };
+    let mut house = House::new(vec![group("g", vec![by_service("a"), shares])]);
+    for (service, value) in [("cart", 2.0), ("pay", 0.0)] {
+        house.answer("a", service, value);
+        house.answer("b", service, value);
+    }
+    house.seconds(3).await;
+    let server = house.server(access::Config::default()).await;
+    let b = asked(server.get("/api/v1/gates/b?limit=1")).await;
+    let [worst] = b["provisional"].as_array().unwrap().as_slice() else { panic!("{b}") };
+    let verdict = [&worst["key"], &worst["outcome"], &worst["final"], &worst["value"], &worst["tick"]];
+    let expected = [json!("service=pay"), json!("fail"), json!(false), json!(0.0), json!("2023-11-14T22:13:23Z")];
+    assert_eq!(verdict, expected.each_ref());
+    assert_eq!((&worst["labels"], &worst["window_end"]), (&json!({"service": "pay"}), &worst["tick"]));
+    assert_eq!(b["keys"][0]["verdict"]["tick"], "2023-11-14T22:13:22Z", "what closed last");
+
+    house.answer("b", "pay", 3.0);
+    let b = asked(server.get("/api/v1/gates/b")).await;
+    let outcomes = b["provisional"].as_array().unwrap().iter().map(|verdict| verdict["outcome"].as_str().unwrap());
+    assert_eq!(outcomes.collect::<Vec<_>>(), ["pass", "pass"]);
+    let pay = &b["keys"][1];
+    let kept = [&pay["phase"], &pay["verdict"]["outcome"], &pay["verdict"]["final"]];
+    assert_eq!(kept, [&json!("firing"), &json!("fail"), &json!(true)], "a look changes nothing");
+    assert_eq!(b["journal"].as_array().unwrap().len(), 1);
+    for path in ["/api/v1/gates/b?after=service%3Dcart", "/api/v1/gates/a"] {
+        assert_eq!(asked(server.get(path)).await["provisional"], json!([]), "{path}");
+    }
+
+    *house.fault.lock().unwrap() = Some(RunError::StateCap);
+    let b = asked(server.get("/api/v1/gates/b")).await;
+    let [whole] = b["provisional"].as_array().unwrap().as_slice() else { panic!("{b}") };
+    assert_eq!((&whole["key"], &whole["outcome"]), (&json!(""), &json!("error")));
+    assert!(whole["evidence"]["error"].as_str().unwrap().starts_with("state_cap: "), "{whole}");
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! P1 through the whole house below: spans in a real store, flushed and reopened at any moment, asked by SQL; and a derived
 //! gate over what was found.
 
+mod provisional;
+
 use proptest::prelude::*;
 
 use super::super::super::state::Rule;
