@@ -204,16 +204,31 @@ impl OptimizerRule for Constants {
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         let joined = has_rows(&plan)?;
+        let mut unnested: *const LogicalPlan = std::ptr::null();
         plan.apply_with_subqueries(|node| {
             // Without rows to copy it for it is one value.
             let rows = joined || node.inputs().iter().any(|input| !matches!(input, LogicalPlan::EmptyRelation(_)));
+            let is_unnested = std::ptr::eq(unnested, node);
             if rows {
-                node.apply_expressions(|expr| expr.apply(small))?;
+                node.apply_expressions(|expr| match expr {
+                    // A list that becomes rows is read once, not copied for them.
+                    Expr::Literal(ScalarValue::List(_), _) if is_unnested => Ok(TreeNodeRecursion::Continue),
+                    Expr::Alias(alias) if is_unnested && is_list(&alias.expr) => Ok(TreeNodeRecursion::Continue),
+                    expr => expr.apply(small),
+                })?;
             }
+            unnested = match node {
+                LogicalPlan::Unnest(unnest) => Arc::as_ptr(&unnest.input),
+                _ => std::ptr::null(),
+            };
             Ok(TreeNodeRecursion::Continue)
         })?;
         Ok(Transformed::no(plan))
     }
+}
+
+fn is_list(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(ScalarValue::List(_), _))
 }
 
 /// Whether there are rows anywhere in `plan`: a join or a subquery may copy a constant for them from elsewhere.

@@ -65,7 +65,7 @@ const ARROW_BYTES: u64 = 1 << 30;
 /// Rows of an answer on PostgreSQL's wire; its bytes are those of Arrow.
 pub const POSTGRES_ROWS: u64 = 1_000_000;
 /// A planner recurses over trees as deep as the guard lets through.
-const STACK_BYTES: usize = 16 << 20;
+const STACK_BYTES: usize = 64 << 20;
 
 /// Memory and disk that statements share.
 #[derive(Clone, Debug, PartialEq, Eq)]
