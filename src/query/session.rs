@@ -41,6 +41,7 @@ use super::lenient;
 use super::memory::{self, Account};
 use super::red::RedTable;
 use super::scan;
+use super::scan::below_union::BelowUnion;
 use super::scan::compared::Compared;
 use super::scan::decoding::Decoding;
 use super::system;
@@ -191,7 +192,8 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
-/// The engine's rules, with ours where scans know the statement's filters and not yet those that change as it runs.
+/// The engine's rules, with ours before scans know the statement's filters, and where they know them and not yet those that
+/// change as it runs.
 fn physical_rules(config: &Config) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let after = rules.iter().position(|rule| rule.name() == "PushdownSort").map_or(rules.len(), |at| at + 1);
@@ -201,6 +203,8 @@ fn physical_rules(config: &Config) -> Vec<Arc<dyn PhysicalOptimizerRule + Send +
     };
     rules.insert(after, Arc::new(Compared));
     rules.insert(after, Arc::new(Decoding(pushdown)));
+    let before = rules.iter().position(|rule| rule.name() == "FilterPushdown").unwrap_or(0);
+    rules.insert(before, Arc::new(BelowUnion));
     rules
 }
 

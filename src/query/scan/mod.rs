@@ -6,6 +6,7 @@
 //! above), how a file's columns become the table's (`adapter`).
 
 pub mod adapter;
+pub mod below_union;
 pub mod bounds;
 mod brackets;
 pub mod columns;
