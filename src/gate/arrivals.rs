@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::definition::{EventTime, Gate, Source};
-use super::result::{MAX_ROWS, ResultRow};
+use super::result::{MAX_ROWS, ResultRow, RunError};
 use super::scalar::interval;
 
 pub use alone::rows_of;
@@ -83,6 +83,8 @@ pub struct Came {
     pub arrivals: Vec<Arrival>,
     /// The later position; `None` = it stays.
     pub until_us: Option<i64>,
+    /// Why nothing is known of it.
+    pub error: Option<RunError>,
 }
 
 impl Matching {
