@@ -69,7 +69,7 @@ impl Feed {
         let limits = Limits::of(config);
         let kept: Arc<tokio::sync::Mutex<Option<(i64, Follower)>>> = Arc::default();
         let news = Arc::new(tokio::sync::Mutex::new(store.news()));
-        let waits: News = Arc::new(move || {
+        let waits: News = Arc::new(move || -> BoxFuture<'static, ()> {
             let news = news.clone();
             Box::pin(async move { news.lock().await.came().await })
         });
