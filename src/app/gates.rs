@@ -121,7 +121,11 @@ impl Gates {
                 let view = reader.view();
                 view.complete.then_some(view.visible_us)
             }),
-            feed: Feed::over(store.clone(), &config.gates),
+            // Nobody waits for spans where nothing is asked of them.
+            feed: match self.groups.iter().any(|group| !group.gates.is_empty()) {
+                true => Feed::over(store.clone(), &config.gates),
+                false => Feed::none(),
+            },
             journal: self.journal.clone(),
             clock: clock.clone(),
             metrics: self.metrics.clone(),

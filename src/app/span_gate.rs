@@ -15,7 +15,7 @@ use crate::engine::job::span_gate::{Ask, Evaluator, Judged};
 use crate::gate::identity::alert_key;
 use crate::gate::result::{self, ResultRow, Runner, Selection, Window};
 use crate::gate::verdict::{self, Outcome};
-use crate::gate::{Gate, Journal, baseline};
+use crate::gate::{Gate, Journal, arrivals, baseline};
 use crate::store::Reader;
 
 /// Rows of evidence kept.
@@ -57,7 +57,7 @@ async fn judged(
         cut_us: reader.view().visible_us,
         spans,
     };
-    let answer = tokio::time::timeout(gate.timeout, runner.run(question)).await;
+    let answer = tokio::time::timeout(gate.timeout, arrivals::rows_of(runner, question)).await;
     let rows = answer.map_err(|_| "the query took longer than `timeout`".to_owned())?.map_err(|e| e.to_string())?;
     let asked = |row: &ResultRow| ask.key.as_ref().is_none_or(|key| has(row, key));
     let mut keys: Vec<(Outcome, ResultRow)> = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! Duty: the statements that `SELECT by… FROM spans WHERE predicate` becomes, and the rows that two of them give. Guarantee:
 //! all of them are about the same spans; each is one scan that is bounded, by event time or by position. Left to others: the
-//! statement as it was written (`keys`), asking (`evaluator`), what an arrival does (`book`).
+//! statement as it was written (`keys`), asking (`evaluator`, `alone`), what an arrival does (`book`).
 //!
 //! A matching span is a fail of its key at its event time as soon as it was appended. Which have been looked at is a
 //! position of the store that stands with the gate in the journal, in the transaction of what they did: after a restart the
@@ -13,6 +13,7 @@
 //! by itself, for the tick whose window holds it tells it. Only one that came too late for that is no less a fail: it lets a
 //! key that recovers relapse.
 
+mod alone;
 pub(super) mod keys;
 
 use std::time::Duration;
@@ -20,10 +21,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::definition::{EventTime, Gate, Source};
-use super::result::{MAX_ROWS, ResultRow};
+use super::result::{MAX_ROWS, ResultRow, RunError};
 use super::scalar::interval;
-use super::window::nanos;
 
+pub use alone::rows_of;
 pub(super) use keys::{check_comparisons, read};
 
 /// An episode lasts at least so long: no tick that looks away from a late span ends it at once.
@@ -35,6 +36,8 @@ const NEXT: &str = "__next";
 const FIRST: &str = "__first";
 const ARRIVED: &str = "__arrived";
 const OLDEST: &str = "__oldest";
+/// What counts in the window.
+const INSIDE: &str = "__at >= $window_start AND __at < $window_end";
 
 /// Which spans match, and their keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +83,8 @@ pub struct Came {
     pub arrivals: Vec<Arrival>,
     /// The later position; `None` = it stays.
     pub until_us: Option<i64>,
+    /// Why nothing is known of it.
+    pub error: Option<RunError>,
 }
 
 impl Matching {
@@ -101,37 +106,43 @@ impl Matching {
         }
     }
 
-    /// The spans within `bounds` for which `predicate` holds.
+    /// The spans within `bounds` for which `predicate` holds. A clock that runs ahead puts none of them into the future,
+    /// where no tick would end its episode: it counts as if it had been at its arrival, and the skew ahead.
     fn rows(&self, bounds: &str, predicate: &str) -> String {
         let keys: String = self.keys.iter().map(|(column, of)| format!("{of} AS \"{column}\", ")).collect();
-        let at = self.at();
+        let (at, skew) = (self.at(), interval(self.skew));
         format!(
-            "SELECT {keys}{at} AS __at, ingest_time AS __came, trace_id AS __trace, span_id AS __span\n  FROM spans\n  WHERE \
-             {bounds} AND ({predicate})"
+            "SELECT {keys}least({at}, ingest_time + {skew}) AS __at, ingest_time AS __came, trace_id AS __trace, span_id AS \
+             __span\n  FROM spans\n  WHERE {bounds} AND ({predicate})"
         )
+    }
+
+    /// What is read for event times from the begin of the window on: no span counts later than it says.
+    fn scanned(&self) -> String {
+        let at = self.at();
+        format!("{at} >= $window_start AND {at} < $window_end + {}", interval(AHEAD))
     }
 
     /// What a tick asks: matching spans of the window by key, two of their traces, and the first behind the window that has
     /// come already.
     pub fn sql(&self) -> String {
-        let (columns, grouped, at) = (self.columns(), self.grouped(), self.at());
-        let inside = "FILTER (WHERE __at < $window_end)";
-        let bounds = format!("{at} >= $window_start AND {at} < $window_end + {}", interval(AHEAD));
+        let (columns, grouped) = (self.columns(), self.grouped());
+        let inside = format!("FILTER (WHERE {INSIDE})");
         format!(
             "SELECT {columns}count(*) {inside} AS value, count(*) {inside} AS n,\n  make_array(min(__trace) {inside}, \
              max(__trace) {inside}) AS trace_ids,\n  CAST(min(__at) FILTER (WHERE __at >= $window_end) AS BIGINT) AS \
              {NEXT}\nFROM (\n  {}\n) AS matching{grouped}",
-            self.rows(&bounds, &self.predicate)
+            self.rows(&self.scanned(), &self.predicate)
         )
     }
 
-    /// The first of each key by `order` within `bounds`.
-    fn firsts(&self, bounds: &str, order: &str) -> String {
+    /// The first of each key by `order` of what is read within `bounds` and counts within `counting`.
+    fn firsts(&self, bounds: &str, counting: &str, order: &str) -> String {
         let (columns, grouped) = (self.columns(), self.grouped());
         format!(
             "SELECT {columns}1 AS value, 1 AS n, make_array(first_value(__trace ORDER BY {order})) AS trace_ids,\n  \
              CAST(first_value(__at ORDER BY {order}) AS BIGINT) AS {FIRST},\n  CAST(min(__came) AS BIGINT) AS {ARRIVED}, \
-             CAST(min(__at) AS BIGINT) AS {OLDEST}\nFROM (\n  {}\n) AS matching{grouped}\nLIMIT {MAX_ROWS}",
+             CAST(min(__at) AS BIGINT) AS {OLDEST}\nFROM (\n  {}\n) AS matching{counting}{grouped}\nLIMIT {MAX_ROWS}",
             self.rows(bounds, &self.predicate)
         )
     }
@@ -140,24 +151,22 @@ impl Matching {
     /// as instants.
     pub(super) fn arrived(&self, gate: &Gate) -> Gate {
         let bounds = "ingest_time > $window_start AND ingest_time <= $window_end";
-        asking(gate, "arrivals", self.firsts(bounds, "__came, __at, __span"))
+        asking(gate, "arrivals", self.firsts(bounds, "", "__came, __at, __span"))
     }
 
     /// The gate that asks which matching spans of `gate` lie in its window, in event time.
     pub(super) fn ended(&self, gate: &Gate) -> Gate {
-        let at = self.at();
-        let bounds = format!("{at} >= $window_start AND {at} < $window_end");
-        asking(gate, "ended", self.firsts(&bounds, "__at, __came, __span"))
+        let counting = format!(" WHERE {INSIDE}");
+        asking(gate, "ended", self.firsts(&self.scanned(), &counting, "__at, __came, __span"))
     }
 
     /// The gate that asks which keys of `gate` have spans in its window, matching or not: what a clear of a gate with `on_fail`
     /// rests on, for silence proves nothing.
     pub(super) fn proof(&self, gate: &Gate) -> Gate {
-        let (columns, grouped, at) = (self.columns(), self.grouped(), self.at());
-        let bounds = format!("{at} >= $window_start AND {at} < $window_end");
+        let (columns, grouped) = (self.columns(), self.grouped());
         let sql = format!(
-            "SELECT {columns}count(*) AS value, count(*) AS n\nFROM (\n  {}\n) AS there{grouped}",
-            self.rows(&bounds, "true")
+            "SELECT {columns}count(*) AS value, count(*) AS n\nFROM (\n  {}\n) AS there WHERE {INSIDE}{grouped}",
+            self.rows(&self.scanned(), "true")
         );
         asking(gate, "proof", sql)
     }
@@ -172,10 +181,7 @@ impl Matching {
     /// `None`: without keys there is a row also where nothing matches.
     fn arrival(&self, mut row: ResultRow) -> Option<Arrival> {
         let (first, came, oldest) = (take(&mut row, FIRST), take(&mut row, ARRIVED), take(&mut row, OLDEST));
-        let (first_ns, came_us, oldest_ns) = (first?, came?, oldest?);
-        // A clock that runs ahead puts no episode into the future, where no tick would end it.
-        let most_ns = came_us.saturating_mul(1_000).saturating_add(nanos(self.skew));
-        Some(Arrival { row, at_ns: first_ns.min(most_ns), came_us, oldest_ns })
+        Some(Arrival { row, at_ns: first?, came_us: came?, oldest_ns: oldest? })
     }
 }
 

@@ -90,6 +90,8 @@ pub(super) struct Book {
     gates: BTreeMap<String, Entry>,
     health: BTreeMap<AlertId, HealthRow>,
     downtimes: Vec<Downtime>,
+    /// See [`Book::frontier_floor_ns`].
+    floor_ns: i64,
     /// By group: the last tick that closed at a known position, and that position.
     cuts: BTreeMap<usize, (i64, i64)>,
     batch: Batch,
@@ -138,6 +140,7 @@ impl Book {
             gates: BTreeMap::new(),
             health,
             downtimes,
+            floor_ns: 0,
             cuts: BTreeMap::new(),
             batch: Batch::default(),
             since_ns: None,
@@ -158,7 +161,8 @@ impl Book {
             book.end(name, row, &snapshot, Cause::Removed, now_ns)?;
             book.batch.gates.insert(name.clone(), GateRow { loaded: false, ..row.clone() });
         }
-        let m_ns = floor_of(&book.definitions.groups, &rows).max(now_ns);
+        book.floor_ns = floor_of(&book.definitions.groups, &rows);
+        let m_ns = book.floor_ns.max(now_ns);
         let mut renewed = BTreeSet::new();
         for (i, gate) in placed {
             let group = &book.definitions.groups[i].clone();
@@ -224,15 +228,16 @@ impl Book {
         Ok(book)
     }
 
-    /// The frontier is not below this: no group's last closed tick + its offset.
-    pub(super) fn frontier_floor_ns(&self) -> i64 {
-        let last = |group: &Group, i: usize| self.last_tick_ns(i).saturating_add(nanos(group.query_offset));
-        self.definitions.groups.iter().enumerate().map(|(i, group)| last(group, i)).max().unwrap_or(0)
+    /// The frontier is not below this: no group's last closed tick + its offset, as the process before left them. A group that
+    /// is new begins by the clock, and closed none.
+    pub(super) const fn frontier_floor_ns(&self) -> i64 {
+        self.floor_ns
     }
 
     /// The last closed tick of a group.
     pub(super) fn last_tick_ns(&self, group: usize) -> i64 {
-        self.gates.values().filter(|e| e.group == group).map(|e| e.row.last_tick_ns).max().unwrap_or(0)
+        let gates = self.definitions.groups[group].gates.iter().filter_map(|gate| self.gates.get(&gate.name));
+        gates.map(|entry| entry.row.last_tick_ns).max().unwrap_or(0)
     }
 
     /// The spans that came too late for what `group` has closed, of those up to `cut_us`. `None` for derived gates, which

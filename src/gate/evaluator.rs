@@ -10,6 +10,7 @@ mod driven;
 mod early;
 mod operator;
 mod position;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -18,12 +19,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::standing::{Standing, show_lag};
 use super::book::{Book, Closing, Definitions};
 use super::definition::Group;
-use super::derived::{self, first_held};
+use super::derived::first_held;
 use super::journal::{Batch, Error, Journal};
 use super::late::Late;
 use super::live::{Board, Live, Outlook};
@@ -31,7 +33,7 @@ use super::metrics::Metrics;
 use super::result::Runner;
 use super::state::Downtime;
 use super::watermark::{Feed, Watermark};
-use super::window::{ALIVE_NS, Grid, due_from};
+use super::window::{ALIVE_NS, due_from};
 use crate::clock::Clock;
 
 pub use driven::Driven;
@@ -79,6 +81,9 @@ pub struct Evaluator {
     downtimes: Vec<Downtime>,
     watermark: Watermark,
     running: JoinSet<Closing>,
+    /// Group and tick of each that runs.
+    tasks: BTreeMap<Id, (usize, i64)>,
+    /// Groups that close a tick.
     busy: BTreeSet<usize>,
     looks: early::Looks,
     written_ns: i64,
@@ -90,30 +95,12 @@ struct Shared {
     parts: Parts,
     book: Mutex<Book>,
     slots: Semaphore,
+    /// What is asked between ticks goes one after the other, and no tick waits for it.
+    look_slot: Semaphore,
     /// Something waits to be written.
     woken: Notify,
     /// For those who look while it runs, where somebody does.
     board: OnceLock<Board>,
-}
-
-/// Where a group stands.
-struct Standing {
-    name: String,
-    grid: Grid,
-    last_ns: i64,
-    is_derived: bool,
-}
-
-impl Standing {
-    fn of(book: &Book, at: usize) -> Self {
-        let group = &book.groups()[at];
-        Self {
-            name: group.name.clone(),
-            grid: Grid::of(group),
-            last_ns: book.last_tick_ns(at),
-            is_derived: derived::is_group(group),
-        }
-    }
 }
 
 impl Shared {
@@ -138,12 +125,14 @@ impl Evaluator {
                 parts,
                 book: Mutex::new(book),
                 slots,
+                look_slot: Semaphore::new(1),
                 woken: Notify::new(),
                 board: OnceLock::new(),
             }),
             downtimes,
             watermark,
             running: JoinSet::new(),
+            tasks: BTreeMap::new(),
             busy: BTreeSet::new(),
             looks: early::Looks::default(),
             written_ns: now_ns,
@@ -184,11 +173,11 @@ impl Evaluator {
             let outcome = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(first) = self.running.join_next() => {
-                    let mut closings: Vec<Closing> = first.into_iter().collect();
+                Some(first) = self.running.join_next_with_id() => {
+                    let mut closings: Vec<Closing> = self.ended(first).into_iter().collect();
                     // Groups whose ticks close together share one transaction.
-                    while let Some(next) = self.running.try_join_next() {
-                        closings.extend(next);
+                    while let Some(next) = self.running.try_join_next_with_id() {
+                        closings.extend(self.ended(next));
                     }
                     self.take_in(closings).await
                 }
@@ -231,13 +220,29 @@ impl Evaluator {
     pub async fn round_once(&mut self) -> Result<bool, Error> {
         self.hear().await;
         self.start_due();
-        let Some(first) = self.running.join_next().await else { return Ok(false) };
-        let mut closings: Vec<Closing> = first.into_iter().collect();
-        while let Some(next) = self.running.join_next().await {
-            closings.extend(next);
+        let Some(first) = self.running.join_next_with_id().await else { return Ok(false) };
+        let mut closings: Vec<Closing> = self.ended(first).into_iter().collect();
+        while let Some(next) = self.running.join_next_with_id().await {
+            closings.extend(self.ended(next));
         }
         self.take_in(closings).await?;
         Ok(true)
+    }
+
+    /// What an evaluation gave. The tick of one that broke off is left out, for it would break off again.
+    fn ended(&mut self, ended: Result<(Id, Closing), JoinError>) -> Option<Closing> {
+        let id = ended.as_ref().map_or_else(|error| error.id(), |(id, _)| *id);
+        let (group, t_ns) = self.tasks.remove(&id)?;
+        match ended {
+            Ok((_, closing)) => Some(closing),
+            Err(error) => {
+                tracing::error!(%error, group, tick_ns = t_ns, "an evaluation broke off; its tick is missed");
+                self.busy.remove(&group);
+                let now_ns = self.shared.parts.clock.now_ns();
+                self.shared.book().miss(group, (t_ns, t_ns), now_ns);
+                None
+            }
+        }
     }
 
     /// Begins the evaluation of every group that has a tick due; how long to wait if nothing ends before, and the M at which
@@ -255,7 +260,7 @@ impl Evaluator {
         let (mut cut_us, mut next_m_ns) = (None, i64::MAX);
         for (group, Standing { grid, last_ns, is_derived, .. }) in standing.iter().enumerate() {
             let last_ns = *last_ns;
-            let kept_ns = self.watermark.kept_ns((group, grid, last_ns), m_ns, now_ns);
+            let kept_ns = self.watermark.kept_ns((group, grid, last_ns), (m_ns, now_ns), resumed_ns);
             if self.busy.contains(&group) {
                 continue;
             }
@@ -283,8 +288,11 @@ impl Evaluator {
             if let Some(dropped) = found.dropped {
                 book.miss(group, dropped, now_ns);
             }
+            self.looks.give_up(group);
             self.busy.insert(group);
-            self.running.spawn(ask::evaluate(self.shared.clone(), group, (found.next_ns, cut_us), self.looks.order));
+            let (shared, moment) = (self.shared.clone(), (found.next_ns, cut_us));
+            let task = self.running.spawn(ask::evaluate(shared, group, moment, self.looks.order));
+            self.tasks.insert(task.id(), (group, found.next_ns));
         }
         if self.watermark.is_clock() {
             wake_ns = wake_ns.min(next_m_ns);
@@ -354,6 +362,7 @@ impl Evaluator {
     /// Goes back to what the journal holds.
     async fn recover(&mut self) {
         self.running.shutdown().await;
+        self.tasks.clear();
         self.looks.end().await;
         self.busy.clear();
         self.watermark.note_again();
@@ -371,19 +380,6 @@ impl Evaluator {
                 Err(error) => tracing::error!(%error, "the journal of gates cannot be read"),
             }
         }
-    }
-}
-
-/// The lag of a group is that of its slower half.
-fn show_lag(metrics: &Metrics, standing: &[Standing], m_ns: i64) {
-    let mut lags: BTreeMap<&str, i64> = BTreeMap::new();
-    for group in standing {
-        let lag_ns = lags.entry(&group.name).or_default();
-        *lag_ns = (*lag_ns).max(group.grid.last_due(m_ns) - group.last_ns);
-    }
-    for (name, lag_ns) in lags {
-        #[allow(clippy::cast_precision_loss, reason = "a gauge is a double")]
-        metrics.lag_seconds.with_label_values(&[name]).set(lag_ns as f64 / 1e9);
     }
 }
 

@@ -172,7 +172,7 @@ async fn each_tick(
     let mut evaluator = tokio::task::spawn_blocking(move || Evaluator::open(parts))
         .await
         .map_err(|error| Error::Damaged(error.to_string()))??;
-    evaluator.in_event_order();
+    evaluator.in_event_order(true);
     for (t_ns, groups) in schedule(&evaluator, judge, extent) {
         clock.advance_to(t_ns);
         evaluator.close_tick(t_ns, seat.cut_us, &groups).await?;

@@ -166,12 +166,19 @@ pub struct Runner {
     by_sql: Arc<dyn Fn(Ask) -> Rows + Send + Sync>,
     shared: Option<Arc<dyn Fn(Ask) -> SharedRows + Send + Sync>>,
     ahead: Option<Arc<dyn Fn(AskAhead) -> AheadRows + Send + Sync>>,
+    between: Option<Arc<dyn Fn(Ask) -> Rows + Send + Sync>>,
 }
 
 impl Runner {
     /// A runner that answers by `run`. Dropping its future stops the query.
     pub fn new(run: impl Fn(Ask) -> Rows + Send + Sync + 'static) -> Self {
-        Self { by_sql: Arc::new(run), shared: None, ahead: None }
+        Self { by_sql: Arc::new(run), shared: None, ahead: None, between: None }
+    }
+
+    /// The same, where `between` answers what is asked between ticks.
+    #[must_use]
+    pub fn looking(self, between: impl Fn(Ask) -> Rows + Send + Sync + 'static) -> Self {
+        Self { between: Some(Arc::new(between)), ..self }
     }
 
     /// The same, where `shared` answers without asking for each gate by itself.
@@ -209,6 +216,16 @@ impl Runner {
     /// Errors: see [`RunError`]; [`RunError::Timeout`] is the caller's to make.
     pub fn run(&self, ask: Ask) -> Rows {
         (self.by_sql)(ask)
+    }
+
+    /// As [`Runner::run`], asked because spans came and not because a tick closes.
+    ///
+    /// Errors: as [`Runner::run`].
+    pub fn look(&self, ask: Ask) -> Rows {
+        match &self.between {
+            Some(between) => between(ask),
+            None => self.run(ask),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::buckets::Buckets;
 use super::config::Config;
 use super::definition::{EventTime, Gate, Group};
 use super::metrics::Metrics;
-use super::result::{Ask, MAX_ROWS, ResultRow, RunError, Runner, Selection, Window};
+use super::result::{Ask, MAX_ROWS, ResultRow, Rows, RunError, Runner, Selection, Window};
 use super::rows;
 use super::standing::Standing;
 use crate::clock::Clock;
@@ -35,7 +35,7 @@ const WINDOWED: &[Table] = &[
     Table { name: "pipeline_definitions", by: Times::At("deployed_at") },
 ];
 
-/// A gateway for gates alone: `max(1, cores / 2)` runs at a time, with `gates.rerun_memory` each.
+/// A gateway for gates alone: `max(1, cores / 2)` runs at a time and one between ticks, with `gates.rerun_memory` each.
 ///
 /// `tables` are those of other modules. Errors: as [`Gateway::with`].
 pub fn gateway(
@@ -50,7 +50,7 @@ pub fn gateway(
         timeout: std::time::Duration::from_secs(600),
         ..query.clone()
     };
-    let bytes = gates.rerun_memory.saturating_mul(at_a_time() as u64);
+    let bytes = gates.rerun_memory.saturating_mul(at_a_time() as u64 + 1);
     let resources = Resources { memory_bytes: usize::try_from(bytes).unwrap_or(usize::MAX), spill: None };
     // Its own registry: the metrics of the statements of people stay theirs.
     Gateway::with(reader, config, resources, tables, clock, &prometheus::Registry::new())
@@ -61,23 +61,27 @@ pub fn at_a_time() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get).div_euclid(2).max(1)
 }
 
-/// Runs asks over `gateway`, `max(1, cores / 2)` at a time.
+/// Runs asks over `gateway`, `max(1, cores / 2)` at a time. What is asked between ticks has one place of its own, which no
+/// tick waits for, and no own spans, which would be a reason to ask again.
 pub fn runner(gateway: Gateway) -> Runner {
-    let places = Arc::new(Semaphore::new(at_a_time()));
     let standing = Standing::default();
-    Runner::new(move |ask| {
-        let (gateway, places, standing) = (gateway.clone(), places.clone(), standing.clone());
-        Box::pin(async move {
-            let (last, types) = (standing.of(&ask), gateway.attribute_types());
-            if let Some(rows) = last.rows(&ask, &types, || gateway.view()) {
-                return Ok(rows);
-            }
-            let _place = places.acquire().await.map_err(|_| RunError::Run("the daemon stops".to_owned()))?;
-            let rows = run(&gateway, &ask, last.prepared()).await?;
-            last.keep(&ask, types, &rows);
-            Ok(rows)
-        })
-    })
+    let answering = |places: usize, is_untraced: bool| {
+        let (gateway, places, standing) = (gateway.clone(), Arc::new(Semaphore::new(places)), standing.clone());
+        move |ask: Ask| -> Rows {
+            let (gateway, places, standing) = (gateway.clone(), places.clone(), standing.clone());
+            Box::pin(async move {
+                let (last, types) = (standing.of(&ask), gateway.attribute_types());
+                if let Some(rows) = last.rows(&ask, &types, || gateway.view()) {
+                    return Ok(rows);
+                }
+                let _place = places.acquire().await.map_err(|_| RunError::Run("the daemon stops".to_owned()))?;
+                let rows = run_as(&gateway, &ask, last.prepared(), is_untraced).await?;
+                last.keep(&ask, types, &rows);
+                Ok(rows)
+            })
+        }
+    };
+    Runner::new(answering(at_a_time(), false)).looking(answering(1, true))
 }
 
 /// The same; gates of class decomposable are answered over states that they share, those of `groups` that are.
@@ -98,12 +102,22 @@ pub fn sharing_runner(gateway: Gateway, groups: &[Group], config: &Config, metri
 ///
 /// Errors: see [`RunError`].
 pub async fn run(gateway: &Gateway, ask: &Ask, prepared: &Prepared) -> Result<Vec<ResultRow>, RunError> {
+    run_as(gateway, ask, prepared, false).await
+}
+
+async fn run_as(
+    gateway: &Gateway,
+    ask: &Ask,
+    prepared: &Prepared,
+    is_untraced: bool,
+) -> Result<Vec<ResultRow>, RunError> {
     let gate = ask.gate.as_ref();
     let statement = Statement {
         sql: gate.source.sql.clone(),
         params: params(gate, ask.window),
         limits: Limits { rows: Some(MAX_ROWS as u64), bytes: None, time: Some(gate.timeout) },
         shape: Shape::Arrow,
+        is_untraced,
         ..Statement::default()
     };
     let within = Within { cut_us: Some(ask.cut_us), ..within(gate, ask.window, &ask.spans) };

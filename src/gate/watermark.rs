@@ -19,7 +19,7 @@ use tokio::time::Instant;
 pub use feed::{Feed, Heard, Hearing};
 pub use sources::Limits;
 
-use self::backlog::Backlog;
+use self::backlog::{Backlog, behind_downtime};
 use self::sources::Sources;
 use super::journal::{Batch, SourcesKept};
 use super::metrics::Metrics;
@@ -40,6 +40,11 @@ pub(super) struct Watermark {
     sources: Sources,
     /// Store position up to which it heard, µs.
     heard_us: i64,
+    /// The last one of it at which a source spoke.
+    spoken_us: i64,
+    /// When this process began.
+    started_ns: i64,
+    patience: Duration,
     /// It heard all that the store held once its replay had ended.
     is_level: bool,
     /// No span comes any more: M is the clock.
@@ -56,14 +61,18 @@ impl Watermark {
         let now_us = now_ns.div_euclid(1_000);
         // Older spans say nothing: their sources lag, or fell silent.
         let oldest_us = now_us.saturating_sub(limits.lag_ns.saturating_add(limits.idle_ns).div_euclid(1_000));
+        // What comes at this very moment is behind it.
+        let heard_us = kept.heard_us.map_or(now_us.saturating_sub(1), |heard_us| heard_us.max(oldest_us));
         Self {
             m: Frontier::new(floor_ns),
             reached_ns: Arc::new(AtomicI64::new(i64::MIN)),
             is_level: feed.hear.is_none(),
             feed,
             sources: Sources::restored(limits, kept.rows, now_ns),
-            // What comes at this very moment is behind it.
-            heard_us: kept.heard_us.map_or(now_us.saturating_sub(1), |heard_us| heard_us.max(oldest_us)),
+            heard_us,
+            spoken_us: heard_us,
+            started_ns: now_ns,
+            patience: PATIENCE,
             is_released: false,
             noted_ns: now_ns,
             backlogs: Vec::new(),
@@ -73,6 +82,11 @@ impl Watermark {
     /// Whether M is the clock.
     pub(super) fn is_clock(&self) -> bool {
         self.feed.hear.is_none() || self.is_released
+    }
+
+    /// The store position up to which it heard spans of sources, µs; `None` = it hears none.
+    pub(super) fn spoken_us(&self) -> Option<i64> {
+        self.feed.hear.is_some().then_some(self.spoken_us)
     }
 
     /// From now on M is the clock: no span comes any more.
@@ -112,29 +126,41 @@ impl Watermark {
         }
     }
 
-    /// The tick of a group behind its last one from which on none is dropped, however many are due at M = `m_ns`.
-    pub(super) fn kept_ns(&mut self, group: (usize, &Grid, i64), m_ns: i64, now_ns: i64) -> i64 {
+    /// The tick of a group behind its last one from which on none is dropped, however many are due at M = `m_ns`. The daemon
+    /// did not run from `resumed_ns` until this process began.
+    pub(super) fn kept_ns(&mut self, group: (usize, &Grid, i64), (m_ns, now_ns): (i64, i64), resumed_ns: i64) -> i64 {
         let (at, grid, last_ns) = group;
         if self.backlogs.len() <= at {
             self.backlogs.resize_with(at + 1, Backlog::default);
         }
-        self.backlogs[at].kept_ns(grid, last_ns, m_ns, now_ns)
+        let kept_ns = self.backlogs[at].kept_ns(grid, last_ns, m_ns, now_ns);
+        behind_downtime(grid, kept_ns, (resumed_ns, self.started_ns))
     }
 
-    /// Hears all that came. `is_replayed`: whether the store holds all its rows.
+    /// Hears all that came, as far as that goes within its patience: everybody waits for it. `is_replayed`: whether the store
+    /// holds all its rows.
     pub(super) async fn hear(&mut self, is_replayed: impl Fn() -> bool, clock: &Clock, metrics: &Metrics) {
         let Some(hear) = self.feed.hear.clone() else { return };
         // Before: what is there by then is heard.
         let is_replayed = self.is_level || is_replayed();
         let begun = Instant::now();
+        let mut why = "they come faster than they are read".to_owned();
         loop {
-            let came = match hear(self.heard_us).await {
-                Ok(came) => came,
-                Err(why) => {
-                    tracing::warn!(why, "spans cannot be read; what they say of their sources is left out");
-                    self.heard_us = clock.now_us();
-                    break;
+            let left = self.patience.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                tracing::warn!(why, "spans are not heard in time; what some say of their sources is left out");
+                self.heard_us = clock.now_us();
+                self.spoken_us = self.heard_us;
+                break;
+            }
+            let came = match tokio::time::timeout(left, hear(self.heard_us)).await {
+                Ok(Ok(came)) => came,
+                Ok(Err(error)) => {
+                    why = error;
+                    tokio::time::sleep(left.min(HEAR_EVERY)).await;
+                    continue;
                 }
+                Err(_) => continue,
             };
             let Some(last) = came.last() else { break };
             self.heard_us = last.position_us;
@@ -142,14 +168,12 @@ impl Watermark {
             for heard in came {
                 metrics.future_spans.inc_by(heard.future);
                 let most_ns = self.feed.limits.latest_ns(heard.position_us);
+                if !heard.latest.is_empty() {
+                    self.spoken_us = heard.position_us;
+                }
                 for (service, latest_ns) in heard.latest {
                     self.sources.hear(service, latest_ns.min(most_ns), now_ns);
                 }
-            }
-            if begun.elapsed() > PATIENCE {
-                tracing::warn!("spans come faster than they are read; what some say of their sources is left out");
-                self.heard_us = clock.now_us();
-                break;
             }
         }
         self.is_level = is_replayed;
@@ -169,6 +193,14 @@ impl Watermark {
         }
         let begun = Instant::now();
         while let Some(left) = wait.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+            if let Some(news) = self.feed.news.as_ref().filter(|_| self.is_level) {
+                // Unless some come, M moves by silence alone.
+                let now_ns = clock.now_ns();
+                let until_ns = self.reaches_ns(m_ns, now_ns).saturating_sub(now_ns);
+                let quiet = left.min(Duration::from_nanos(u64::try_from(until_ns).unwrap_or(0)));
+                drop(tokio::time::timeout(quiet.saturating_sub(HEAR_EVERY), news()).await);
+            }
+            let left = wait.saturating_sub(begun.elapsed());
             tokio::time::sleep(left.min(HEAR_EVERY)).await;
             self.hear(&is_replayed, clock, metrics).await;
             if self.is_level && self.target_ns(clock.now_ns()) >= m_ns {

@@ -223,9 +223,12 @@ impl Gateway {
         prepared: Option<Prepared>,
     ) -> Result<Answer, Error> {
         let query_id = self.id_of(&statement);
-        let span = tracing::info_span!(
-            target: "weavergen::own", "query/statement", query_id = query_id.as_str(), rows = Empty, error = Empty,
-        );
+        let span = match statement.is_untraced {
+            true => Span::none(),
+            false => tracing::info_span!(
+                target: "weavergen::own", "query/statement", query_id = query_id.as_str(), rows = Empty, error = Empty,
+            ),
+        };
         let mut entered = self.inner.log.enter(self.who(&statement, query_id.clone()));
         let outcome = self.start(&mut entered, statement, within, prepared).await.map_err(|error| error.of(&query_id));
         match outcome {

@@ -65,7 +65,7 @@ pub use catalog::Catalog;
 pub use config::Config;
 pub use error::Error;
 pub use files::Files;
-pub use follow::{Followed, Follower};
+pub use follow::{Followed, Follower, News};
 pub use ledger::Ledger;
 pub use shelf::is_hour;
 pub use snapshot::{Gen, PartSet, Reader, Rows, Skipped, Snapshot, View};

@@ -151,6 +151,7 @@ async fn fill(
     let (from_ns, to_ns) = gap.span;
     let then = Clock::manual(from_ns, 0);
     let mut evaluator = evaluator(asked.journal(), groups, asked.runner(), &then).await?;
+    evaluator.in_event_order(true);
     let mut ticks: BTreeMap<i64, BTreeSet<usize>> = BTreeMap::new();
     for group in evaluator.driven() {
         if group.grid.count(group.grid.next(from_ns), to_ns) > MOST_TICKS {

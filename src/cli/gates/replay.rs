@@ -3,7 +3,7 @@
 //! Duty: the ticks of a span of time over a data folder, by the daemon's evaluator on a clock of its own; a transition is a line
 //! of JSON. Guarantee: where the folder's journal knows the cut of a tick, the same spans count as then, and times without a
 //! daemon, queries that took too long and episodes that people closed come again, so that a replay from the journal's begin
-//! repeats it; the folder is only read. Left to others: judging (`gate`), what the journal knows (`history`).
+//! repeats it but for `on: trace`, which fires at ticks; the folder is only read. Left to others: judging (`gate`), what the journal knows (`history`).
 
 mod history;
 #[cfg(test)]
@@ -29,7 +29,7 @@ use crate::gate::evaluator::{Evaluator, Position};
 use crate::gate::journal::JournalRow;
 use crate::gate::result::{Ask, RunError, Runner};
 use crate::gate::run::at_a_time;
-use crate::gate::{Feed, Group, Journal, Late, Metrics, Parts, question};
+use crate::gate::{Feed, Group, Journal, Late, Metrics, On, Parts, question};
 
 /// Flags of `gates replay`.
 #[derive(Debug, clap::Args)]
@@ -92,15 +92,20 @@ struct Asking<'a> {
 
 async fn play<W: Write>(asked: &house::Asked, asking: Asking<'_>, lines: &mut Lines<W>) -> anyhow::Result<Exit> {
     let Asking { groups, span: (from_ns, to_ns), history, gate } = asking;
+    let settles = groups.iter().flat_map(|group| &group.gates).filter(|gate| gate.on == On::Trace);
+    let settles: Vec<&str> = settles.map(|gate| gate.name.as_str()).collect();
+    if !settles.is_empty() {
+        eprintln!(
+            "weavergen: `on: trace` fires at ticks in a replay, and fired as soon as its traces had settled: {}",
+            settles.join(", ")
+        );
+    }
     if let Some(history) = history {
         asked.journal().note_downtimes(&history.downtimes)?;
     }
     let (then, failing) = (Clock::manual(from_ns, 0), Failing::default());
     let runner = late_again(asked.runner(), failing.clone());
     let mut evaluator = evaluator(asked.journal(), groups, runner, &then).await?;
-    if history.is_none() {
-        evaluator.in_event_order();
-    }
     let driven = evaluator.driven();
     let count = driven.iter().map(|group| group.grid.count_due(from_ns, to_ns.saturating_add(group.grid.offset_ns)));
     let count = count.fold(0, usize::saturating_add);
@@ -117,9 +122,16 @@ async fn play<W: Write>(asked: &house::Asked, asking: Asking<'_>, lines: &mut Li
     for (wall_ns, step) in plan.steps {
         then.advance_to(wall_ns);
         match step {
-            Step::Tick { t_ns, cut_us: Some(cut_us), groups } => evaluator.close_tick(t_ns, cut_us, &groups).await?,
-            Step::Tick { t_ns, cut_us: None, groups } => evaluator.miss_tick(t_ns, &groups),
-            Step::Close(row) => close(&evaluator, &row),
+            Step::Tick { t_ns, cut_us: Some(cut_us), in_event_order, groups } => {
+                evaluator.in_event_order(in_event_order);
+                evaluator.close_tick(t_ns, cut_us, &groups).await?;
+            }
+            Step::Tick { t_ns, cut_us: None, groups, .. } => evaluator.miss_tick(t_ns, &groups),
+            Step::Close(row) => {
+                // A gate with `on: ingest` may have fired since its last tick.
+                evaluator.look_until(row.at_ns.div_euclid(1_000)).await?;
+                close(&evaluator, &row);
+            }
         }
         evaluator.finish().await?;
         for (at, row) in asked.journal().snapshot()?.journal(told, usize::MAX)? {

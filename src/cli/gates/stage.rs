@@ -3,8 +3,9 @@
 //! Duty: a store, the daemon's evaluator and a clock that the test moves: spans arrive, ticks close, events happen, starts of
 //! pipelines are taken, as by an engine whose runs end at once, when `cooldown` and `max_runs` allow it. Guarantee: nothing
 //! sleeps; ticks close by the same sources, cut and journal as in the daemon, and by the clock once all spans came. A kill takes
-//! what was not journaled; the store, whose own promises are tested elsewhere, keeps its spans. Left to others: what is expected
-//! (`compare`).
+//! what was not journaled; the store, whose own promises are tested elsewhere, keeps its spans. Spans are looked at when a tick
+//! closes or an event happens and not as they come, so pipelines of `on: ingest` begin later than in the daemon, and `on: trace`
+//! fires at ticks; the episodes of `on: ingest` are the same. Left to others: what is expected (`compare`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -157,6 +158,10 @@ async fn played(
         if event_ns == Some(t_ns)
             && let Some(event) = events.next()
         {
+            // What an operator closes may have fired since the last tick.
+            if matches!(event.what, What::Close { .. }) {
+                evaluator.look_until(house.reader().view().visible_us).await?;
+            }
             evaluator = stage.happen(event, evaluator).await?;
             continue;
         }

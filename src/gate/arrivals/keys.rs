@@ -216,6 +216,9 @@ pub(in crate::gate) mod tests {
         assert_eq!(fault("SELECT a FROM spans WHERE c IN (SELECT 1)", by), "a condition has no subqueries");
         assert_eq!(fault("SELECT a FROM spans WHERE count(*) > 1", by), "`count` is about more than one row");
         assert!(fault("SELECT a FROM spans WHERE c > $window_start", by).contains("has no value within a condition"));
-        assert!(matches!(matching("SELECT FROM WHERE", &[], EventTime::End, Duration::ZERO), Err(Fault::Other)));
+        assert!(matches!(
+            matching("SELECT a FROM spans WHERE", &[], EventTime::End, Duration::ZERO),
+            Err(Fault::Other)
+        ));
     }
 }

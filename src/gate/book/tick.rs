@@ -148,7 +148,9 @@ impl Book {
         wall_ns: i64,
         missed: &mut BTreeSet<(String, Missed)>,
     ) -> Result<(), Error> {
-        if let Some(came) = answer.came.take() {
+        let mut why = answer.rows.as_ref().err().map(ToString::to_string);
+        if let Some(mut came) = answer.came.take() {
+            why = why.or(came.error.take().map(|error| error.to_string()));
             self.arrive(name, came, (cut_us, wall_ns))?;
         }
         let Some(entry) = self.gates.get_mut(name) else { return Ok(()) };
@@ -156,15 +158,15 @@ impl Book {
         let window = window_at(&gate, t_ns);
         let lost = |d: &Downtime| window.overlaps(d.from_ns, d.to_ns) && t_ns > d.from_ns;
         entry.row.last_tick_ns = t_ns;
-        let errors = match &answer.rows {
-            Ok(_) => 0,
-            Err(_) => entry.row.errors.saturating_add(1),
+        let errors = match &why {
+            None => 0,
+            Some(_) => entry.row.errors.saturating_add(1),
         };
         entry.row.errors = errors;
         entry.vitals = Vitals {
             evaluated_ns: Some(wall_ns),
             took_ns: answer.cost_ns,
-            error: answer.rows.as_ref().err().map(ToString::to_string),
+            error: why.clone(),
             missed: entry.vitals.missed,
         };
         self.touched.insert(name.to_owned());
@@ -183,7 +185,7 @@ impl Book {
         };
 
         let failing = gate.error_limit.is_some_and(|limit| errors >= limit.max(1));
-        let why = answer.rows.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let why = why.unwrap_or_default();
         self.health(&gate, HealthKind::GateError, &BTreeMap::new(), &why, failing, &moment);
         match answer.rows {
             Err(error) => {
@@ -237,8 +239,11 @@ impl Book {
             return (seen, Vec::new());
         }
         let of = |row: &ResultRow| verdict::judge(gate, row, moment.baselines.get(&alert_key(&row.key)).copied());
-        let judged = rows.into_iter().map(|row| (of(&row), row)).map(|(j, row)| (row, j)).collect();
+        let judged = rows.into_iter().map(|row| (of(&row), row)).map(|(j, row)| (row, j));
+        let (remembered, judged) = judged.partition(|(row, _)| self.is_remembered(gate, row));
         let (mut kept, held) = verdict::worst(gate, judged);
+        // The limit is for keys of which something is to be said.
+        kept.extend(remembered);
         let summary = format!("{} keys above the limit of {} were not judged", held.len(), gate.limit);
         self.health(gate, HealthKind::GateOverflow, &BTreeMap::new(), &summary, !held.is_empty(), moment);
         verdict::sort_worst_first(gate, &mut kept);
@@ -332,6 +337,10 @@ impl Book {
         }
         if !x.is_breach() && self.is_ahead(&gate.name, key, moment.t_ns) {
             x = Input::Hold;
+        }
+        if x.is_breach() && self.is_over(gate, key) {
+            // However long ago: it stays resolved while what was told of it matches.
+            return Ok(true);
         }
         for (kind, of, policy, what) in [
             (HealthKind::GateNoData, Outcome::NoData, gate.no_data, "no data"),

@@ -51,9 +51,10 @@ impl Evaluator {
         self.shared.parts.groups.clone()
     }
 
-    /// From now on ticks take spans in the order of their event times, for all of them are there and none comes later.
-    pub fn in_event_order(&mut self) {
-        self.looks.order = Order::Event;
+    /// Whether from now on ticks take spans in the order of their event times, for all of them are there and none comes
+    /// later, or in the order in which they came.
+    pub fn in_event_order(&mut self, holds: bool) {
+        self.looks.order = if holds { Order::Event } else { Order::Arrival };
     }
 
     /// Closes the tick `t_ns` of `groups`, with the spans up to `cut_us`, and writes it as the daemon would.

@@ -2,8 +2,9 @@
 //!
 //! Duty: between ticks, ask gates with `on: ingest` for the matching spans that were appended since they were asked last, and
 //! those with `on: trace` for the share of traces that have settled by now; at a tick, ask the former once more, up to its cut.
-//! Guarantee: a group is looked at or closes a tick, never both at once; what a look found is written with the position it
-//! came to; looking takes at most a tenth of the time. Left to others: what it means (`book`), the statements (`arrivals`,
+//! Guarantee: a group is looked at or closes a tick, never both at once, and no tick waits for a look: one that is under way
+//! then is given up; what a look found is written with the position it came to; looking takes at most a tenth of the time,
+//! less while it fails, and is no reason to look. Left to others: what it means (`book`), the statements (`arrivals`,
 //! `assertion`).
 //!
 //! What a verdict of `on: trace` means: a trace is judged here once its root and every `wait_for` type have come and none of its
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::super::arrivals::{Came, Matching, Order, asking};
@@ -30,20 +31,47 @@ use super::super::window::{nanos, window_at};
 use super::{Evaluator, Shared};
 
 /// How often it is looked whether spans came.
-const ARRIVALS_NS: i64 = 250_000_000;
+const ARRIVALS: Duration = Duration::from_millis(250);
 /// How often it is looked whether traces settled.
-const SETTLED_NS: i64 = 1_000_000_000;
+const SETTLED: Duration = Duration::from_secs(1);
 /// Looking pauses for so many times as long as it took.
-const SHARE: i64 = 10;
+const SHARE: u32 = 10;
 /// The longest such pause: ten times the longest `timeout`.
-const MOST_NS: i64 = 3_000 * 1_000_000_000;
+const MOST: Duration = Duration::from_secs(3_000);
+/// A pause doubles with each look that fails, so often at the most.
+const MOST_DOUBLED: u32 = 8;
 
 /// Looks that are under way, when the next begin, and in which order spans come.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     running: JoinSet<Look>,
-    next_ns: BTreeMap<usize, i64>,
+    /// By group, as all here.
+    under_way: BTreeMap<usize, UnderWay>,
+    pauses: BTreeMap<usize, Pause>,
     pub(super) order: Order,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    handle: AbortHandle,
+    since: Instant,
+}
+
+/// How long a group is left alone.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: Instant,
+    /// Looks at it that failed one after the other.
+    failures: u32,
+}
+
+/// Why something is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// A tick closes.
+    Tick,
+    /// Spans came.
+    Look,
 }
 
 /// What was found of a group.
@@ -54,6 +82,7 @@ pub(super) struct Look {
     cut_us: i64,
     found: Vec<(String, Found)>,
     cost_ns: u64,
+    has_failed: bool,
 }
 
 #[derive(Debug)]
@@ -65,18 +94,52 @@ enum Found {
 impl Looks {
     /// Those that have ended, once one has; `None` = none is under way.
     pub(super) async fn next(&mut self) -> Option<Vec<Look>> {
-        let first = self.running.join_next().await?;
-        let mut all: Vec<Look> = first.into_iter().collect();
-        while let Some(next) = self.running.try_join_next() {
-            all.extend(next);
+        let first = self.running.join_next_with_id().await?;
+        let mut all: Vec<Look> = self.ended(first).into_iter().collect();
+        while let Some(next) = self.running.try_join_next_with_id() {
+            all.extend(self.ended(next));
         }
         Some(all)
+    }
+
+    /// What was found, unless it was given up.
+    fn ended(&mut self, ended: Result<(Id, Look), JoinError>) -> Option<Look> {
+        let id = ended.as_ref().map_or_else(|error| error.id(), |(id, _)| *id);
+        let group = *self.under_way.iter().find(|(_, look)| look.handle.id() == id)?.0;
+        let look = self.under_way.remove(&group)?;
+        match ended {
+            Ok((_, found)) => Some(found),
+            Err(error) => {
+                tracing::error!(%error, "a look at what came broke off");
+                self.pause(group, SETTLED, (look.since.elapsed(), true));
+                None
+            }
+        }
+    }
+
+    /// Gives up the look at a group, for a tick of it closes. The next one is about the same spans.
+    pub(super) fn give_up(&mut self, group: usize) {
+        if let Some(look) = self.under_way.remove(&group) {
+            look.handle.abort();
+            let failures = self.pauses.get(&group).map_or(0, |pause| pause.failures);
+            self.pause(group, Duration::ZERO, (look.since.elapsed(), false));
+            self.pauses.entry(group).and_modify(|pause| pause.failures = failures);
+        }
+    }
+
+    /// Leaves a group alone for a while after a look that took so long, and whether it failed.
+    fn pause(&mut self, group: usize, least: Duration, (took, has_failed): (Duration, bool)) {
+        let before = self.pauses.get(&group).map_or(0, |pause| pause.failures);
+        let failures = if has_failed { before.saturating_add(1).min(MOST_DOUBLED) } else { 0 };
+        let pause = least.max(took.saturating_mul(SHARE)).saturating_mul(1 << failures).min(MOST);
+        self.pauses.insert(group, Pause { until: Instant::now() + pause, failures });
     }
 
     /// Ends all.
     pub(super) async fn end(&mut self) {
         self.running.shutdown().await;
-        self.next_ns.clear();
+        self.under_way.clear();
+        self.pauses.clear();
     }
 }
 
@@ -84,29 +147,29 @@ impl Evaluator {
     /// Begins to look at every group that is to be looked at; how long to wait for the next.
     pub(super) fn start_looks(&mut self) -> Duration {
         let parts = &self.shared.parts;
-        let now_ns = parts.clock.now_ns();
-        let (mut wake_ns, mut cut_us) = (i64::MAX, None);
+        let (now_ns, now) = (parts.clock.now_ns(), Instant::now());
+        let (mut wait, mut cut_us, spoken_us) = (Duration::MAX, None, self.watermark.spoken_us());
         let book = self.shared.book();
         for (at, group) in book.groups().iter().enumerate() {
-            let Some(pause_ns) = pause_ns(group).filter(|_| !self.busy.contains(&at)) else { continue };
-            let next_ns = self.looks.next_ns.get(&at).copied().unwrap_or(now_ns);
-            // A clock that went back is not waited for.
-            if next_ns > now_ns && next_ns.saturating_sub(now_ns) <= MOST_NS {
-                wake_ns = wake_ns.min(next_ns);
+            let is_busy = self.busy.contains(&at) || self.looks.under_way.contains_key(&at);
+            let Some(least) = least_pause(group).filter(|_| !is_busy) else { continue };
+            let until = self.looks.pauses.get(&at).map_or(now, |pause| pause.until);
+            if until > now {
+                wait = wait.min(until - now);
                 continue;
             }
             if cut_us.is_none() {
                 cut_us = parts.position.get();
             }
             let Some(cut_us) = cut_us else { break };
-            if !is_wanted(&book, group, now_ns, cut_us) {
-                wake_ns = wake_ns.min(now_ns.saturating_add(pause_ns));
+            if !is_wanted(&book, group, now_ns, (cut_us, spoken_us)) {
+                wait = wait.min(least);
                 continue;
             }
-            self.busy.insert(at);
-            self.looks.running.spawn(look(self.shared.clone(), at, (now_ns, cut_us)));
+            let handle = self.looks.running.spawn(look(self.shared.clone(), at, (now_ns, cut_us)));
+            self.looks.under_way.insert(at, UnderWay { handle, since: now });
         }
-        Duration::from_nanos(u64::try_from(wake_ns.saturating_sub(now_ns)).unwrap_or(0))
+        wait
     }
 
     /// Takes in what was found and writes it.
@@ -114,11 +177,9 @@ impl Evaluator {
         let wall_ns = self.shared.parts.clock.now_ns();
         {
             let mut book = self.shared.book();
-            for Look { group, t_ns, cut_us, found, cost_ns } in looks {
-                self.busy.remove(&group);
-                let pause_ns = book.groups().get(group).and_then(pause_ns).unwrap_or(SETTLED_NS);
-                let pause_ns = pause_ns.max(i64::try_from(cost_ns).unwrap_or(MOST_NS).saturating_mul(SHARE));
-                self.looks.next_ns.insert(group, wall_ns.saturating_add(pause_ns.min(MOST_NS)));
+            for Look { group, t_ns, cut_us, found, cost_ns, has_failed } in looks {
+                let least = book.groups().get(group).and_then(least_pause).unwrap_or(SETTLED);
+                self.looks.pause(group, least, (Duration::from_nanos(cost_ns), has_failed));
                 for (name, found) in found {
                     match found {
                         Found::Came(came) => book.arrive(&name, came, (cut_us, wall_ns))?,
@@ -130,10 +191,22 @@ impl Evaluator {
         self.write(false).await
     }
 
+    /// Takes in what came up to `cut_us` of gates with `on: ingest`: for those who choose ticks themselves, before something
+    /// happens between two.
+    ///
+    /// Errors: the journal.
+    pub async fn look_until(&mut self, cut_us: i64) -> Result<(), Error> {
+        let now_ns = self.shared.parts.clock.now_ns();
+        let count = self.shared.book().groups().len();
+        let look = |group| look_for(self.shared.clone(), group, (now_ns, cut_us), |gate| gate.on.is_ingest());
+        let looks = join_all((0..count).map(look)).await;
+        self.take_looks(looks).await
+    }
+
     /// Looks at all groups now and takes in what is found.
     #[cfg(test)]
     pub(super) async fn look_now(&mut self) -> Result<(), Error> {
-        self.looks.next_ns.clear();
+        self.looks.pauses.clear();
         self.start_looks();
         while let Some(looks) = self.looks.next().await {
             self.take_looks(looks).await?;
@@ -143,11 +216,11 @@ impl Evaluator {
 }
 
 /// How long to wait between two looks at a group at least; `None` = its gates wait for ticks.
-fn pause_ns(group: &Group) -> Option<i64> {
+fn least_pause(group: &Group) -> Option<Duration> {
     if group.gates.iter().any(|gate| gate.on.is_ingest()) {
-        return Some(ARRIVALS_NS);
+        return Some(ARRIVALS);
     }
-    group.gates.iter().any(judges_early).then_some(SETTLED_NS)
+    group.gates.iter().any(judges_early).then_some(SETTLED)
 }
 
 /// Whether a share of settled traces is a breach at once: not if it has to last, come often, or is held to a past of ticks.
@@ -155,36 +228,55 @@ fn judges_early(gate: &Gate) -> bool {
     gate.on == On::Trace && gate.hold_for.is_zero() && gate.fire_after.is_none() && gate.baseline.is_none()
 }
 
-/// Whether something can have changed since the last look.
-fn is_wanted(book: &Book, group: &Group, now_ns: i64, cut_us: i64) -> bool {
-    group.gates.iter().any(|gate| match &gate.assertion {
-        _ if gate.on.is_ingest() => book.seen_us(&gate.name) < Some(cut_us),
-        Some(assertion) if judges_early(gate) => {
-            // The last span that came may let a trace settle for so long.
-            let last_ns = nanos(assertion.give_up).saturating_add(nanos(assertion.quiet)).saturating_add(SETTLED_NS);
-            now_ns.saturating_sub(cut_us.saturating_mul(1_000)) <= last_ns
+/// Whether something can have changed since the last look: the store came to `cut_us`, and to `spoken_us` with spans of
+/// sources, if that is known.
+fn is_wanted(book: &Book, group: &Group, now_ns: i64, (cut_us, spoken_us): (i64, Option<i64>)) -> bool {
+    group.gates.iter().any(|gate| {
+        // What this daemon and its pipelines send is no news to who leaves it out; else they would be kept busy by themselves.
+        let leaves_out = !gate.include_own_spans && !gate.include_pipeline_spans;
+        let came_us = spoken_us.filter(|_| leaves_out).map_or(cut_us, |spoken_us| spoken_us.min(cut_us));
+        match &gate.assertion {
+            _ if gate.on.is_ingest() => book.seen_us(&gate.name) < Some(came_us),
+            Some(assertion) if judges_early(gate) => {
+                // The last span that came may let a trace settle for so long.
+                let last_ns = nanos(assertion.give_up).saturating_add(nanos(assertion.quiet));
+                now_ns.saturating_sub(came_us.saturating_mul(1_000)) <= last_ns.saturating_add(nanos(SETTLED))
+            }
+            _ => false,
         }
-        _ => false,
     })
 }
 
-async fn look(shared: Arc<Shared>, group: usize, (now_ns, cut_us): (i64, i64)) -> Look {
+async fn look(shared: Arc<Shared>, group: usize, moment: (i64, i64)) -> Look {
+    look_for(shared, group, moment, |_| true).await
+}
+
+/// Looks at those gates of `group` that `is_meant`.
+async fn look_for(
+    shared: Arc<Shared>,
+    group: usize,
+    (now_ns, cut_us): (i64, i64),
+    is_meant: fn(&Gate) -> bool,
+) -> Look {
     let gates = shared.book().gates_of(group);
-    let looked = gates.into_iter().map(|gate| {
+    let looked = gates.into_iter().filter(|gate| is_meant(gate)).map(|gate| {
         let shared = shared.clone();
         async move {
             let (found, cost_ns) = look_at(&shared, &gate, (now_ns, cut_us)).await;
             (gate.name.clone(), found, cost_ns)
         }
     });
-    let mut look = Look { group, t_ns: now_ns, cut_us, found: Vec::new(), cost_ns: 0 };
+    let mut look = Look { group, t_ns: now_ns, cut_us, found: Vec::new(), cost_ns: 0, has_failed: false };
     for (name, found, cost_ns) in join_all(looked).await {
         look.cost_ns = look.cost_ns.saturating_add(cost_ns);
         match found {
             Ok(Some(found)) => look.found.push((name, found)),
             Ok(None) => {}
             // The next look, or the tick, is about the same spans.
-            Err(error) => tracing::warn!(gate = %name, %error, "what came could not be looked at"),
+            Err(error) => {
+                tracing::warn!(gate = %name, %error, "what came could not be looked at");
+                look.has_failed = true;
+            }
         }
     }
     look
@@ -197,12 +289,12 @@ async fn look_at(
 ) -> (Result<Option<Found>, RunError>, u64) {
     match (&gate.on, &gate.assertion) {
         (On::Ingest(matching), _) => {
-            let (came, cost_ns) = arrived(shared, gate, matching, cut_us).await;
+            let (came, cost_ns) = arrived(shared, gate, matching, (cut_us, By::Look)).await;
             (came.map(|came| Some(Found::Came(came))), cost_ns)
         }
         (On::Trace, Some(assertion)) if judges_early(gate) => {
             let asked_by = asking(gate, "settled", assertion.sql_arrived());
-            let (rows, cost_ns) = asked(shared, asked_by, window_at(gate, now_ns), cut_us).await;
+            let (rows, cost_ns) = asked(shared, asked_by, window_at(gate, now_ns), (cut_us, By::Look)).await;
             (rows.map(|rows| Some(Found::Settled(rows))), cost_ns)
         }
         _ => (Ok(None), 0),
@@ -210,31 +302,40 @@ async fn look_at(
 }
 
 /// What came of `gate` behind the position that it was looked at up to.
-async fn arrived(shared: &Shared, gate: &Gate, matching: &Matching, cut_us: i64) -> (Result<Came, RunError>, u64) {
+async fn arrived(
+    shared: &Shared,
+    gate: &Gate,
+    matching: &Matching,
+    (cut_us, by): (i64, By),
+) -> (Result<Came, RunError>, u64) {
     let seen_us = shared.book().seen_us(&gate.name);
     let Some(seen_us) = seen_us.filter(|seen_us| *seen_us < cut_us) else { return (Ok(Came::default()), 0) };
     let window = Window { start_ns: seen_us.saturating_mul(1_000), end_ns: cut_us.saturating_mul(1_000) };
-    let (rows, cost_ns) = asked(shared, matching.arrived(gate), window, cut_us).await;
-    (rows.map(|rows| Came { arrivals: matching.arrivals(rows), until_us: Some(cut_us) }), cost_ns)
+    let (rows, cost_ns) = asked(shared, matching.arrived(gate), window, (cut_us, by)).await;
+    let came = |rows| Came { arrivals: matching.arrivals(rows), until_us: Some(cut_us), ..Came::default() };
+    (rows.map(came), cost_ns)
 }
 
 /// What came of `gate` before the tick `t_ns` is judged; `None` for gates that wait for ticks.
 pub(super) async fn came(shared: &Shared, gate: &Arc<Gate>, (t_ns, cut_us): (i64, i64), order: Order) -> Option<Came> {
     let On::Ingest(matching) = &gate.on else { return None };
     let found = match order {
-        Order::Arrival => arrived(shared, gate, matching, cut_us).await.0,
+        Order::Arrival => arrived(shared, gate, matching, (cut_us, By::Tick)).await.0,
         Order::Event => {
             let start_ns = shared.book().judged_until_ns(&gate.name);
             let window = Window { start_ns, end_ns: t_ns };
-            let (rows, _) = asked(shared, matching.ended(gate), window, cut_us).await;
-            rows.map(|rows| Came { arrivals: matching.arrivals(rows), until_us: None })
+            let (rows, _) = asked(shared, matching.ended(gate), window, (cut_us, By::Tick)).await;
+            // As if each had come when it ended: ticks that follow in the other order go on behind it.
+            let until_us = Some(t_ns.div_euclid(1_000));
+            rows.map(|rows| Came { arrivals: matching.arrivals(rows), until_us, ..Came::default() })
         }
     };
     Some(found.unwrap_or_else(|error| {
         tracing::warn!(gate = %gate.name, %error, "what came could not be looked at");
         // The tick finds what is in its window. What came before it is given up, so that what cannot be read is not asked for
         // for ever.
-        Came { arrivals: Vec::new(), until_us: Some(window_at(gate, t_ns).start_ns.div_euclid(1_000)) }
+        let until_us = Some(window_at(gate, t_ns).start_ns.div_euclid(1_000));
+        Came { arrivals: Vec::new(), until_us, error: Some(error) }
     }))
 }
 
@@ -249,7 +350,8 @@ pub(super) async fn proven(
     let On::Ingest(matching) = &gate.on else { return (proven, cost_ns) };
     let wanted = shared.book().to_prove(gate, t_ns, rows);
     for (start_ns, keys) in wanted {
-        let (there, cost) = asked(shared, matching.proof(gate), Window { start_ns, end_ns: t_ns }, cut_us).await;
+        let window = Window { start_ns, end_ns: t_ns };
+        let (there, cost) = asked(shared, matching.proof(gate), window, (cut_us, By::Tick)).await;
         cost_ns = cost_ns.saturating_add(cost);
         // An error proves nothing: the key holds.
         let there = there.unwrap_or_default().into_iter();
@@ -260,11 +362,18 @@ pub(super) async fn proven(
 }
 
 /// The rows that `gate` asks for, and how long it took in ns.
-async fn asked(shared: &Shared, gate: Gate, window: Window, cut_us: i64) -> (Result<Vec<ResultRow>, RunError>, u64) {
-    let _turn = shared.slots.acquire().await.ok();
+async fn asked(
+    shared: &Shared,
+    gate: Gate,
+    window: Window,
+    (cut_us, by): (i64, By),
+) -> (Result<Vec<ResultRow>, RunError>, u64) {
+    let (slots, runner) = (if by == By::Look { &shared.look_slot } else { &shared.slots }, &shared.parts.runner);
+    let _turn = slots.acquire().await.ok();
     let (started, timeout) = (Instant::now(), gate.timeout);
     let ask = Ask { gate: Arc::new(gate), window, cut_us, spans: Selection::OfGate };
-    let rows = match tokio::time::timeout(timeout, shared.parts.runner.run(ask)).await {
+    let asked = if by == By::Look { runner.look(ask) } else { runner.run(ask) };
+    let rows = match tokio::time::timeout(timeout, asked).await {
         Ok(rows) => rows,
         Err(_) => Err(RunError::Timeout),
     };

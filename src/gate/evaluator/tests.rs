@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod baseline;
+mod broken;
 mod changes;
 mod crash;
 mod derived;
@@ -15,6 +16,7 @@ mod starts;
 mod store;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,6 +49,14 @@ struct Store {
     spans: Arc<Mutex<Vec<Span>>>,
     /// What the next runs answer instead.
     fault: Arc<Mutex<Option<RunError>>>,
+    /// What those answer that ask what came.
+    arrivals_fault: Arc<Mutex<Option<RunError>>>,
+    /// Looks never end.
+    is_stuck: Arc<AtomicBool>,
+    /// Runs panic.
+    panics: Arc<AtomicBool>,
+    /// How often it was asked.
+    asks: Arc<AtomicU64>,
     /// Where ticks close by what comes: by which spans come.
     clock: Option<Clock>,
 }
@@ -92,6 +102,10 @@ impl Store {
         };
         counts.into_iter().map(row).collect()
     }
+}
+
+async fn breaks_off() -> Result<Vec<ResultRow>, RunError> {
+    panic!("as the test wants it")
 }
 
 /// A daemon that can be killed and started again over the same bytes.
@@ -143,14 +157,25 @@ impl Daemon {
         let journal = self.medium.journal().unwrap();
         let (store, positions) = (self.store.clone(), self.store.clone());
         let written = journal.clone();
+        let is_stuck = self.store.is_stuck.clone();
         let runner = Runner::new(move |ask| {
-            let fault = store.fault.lock().unwrap().clone();
+            store.asks.fetch_add(1, Ordering::Relaxed);
+            if store.panics.load(Ordering::Relaxed) {
+                return Box::pin(breaks_off());
+            }
+            let of_arrivals = ask.gate.name.ends_with(" arrivals");
+            let fault = if of_arrivals { &store.arrivals_fault } else { &store.fault }.lock().unwrap().clone();
             let rows = || match ask.gate.source.is_derived {
                 true => derived::rows(&written, &ask),
                 false => store.rows(&ask),
             };
             let rows = fault.map_or_else(|| Ok(rows()), Err);
             Box::pin(async move { rows })
+        });
+        let looking = runner.clone();
+        let runner = runner.looking(move |ask| match is_stuck.load(Ordering::Relaxed) {
+            true => Box::pin(std::future::pending()),
+            false => looking.run(ask),
         });
         // Source texts stand for questions, so that a test changes a question by its text.
         let question = |gate: &Gate| {

@@ -1,7 +1,9 @@
 //! Gates with `on: ingest` and `on: trace` over a store: what their statements give.
 
-use super::super::arrivals::take_next;
+use super::super::arrivals::{rows_of, take_next};
 use super::super::result::ResultRow;
+use super::super::run::runner;
+use super::super::verdict::{Outcome, judge};
 use super::run::{ask, only_gate, over, run};
 use super::*;
 use crate::query::tests::fixture::{Fill, NOW, Promotions, Span};
@@ -11,6 +13,8 @@ use crate::store::View;
 const S: i64 = 1_000_000_000;
 /// The position of what came first.
 const FIRST_US: i64 = NOW / 1_000 + 1;
+/// When a span of the rest counts whose clock runs ahead by more than ten seconds.
+const CLIPPED_NS: i64 = (FIRST_US + 1) * 1_000 + 10 * S;
 const GATE: &str = "groups: [{name: g, gates: [{gate: a, sql: \"SELECT service_name FROM spans WHERE status_code = 'error'\", \
                     by: [service_name], window: 1m, on: ingest}]}]";
 
@@ -64,7 +68,7 @@ async fn a_tick_counts_what_matches_in_its_window_and_sees_what_lies_ahead() {
         let mut found = rows(&gate, &view, (NOW, NOW + 3 * S)).await;
         assert_eq!(services(&found), ["cart", "mail"]);
         let next: Vec<Option<i64>> = found.iter_mut().map(take_next).collect();
-        assert_eq!(next, [Some(NOW + 5 * S), Some(NOW + 50 * S)]);
+        assert_eq!(next, [Some(NOW + 5 * S), Some(CLIPPED_NS)]);
         assert_eq!((found[0].value, found[0].n), (Some(1.0), Some(1)));
         assert_eq!(found[0].trace_ids, [TraceId(4_u128.to_be_bytes())]);
         assert_eq!((found[1].value, found[1].n, found[1].trace_ids.len()), (Some(0.0), Some(0), 0));
@@ -86,9 +90,7 @@ async fn what_came_between_two_positions_is_told_by_the_first_span_of_each_key()
             .iter()
             .map(|one| (one.row.key["service_name"].as_str(), one.at_ns, one.came_us, one.oldest_ns))
             .collect();
-        // Clocks may run ahead by ten seconds.
-        let clipped_ns = (FIRST_US + 1) * 1_000 + 10 * S;
-        assert_eq!(told, [("cart", NOW + 5 * S, FIRST_US, NOW + S), ("mail", clipped_ns, FIRST_US + 1, NOW + 50 * S),]);
+        assert_eq!(told, [("cart", NOW + 5 * S, FIRST_US, NOW + S), ("mail", CLIPPED_NS, FIRST_US + 1, CLIPPED_NS)]);
         assert_eq!(all[0].row.trace_ids, [TraceId(1_u128.to_be_bytes())]);
         let rest = arrivals(FIRST_US, FIRST_US + 1).await;
         assert_eq!(
@@ -117,6 +119,54 @@ async fn without_keys_there_is_one_row_also_where_nothing_matches() {
         let bounds = ((FIRST_US - 1) * 1_000, (FIRST_US + 9) * 1_000);
         let came = run(&over(&view), &ask(&matching.arrived(&gate), bounds.0, bounds.1)).await.unwrap();
         assert!(matching.arrivals(came).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_span_whose_clock_runs_ahead_counts_where_its_arrival_puts_it_and_nowhere_else() {
+    let gate = only_gate(&load_text(GATE));
+    let On::Ingest(matching) = &gate.on else { panic!("{:?}", gate.on) };
+    for view in views().await {
+        let mail = async |start_s: i64, end_s: i64| {
+            let mut found = rows(&gate, &view, (NOW + start_s * S, NOW + end_s * S)).await;
+            let row = found.iter_mut().find(|row| row.key["service_name"] == "mail").unwrap();
+            (row.value, take_next(row))
+        };
+        assert_eq!(mail(0, 30).await, (Some(1.0), None));
+        assert_eq!(mail(0, 10).await, (Some(0.0), Some(CLIPPED_NS)));
+        assert_eq!(mail(40, 60).await, (Some(0.0), None), "where its own clock puts it nothing is told again");
+        let window = |start_s: i64| (NOW + start_s * S, NOW + (start_s + 20) * S);
+        let ended =
+            async |start_s: i64| matching.arrivals(rows(&matching.ended(&gate), &view, window(start_s)).await).len();
+        assert_eq!((ended(10).await, ended(40).await), (1, 0));
+        let there = async |start_s: i64| rows(&matching.proof(&gate), &view, window(start_s)).await.len();
+        assert_eq!((there(10).await, there(40).await), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn outside_of_ticks_nothing_seen_is_no_pass_and_spans_without_a_match_are_one() {
+    let by_service = only_gate(&load_text(GATE));
+    let whole = only_gate(&load_text(
+        "groups: [{name: g, gates: [{gate: a, sql: \"SELECT 1 FROM spans WHERE status_code = 'error'\", window: 1m, on: \
+         ingest}]}]",
+    ));
+    let strict = Gate { min_samples: 2, ..by_service.clone() };
+    for view in views().await {
+        let runner = runner(over(&view));
+        let judged = async |gate: &Gate, start_s: i64, end_s: i64| {
+            let asked = ask(gate, NOW + start_s * S, NOW + end_s * S);
+            let mut rows = rows_of(&runner, asked).await.unwrap();
+            rows.sort_by_key(|row| row.key.clone());
+            rows.iter().map(|row| (judge(gate, row, None).outcome, row.n)).collect::<Vec<_>>()
+        };
+        assert_eq!(judged(&whole, -90, -30).await, [(Outcome::NoData, Some(0))]);
+        assert_eq!(judged(&whole, 2, 5).await, [(Outcome::Pass, Some(2))]);
+        assert_eq!(judged(&whole, 0, 5).await, [(Outcome::Fail, Some(1))]);
+        assert!(judged(&by_service, -90, -30).await.is_empty());
+        assert_eq!(judged(&by_service, 2, 5).await, [(Outcome::Pass, Some(1)), (Outcome::Pass, Some(1))]);
+        assert_eq!(judged(&by_service, 0, 5).await, [(Outcome::Fail, Some(1)), (Outcome::Pass, Some(1))]);
+        assert_eq!(judged(&strict, 0, 5).await, [(Outcome::Fail, Some(1)), (Outcome::NoData, Some(1))]);
     }
 }
 

@@ -40,9 +40,12 @@ pub type Hearing = BoxFuture<'static, Result<Vec<Heard>, String>>;
 pub struct Feed {
     pub(super) limits: Limits,
     pub(super) hear: Option<Hear>,
+    pub(super) news: Option<News>,
 }
 
 pub(super) type Hear = Arc<dyn Fn(i64) -> Hearing + Send + Sync>;
+/// Waits until there may be more than was heard.
+pub(super) type News = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl fmt::Debug for Feed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,19 +56,24 @@ impl fmt::Debug for Feed {
 impl Feed {
     /// For those who choose ticks themselves, or by the clock alone.
     pub fn none() -> Self {
-        Self { limits: Limits::default(), hear: None }
+        Self { limits: Limits::default(), hear: None, news: None }
     }
 
     /// What `hear` tells; it is asked for what came behind a position, µs.
     pub fn new(limits: Limits, hear: impl Fn(i64) -> Hearing + Send + Sync + 'static) -> Self {
-        Self { limits, hear: Some(Arc::new(hear)) }
+        Self { limits, hear: Some(Arc::new(hear)), news: None }
     }
 
     /// The spans of `store`.
     pub fn over(store: Store, config: &Config) -> Self {
         let limits = Limits::of(config);
         let kept: Arc<tokio::sync::Mutex<Option<(i64, Follower)>>> = Arc::default();
-        Self::new(limits, move |after_us| {
+        let news = Arc::new(tokio::sync::Mutex::new(store.news()));
+        let waits: News = Arc::new(move || -> BoxFuture<'static, ()> {
+            let news = news.clone();
+            Box::pin(async move { news.lock().await.came().await })
+        });
+        let hearing = Self::new(limits, move |after_us| {
             let (store, kept) = (store.clone(), kept.clone());
             Box::pin(async move {
                 let mut kept = kept.lock().await;
@@ -79,7 +87,8 @@ impl Feed {
                 *kept = Some((each.last().map_or(after_us, |last| last.position_us), follower));
                 Ok(each)
             })
-        })
+        });
+        Self { news: Some(waits), ..hearing }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sources of spans (gates.md 3: source, m(σ), active(σ), frontier).
 //!
-//! Duty: how far each source has come, and up to where that lets ticks close. Guarantee: memory for [`MOST`] sources and
-//! [`CLASSES`] classes that all others share; a source that is silent or lags holds nobody back. Left to others: what a span
+//! Duty: how far each source has come, and up to where that lets ticks close. Guarantee: memory for [`MOST`] sources with
+//! names of [`MOST_NAME_BYTES`] and [`CLASSES`] classes that all others share; a source that is silent or lags holds nobody back. Left to others: what a span
 //! says of its source (`feed`), that M never goes back (the parent), keeping the rows (`journal`).
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +14,8 @@ use crate::gate::window::nanos;
 const MOST: usize = 10_000;
 /// Classes of those above.
 const CLASSES: u64 = 1_024;
+/// A longer name is in a class at once: what is kept is bounded in bytes too.
+const MOST_NAME_BYTES: usize = 256;
 /// A source that is silent for so long makes room for another.
 const GONE_NS: i64 = 86_400 * 1_000_000_000;
 /// How often it is looked for such.
@@ -49,6 +51,8 @@ impl Limits {
 #[derive(Clone, Copy, Debug)]
 struct Source {
     row: SourceRow,
+    /// When the process began that knew it before; it is waited for from then on.
+    since_ns: i64,
     is_written: bool,
 }
 
@@ -65,7 +69,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// What was written before this process began at `now_ns`: all of it counts as seen then.
+    /// What was written before this process began at `now_ns`: all of them have until then and `idle_source_after` to go on.
     pub(super) fn restored(limits: Limits, rows: BTreeMap<SourceKey, SourceRow>, now_ns: i64) -> Self {
         let mut sources = Self {
             limits,
@@ -76,7 +80,7 @@ impl Sources {
             most: MOST,
         };
         for ((class, service), row) in rows {
-            let source = Source { row: SourceRow { seen_ns: now_ns, ..row }, is_written: true };
+            let source = Source { row, since_ns: now_ns, is_written: true };
             if class == 0 {
                 sources.named.insert(service, source);
             } else {
@@ -102,12 +106,13 @@ impl Sources {
 
     /// The source `service`, or the class that it shares.
     fn of(&mut self, service: String, now_ns: i64) -> &mut Source {
-        let fresh = Source { row: SourceRow { latest_ns: i64::MIN, seen_ns: now_ns }, is_written: false };
-        let is_known = self.named.contains_key(&service);
-        if !is_known && self.named.len() >= self.most {
+        let row = SourceRow { latest_ns: i64::MIN, seen_ns: now_ns };
+        let fresh = Source { row, since_ns: i64::MIN, is_written: false };
+        let (is_known, is_short) = (self.named.contains_key(&service), service.len() <= MOST_NAME_BYTES);
+        if is_short && !is_known && self.named.len() >= self.most {
             self.sweep(now_ns);
         }
-        if is_known || self.named.len() < self.most {
+        if is_known || is_short && self.named.len() < self.most {
             return self.named.entry(service).or_insert(fresh);
         }
         let class = twox_hash::XxHash3_64::oneshot(service.as_bytes()) % CLASSES + 1;
@@ -127,41 +132,42 @@ impl Sources {
         self.gone.extend(gone);
     }
 
-    fn rows(&self) -> impl Iterator<Item = &SourceRow> {
-        self.named.values().chain(self.classes.values()).map(|source| &source.row)
+    fn all(&self) -> impl Iterator<Item = &Source> {
+        self.named.values().chain(self.classes.values())
     }
 
     /// When the source goes idle: the last instant at which it is active, if it does not lag.
-    const fn until_ns(&self, row: &SourceRow) -> i64 {
-        row.seen_ns.saturating_add(self.limits.idle_ns)
+    fn until_ns(&self, source: &Source) -> i64 {
+        source.row.seen_ns.max(source.since_ns).saturating_add(self.limits.idle_ns)
     }
 
-    const fn lags(&self, row: &SourceRow) -> bool {
-        row.seen_ns.saturating_sub(row.latest_ns) > self.limits.lag_ns
+    /// Whether its last span came too late, however long ago that was.
+    const fn lags(&self, source: &Source) -> bool {
+        source.row.seen_ns.saturating_sub(source.row.latest_ns) > self.limits.lag_ns
     }
 
-    const fn is_active(&self, row: &SourceRow, now_ns: i64) -> bool {
-        now_ns <= self.until_ns(row) && !self.lags(row)
+    fn is_active(&self, source: &Source, now_ns: i64) -> bool {
+        now_ns <= self.until_ns(source) && !self.lags(source)
     }
 
     /// Up to where event time has come by all sources that are active at `now_ns`; by the clock, if none is.
     pub(super) fn frontier_ns(&self, now_ns: i64) -> i64 {
-        let active = self.rows().filter(|row| self.is_active(row, now_ns));
-        let slowest = active.map(|row| row.latest_ns).min();
+        let active = self.all().filter(|source| self.is_active(source, now_ns));
+        let slowest = active.map(|source| source.row.latest_ns).min();
         slowest.unwrap_or_else(|| now_ns.saturating_sub(self.limits.idle_ns))
     }
 
     /// Sources whose spans come, but too late to hold anybody back.
     pub(super) fn lagging(&self, now_ns: i64) -> usize {
-        self.rows().filter(|row| now_ns <= self.until_ns(row) && self.lags(row)).count()
+        self.all().filter(|source| now_ns <= self.until_ns(source) && self.lags(source)).count()
     }
 
     /// The first instant from `now_ns` on at which [`Sources::frontier_ns`] is `m_ns` or more, if no span comes before.
     pub(super) fn reaches_ns(&self, m_ns: i64, now_ns: i64) -> i64 {
-        let active = || self.rows().filter(move |row| self.is_active(row, now_ns));
-        let slow = active().filter(|row| row.latest_ns < m_ns);
-        let freed_ns = slow.map(|row| self.until_ns(row).saturating_add(1)).max().unwrap_or(now_ns);
-        let has_others = active().any(|row| row.latest_ns >= m_ns && freed_ns <= self.until_ns(row));
+        let active = || self.all().filter(move |source| self.is_active(source, now_ns));
+        let slow = active().filter(|source| source.row.latest_ns < m_ns);
+        let freed_ns = slow.map(|source| self.until_ns(source).saturating_add(1)).max().unwrap_or(now_ns);
+        let has_others = active().any(|source| source.row.latest_ns >= m_ns && freed_ns <= self.until_ns(source));
         if has_others { freed_ns } else { freed_ns.max(m_ns.saturating_add(self.limits.idle_ns)) }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::backlog::Backlog;
+use super::backlog::{Backlog, behind_downtime};
 use super::feed::heard;
 use super::sources::Sources;
 use super::*;
@@ -137,6 +137,55 @@ fn sources_above_the_limit_share_classes_and_a_place_that_is_free_is_given_away(
 }
 
 #[test]
+fn a_name_that_is_too_long_is_not_kept() {
+    let mut sources = sources();
+    sources.hear("x".repeat(256), 10 * S, 30 * S);
+    sources.hear("y".repeat(257), 5 * S, 30 * S);
+    assert_eq!(sources.frontier_ns(30 * S), 5 * S);
+    let kept: Vec<(bool, usize)> =
+        sources.take_unwritten().into_keys().map(|(class, name)| (class > 0, name.len())).collect();
+    assert_eq!(kept, [(false, 256), (true, 0)]);
+}
+
+#[test]
+fn a_known_source_is_waited_for_after_any_time_without_a_daemon_and_forgotten_as_if_there_was_none() {
+    let row = SourceRow { latest_ns: 10 * S, seen_ns: 11 * S };
+    let day_s = 86_400;
+    let restored = |now_s: i64| Sources::restored(LIMITS, BTreeMap::from([(named("a"), row)]), now_s * S);
+    let sources = restored(1_000);
+    assert_eq!((sources.frontier_ns(1_030 * S), sources.frontier_ns(1_031 * S)), (10 * S, 1_001 * S));
+    assert_eq!(sources.lagging(1_000 * S), 0);
+    let mut sources = restored(day_s).with_most(1);
+    sources.hear("b".into(), (day_s + 20) * S, (day_s + 20) * S);
+    let kept = sources.take_unwritten();
+    assert_eq!((kept[&named("a")], kept[&named("b")].is_some()), (None, true), "it was silent for a day");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_asked_for_again_and_nobody_waits_for_it_without_end() {
+    let clock = Clock::manual(NOW, 1);
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let fails = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let hearing = move |after_us: i64| -> Hearing {
+        let failed = fails.swap(false, std::sync::atomic::Ordering::Relaxed);
+        let position_us = NOW / 1_000 + 5;
+        let one = Heard { position_us, latest: vec![("a".to_owned(), NOW - 7 * S)], future: 0 };
+        let came = if after_us < position_us { vec![one] } else { Vec::new() };
+        Box::pin(async move { if failed { Err("for a moment".to_owned()) } else { Ok(came) } })
+    };
+    let mut watermark = Watermark::open(Feed::new(LIMITS, hearing), 0, SourcesKept::default(), NOW);
+    watermark.hear(|| true, &clock, &metrics).await;
+    assert_eq!(watermark.advance(NOW, &metrics), Some(NOW - 7 * S));
+    assert_eq!(watermark.spoken_us(), Some(NOW / 1_000 + 5));
+
+    let silent = Feed::new(LIMITS, |_| Box::pin(std::future::pending()));
+    let mut watermark = Watermark::open(silent, 0, SourcesKept::default(), NOW);
+    watermark.patience = Duration::from_millis(1);
+    watermark.hear(|| true, &clock, &metrics).await;
+    assert_eq!(watermark.advance(NOW, &metrics), Some(NOW - 30 * S));
+}
+
+#[test]
 fn what_changed_is_written_once_and_again_if_that_failed() {
     let mut sources = sources();
     sources.hear("a".into(), 10 * S, 11 * S);
@@ -164,7 +213,17 @@ fn ticks_that_m_passes_at_once_are_no_overrun_and_those_that_nobody_closed_are()
     // M goes on after a minute: all that it passes is kept, as long as it is closed in time.
     assert_eq!(kept(5, 61, 61), 6);
     assert_eq!(kept(6, 63, 63), 7);
-    assert_eq!(kept(7, 65, 65), 62, "four later ones would be due by the clock");
+    // It came 55 s farther than the clock, so they may take as long, though four later ones are due.
+    assert_eq!((kept(7, 65, 65), kept(40, 110, 110)), (8, 41));
+    assert_eq!(kept(41, 117, 117), 114);
+}
+
+#[test]
+fn nobody_was_to_close_the_ticks_of_a_time_without_a_daemon() {
+    let grid = Grid::every(S, 0);
+    let kept = |kept_s: i64, resumed_s: i64| behind_downtime(&grid, kept_s * S, (resumed_s * S, 90 * S)) / S;
+    assert_eq!([kept(5, 10), kept(10, 10), kept(11, 10), kept(90, 10), kept(91, 10)], [5, 10, 91, 91, 91]);
+    assert_eq!(kept(11, 0), 11, "it is the first start");
 }
 
 proptest! {

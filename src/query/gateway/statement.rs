@@ -56,6 +56,8 @@ pub struct Statement {
     pub tag: Option<String>,
     /// Its id, a ULID, where the caller was told one before it runs.
     pub query_id: Option<String>,
+    /// It has no span of its own: it is run because spans came, and would be followed by itself.
+    pub is_untraced: bool,
     /// Who sent it, if that is a client of PostgreSQL: its text is taken as one, and it sees `pg_catalog`.
     pub postgres: Option<Arc<Caller>>,
 }

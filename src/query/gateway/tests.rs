@@ -425,3 +425,13 @@ async fn an_answer_that_nobody_reads_lends_its_slot_and_goes_on_where_it_stood()
     }
     assert_eq!((gateway.slots_taken(), gateway.inner.slots.waiting()), (0, 0));
 }
+
+#[tokio::test]
+async fn a_statement_that_is_untraced_has_no_own_span() {
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry());
+    let gateway = gateway();
+    for is_untraced in [false, true] {
+        let answer = gateway.run(Statement { is_untraced, ..Statement::new("SELECT 1") }).await.unwrap();
+        assert_eq!(answer.span.is_none(), is_untraced);
+    }
+}

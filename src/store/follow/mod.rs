@@ -1,6 +1,6 @@
 //! Followers: rows as they become durable, in the order of their positions (storage.md 5.4).
 //!
-//! Duty: [`Store::follow`] and the [`Follower`] it gives. Guarantee: each record above the position it began at comes once,
+//! Duty: [`Store::follow`] and the [`Follower`] it gives, [`News`] for those who look now and then. Guarantee: each record above the position it began at comes once,
 //! whole, after all those before it, whatever flush, compaction and replay do meanwhile; nothing waits for a follower, and
 //! it holds about [`AT_ONCE_ROWS`] rows at most: what it has not asked for stays where it is, in generations and then in
 //! parts. Rows that left the store before they were asked for do not come. Left to others: what is done with the rows,
@@ -46,7 +46,26 @@ pub struct Follower {
     at_once_rows: usize,
 }
 
+/// Tells that rows came, not which; see [`Store::news`].
+#[derive(Clone, Debug)]
+pub struct News(watch::Receiver<Lsn>);
+
+impl News {
+    /// Waits for rows that came since it was made or waited last; without end once the store has ended. A caller that goes
+    /// away while it waits misses nothing.
+    pub async fn came(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
 impl Store {
+    /// News of rows as they become durable. That replay has ended it does not tell.
+    pub fn news(&self) -> News {
+        News(self.inner.progress.news.subscribe())
+    }
+
     /// Follows the rows above the store position `from_us`, µs since 1970; [`i64::MIN`] = all there are.
     pub fn follow(&self, from_us: i64) -> Follower {
         Follower {

@@ -44,8 +44,8 @@ enum Known {
 /// What happens next.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
-    /// A tick of some groups; `None`: it was missed.
-    Tick { t_ns: i64, cut_us: Option<i64>, groups: BTreeSet<usize> },
+    /// A tick of some groups; `None`: it was missed. In event order, if nothing is known of what had come by then.
+    Tick { t_ns: i64, cut_us: Option<i64>, in_event_order: bool, groups: BTreeSet<usize> },
     /// Somebody closed an episode.
     Close(Box<JournalRow>),
 }
@@ -117,7 +117,7 @@ impl History {
 pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Option<&History>) -> Plan {
     let mut plan = Plan::default();
     // Derived gates read what the others gave, so a tick of theirs comes last of all with its time.
-    let mut ticks: BTreeMap<(i64, i64, bool, Option<i64>), BTreeSet<usize>> = BTreeMap::new();
+    let mut ticks: BTreeMap<(i64, i64, bool, Option<i64>, bool), BTreeSet<usize>> = BTreeMap::new();
     let mut last_of_tick: BTreeMap<i64, i64> = BTreeMap::new();
     for half in [false, true] {
         for group in groups.iter().filter(|group| group.is_derived == half) {
@@ -136,16 +136,16 @@ pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Op
                 } else {
                     *last_ns = wall_ns.max(*last_ns);
                 }
-                let cut_us = match known.as_ref().map(|(history, ticks)| history.known(t_ns, ticks)) {
-                    Some(Known::Cut(cut_us)) => Some(cut_us),
-                    Some(Known::Missed) => None,
+                let (cut_us, in_event_order) = match known.as_ref().map(|(history, ticks)| history.known(t_ns, ticks)) {
+                    Some(Known::Cut(cut_us)) => (Some(cut_us), false),
+                    Some(Known::Missed) => (None, false),
                     Some(Known::Nothing) => {
                         unknown += 1;
-                        Some(all_us)
+                        (Some(all_us), true)
                     }
-                    None => Some(all_us),
+                    None => (Some(all_us), true),
                 };
-                ticks.entry((wall_ns, t_ns, half, cut_us)).or_default().insert(group.at);
+                ticks.entry((wall_ns, t_ns, half, cut_us, in_event_order)).or_default().insert(group.at);
                 let missed = row.into_iter().flat_map(|row| &row.missed).filter(|(_, why)| *why == Missed::Timeout);
                 plan.timeouts.extend(missed.map(|(gate, _)| (gate.clone(), t_ns)));
             }
@@ -160,11 +160,11 @@ pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Op
     let is_played = |row: &&JournalRow| groups.iter().any(|group| group.gates.contains(&row.gate));
     let mut closed = history.into_iter().flat_map(|history| &history.closed).filter(is_played).peekable();
     let close = |row: &JournalRow| (row.at_ns, Step::Close(Box::new(row.clone())));
-    for ((wall_ns, t_ns, _, cut_us), groups) in ticks {
+    for ((wall_ns, t_ns, _, cut_us, in_event_order), groups) in ticks {
         while let Some(row) = closed.next_if(|row| row.at_ns < wall_ns) {
             plan.steps.push(close(row));
         }
-        plan.steps.push((wall_ns, Step::Tick { t_ns, cut_us, groups }));
+        plan.steps.push((wall_ns, Step::Tick { t_ns, cut_us, in_event_order, groups }));
     }
     plan.steps.extend(closed.map(close));
     plan

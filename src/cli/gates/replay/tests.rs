@@ -125,6 +125,47 @@ async fn a_replay_repeats_ticks_that_waited_for_their_sources() {
     repeats(true).await;
 }
 
+const INGEST: &str = r#"
+groups:
+  - name: g
+    interval: 10s
+    query_offset: 5s
+    gates:
+      - gate: errors
+        sql: SELECT service_name FROM spans WHERE status_code = 'error'
+        by: [service_name]
+        window: 30s
+        on: ingest
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_repeats_what_fired_between_two_ticks_and_was_closed_by_hand_before_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("g.yaml");
+    std::fs::write(&file, INGEST).unwrap();
+    let config = sources::Args::default().load().unwrap().config;
+    let groups = load_gates(&config, &[file.to_string_lossy().into_owned()]).unwrap();
+    let mut daemon = Daemon::new(&config, groups, false).await;
+    let start_ns = daemon.clock.now_ns();
+    let at = |seconds: i64| start_ns + seconds * S;
+    let mut evaluator = daemon.open().await;
+    // Ticks close at 15 s and 25 s.
+    for closed_s in [17, 22] {
+        daemon.live(&mut evaluator, at(closed_s)).await;
+        evaluator.look_until(daemon.house.reader().view().visible_us).await.unwrap();
+        assert!(evaluator.operator().close("errors", "service_name=a", "ann", "known"), "it fired as its span came");
+    }
+    daemon.live(&mut evaluator, at(60)).await;
+    evaluator.finish().await.unwrap();
+    let rows = daemon.asked.journal().snapshot().unwrap().journal(0, usize::MAX).unwrap();
+    let causes: Vec<&str> = rows.iter().map(|(_, row)| row.cause.as_str()).collect();
+    assert_eq!(causes, ["firing", "manual", "firing", "manual", "firing"]);
+    let live: Vec<String> = rows.iter().map(|(_, row)| line(row).to_string()).collect();
+    assert_eq!(replayed(&daemon, &config, (start_ns, at(55)), None).await, live);
+    let Daemon { house, .. } = daemon;
+    house.close().await;
+}
+
 async fn repeats(hears: bool) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("g.yaml");

@@ -18,6 +18,11 @@ pub(super) fn clear_silence(gate: &Gate, seen: &mut BTreeMap<String, Seen>) {
     }
 }
 
+/// Whether a breach must last or come often: that only ticks can tell.
+const fn is_patient(gate: &Gate) -> bool {
+    !gate.hold_for.is_zero() || gate.fire_after.is_some()
+}
+
 impl Book {
     /// The position up to which arrivals of a gate were looked at, µs.
     pub(in crate::gate) fn seen_us(&self, gate: &str) -> Option<i64> {
@@ -45,8 +50,7 @@ impl Book {
         }
         let mut open = entry.keys.values().filter(|row| row.state.phase.is_open()).count();
         let mut held = 0;
-        // How long or how often a breach was there only ticks can tell.
-        let is_patient = !gate.hold_for.is_zero() || gate.fire_after.is_some();
+        let is_patient = is_patient(&gate);
         for Arrival { row, at_ns, oldest_ns, .. } in came.arrivals.into_iter().filter(|_| !is_patient) {
             let key = alert_key(&row.key);
             let state = self.gates[name].keys.get(&key).map(|row| &row.state);
@@ -148,6 +152,20 @@ impl Book {
         let over: Vec<String> = over.map(|(key, _)| key.clone()).collect();
         over.iter().for_each(|key| self.forget(&gate.name, key));
         Ok(())
+    }
+
+    /// Whether a row of a gate with `on: ingest` says no more than that nothing matches of a key that is in no episode.
+    pub(super) fn is_remembered(&self, gate: &Gate, row: &ResultRow) -> bool {
+        let is_silent = gate.on.is_ingest() && row.value.is_none_or(|value| value <= 0.0);
+        let phase = || self.gates[&gate.name].keys.get(&alert_key(&row.key)).map(|row| row.state.phase);
+        is_silent && matches!(phase(), None | Some(Phase::Inactive | Phase::Resolved))
+    }
+
+    /// Whether the episode of a key is over, so that a tick of `on: ingest` does not begin the next: the spans of its window
+    /// were looked at as they came, and what was said of them, also by hand, is said.
+    pub(super) fn is_over(&self, gate: &Gate, key: &str) -> bool {
+        let state = self.gates[&gate.name].keys.get(key).map(|row| &row.state);
+        gate.on.is_ingest() && !is_patient(gate) && state.is_some_and(|state| state.phase == Phase::Resolved)
     }
 
     /// Whether the open episode of a key began at the tick or behind it: then the tick says nothing of its end.

@@ -60,7 +60,7 @@ fn seconds(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
-fn errors(window_s: u64) -> Gate {
+pub(super) fn errors(window_s: u64) -> Gate {
     Gate {
         on: On::Ingest(Box::new(of("SELECT service FROM spans WHERE NOT good", &["service"]))),
         by: vec!["service".into()],
@@ -72,7 +72,7 @@ fn errors(window_s: u64) -> Gate {
 }
 
 /// A daemon whose spans come behind its start.
-fn daemon(gates: Vec<Gate>) -> Daemon {
+pub(super) fn daemon(gates: Vec<Gate>) -> Daemon {
     let daemon = Daemon::new(vec![every_30s(gates)]);
     let first = Span { end_s: BEGIN_S - 1_000, service: "first", good: true, ingest_us: BEGIN_S * 1_000_000 };
     daemon.store.spans.lock().unwrap().push(first);
@@ -80,18 +80,20 @@ fn daemon(gates: Vec<Gate>) -> Daemon {
 }
 
 impl Daemon {
-    async fn look(&mut self) {
-        self.evaluator.as_mut().unwrap().look_now().await.unwrap();
+    pub(super) async fn look(&mut self) {
+        let evaluator = self.evaluator.as_mut().unwrap();
+        evaluator.hear().await;
+        evaluator.look_now().await.unwrap();
     }
 
     /// Takes one span in and looks.
-    async fn comes(&mut self, at_s: i64, good: bool) {
+    pub(super) async fn comes(&mut self, at_s: i64, good: bool) {
         self.store.take([(at_s, "a", good)]);
         self.look().await;
     }
 
     /// Transitions without their key.
-    fn causes(&self) -> Vec<(i64, Cause)> {
+    pub(super) fn causes(&self) -> Vec<(i64, Cause)> {
         self.seen().into_iter().map(|(at, _, cause)| (at, cause)).collect()
     }
 }
@@ -200,16 +202,35 @@ async fn keys_above_the_limit_are_held_and_told() {
 
 #[tokio::test]
 async fn what_was_closed_by_hand_stays_closed_until_another_span_comes() {
-    let mut daemon = daemon(vec![errors(60)]);
+    // Also when the resolved alert is told no more while its span still matches.
+    for (window_s, until_s) in [(60, 50), (3_600, 1_250)] {
+        let mut daemon = daemon(vec![errors(window_s)]);
+        daemon.wait(5);
+        daemon.comes(3, false).await;
+        assert!(daemon.evaluator.as_ref().unwrap().operator().close("errors", "service=a", "me", "known"));
+        daemon.look().await;
+        daemon.comes(4, true).await;
+        daemon.until(until_s).await;
+        let causes = |daemon: &Daemon| daemon.rows().iter().map(|row| row.cause).collect::<Vec<_>>();
+        assert_eq!(causes(&daemon), [Cause::Firing, Cause::Manual], "a tick is about the same span");
+        daemon.comes(until_s, false).await;
+        assert_eq!(causes(&daemon), [Cause::Firing, Cause::Manual, Cause::Firing]);
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_only_remembered_do_not_count_against_the_limit() {
+    let mut daemon = daemon(vec![Gate { limit: 1, ..errors(30) }]);
     daemon.wait(5);
-    daemon.comes(3, false).await;
-    assert!(daemon.evaluator.as_ref().unwrap().operator().close("errors", "service=a", "me", "known"));
+    daemon.store.take([(3, "b", false)]);
     daemon.look().await;
-    daemon.comes(4, true).await;
-    daemon.wait(1);
-    daemon.comes(5, false).await;
-    let causes: Vec<Cause> = daemon.rows().iter().map(|row| row.cause).collect();
-    assert_eq!(causes, [Cause::Firing, Cause::Manual, Cause::Firing]);
+    daemon.until(155).await;
+    daemon.comes(152, false).await;
+    daemon.until(205).await;
+    let of = |service: &str, at: i64, cause| (at, format!("service={service}"), cause);
+    let b = [(3, Cause::Firing), (60, Cause::Recovering), (90, Cause::Passed)].map(|(at, cause)| of("b", at, cause));
+    assert_eq!(daemon.seen(), [b.as_slice(), &[of("a", 152, Cause::Firing)]].concat());
+    assert!(daemon.evaluator.as_ref().unwrap().overflows().is_empty());
 }
 
 #[tokio::test]

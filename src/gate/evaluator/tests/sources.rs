@@ -28,7 +28,10 @@ impl Store {
             let spans = store.spans.lock().unwrap();
             let heard = |span: &Span| Heard {
                 position_us: span.ingest_us,
-                latest: vec![(span.service.to_owned(), span.end_s * S)],
+                latest: match span.service {
+                    "self" => Vec::new(),
+                    service => vec![(service.to_owned(), span.end_s * S)],
+                },
                 future: u64::from(span.end_s * S > limits.latest_ns(span.ingest_us)),
             };
             let came: Vec<Heard> = spans.iter().filter(|span| span.ingest_us > after_us).map(heard).collect();
@@ -55,7 +58,7 @@ impl Daemon {
         }
     }
 
-    fn last_tick_s(&self) -> i64 {
+    pub(super) fn last_tick_s(&self) -> i64 {
         self.evaluator.as_ref().unwrap().shared.book().last_tick_ns(0) / S - BEGIN_S
     }
 
@@ -63,7 +66,7 @@ impl Daemon {
         self.metrics.late_dropped_spans.with_label_values(&["g"]).get()
     }
 
-    fn missed(&self) -> u64 {
+    pub(super) fn missed(&self) -> u64 {
         self.metrics.missed_ticks.with_label_values(&["good", Missed::Overrun.as_str()]).get()
     }
 }
@@ -164,6 +167,39 @@ async fn known_sources_are_waited_for_after_a_restart() {
     daemon.live(142 + IDLE_S, |now_s| vec![(now_s, "a", true)]).await;
     assert_eq!(daemon.metrics.watermark_seconds.get() as i64, BEGIN_S + 142 + IDLE_S);
     assert_eq!((daemon.late(), daemon.missed()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_group_that_is_new_lets_no_tick_of_another_close_sooner() {
+    let mut daemon = daemon(vec![every_30s(vec![by_service(0.9)])]);
+    let comes = |now_s: i64| vec![(now_s, "a", true), (now_s - 100, "b", true)];
+    daemon.live(200, comes).await;
+    assert_eq!(daemon.last_tick_s(), 60);
+    daemon.kill();
+    let fresh = Gate { name: "new".into(), ..by_service(0.9) };
+    daemon.groups.push(Group { name: "new".into(), ..every_30s(vec![fresh]) });
+    daemon.start();
+    daemon.live(201, comes).await;
+    let m_s = daemon.metrics.watermark_seconds.get() as i64 - BEGIN_S;
+    assert_eq!((m_s, daemon.last_tick_s(), daemon.late()), (101, 60, 0));
+}
+
+#[tokio::test]
+async fn ticks_of_a_long_time_without_a_daemon_are_left_out_when_a_source_goes_on() {
+    let group = Group { interval: Duration::from_secs(1), ..every_30s(vec![by_service(0.9)]) };
+    let mut daemon = daemon(vec![group]);
+    daemon.live(60, |now_s| vec![(now_s, "a", true)]).await;
+    daemon.evaluator.as_mut().unwrap().finish().await.unwrap();
+    daemon.kill();
+    daemon.wait(400);
+    daemon.start();
+    daemon.round().await;
+    let m_s = daemon.metrics.watermark_seconds.get() as i64 - BEGIN_S;
+    assert_eq!(m_s, 60, "`a` is waited for, though it was silent for longer than it may lag");
+    daemon.live(461, |now_s| vec![(now_s, "a", true)]).await;
+    assert_eq!(daemon.last_tick_s(), 441);
+    // Those up to the last sign of life are evaluated, and the newest four.
+    assert!((360..=385).contains(&daemon.missed()), "{}", daemon.missed());
 }
 
 #[tokio::test]

@@ -95,6 +95,10 @@ fn a_tick_that_the_journal_would_know_was_missed_and_one_that_it_cannot_know_see
         ]
     );
     assert_eq!(plan.steps[2].0, 123 * S);
+    let by_event = |(_, step): &(i64, Step)| matches!(step, Step::Tick { in_event_order: true, .. });
+    let by_event: Vec<bool> = plan.steps.iter().map(by_event).collect();
+    // Of the last two nothing is known: what came by then neither.
+    assert_eq!(by_event, [false, false, false, false, false, false, false, true, true]);
     assert_eq!(plan.timeouts, BTreeSet::from([("good".to_owned(), 140 * S)]));
     assert_eq!(plan.notes, ["the journal knows nothing of 2 ticks of group /etc/g.yaml;g: all spans count for them"]);
 
