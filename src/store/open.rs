@@ -40,6 +40,9 @@ use crate::span::Check;
 /// Memory of one identity in the window: map, state, order.
 const IDENTITY_BYTES: u64 = 128;
 
+/// Of each thread: without optimisation the steps of a compaction need more than the usual 2 MiB.
+const STACK_BYTES: usize = 8 << 20;
+
 /// How often a start reads the manifest at most to become its writer.
 const CLAIMS: usize = 5;
 
@@ -296,7 +299,8 @@ fn start(
         _lock: lock,
     };
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(spawn_error)?;
+        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+        let thread = thread.spawn(work).map_err(spawn_error)?;
         inner.threads.lock().expect("no holder of this lock panics").push(thread);
         Ok::<(), Error>(())
     };

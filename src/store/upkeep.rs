@@ -191,7 +191,7 @@ impl Upkeep {
             self.compaction.state.answer(Err(Error::DiskFull { detail }));
             return Ok(false);
         }
-        compact::job(self).await
+        Box::pin(compact::job(self)).await
     }
 
     /// Shows readers the parts of `shown`, as one store of the snapshot: for a commit without a flush.

@@ -109,7 +109,8 @@ pub async fn job(upkeep: &Upkeep) -> Result<bool, Error> {
         }
         let reads = checked_anew(upkeep, &job);
         room.reads = Arc::new(reads.clone());
-        let done = upkeep.watched("compaction", run(&job, &room, upkeep)).await;
+        // A state of its own: without optimisation a stack of 2 MiB does not hold all of them.
+        let done = upkeep.watched("compaction", Box::pin(run(&job, &room, upkeep))).await;
         // What is damaged now may have been good when it was read for a statement: it is judged like any other.
         reads.take_suspects().iter().for_each(|path| upkeep.shelf.part_store().suspect(path));
         match done {
@@ -177,7 +178,7 @@ fn short_of_space(upkeep: &Upkeep, job: &Job) -> Option<String> {
 async fn run(job: &Job, room: &Room<'_>, upkeep: &Upkeep) -> Result<bool, Error> {
     let began = Instant::now();
     let mut outputs = Outputs::of(job, 1);
-    let made = match make(job, room, &mut outputs).await {
+    let made = match Box::pin(make(job, room, &mut outputs)).await {
         Ok(made) => made,
         Err(error) => {
             outputs.discard(room).await;
@@ -223,10 +224,10 @@ async fn make(job: &Job, room: &Room<'_>, outputs: &mut Outputs) -> Result<Total
         inputs.push(input);
     }
     let dropped = match job.kind {
-        Kind::Sort | Kind::Join if splice::splice(job, &inputs, room, outputs).await? => Totals::default(),
-        Kind::Sort => sort::sort(job, &inputs, room, outputs).await?,
-        Kind::Join => scatter::join(job, &inputs, room, outputs).await.map(|()| Totals::default())?,
-        Kind::Split => scatter::split(job, &inputs, room, outputs).await.map(|()| Totals::default())?,
+        Kind::Sort | Kind::Join if Box::pin(splice::splice(job, &inputs, room, outputs)).await? => Totals::default(),
+        Kind::Sort => Box::pin(sort::sort(job, &inputs, room, outputs)).await?,
+        Kind::Join => Box::pin(scatter::join(job, &inputs, room, outputs)).await.map(|()| Totals::default())?,
+        Kind::Split => Box::pin(scatter::split(job, &inputs, room, outputs)).await.map(|()| Totals::default())?,
     };
     proof::check(&claimed, &outputs.totals, &dropped)
         .map_err(|what| Error::Internal { detail: format!("compaction of {}: {what}", job.hour) })?;

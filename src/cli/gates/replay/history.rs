@@ -112,12 +112,16 @@ impl History {
     }
 }
 
+/// A tick that is played, in the order of it: when by the clock, which, whether of derived gates, up to which cut, and
+/// whether spans come in the order of their times.
+type Played = (i64, i64, bool, Option<i64>, bool);
+
 /// The ticks of `groups` behind `from_ns` up to `to_ns`, and what happened between them. Ticks of which `history` knows
 /// nothing see all spans, up to `all_us`, as all do without it.
 pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Option<&History>) -> Plan {
     let mut plan = Plan::default();
     // Derived gates read what the others gave, so a tick of theirs comes last of all with its time.
-    let mut ticks: BTreeMap<(i64, i64, bool, Option<i64>, bool), BTreeSet<usize>> = BTreeMap::new();
+    let mut ticks: BTreeMap<Played, BTreeSet<usize>> = BTreeMap::new();
     let mut last_of_tick: BTreeMap<i64, i64> = BTreeMap::new();
     for half in [false, true] {
         for group in groups.iter().filter(|group| group.is_derived == half) {
