@@ -92,7 +92,11 @@ impl<'n> TreeNodeVisitor<'n> for Walk<'_> {
         let from = self.levels.len().saturating_sub(node.inputs().len());
         let (mut exprs, mut gained) = (Vec::new(), Gained::default());
         node.apply_expressions(|expr| {
-            let (nodes, within) = self.nodes(expr, from)?;
+            let (mut nodes, within) = self.nodes(expr, from)?;
+            // It names each key once a set, and no filter is made of it.
+            if matches!(expr, Expr::GroupingSet(_)) {
+                nodes.written_out = nodes.own;
+            }
             exprs.push(nodes);
             gained.add(within);
             Ok(TreeNodeRecursion::Continue)

@@ -51,6 +51,8 @@ fn a_column_is_written_out_wherever_it_is_named() {
         (format!("SELECT 1 AS one FROM ({x}) ORDER BY x"), 14),
         (format!("SELECT 1 FROM ({x}) GROUP BY x HAVING x > 0"), 14),
         (format!("SELECT max(x) FROM ({x})"), 14),
+        // The topmost of the three alone: sets of keys stay where they are.
+        (format!("SELECT count(*) FROM ({x}) GROUP BY CUBE (x)"), 12),
         (format!("SELECT 1 FROM ({x}) a JOIN ({x}) b ON a.x = b.x"), 28),
         (format!("SELECT 1 FROM (SELECT x FROM ({x}) UNION ALL SELECT duration_ns FROM spans) WHERE x > 0"), 15),
         (format!("WITH a AS ({x}), b AS (SELECT x AS y FROM a) SELECT 1 FROM b WHERE y > 0"), 14),
