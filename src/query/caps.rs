@@ -19,7 +19,8 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, WindowFunctionDefinition,
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, Subquery,
+    WindowFunctionDefinition,
 };
 use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 use datafusion::physical_expr::create_physical_expr;
@@ -65,6 +66,17 @@ fn capped_node(plan: LogicalPlan, account: &Account) -> Result<Transformed<Logic
 
 fn capped(expr: Expr, schema: &DFSchema, account: &Account) -> Result<Transformed<Expr>> {
     match expr {
+        // Put around a value that had it from an earlier look at the plan.
+        Expr::ScalarFunction(mut call) if call.func.inner().is::<Given>() && call.args.iter().all(Given::is) => {
+            Ok(call.args.pop().map_or_else(|| Transformed::no(Expr::ScalarFunction(call)), Transformed::yes))
+        }
+        Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() && is_copied(&subquery) => {
+            let func = Arc::new(ScalarUDF::from(Given::to("(SELECT …)")));
+            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction {
+                func,
+                args: vec![Expr::ScalarSubquery(subquery)],
+            })))
+        }
         Expr::ScalarFunction(call) => {
             check_patterns(&call, schema)?;
             let under = call.func.inner().as_ref() as &dyn std::any::Any;
@@ -109,6 +121,16 @@ fn capped(expr: Expr, schema: &DFSchema, account: &Account) -> Result<Transforme
     }
 }
 
+/// Whether the value of `subquery` is made again for each row that gets it: texts that are views are shared. One that is
+/// correlated becomes a join.
+fn is_copied(subquery: &Subquery) -> bool {
+    let of = subquery.subquery.schema().fields().first().map(|field| field.data_type());
+    of.is_some_and(|of| {
+        let is_view = matches!(of, DataType::Utf8View | DataType::BinaryView | DataType::Dictionary(..));
+        !is_view && (joins(of) || of.is_nested())
+    })
+}
+
 /// Puts a window whose values may be long under its cap.
 fn windowed(mut window: WindowFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let is_long = |of: &DataType| joins(of) || of.is_nested();
@@ -117,9 +139,7 @@ fn windowed(mut window: WindowFunction, schema: &DFSchema) -> Result<Transformed
         (WindowFunctionDefinition::AggregateUDF(function), _) if is_long(&of) && !function.inner().is::<Over>() => {
             *function = Arc::new(Over::window(function, window.params.filter.is_some()).into());
         }
-        (WindowFunctionDefinition::WindowUDF(function), Some(given))
-            if is_long(&of) && !matches!(&*given, Expr::ScalarFunction(call) if call.func.inner().is::<Given>()) =>
-        {
+        (WindowFunctionDefinition::WindowUDF(function), Some(given)) if is_long(&of) && !Given::is(given) => {
             let func = Arc::new(ScalarUDF::from(Given::to(function.name())));
             *given = Expr::ScalarFunction(ScalarFunction { func, args: vec![given.clone()] });
         }

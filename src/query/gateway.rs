@@ -4,6 +4,7 @@
 //! Guarantee: an answer ends within its time, its rows and its bytes and says when it was cut; dropping it stops the
 //! work. Left to others: bytes of a format (`render`), identities (`access`), who may raise a limit.
 
+mod broadcast;
 mod cut;
 mod describe;
 mod floor;

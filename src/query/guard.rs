@@ -6,6 +6,7 @@
 //! time (`gateway`).
 
 mod expansion;
+mod inlining;
 
 use std::ops::ControlFlow;
 
@@ -39,7 +40,7 @@ const MAX_CTES: usize = 16;
 const MAX_COLUMNS: usize = 500;
 const MAX_IN_LIST: usize = 10_000;
 /// Nodes that common table expressions may add where they are read more than once: a list of [`MAX_IN_LIST`] in one that
-/// is read three times.
+/// is read three times; and those that expressions may gain over levels of queries.
 const MAX_COPIED: usize = 20_000;
 const MAX_GROUPING_SETS: usize = 4096;
 
@@ -126,8 +127,8 @@ pub fn check_of(writer: Writer, sql: &str, params: &Params) -> Result<Checked, E
     Ok(Checked { statement, must_exist, limitable, clock, arrays })
 }
 
-/// Checks that nothing in `plan` writes or changes settings, also within EXPLAIN, that it reads `sources` alone, and its
-/// width.
+/// Checks that nothing in `plan` writes or changes settings, also within EXPLAIN, that it reads `sources` alone, its
+/// width, and what its expressions become over its levels.
 pub fn check_plan(plan: &LogicalPlan, sources: Sources<'_>) -> Result<(), Error> {
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let verify = |plan: &LogicalPlan| options.verify_plan(plan).map_err(|_| not_allowed("a statement that writes"));
@@ -141,7 +142,11 @@ pub fn check_plan(plan: &LogicalPlan, sources: Sources<'_>) -> Result<(), Error>
     if plan.schema().fields().len() > MAX_COLUMNS {
         return Err(too_complex("output columns", MAX_COLUMNS));
     }
-    Ok(())
+    match inlining::gained(plan) {
+        Ok(..=MAX_COPIED) => Ok(()),
+        Ok(_) => Err(too_complex("nodes in expressions once their columns are written out", MAX_COPIED)),
+        Err(error) => Err(Error::new(Code::Internal, "internal error").hint(error.to_string())),
+    }
 }
 
 /// Whether `sql`, which passed, begins with DESCRIBE or SHOW: it was replaced by a query over the names.
@@ -322,7 +327,7 @@ impl Walk {
             return Err(too_complex("common table expressions", MAX_CTES));
         }
         if self.expansion.copied() > MAX_COPIED {
-            return Err(too_complex("nodes in common table expressions that are read again", MAX_COPIED));
+            return Err(too_complex("nodes in what is named once and read again", MAX_COPIED));
         }
         Ok(())
     }
@@ -362,7 +367,7 @@ impl Visitor for Walk {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
-        self.expansion.select();
+        self.expansion.select(select, folded);
         let joins: usize = select.from.iter().map(|from| from.joins.len() + 1).sum();
         self.joins += joins.saturating_sub(1);
         if select.into.is_some() {

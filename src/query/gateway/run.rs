@@ -18,6 +18,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
+use super::broadcast::cut_for_long_rows;
 use super::cut::Cut;
 use super::log::{Entry, Log};
 use super::recursion::bounded as bounded_recursion;
@@ -204,6 +205,7 @@ async fn once(job: &Job, view: &View) -> Result<Ready, Error> {
     };
     let physical: Arc<dyn ExecutionPlan> = Box::pin(context.state().create_physical_plan(&plan))
         .await
+        .and_then(cut_for_long_rows)
         .and_then(yielding)
         .and_then(bounded_recursion)
         .map_err(failed)?;
@@ -288,7 +290,7 @@ async fn again(job: &Job, within: &Within, prepared: &Prepared, bare_session: &B
         let schema = Arc::new(plan.schema().as_arrow().clone());
         // The session is that of all runs; the memory is that of this one.
         let task = TaskContext::from(&state).with_runtime(memory::of_statement(&job.engine));
-        let physical = bounded_recursion(yielding(physical)?)?;
+        let physical = bounded_recursion(yielding(cut_for_long_rows(physical)?)?)?;
         let notices = lazy::notices(&plan)?;
         let names = Names::default();
         Ok::<_, DataFusionError>(Ready { context, task: Arc::new(task), physical, schema, names, notices })

@@ -1,11 +1,18 @@
 //! What a short text becomes while it is planned.
 //!
 //! Duty: count the nodes of a statement as the engine plans it, with each common table expression written out at every
-//! place that reads it; and the sets that a GROUP BY stands for. Guarantee: a count is never too small, saturates, and
-//! costs no more than the text is long: planning walks what it counts in one go that nothing can stop. Left to others:
-//! the caps on the counts (`guard`).
+//! place that reads it, and each alias and window at every place of its SELECT that names it; and the sets that a GROUP BY
+//! stands for. Guarantee: a count is never too small, saturates, and costs no more than the text is long: planning walks
+//! what it counts in one go that nothing can stop. Left to others: the caps on the counts (`guard`), what the optimizer
+//! makes of the plan (`inlining`).
 
-use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, Ident, Query};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, GroupByExpr, Ident, NamedWindowDefinition, Query, Select, SelectItem, Value, Visit, WindowType,
+    visit_expressions,
+};
 
 /// Nodes that a SELECT and a relation it reads count for: each is a node of the plan with all of its columns.
 const WIDE: usize = 25;
@@ -54,9 +61,9 @@ impl Expansion {
         self.count(1, 1);
     }
 
-    /// A SELECT.
-    pub fn select(&mut self) {
-        self.count(WIDE, WIDE);
+    /// A SELECT; `name` is how a name in it is read.
+    pub fn select(&mut self, select: &Select, name: impl Fn(&Ident) -> String) {
+        self.count(WIDE, named_again(select, name).saturating_add(WIDE));
     }
 
     /// A relation called `name`, which may stand for a query.
@@ -79,6 +86,61 @@ impl Expansion {
     }
 }
 
+/// Nodes that the planner copies within `select`: those of an alias to where GROUP BY, HAVING and QUALIFY name it, by its
+/// place too, and those of a named window to each call over it. It does so once, not within what it has copied.
+fn named_again(select: &Select, name: impl Fn(&Ident) -> String) -> usize {
+    let aliases: HashMap<String, usize> = select.projection.iter().filter_map(|item| alias(item, &name)).collect();
+    let windows: HashMap<String, usize> = select
+        .named_window
+        .iter()
+        .map(|NamedWindowDefinition(window, definition)| (name(window), nodes(definition)))
+        .collect();
+    let of_alias = |expr: &Expr| match expr {
+        Expr::Identifier(column) => aliases.get(&name(column)).copied(),
+        _ => None,
+    };
+    let of_key = |expr: &Expr| match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(place, _) => {
+                let at = place.parse::<usize>().ok().and_then(|place| place.checked_sub(1));
+                at.and_then(|at| select.projection.get(at)).map(nodes)
+            }
+            _ => None,
+        },
+        other => of_alias(other),
+    };
+    let of_window = |expr: &Expr| match expr {
+        Expr::Function(Function { over: Some(WindowType::NamedWindow(window)), .. }) => {
+            windows.get(&name(window)).copied()
+        }
+        _ => None,
+    };
+    let keys = sum(&select.group_by, of_key);
+    let conditions = sum(&select.having, of_alias).saturating_add(sum(&select.qualify, of_alias));
+    keys.saturating_add(conditions).saturating_add(sum(&select.projection, of_window))
+}
+
+fn alias(item: &SelectItem, name: impl Fn(&Ident) -> String) -> Option<(String, usize)> {
+    match item {
+        SelectItem::ExprWithAlias { expr, alias } => Some((name(alias), nodes(expr))),
+        _ => None,
+    }
+}
+
+fn nodes(tree: &impl Visit) -> usize {
+    sum(tree, |_| Some(1))
+}
+
+/// What `each` says of the expressions in `tree`, together.
+fn sum(tree: &impl Visit, each: impl Fn(&Expr) -> Option<usize>) -> usize {
+    let mut all = 0_usize;
+    let _ = visit_expressions(tree, |expr| {
+        all = all.saturating_add(each(expr).unwrap_or(0));
+        ControlFlow::<()>::Continue(())
+    });
+    all
+}
+
 /// Sets that `group_by` groups by: each one is made before the first row is read.
 pub fn grouping_sets(group_by: &GroupByExpr) -> usize {
     let GroupByExpr::Expressions(exprs, _) = group_by else { return 1 };
@@ -99,12 +161,26 @@ mod tests {
 
     use super::*;
 
-    fn sets(group_by: &str) -> usize {
-        let sql = format!("SELECT 1 FROM spans GROUP BY {group_by}");
-        let statement = Parser::parse_sql(&PostgreSqlDialect {}, &sql).unwrap().pop().unwrap();
+    fn select(sql: &str) -> Select {
+        let statement = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().pop().unwrap();
         let Statement::Query(query) = statement else { panic!("{sql}") };
         let SetExpr::Select(select) = *query.body else { panic!("{sql}") };
-        grouping_sets(&select.group_by)
+        *select
+    }
+
+    fn sets(group_by: &str) -> usize {
+        grouping_sets(&select(&format!("SELECT 1 FROM spans GROUP BY {group_by}")).group_by)
+    }
+
+    #[test]
+    fn an_alias_and_a_window_count_at_each_place_that_names_them() {
+        let copies = |sql: &str| named_again(&select(sql), |ident| ident.value.to_lowercase());
+        assert_eq!(copies("SELECT a + b AS x FROM spans"), 0);
+        assert_eq!(copies("SELECT a + b AS x FROM spans WHERE x > 0 ORDER BY x"), 0, "there it is a column");
+        assert_eq!(copies("SELECT a + b AS x FROM spans GROUP BY x"), 3);
+        assert_eq!(copies("SELECT max(a) AS y, a + b AS x FROM spans GROUP BY 2, X HAVING y + y > 2"), 10);
+        assert_eq!(copies("SELECT rank() OVER (ORDER BY a) AS r FROM spans QUALIFY r = 1 OR r = 2"), 4);
+        assert_eq!(copies("SELECT sum(a) OVER w + max(a) OVER w FROM spans WINDOW w AS (ORDER BY b + 1)"), 6);
     }
 
     #[test]

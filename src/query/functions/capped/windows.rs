@@ -1,6 +1,6 @@
-//! Values that a window gives to many rows (sql.md 7, growth).
+//! Values that a window, or a subquery, gives to many rows (sql.md 7, growth).
 //!
-//! Duty: refuse a value of a window that would make more than a batch may have, once it is copied for the rows that get
+//! Duty: refuse a value of a window or a subquery that would make more than a batch may have, once it is copied for the rows that get
 //! it. Guarantee: it is refused before it is copied; values that are no longer than a constant may be are left alone. Left
 //! to others: where windows are in a plan (`query::caps`), how much an aggregate gathers (`aggregates`).
 
@@ -27,14 +27,14 @@ const SHORT: u64 = BATCH_BYTES / BATCH_ROWS as u64;
 fn check(function: &str, bytes: u64, rows: u64) -> Result<()> {
     if bytes > SHORT && bytes.saturating_mul(rows) > BATCH_BYTES {
         return Err(argument(format!(
-            "`{function}` would copy a value of {bytes} bytes for each of {rows} rows: shorten it, or make smaller \
-             partitions"
+            "`{function}` would copy a value of {bytes} bytes for each of {rows} rows: shorten it, or let fewer rows \
+             get it"
         )));
     }
     Ok(())
 }
 
-/// The argument of a window function that gives one of its values to a row, as it is.
+/// The argument of a window function that gives one of its values to a row, or the value of a subquery, as it is.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Given {
     function: String,
@@ -45,6 +45,11 @@ impl Given {
     /// An argument of `function`.
     pub fn to(function: &str) -> Self {
         Self { function: function.to_owned(), signature: Signature::any(1, Volatility::Immutable) }
+    }
+
+    /// Whether `expr` is one already.
+    pub fn is(expr: &Expr) -> bool {
+        matches!(expr, Expr::ScalarFunction(call) if call.func.inner().is::<Self>())
     }
 }
 

@@ -54,3 +54,20 @@ async fn a_long_value_of_a_window_is_not_copied_for_each_row_of_its_partition() 
     let names = "SELECT first_value(name) OVER (ORDER BY name) FROM spans LIMIT 1";
     assert_eq!(one(&gateway, names).await.unwrap(), "a");
 }
+
+#[tokio::test]
+async fn a_long_value_of_data_is_copied_for_as_many_rows_as_a_batch_may_hold() {
+    let gateway = gateway();
+    let of = |elements: u32| format!("(SELECT array_repeat(name, {elements}) AS x FROM spans LIMIT 1)");
+    let many = format!("SELECT {} FROM generate_series(1, 1000)", of(90_000));
+    let error = one(&gateway, &many).await.unwrap_err();
+    assert_eq!(error.code, Code::Argument, "{}", told(&error));
+    assert!(error.message.contains("would copy a value of"), "{}", told(&error));
+    let few = format!("SELECT array_length({}) FROM spans", of(90_000));
+    assert_eq!(one(&gateway, &few).await.unwrap(), "90000;90000;90000");
+    let short = format!("SELECT array_length({}) FROM generate_series(1, 2)", of(2));
+    assert_eq!(one(&gateway, &short).await.unwrap(), "2;2");
+    // A join cuts the rows of the other side instead.
+    let joined = format!("SELECT sum(array_length(x)) FROM {} CROSS JOIN generate_series(1, 1000)", of(9_000));
+    assert_eq!(one(&gateway, &joined).await.unwrap(), "9000000");
+}
