@@ -57,7 +57,7 @@ fn of_today(parts: &[Arc<part::Part>]) -> Vec<Arc<part::Part>> {
 fn config() -> Config {
     Config {
         min_free_bytes: Some(0),
-        segment_bytes: 16 << 10,
+        segment_bytes: 32 << 10,
         group_commit_delay: Duration::ZERO,
         max_age: Some(Duration::from_secs(100 * 3600)),
         by_hand: true,
