@@ -54,10 +54,13 @@ fn of_today(parts: &[Arc<part::Part>]) -> Vec<Arc<part::Part>> {
     parts.iter().filter(|part| index::date_of(&part.entry.path) == Some(TODAY)).cloned().collect()
 }
 
+/// Less than two requests have.
+const SEGMENT_BYTES: u64 = 16 << 10;
+
 fn config() -> Config {
     Config {
         min_free_bytes: Some(0),
-        segment_bytes: 32 << 10,
+        segment_bytes: SEGMENT_BYTES,
         group_commit_delay: Duration::ZERO,
         max_age: Some(Duration::from_secs(100 * 3600)),
         by_hand: true,
@@ -74,12 +77,14 @@ struct Run {
     oracle: Oracle,
     /// A part was damaged, or the manifest: health may tell of it.
     damaged: AtomicBool,
+    segment_bytes: u64,
 }
 
 impl Run {
     fn new() -> Self {
         let clock = Clock::manual(samples::NOW_NS, 4);
-        Self { sim: Sim::new(4), clock, oracle: Oracle::default(), damaged: AtomicBool::new(false) }
+        let damaged = AtomicBool::new(false);
+        Self { sim: Sim::new(4), clock, oracle: Oracle::default(), damaged, segment_bytes: SEGMENT_BYTES }
     }
 
     fn disk(&self) -> Disk {
@@ -120,6 +125,7 @@ impl Run {
     }
 
     async fn open(&self) -> Result<Store, Off> {
+        let config = || Config { segment_bytes: self.segment_bytes, ..config() };
         let open = async || try_open(config(), self.disk(), self.clock.clone()).await;
         let store = self.until("opening", open).await?;
         while !store.is_ready() {

@@ -63,7 +63,7 @@ impl Run {
 
 /// A machine whose store was killed after a flush and further requests.
 async fn killed() -> Log {
-    let run = Run::new();
+    let run = Run { segment_bytes: 4 * SEGMENT_BYTES, ..Run::new() };
     let Ok((store, newest)) = run.fill().await else { panic!("nothing was planned") };
     let sim = run.sim.killed();
     drop(store);
