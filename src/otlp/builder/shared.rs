@@ -86,9 +86,10 @@ impl SharedLists {
         Some(service)
     }
 
-    /// Keeps that the list at hand, to which a row refers, was read from `source` and is that of `service`.
+    /// Keeps that the list at hand, to which a row refers, was read from `source` and is that of `service`, unless so much
+    /// is kept that it ends with the batch.
     pub(super) fn keep(&mut self, source: Source<'_>, service: &[u8]) {
-        if let Some(list) = self.index {
+        if let Some(list) = self.index.filter(|_| self.known.kept_bytes() <= KEPT_BYTES) {
             self.known.insert(source, Read { list, key: self.key, service });
         }
     }

@@ -43,7 +43,7 @@ impl PhysicalOptimizerRule for BelowUnion {
 
 /// The union of what `projection` makes of each input of the union below it; `None` where it computes nothing, or no union
 /// is there.
-fn moved(projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+pub(super) fn moved(projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let computes = projection.expr().iter().any(|of| !of.expr.is::<Column>());
     let Some(union) = projection.input().downcast_ref::<UnionExec>().filter(|_| computes) else { return Ok(None) };
     let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();

@@ -19,11 +19,12 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
-use datafusion::physical_plan::union::UnionExec;
-use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 use datafusion::scalar::ScalarValue;
+
+use super::below_union;
 
 /// See above.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ fn rewritten(filter: &FilterExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         kept.iter().map(|at| ProjectionExpr { expr: column(*at, *at), alias: schema.field(*at).name().clone() });
     let of_words = go.iter().map(|expr| ProjectionExpr { expr: expr.clone(), alias: expr.to_string() });
     let exprs: Vec<ProjectionExpr> = of_kept.chain(of_words).collect();
-    let Some(input) = computed(filter.input(), &exprs)? else { return Ok(None) };
+    let Some(input) = computed(filter.input(), exprs)? else { return Ok(None) };
     let place = |at: usize| kept.iter().position(|kept| *kept == at).expect("what is read is kept");
     let mut predicates = Vec::new();
     for conjunct in others.into_iter().chain(stay) {
@@ -99,29 +100,12 @@ fn of_one_word(expr: &Arc<dyn PhysicalExpr>) -> Option<&Column> {
 }
 
 /// The plan of `exprs` over `input`, which scans of files compute; `None` where no such scan is.
-fn computed(input: &Arc<dyn ExecutionPlan>, exprs: &[ProjectionExpr]) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let projection = ProjectionExec::try_new(exprs.to_vec(), input.clone())?;
-    if let Some(scan) = input.downcast_ref::<DataSourceExec>() {
-        return match scan.downcast_to_file_source::<ParquetSource>() {
-            Some(_) => scan.try_swapping_with_projection(&projection),
-            None => Ok(None),
-        };
+fn computed(input: &Arc<dyn ExecutionPlan>, exprs: Vec<ProjectionExpr>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let projection = ProjectionExec::try_new(exprs, input.clone())?;
+    match input.downcast_ref::<DataSourceExec>() {
+        Some(scan) if scan.downcast_to_file_source::<ParquetSource>().is_some() => {
+            scan.try_swapping_with_projection(&projection)
+        }
+        _ => below_union::moved(&projection),
     }
-    if !input.is::<UnionExec>() {
-        return Ok(None);
-    }
-    let (mut inputs, mut has_scan) = (Vec::new(), false);
-    for child in input.children() {
-        let scan = computed(child, exprs)?;
-        has_scan |= scan.is_some();
-        inputs.push(match scan {
-            Some(scan) => scan,
-            None => Arc::new(ProjectionExec::try_new(exprs.to_vec(), child.clone())?),
-        });
-    }
-    if !has_scan {
-        return Ok(None);
-    }
-    let recomputed = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-    input.clone().replace_children(inputs, recomputed).map(Some)
 }
