@@ -29,8 +29,10 @@ impl Upkeep {
     pub(super) async fn merge_days(&self) -> Result<(), Error> {
         let due = self.chores.lock().expect("no holder of this lock panics").days_due;
         if Instant::now() >= due && !self.status.short_of_room.load(Ordering::Relaxed) {
-            self.merge_days_at(self.shelf.clock().now_ns()).await?;
+            let merged = self.merge_days_at(self.shelf.clock().now_ns()).await;
+            // After an error too: what is read for it may be much, and nobody waits for it.
             self.chores.lock().expect("no holder of this lock panics").days_due = Instant::now() + EVERY;
+            return merged;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 use super::facts::ZONES;
 use super::fences::{self, Fences};
 use super::{Damage, Key, block, path};
+use crate::store::local::is_unreadable;
 use crate::store::manifest::PartEntry;
 use crate::store::part::ZONE_ROWS;
 
@@ -94,6 +95,8 @@ impl From<object_store::Error> for Failure {
     fn from(error: object_store::Error) -> Self {
         match error {
             object_store::Error::NotFound { .. } => Self::Missing,
+            // Made again, as one that is damaged.
+            error if is_unreadable(&error) => Damage("the disk cannot give its bytes").into(),
             other => Self::Objects(other),
         }
     }
