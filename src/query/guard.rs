@@ -478,7 +478,7 @@ fn columns_of(table: &ObjectName) -> (String, String) {
 }
 
 /// Names in a qualified name, as a statement resolves it.
-fn parts(name: &ObjectName) -> Vec<String> {
+pub(super) fn parts(name: &ObjectName) -> Vec<String> {
     name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect()
 }
 

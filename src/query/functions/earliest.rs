@@ -187,10 +187,15 @@ impl Groups {
         Ok(())
     }
 
-    fn texts_of(&self, rows: &[Row]) -> Result<Option<ArrayRef>> {
-        let Some(texts) = &self.texts else { return Ok(None) };
+    /// The texts of `rows`, which are those of no group any more.
+    fn texts_of(&mut self, rows: &[Row]) -> Result<Option<ArrayRef>> {
+        let Some(texts) = &mut self.texts else { return Ok(None) };
         let all = StringViewArray::from_iter_values(&texts.all);
         let places: UInt32Array = rows.iter().map(|row| (row.text < NO_TEXT).then_some(row.text)).collect();
+        if self.rows.is_empty() {
+            // No group is left that names one.
+            *texts = Texts::default();
+        }
         Ok(Some(take(&all, &places, None)?))
     }
 }

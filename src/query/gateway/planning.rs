@@ -6,7 +6,7 @@
 use tokio::time::Instant;
 
 use super::run::Job;
-use super::{Abort, Gateway, Granted, Statement, cancelled, internal};
+use super::{Abort, Gateway, Granted, Statement, internal};
 use crate::query::error::Error;
 
 impl Gateway {
@@ -25,7 +25,7 @@ impl Gateway {
     {
         let query_id = self.id_of(&statement);
         let entered = self.inner.log.enter(self.who(&statement, query_id)).passing();
-        let (entry, stop) = (entered.entry.clone(), entered.entry.stop.clone());
+        let entry = &entered.entry;
         let planned = async {
             let slot = self.slot(&statement.identity, Instant::now() + limits.time).await?;
             entry.has_slot();
@@ -41,6 +41,6 @@ impl Gateway {
                 Err(_) => Err(self.planned_late()),
             }
         };
-        stop.run_until_cancelled(planned).await.unwrap_or_else(|| Err(cancelled()))
+        entry.stop.run_until_cancelled(planned).await.unwrap_or_else(|| Err(entry.stopped()))
     }
 }

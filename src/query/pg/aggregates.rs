@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
-use datafusion::sql::sqlparser::ast::{Expr, Function, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr, Function, Visit, visit_expressions};
 
 use super::reads::parts;
 use crate::query::{allow, functions};
@@ -44,20 +44,13 @@ pub fn is_planned(call: &Function) -> bool {
 
 /// Whether `of` has a call of an aggregate.
 pub fn any<T: Visit>(of: &T) -> bool {
-    struct Any;
-    impl Visitor for Any {
-        type Break = ();
-
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::Function(call) if is_planned(call) || is_over_groups(call, |name| ELSEWHERE.contains(&name)) => {
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
-            }
+    let found = visit_expressions(of, |expr| match expr {
+        Expr::Function(call) if is_planned(call) || is_over_groups(call, |name| ELSEWHERE.contains(&name)) => {
+            ControlFlow::Break(())
         }
-    }
-    of.visit(&mut Any).is_break()
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 /// A window gives a value for each row, and none where there is none.

@@ -15,6 +15,7 @@ use super::catalogue::NAME;
 use super::tables::USERS;
 use super::{absent, casts};
 use crate::query::guard::folded;
+pub(super) use crate::query::guard::parts;
 use crate::query::table_functions::NAMES as FUNCTIONS;
 
 /// What a statement names.
@@ -159,11 +160,6 @@ pub(super) fn called(factor: &TableFactor) -> Option<String> {
         _ => return None,
     };
     alias.as_ref().map(|alias| folded(&alias.name))
-}
-
-/// The parts of a name.
-pub(super) fn parts(name: &ObjectName) -> Vec<String> {
-    name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect()
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     self, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
-    GroupByExpr, LimitClause, ObjectName, Query, Select, SelectItem, SetExpr, Value, Visit, VisitMut, Visitor,
-    VisitorMut,
+    GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, Value, Visit, VisitMut, Visitor, VisitorMut,
+    visit_relations,
 };
 
 use super::aggregates;
@@ -315,18 +315,12 @@ fn outer<T: Visit>(of: &T, given: &HashSet<String>) -> Vec<String> {
 }
 
 fn names_empty(query: &Query) -> bool {
-    struct Names(bool);
-    impl Visitor for Names {
-        type Break = ();
-
-        fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
-            self.0 |= parts(name).last().is_some_and(|name| EMPTY.contains(&name.as_str()));
-            ControlFlow::Continue(())
-        }
-    }
-    let mut names = Names(false);
-    let _: ControlFlow<()> = query.visit(&mut names);
-    names.0
+    let found =
+        visit_relations(query, |name| match parts(name).last().is_some_and(|name| EMPTY.contains(&name.as_str())) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        });
+    found.is_break()
 }
 
 /// `ARRAY[]::text[]`.
