@@ -137,10 +137,7 @@ async fn ask(
             // Closed by nobody; a turn that cannot be had would only make the query run at once.
             let _turn = shared.slots.acquire().await.ok();
             started = Instant::now();
-            match tokio::time::timeout(gate.timeout, runner.run(ask())).await {
-                Ok(rows) => rows,
-                Err(_) => Err(RunError::Timeout),
-            }
+            tokio::time::timeout(gate.timeout, runner.run(ask())).await.unwrap_or(Err(RunError::Timeout))
         }
         Err(_) => Err(RunError::Timeout),
     };

@@ -373,9 +373,6 @@ async fn asked(
     let (started, timeout) = (Instant::now(), gate.timeout);
     let ask = Ask { gate: Arc::new(gate), window, cut_us, spans: Selection::OfGate };
     let asked = if by == By::Look { runner.look(ask) } else { runner.run(ask) };
-    let rows = match tokio::time::timeout(timeout, asked).await {
-        Ok(rows) => rows,
-        Err(_) => Err(RunError::Timeout),
-    };
+    let rows = tokio::time::timeout(timeout, asked).await.unwrap_or(Err(RunError::Timeout));
     (rows, u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }
