@@ -88,6 +88,11 @@ impl Moment {
 }
 
 impl Book {
+    /// Where a key stands; `None` = nothing is known of it.
+    fn state_of(&self, gate: &str, key: &str) -> Option<&State> {
+        self.gates.get(gate)?.keys.get(key).map(|row| &row.state)
+    }
+
     /// Keys of `gate` whose pass at `t_ns` counts only if it holds on the spans since they fired alone (gates.md 4.3), by
     /// the start of that shorter window.
     pub(in super::super) fn to_confirm(
@@ -97,11 +102,13 @@ impl Book {
         rows: &[ResultRow],
     ) -> BTreeMap<i64, BTreeSet<String>> {
         let mut wanted: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
-        let (Some(_), Some(entry)) = (&gate.on_fail, self.gates.get(&gate.name)) else { return wanted };
+        if gate.on_fail.is_none() {
+            return wanted;
+        }
         let Window { start_ns, .. } = window_at(gate, t_ns);
         for row in rows {
             let key = alert_key(&row.key);
-            let Some(state) = entry.keys.get(&key).map(|row| &row.state) else { continue };
+            let Some(state) = self.state_of(&gate.name, &key) else { continue };
             let fired_ns = state.fired_at_ns.filter(|fired_ns| state.phase.is_open() && *fired_ns > start_ns);
             if let Some(fired_ns) = fired_ns
                 && self.judged(gate, row, t_ns).clears
@@ -356,7 +363,7 @@ impl Book {
 
     /// Whether new spans that pass stand behind a clear.
     fn is_proven(&self, gate: &Gate, key: &str, seen: &Seen, confirmed: &BTreeSet<String>, moment: &Moment) -> bool {
-        let state = self.gates[&gate.name].keys.get(key).map(|row| &row.state);
+        let state = self.state_of(&gate.name, key);
         let Some(state) = state.filter(|state| state.phase.is_open()) else { return true };
         if gate.on.is_ingest() {
             return confirmed.contains(key);
@@ -395,8 +402,7 @@ impl Book {
             for kind in [HealthKind::GateNoData, HealthKind::GateInconclusive] {
                 self.health(gate, kind, &labels, "", false, moment);
             }
-            let is_over = self.gates[&gate.name].keys.get(key).is_some_and(|row| row.state.phase == Phase::Inactive);
-            if is_over {
+            if self.state_of(&gate.name, key).is_some_and(|state| state.phase == Phase::Inactive) {
                 self.forget(&gate.name, key);
             }
         }
