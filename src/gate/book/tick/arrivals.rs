@@ -2,7 +2,7 @@
 //!
 //! Duty: breaches at instants that are no ticks, and what ticks do with keys that have them. Guarantee: a key that is in an
 //! episode gets no other one by what comes; an episode that began behind a tick is not ended by it; a key of which nothing
-//! matches clears. Left to others: asking (`evaluator`), all other rules of a tick (the parent).
+//! matches clears; what came of a key above the limit is counted, and a tick is free to tell it. Left to others: asking (`evaluator`), all other rules of a tick (the parent).
 
 use super::super::super::arrivals::{Arrival, Came, is_matched, take_next};
 use super::*;
@@ -57,8 +57,13 @@ impl Book {
                 // No tick will tell it: it came too late for those that have closed.
                 Phase::Recovering(_) if oldest_ns < last_ns => last_ns,
                 Phase::Firing(_) | Phase::Recovering(_) => continue,
-                _ if open >= gate.limit => {
+                phase if open >= gate.limit => {
                     held += 1;
+                    if phase == Phase::Resolved {
+                        // It was remembered so that no tick tells its spans twice. One that nobody told came behind them.
+                        self.forget(name, &key);
+                        self.touched.insert(name.to_owned());
+                    }
                     continue;
                 }
                 Phase::Inactive | Phase::Pending | Phase::Resolved => {
@@ -153,11 +158,18 @@ impl Book {
         Ok(())
     }
 
-    /// Whether a row of a gate with `on: ingest` says no more than that nothing matches of a key that is in no episode.
+    /// Whether a row of a gate with `on: ingest` says no more than that nothing matches of a key that is in no episode, or
+    /// that what was told of it still matches.
     pub(super) fn is_remembered(&self, gate: &Gate, row: &ResultRow) -> bool {
-        let phase = || self.state_of(&gate.name, &alert_key(&row.key)).map(|state| state.phase);
-        let is_silent = gate.on.is_ingest() && !is_matched(row);
-        is_silent && matches!(phase(), None | Some(Phase::Inactive | Phase::Resolved))
+        if !gate.on.is_ingest() {
+            return false;
+        }
+        let key = alert_key(&row.key);
+        let phase = self.state_of(&gate.name, &key).map(|state| state.phase);
+        match is_matched(row) {
+            true => self.is_over(gate, &key),
+            false => matches!(phase, None | Some(Phase::Inactive | Phase::Resolved)),
+        }
     }
 
     /// Whether the episode of a key is over, so that a tick of `on: ingest` does not begin the next: the spans of its window
