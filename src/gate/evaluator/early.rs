@@ -27,12 +27,13 @@ use super::super::definition::{Gate, Group, On};
 use super::super::identity::alert_key;
 use super::super::journal::Error;
 use super::super::result::{Ask, ResultRow, RunError, Selection, Window};
+use super::super::watermark::Awaited;
 use super::super::window::{nanos, window_at};
 use super::{Evaluator, Shared};
 
-/// How often it is looked whether spans came.
+/// The least pause between two looks at what came, and how often it is looked whether something did, where nobody hears it.
 const ARRIVALS: Duration = Duration::from_millis(250);
-/// How often it is looked whether traces settled.
+/// The same of traces that settle.
 const SETTLED: Duration = Duration::from_secs(1);
 /// Looking pauses for so many times as long as it took.
 const SHARE: u32 = 10;
@@ -144,11 +145,12 @@ impl Looks {
 }
 
 impl Evaluator {
-    /// Begins to look at every group that is to be looked at; how long to wait for the next.
-    pub(super) fn start_looks(&mut self) -> Duration {
+    /// Begins to look at every group that is to be looked at; how long to wait for the next, less once what it waits for came.
+    pub(super) fn start_looks(&mut self) -> (Duration, Awaited) {
         let parts = &self.shared.parts;
         let (now_ns, now) = (parts.clock.now_ns(), Instant::now());
         let (mut wait, mut cut_us, spoken_us) = (Duration::MAX, None, self.watermark.spoken_us());
+        let mut awaited = Awaited::Nothing;
         let book = self.shared.book();
         for (at, group) in book.groups().iter().enumerate() {
             let is_busy = self.busy.contains(&at) || self.looks.under_way.contains_key(&at);
@@ -163,13 +165,17 @@ impl Evaluator {
             }
             let Some(cut_us) = cut_us else { break };
             if !is_wanted(&book, group, now_ns, (cut_us, spoken_us)) {
-                wait = wait.min(least);
+                match spoken_us {
+                    // Who hears what comes need not look whether it did.
+                    Some(_) => awaited = awaited.max(awaited_by(group)),
+                    None => wait = wait.min(least),
+                }
                 continue;
             }
             let handle = self.looks.running.spawn(look(self.shared.clone(), at, (now_ns, cut_us)));
             self.looks.under_way.insert(at, UnderWay { handle, since: now });
         }
-        wait
+        (wait, awaited)
     }
 
     /// Takes in what was found and writes it.
@@ -228,13 +234,22 @@ fn judges_early(gate: &Gate) -> bool {
     gate.on == On::Trace && gate.hold_for.is_zero() && gate.fire_after.is_none() && gate.baseline.is_none()
 }
 
+/// What this daemon and its pipelines send is no news to who leaves it out; else they would be kept busy by themselves.
+const fn leaves_own_out(gate: &Gate) -> bool {
+    !gate.include_own_spans && !gate.include_pipeline_spans
+}
+
+/// Whose spans may be news to a group that is looked at between ticks.
+fn awaited_by(group: &Group) -> Awaited {
+    let mut early = group.gates.iter().filter(|gate| gate.on.is_ingest() || judges_early(gate));
+    if early.all(leaves_own_out) { Awaited::Sources } else { Awaited::Anybody }
+}
+
 /// Whether something can have changed since the last look: the store came to `cut_us`, and to `spoken_us` with spans of
 /// sources, if that is known.
 fn is_wanted(book: &Book, group: &Group, now_ns: i64, (cut_us, spoken_us): (i64, Option<i64>)) -> bool {
     group.gates.iter().any(|gate| {
-        // What this daemon and its pipelines send is no news to who leaves it out; else they would be kept busy by themselves.
-        let leaves_out = !gate.include_own_spans && !gate.include_pipeline_spans;
-        let came_us = spoken_us.filter(|_| leaves_out).map_or(cut_us, |spoken_us| spoken_us.min(cut_us));
+        let came_us = spoken_us.filter(|_| leaves_own_out(gate)).map_or(cut_us, |spoken_us| spoken_us.min(cut_us));
         match &gate.assertion {
             _ if gate.on.is_ingest() => book.seen_us(&gate.name) < Some(came_us),
             Some(assertion) if judges_early(gate) => {
