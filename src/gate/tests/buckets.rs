@@ -333,24 +333,19 @@ fn without_a_width_of_buckets_nothing_is_shared() {
 
 #[test]
 fn who_checks_hears_once_why_a_gate_shares_nothing_where_gates_share() {
-    let loaded = |config: Config, gates: &[(&str, &str)]| {
+    let notes = |config: Config, gates: &[(&str, &str)]| {
         let loaded = load_text_as(&text_of(gates), &Planner::default(), config);
-        let notes: Vec<String> = loaded.notes.iter().map(ToString::to_string).collect();
-        (notes, said(&loaded))
+        assert!(!said(&loaded).contains("W01"), "a daemon does not warn of it");
+        loaded.notes.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    let distinct = ("SELECT count(DISTINCT name) AS value FROM spans", "window: 1m");
     let shared = ("SELECT count(*) AS value FROM spans", "window: 1m");
-    let (notes, problems) = loaded(sharing(), &[shared, distinct]);
-    assert_eq!(notes.len(), 1, "{notes:?}");
-    assert!(!problems.contains("W01"), "a daemon does not warn of it: {problems}");
-    assert!(notes[0].starts_with("WG-GATE-W01 "), "{notes:?}");
-    assert!(
-        notes[0].contains("gate g1: it falls to class re-run (`count` is asked for DISTINCT values); "),
-        "{notes:?}"
-    );
-    assert!(loaded(Config::default(), &[distinct]).0.is_empty(), "nobody shares");
-    let (notes, problems) = loaded(sharing(), &[("SELECT count(*) AS value FROM spans", "window: 65s")]);
-    assert!(notes.is_empty() && problems.contains("W06"), "W06 says it: {notes:?}");
+    let distinct = ("SELECT count(DISTINCT name) AS value FROM spans", "window: 1m");
+    let told = notes(sharing(), &[shared, distinct]);
+    let why = "gate g1: it falls to class re-run (`count` is asked for DISTINCT values); ";
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("WG-GATE-W01 ") && told[0].contains(why), "{told:?}");
+    assert!(notes(Config::default(), &[distinct]).is_empty(), "nobody shares");
+    assert!(notes(sharing(), &[(shared.0, "window: 65s")]).is_empty(), "W06 says it");
 }
 
 #[test]
