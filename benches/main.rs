@@ -6,6 +6,7 @@
 
 mod decode;
 mod fresh;
+mod gate_house;
 mod gate_tick;
 mod gates;
 mod learn;
