@@ -7,6 +7,7 @@
 mod decode;
 mod fresh;
 mod gate_house;
+mod gate_memory;
 mod gate_tick;
 mod gates;
 mod learn;
@@ -47,6 +48,7 @@ fn main() {
     store::run(&bench);
     gates::run(&bench);
     gate_tick::run(&bench);
+    gate_memory::run(&bench);
     learn::run(&bench);
     lookup::run(&bench);
     fresh::run(&bench);
