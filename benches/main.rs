@@ -8,6 +8,7 @@ mod decode;
 mod fresh;
 mod gate_house;
 mod gate_memory;
+mod gate_start;
 mod gate_tick;
 mod gates;
 mod learn;
@@ -49,6 +50,7 @@ fn main() {
     gates::run(&bench);
     gate_tick::run(&bench);
     gate_memory::run(&bench);
+    gate_start::run(&bench);
     learn::run(&bench);
     lookup::run(&bench);
     fresh::run(&bench);
