@@ -8,6 +8,7 @@ mod decode;
 mod fresh;
 mod gate_house;
 mod gate_memory;
+mod gate_notice;
 mod gate_start;
 mod gate_tick;
 mod gates;
@@ -51,6 +52,7 @@ fn main() {
     gate_tick::run(&bench);
     gate_memory::run(&bench);
     gate_start::run(&bench);
+    gate_notice::run(&bench);
     learn::run(&bench);
     lookup::run(&bench);
     fresh::run(&bench);
