@@ -7,6 +7,7 @@
 mod decode;
 mod fresh;
 mod gate_house;
+mod gate_ingest;
 mod gate_memory;
 mod gate_notice;
 mod gate_start;
@@ -53,6 +54,7 @@ fn main() {
     gate_memory::run(&bench);
     gate_start::run(&bench);
     gate_notice::run(&bench);
+    gate_ingest::run(&bench);
     learn::run(&bench);
     lookup::run(&bench);
     fresh::run(&bench);
