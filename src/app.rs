@@ -5,6 +5,7 @@
 //! else.
 
 pub(crate) mod decode;
+mod fallen;
 mod gates;
 mod learn;
 mod own_spans;
@@ -36,6 +37,7 @@ use crate::query::{Gateway, Watchdog, pg};
 use crate::receive::{OnSetAside, Receiver, SetAside, Wiring};
 use crate::store::{Ledger, Store, ledger};
 use crate::{engine, export, gate, telemetry, web};
+use fallen::Fallen;
 use gates::Gates;
 use pipelines::Pipelines;
 use run_file::RunFile;
@@ -139,12 +141,19 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let own_stop = CancellationToken::new();
     let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store)));
 
-    stop.cancelled().await;
+    let falls = async {
+        side.fallen.watch(&mut judging).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = falls => {}
+    }
     tracing::info!("draining");
     side.draining.store(true, std::sync::atomic::Ordering::Release);
     drain.cancel();
     while serving.join_next().await.is_some() {}
-    while judging.join_next().await.is_some() {}
+    side.fallen.watch(&mut judging).await;
     own_stop.cancel();
     drop(own.await);
     let closed = tokio::time::timeout(config.shutdown_timeout, store.close()).await;
@@ -218,6 +227,7 @@ struct Side {
     health: Vec<SocketAddr>,
     pg: Vec<SocketAddr>,
     draining: Arc<std::sync::atomic::AtomicBool>,
+    fallen: Fallen,
     stop: CancellationToken,
 }
 
@@ -231,6 +241,7 @@ impl Side {
     ) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let draining = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let fallen = Fallen::default();
         let mut metrics = Vec::new();
         if let Some(endpoint) = &config.telemetry.metrics_endpoint {
             let setting = "service::telemetry::metrics::readers=[{pull: {exporter: {prometheus: {port: 0}}}}]";
@@ -244,11 +255,11 @@ impl Side {
                 telemetry::bind(&check.endpoint, "health", "extensions::health_check::endpoint=localhost:0").await?;
             health.extend(telemetry::addresses(&listeners));
             let (store, draining, learning) = (store.clone(), draining.clone(), learning.clone());
-            let engine = engine.healthy();
+            let (engine, fallen) = (engine.healthy(), fallen.clone());
             let condition = move || {
                 let health = store.health();
                 let draining = draining.load(std::sync::atomic::Ordering::Acquire);
-                let degraded = health.reasons.into_iter().chain(learning.degraded()).collect();
+                let degraded = health.reasons.into_iter().chain(learning.degraded()).chain(fallen.told()).collect();
                 telemetry::health::Condition { ready: !draining && health.ready && *engine.borrow(), degraded }
             };
             telemetry::serve(
@@ -298,7 +309,7 @@ impl Side {
             };
             tokio::spawn(web::serve(listeners, state, stop.clone()));
         }
-        Ok(Self { api, metrics, health, pg: of_pg, draining, stop })
+        Ok(Self { api, metrics, health, pg: of_pg, draining, fallen, stop })
     }
 }
 
