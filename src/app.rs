@@ -1,8 +1,8 @@
 //! The daemon: builds the parts in data order, binds, serves, drains.
 //!
 //! Duty: the only wiring (design.md, the way of the data). Guarantee: nothing is served before everything is bound;
-//! `run.json` exists exactly while it is; a stop drains receivers before the store closes. Left to others: everything
-//! else.
+//! `run.json` exists exactly while it is; a stop drains receivers before the store closes, and answers that have begun end
+//! before the process does, or are cut after a while. Left to others: everything else.
 
 pub(crate) mod decode;
 mod fallen;
@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use prometheus::Registry;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Access, Hosts};
@@ -100,7 +101,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let live = evaluator.live();
     gate::Alerts::register(&registry, live.clone())?;
     let serving = (&gateway, pipelines.engine(), &live, outbox);
-    let side = Side::bind(&config, serving, &registry, (&store, learn.metrics()), &clock).await?;
+    let mut side = Side::bind(&config, serving, &registry, (&store, learn.metrics()), &clock).await?;
 
     let run_file = RunFile::write(
         &config.store.path,
@@ -118,7 +119,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     tracing::info!(%data, version, durability = config.store.durability.as_str(), "ready");
 
     let drain = CancellationToken::new();
-    let mut serving = tokio::task::JoinSet::new();
+    let mut serving = JoinSet::new();
     for receiver in receivers {
         let (receiver, drain) = (Arc::new(receiver), drain.clone());
         let timeout = config.shutdown_timeout;
@@ -128,7 +129,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let watchdog = Watchdog::register(&gateways, budget.limit_bytes(), &registry)?;
     tokio::spawn(watchdog.run(telemetry::metrics::held_bytes, drain.clone()));
     tokio::spawn(semconv::follow(conventions, gateways, drain.clone()));
-    let mut judging = tokio::task::JoinSet::new();
+    let mut judging = JoinSet::new();
     let parts = (gates.starts(&clock), gateway.clone(), into_store.clone());
     pipelines.run(&config, parts, &clock, &drain, &mut judging);
     gates.run(evaluator, drain.clone(), &mut judging);
@@ -156,7 +157,12 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     side.fallen.watch(&mut judging).await;
     own_stop.cancel();
     drop(own.await);
-    let closed = tokio::time::timeout(config.shutdown_timeout, store.close()).await;
+    side.no_more_answers.cancel();
+    // What runs reads what it has seen. A statement that does not end must not cost the clean end of the log.
+    let closing = tokio::time::timeout(config.shutdown_timeout, store.close());
+    // They bound themselves, to less than this.
+    let answering = async { while side.answering.join_next().await.is_some() {} };
+    let (closed, _) = tokio::join!(closing, tokio::time::timeout(config.shutdown_timeout, answering));
     side.stop.cancel();
     run_file.remove();
     match closed {
@@ -228,6 +234,10 @@ struct Side {
     pg: Vec<SocketAddr>,
     draining: Arc<std::sync::atomic::AtomicBool>,
     fallen: Fallen,
+    /// What answers over the API and to clients of PostgreSQL, until `no_more_answers`.
+    answering: JoinSet<()>,
+    no_more_answers: CancellationToken,
+    /// Ends metrics and health, which are there to the last.
     stop: CancellationToken,
 }
 
@@ -239,7 +249,8 @@ impl Side {
         (store, learning): (&Store, &crate::learn::Metrics),
         clock: &Clock,
     ) -> anyhow::Result<Self> {
-        let stop = CancellationToken::new();
+        let (stop, no_more_answers) = (CancellationToken::new(), CancellationToken::new());
+        let mut answering = JoinSet::new();
         let draining = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let fallen = Fallen::default();
         let mut metrics = Vec::new();
@@ -283,7 +294,7 @@ impl Side {
             let loopback = of_pg.iter().all(|address| address.ip().is_loopback());
             access::check_listener(&config.access, "query::pg::endpoint", endpoint, loopback)?;
             let state = pg::State::try_new(gateway.clone(), access.clone(), clock.clone())?;
-            tokio::spawn(pg::serve(listeners, state, stop.clone()));
+            answering.spawn(pg::serve(listeners, state, no_more_answers.clone()));
         }
         let mut api = Vec::new();
         if config.web.enabled {
@@ -307,9 +318,9 @@ impl Side {
                     health: link(health.first(), "/"),
                 }),
             };
-            tokio::spawn(web::serve(listeners, state, stop.clone()));
+            answering.spawn(web::serve(listeners, state, no_more_answers.clone()));
         }
-        Ok(Self { api, metrics, health, pg: of_pg, draining, fallen, stop })
+        Ok(Self { api, metrics, health, pg: of_pg, draining, fallen, answering, no_more_answers, stop })
     }
 }
 
