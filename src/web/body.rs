@@ -36,7 +36,7 @@ async fn within(time: Duration, body: Body, limit: usize) -> Result<Bytes, Error
             Err(Error::TooLarge { limit })
         }
         Ok(Err(error)) => Err(broken(format!("the body broke off: {error}"))),
-        Err(_) => Err(broken(format!("the body did not arrive within {} s", time.as_secs_f32()))),
+        Err(_) => Err(Error::Late { within: time }),
     }
 }
 
