@@ -1,10 +1,13 @@
 //! Following the journals of engine and gates.
 //!
 //! Duty: take in what is committed, in batches, and say when `feedback` is level with both. Guarantee: followers do not
-//! overlap; what could not be written is taken again. Left to others: what facts mean (`feedback`), the journals (`sources`).
+//! overlap, and scans that wait for each other hold no thread; what could not be written is taken again. Left to others:
+//! what facts mean (`feedback`), the journals (`sources`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use super::journal::{Error, Journal};
 use super::metrics::Metrics;
@@ -29,12 +32,15 @@ struct Inner {
     metrics: Metrics,
     /// Held while facts are taken in.
     turn: Mutex<()>,
+    /// One for all who wait for `turn` without blocking.
+    waiting: Arc<Semaphore>,
 }
 
 impl Follower {
     /// Of these journals into that one.
     pub fn new(journal: Journal, engine: EngineEvents, gates: GateFacts, metrics: Metrics) -> Self {
-        Self { inner: Arc::new(Inner { journal, engine, gates, metrics, turn: Mutex::new(()) }) }
+        let (turn, waiting) = (Mutex::new(()), Arc::new(Semaphore::new(1)));
+        Self { inner: Arc::new(Inner { journal, engine, gates, metrics, turn, waiting }) }
     }
 
     /// The file that it writes.
@@ -49,10 +55,23 @@ impl Follower {
         self.follow(true)
     }
 
+    /// As [`Follower::catch_up`], without blocking. Whoever waits no longer leaves a thread that goes on; until it is done no
+    /// other begins.
+    pub async fn level(&self) -> Result<(), Error> {
+        let stopped = || Error::Source("the follower stopped".to_owned());
+        let place = self.inner.waiting.clone().acquire_owned().await.map_err(|_| stopped())?;
+        let follower = self.clone();
+        let level = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            follower.catch_up()
+        });
+        level.await.map_err(|_| stopped())?
+    }
+
     /// As [`Follower::catch_up`]; rows that wait for a verdict are looked at only if `thorough`, or if the gates' journal
     /// has grown.
     pub(super) fn follow(&self, thorough: bool) -> Result<(), Error> {
-        let Inner { journal, engine, gates, metrics, turn } = self.inner.as_ref();
+        let Inner { journal, engine, gates, metrics, turn, .. } = self.inner.as_ref();
         // Nothing is half done behind a panic: a transaction that is not committed never was.
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let gates_head = gates.head().map_err(Error::Source)?;

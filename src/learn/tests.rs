@@ -163,6 +163,33 @@ async fn a_statement_that_cannot_be_level_with_the_journals_says_to_try_again() 
     assert!(error.class().is_retryable() && error.message.contains("gates.redb is busy"), "{error:?}");
 }
 
+#[test]
+fn scans_that_wait_in_vain_leave_one_thread_behind() {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(2).enable_all().build().unwrap();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let gates = GateFacts::new(
+        move || {
+            let _ = held.lock().unwrap().recv();
+            Ok(0)
+        },
+        |_| Ok(vec![]),
+    );
+    let house = house(gates);
+    let follower = house.learn.follower().unwrap();
+    runtime.block_on(async {
+        for _ in 0..3 {
+            let waited = tokio::time::timeout(Duration::from_millis(50), follower.level()).await;
+            assert!(waited.is_err(), "{waited:?}");
+        }
+        let other = tokio::time::timeout(Duration::from_secs(20), tokio::task::spawn_blocking(|| 7)).await;
+        // Before the runtime is dropped, which waits for its threads.
+        drop(release);
+        assert_eq!(other.expect("the other thread is free").unwrap(), 7);
+        follower.level().await.unwrap();
+    });
+}
+
 #[tokio::test]
 async fn an_engine_that_lost_events_is_told() {
     let house = house(GateFacts::none());
