@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::journal::{Error, Journal};
 use super::metrics::Metrics;
-use super::sources::{EngineEvents, GateFacts, Wanted};
+use super::sources::{EngineEvents, EngineHead, GateFacts, Wanted};
 
 /// Events of one transaction.
 const BATCH: usize = 1000;
@@ -77,8 +77,9 @@ impl Follower {
         let gates_head = gates.head().map_err(Error::Source)?;
         let engine_head = engine.head().map_err(Error::Source)?;
         let look = |wanted: &[Wanted]| gates.look(wanted);
+        self.recognise(&engine_head)?;
         let mut cursors = journal.cursors()?;
-        while cursors.engine < engine_head {
+        while cursors.engine < engine_head.sequence {
             let page = engine.from(cursors.engine + 1, BATCH).map_err(Error::Source)?;
             if page.first_kept > cursors.engine + 1 {
                 let lost = page.first_kept - cursors.engine - 1;
@@ -87,7 +88,8 @@ impl Follower {
                 tracing::error!(lost, "events of the engine were removed before learn had them");
             }
             if page.events.is_empty() {
-                let text = format!("the engine has no event behind {}, but {engine_head} is its last", cursors.engine);
+                let (at, last) = (cursors.engine, engine_head.sequence);
+                let text = format!("the engine has no event behind {at}, but {last} is its last");
                 return Err(Error::Source(text));
             }
             journal.take_engine(&page.events, &look)?;
@@ -96,6 +98,24 @@ impl Follower {
         if thorough || cursors.gates < gates_head {
             journal.take_gates(gates_head, &look)?;
         }
+        Ok(())
+    }
+
+    /// Begins anew where the engine is another one than the one that was followed, or an older copy of it.
+    fn recognise(&self, head: &EngineHead) -> Result<(), Error> {
+        let Inner { journal, metrics, .. } = self.inner.as_ref();
+        let before = journal.cursors()?.engine;
+        let is_known = journal.engine_id()? == Some(head.id) && head.sequence >= before;
+        // An engine that is being made has no id yet.
+        if is_known || head.sequence == 0 || !journal.turn_to(head)? {
+            return Ok(());
+        }
+        // How much is missing nobody can say.
+        metrics.lost_events.inc();
+        let text = "engine.redb is not the one that was followed, or an older copy: what it does not hold is lost, and it is \
+                    followed from its first event";
+        metrics.note("feedback", text);
+        tracing::error!(before, last = head.sequence, "engine.redb was replaced");
         Ok(())
     }
 }

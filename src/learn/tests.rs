@@ -12,7 +12,7 @@ use datafusion::catalog::TableProvider;
 use super::feedback::{EpisodeEnd, EpisodeFacts, RunEnd};
 use super::patterns::fold::{self, Thresholds};
 use super::patterns::{Pattern, rows};
-use super::sources::{CodegenMode, EngineEvent, EngineFact, Page};
+use super::sources::{CodegenMode, EngineEvent, EngineFact, EngineHead, Page};
 use super::task::Miner;
 use super::*;
 use crate::clock::Clock;
@@ -23,6 +23,7 @@ use crate::query::tests::fixture::{Fill, NOW, reader};
 use crate::query::{self, Gateway, Limits, Statement};
 
 mod oracle;
+mod replaced;
 mod variants;
 
 const S: i64 = 1_000_000_000;
@@ -63,9 +64,17 @@ impl Engine {
     }
 
     fn handle(&self) -> EngineEvents {
+        self.handle_of([1; 16])
+    }
+
+    fn handle_of(&self, id: [u8; 16]) -> EngineEvents {
         let (head, all) = (self.0.clone(), self.0.clone());
         EngineEvents::new(
-            move || Ok(head.lock().unwrap().len() as u64),
+            move || {
+                let events = head.lock().unwrap();
+                let at_ns = events.last().map_or(0, |event| event.at_ns);
+                Ok(EngineHead { id, sequence: events.len() as u64, at_ns })
+            },
             move |from, limit| {
                 let events = all.lock().unwrap();
                 let page = events.iter().filter(|event| event.sequence >= from).take(limit).cloned();
@@ -197,7 +206,7 @@ async fn an_engine_that_lost_events_is_told() {
     let follower = follow::Follower::new(
         house.learn.follower().unwrap().journal().clone(),
         EngineEvents::new(
-            || Ok(9),
+            || Ok(EngineHead { sequence: 9, ..EngineHead::default() }),
             |from, _| {
                 let event = |sequence| EngineEvent { sequence, at_ns: 1, fact: EngineFact::Other };
                 Ok(Page { events: (from.max(6)..=9).map(event).collect(), first_kept: 6 })
