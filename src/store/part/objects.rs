@@ -1,8 +1,8 @@
 //! Reading parts with every block checked once per process (storage.md 7, 12.3).
 //!
 //! Duty: [`PartStore`], an object store that reads only. Guarantee: the first read of a block gives the bytes that were
-//! written or an error that names the part; a file that no live entry names cannot be read. Left to others: taking a
-//! damaged part out of the manifest.
+//! written or an error that names the part, which is marked then; a file that no live entry names cannot be read. Left to
+//! others: taking a damaged part out of the manifest.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -24,6 +24,7 @@ use ulid::Ulid;
 
 use super::sums::{self, Sums};
 use super::{Error, fetch};
+use crate::store::local::is_unreadable;
 use crate::store::manifest::PartEntry;
 
 const STORE: &str = "PartStore";
@@ -140,6 +141,16 @@ impl PartStore {
     }
 }
 
+/// Bytes that the disk has and cannot give are damage to who reads them; whether they stay so is for the judgement.
+fn of_sector(error: Error) -> Error {
+    match error {
+        Error::Objects { path, source } if is_unreadable(&source) => {
+            Error::corrupt(&path, format!("the disk cannot give its bytes: {source}"))
+        }
+        other => other,
+    }
+}
+
 fn meta(known: &Known, location: &Path) -> ObjectMeta {
     let name = location.filename().and_then(|name| name.strip_suffix(".parquet"));
     let written_ms = name.and_then(|name| Ulid::from_string(name).ok()).map_or(0, |ulid| ulid.timestamp_ms());
@@ -174,7 +185,7 @@ impl ObjectStore for PartStore {
         let bytes = match options.head {
             true => Bytes::new(),
             false => {
-                let read = self.read(&known, range.clone()).await;
+                let read = self.read(&known, range.clone()).await.map_err(of_sector);
                 if let Err(Error::Corrupt { path, .. }) = &read {
                     self.suspect(path);
                 }
