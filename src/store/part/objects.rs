@@ -36,6 +36,8 @@ pub struct PartStore {
     known: Arc<RwLock<HashMap<String, Arc<Known>>>>,
     /// Parts that a read found damaged.
     suspects: Arc<Mutex<BTreeSet<String>>>,
+    /// Parts that were marked and were whole at their source.
+    whole: Arc<Mutex<BTreeSet<String>>>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl Known {
 impl PartStore {
     /// No parts yet; `objects` are rooted at the dataset's folder.
     pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects, known: Arc::default(), suspects: Arc::default() }
+        Self { objects, known: Arc::default(), suspects: Arc::default(), whole: Arc::default() }
     }
 
     /// Makes a part readable; call it before the snapshot that names the part is published.
@@ -72,15 +74,24 @@ impl PartStore {
         self.known.read().expect("no holder of this lock panics").keys().cloned().collect()
     }
 
-    /// Checks every block of a part anew.
+    /// Checks every block of a part anew, which was whole at its source.
     pub fn renew(&self, entry: &PartEntry) {
         self.forget(&entry.path);
         self.register(entry);
+        self.whole.lock().expect("no holder of this lock panics").insert(entry.path.clone());
     }
 
     /// Marks a part as damaged until it is read again from its source (storage.md 12.3).
     pub fn suspect(&self, path: &str) {
         self.suspects.lock().expect("no holder of this lock panics").insert(path.to_owned());
+    }
+
+    /// Marks a part that a decoder, or the hash of the whole file, found damaged: its blocks may have decayed since they were
+    /// checked. Of one that was whole at its source after such a mark the damage is in our code: it is not read again.
+    pub fn doubt(&self, path: &str) {
+        if !self.whole.lock().expect("no holder of this lock panics").contains(path) {
+            self.suspect(path);
+        }
     }
 
     /// Takes the parts that were marked.
@@ -91,6 +102,7 @@ impl PartStore {
     /// Forgets a part that no snapshot holds any more.
     pub fn forget(&self, path: &str) {
         self.known.write().expect("no holder of this lock panics").remove(path);
+        self.whole.lock().expect("no holder of this lock panics").remove(path);
     }
 
     fn known(&self, location: &Path) -> Result<Arc<Known>> {

@@ -139,3 +139,17 @@ async fn a_part_is_judged_piece_by_piece_and_its_checksums_are_made_on_the_way()
         assert_eq!(judged().await, Reread::Damaged("its bytes are not those that were written".to_owned()));
     }
 }
+
+#[tokio::test]
+async fn what_a_decoder_doubts_is_judged_once_and_what_has_no_checksum_each_time() {
+    let part = part(100);
+    let (_, reads) = stored(&part).await;
+    let path = part.entry.path.as_str();
+    reads.doubt(path);
+    assert_eq!(reads.take_suspects().into_iter().collect::<Vec<_>>(), [path]);
+    reads.renew(&part.entry);
+    reads.doubt(path);
+    assert!(reads.take_suspects().is_empty(), "it is whole at its source");
+    reads.suspect(path);
+    assert!(!reads.take_suspects().is_empty());
+}
