@@ -195,7 +195,7 @@ impl Store {
             return Ok(Appended { lsn: 0, duplicate: false });
         }
         let mut account = Account::of(&delivery, &self.inner.metrics);
-        let result = self.inner.append(delivery).await;
+        let result = self.inner.append(delivery, &mut account).await;
         account.close(&result);
         result
     }
