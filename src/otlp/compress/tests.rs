@@ -214,6 +214,22 @@ fn a_zstd_window_above_8_mib_is_refused_also_in_a_small_frame() {
 }
 
 #[test]
+fn frames_older_than_the_format_are_refused_though_libzstd_could_read_them() {
+    // Their decoders look at no window (L8). Nothing behind the first byte is handed over together with it, so libzstd
+    // does not find out.
+    let magics = (0x22..=0x27).map(|version| [version, 0xb5, 0x2f, 0xfd]).chain([[0xfd, 0x2f, 0xb5, 0x1e]]);
+    for magic in magics {
+        let mut wire = magic.to_vec();
+        wire.extend([0; 64]);
+        for piece in [1, 5, wire.len()] {
+            assert!(is_corrupt(&undo_in(piece, Coding::Zstd, &wire, MIB)), "{magic:x?}");
+        }
+        let behind = [packed(Coding::Zstd, b"one"), wire].concat();
+        assert!(is_corrupt(&undo(Coding::Zstd, &behind, MIB)), "{magic:x?} behind a good frame");
+    }
+}
+
+#[test]
 fn a_gzip_header_may_hold_every_optional_field() {
     let member = flate2::GzBuilder::new()
         .extra(vec![7; 70])
