@@ -118,9 +118,12 @@ async fn what_a_caller_left_behind_counts_as_what_became_of_it() {
         assert!(left.await.unwrap_err().is_cancelled());
         assert_eq!(counts(), before, "nobody knows yet");
         sim.slow_syncs(Duration::ZERO);
-        while counts() == before {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let counted = async {
+            while counts() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), counted).await.expect("it is counted");
         let (stored, failed) = if fails { (0, 4) } else { (4, 0) };
         assert_eq!(counts(), (before.0 + 4, before.1 + stored, before.2 + failed), "it fails: {fails}");
     }
