@@ -22,7 +22,7 @@ use super::health::{Condition, HealthKind};
 use super::identity::{AlertId, TENANT};
 use super::journal::{
     Batch, EpisodeEdit, Error, GateRow, HealthRow, Journal, JournalRow, KeyId, KeyRow, Missed, Notice, OutcomeRun,
-    Snapshot, StartEdit, Status, TickRow, next_generation,
+    Snapshot, StartEdit, Status, TickOf, TickRow, next_generation,
 };
 use super::late;
 use super::metrics::Metrics;
@@ -114,6 +114,11 @@ pub(super) fn group_id(group: &Group) -> String {
     let cron = group.gates.first().and_then(|gate| gate.cron.as_ref());
     let cron = cron.map(|cron| format!(";cron {cron}")).unwrap_or_default();
     format!("{};{}{derived}{cron}", group.file, group.name)
+}
+
+/// What its ticks say of `group`.
+fn tick_of(group: &Group) -> TickOf {
+    TickOf { group: group.name.clone(), gates: group.gates.len() as u64, is_derived: derived::is_group(group) }
 }
 
 impl Book {
@@ -298,6 +303,7 @@ impl Book {
     pub(super) fn miss(&mut self, group: usize, (first_ns, last_ns): (i64, i64), now_ns: i64) {
         let grid = Grid::of(&self.definitions.groups[group]);
         let id = group_id(&self.definitions.groups[group]);
+        let of = tick_of(&self.definitions.groups[group]);
         let names: Vec<String> = self.definitions.groups[group].gates.iter().map(|gate| gate.name.clone()).collect();
         let missed: BTreeSet<_> = names.iter().map(|name| (name.clone(), Missed::Overrun)).collect();
         let count = i64::try_from(grid.count(first_ns, last_ns)).unwrap_or(i64::MAX);
@@ -307,7 +313,7 @@ impl Book {
         }
         let mut t_ns = last_ns;
         for _ in 0..count.min(most) {
-            let row = TickRow { missed: missed.clone(), ..TickRow::default() };
+            let row = TickRow { missed: missed.clone(), of: Some(of.clone()), ..TickRow::default() };
             self.batch.ticks.insert((id.clone(), t_ns), row);
             t_ns = grid.previous(t_ns);
         }

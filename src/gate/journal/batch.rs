@@ -90,14 +90,17 @@ impl Batch {
         *self == Self::default()
     }
 
-    /// Whether it must be written now: a phase changed, a result row is complete, or somebody is to be told.
+    /// Whether it must be written now: a phase changed, a result row is complete, somebody is to be told, or a tick was missed,
+    /// which gates that read ticks see before they are asked about that time.
     pub fn has_effect(&self) -> bool {
-        !(self.results.is_empty()
+        let is_missed = |row: &TickRow| row.cut_us.is_none();
+        let is_idle = self.results.is_empty()
             && self.episodes.is_empty()
             && self.journal.is_empty()
             && self.outbox.is_empty()
             && self.starts.is_empty()
-            && self.health.is_empty())
+            && self.health.is_empty();
+        !is_idle || self.ticks.values().any(is_missed)
     }
 
     /// Adds a change of an episode.

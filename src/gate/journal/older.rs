@@ -13,11 +13,21 @@ use super::super::verdict::Outcome;
 use super::rows::{GateRow, KeyRow, Missed, OutcomeRun, Row, TickRow, Told};
 
 impl Row for TickRow {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn older(version: u8, row: &[u8]) -> Option<postcard::Result<Self>> {
-        let now = |old: TickRowV1| Self { cut_us: old.cut_us, missed: old.missed, closed_ns: None };
-        (version == 1).then(|| postcard::from_bytes(row).map(now))
+        let first = |old: TickRowV1| Self { cut_us: old.cut_us, missed: old.missed, ..Self::default() };
+        let second = |old: TickRowV2| Self {
+            cut_us: old.cut_us,
+            missed: old.missed,
+            closed_ns: old.closed_ns,
+            ..Self::default()
+        };
+        match version {
+            1 => Some(postcard::from_bytes(row).map(first)),
+            2 => Some(postcard::from_bytes(row).map(second)),
+            _ => None,
+        }
     }
 }
 
@@ -26,6 +36,14 @@ impl Row for TickRow {
 struct TickRowV1 {
     cut_us: Option<i64>,
     missed: BTreeSet<(String, Missed)>,
+}
+
+/// [`TickRow`] before it said whose it is and what came too late.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct TickRowV2 {
+    cut_us: Option<i64>,
+    missed: BTreeSet<(String, Missed)>,
+    closed_ns: Option<i64>,
 }
 
 impl Row for GateRow {
@@ -145,7 +163,7 @@ mod tests {
     use super::super::Error;
     use super::super::past::PastTick;
     use super::super::rows::tests::run;
-    use super::super::rows::{decode, encode};
+    use super::super::rows::{TickOf, decode, encode};
     use super::*;
 
     #[test]
@@ -153,8 +171,19 @@ mod tests {
         let missed = BTreeSet::from([("good".to_owned(), Missed::Timeout)]);
         let old = TickRowV1 { cut_us: Some(7), missed: missed.clone() };
         let read: TickRow = decode(&postcard::to_extend(&old, vec![1]).unwrap()).unwrap();
-        assert_eq!(read, TickRow { cut_us: Some(7), missed, closed_ns: None });
+        assert_eq!(read, TickRow { cut_us: Some(7), missed, ..TickRow::default() });
         let now = TickRow { closed_ns: Some(9), ..read };
+        assert_eq!(decode::<TickRow>(&encode(&now)).unwrap(), now);
+    }
+
+    #[test]
+    fn a_tick_that_an_earlier_version_wrote_does_not_say_whose_it_is_nor_what_came_too_late() {
+        let old = TickRowV2 { cut_us: Some(7), missed: BTreeSet::new(), closed_ns: Some(9) };
+        let read: TickRow = decode(&postcard::to_extend(&old, vec![2]).unwrap()).unwrap();
+        assert_eq!(read, TickRow { cut_us: Some(7), closed_ns: Some(9), ..TickRow::default() });
+        assert_eq!((&read.of, read.late), (&None, None), "not counted is not none");
+        let of = TickOf { group: "g".to_owned(), gates: 2, is_derived: true };
+        let now = TickRow { of: Some(of), late: Some(3), cost_ns: 4, ..read };
         assert_eq!(decode::<TickRow>(&encode(&now)).unwrap(), now);
     }
 

@@ -187,6 +187,23 @@ pub struct TickRow {
     pub missed: BTreeSet<(String, Missed)>,
     /// Wall time at which it was taken in, ns since 1970; `None` = it was not evaluated, or an earlier version did not say.
     pub closed_ns: Option<i64>,
+    /// Whose it is; `None` = an earlier version did not say.
+    pub of: Option<TickOf>,
+    /// Spans that had come too late for the ticks before; `None` = they were not counted.
+    pub late: Option<u64>,
+    /// Time that the queries of its gates took, ns.
+    pub cost_ns: u64,
+}
+
+/// The group of a tick.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickOf {
+    /// Its name.
+    pub group: String,
+    /// How many gates it has.
+    pub gates: u64,
+    /// Whether they are derived gates, which close ticks of their own.
+    pub is_derived: bool,
 }
 
 /// Tables `result` and `running`: a run of equal outcomes of one key.

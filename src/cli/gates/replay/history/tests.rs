@@ -51,7 +51,7 @@ fn journal(alive_s: i64) -> Journal {
         (130, None, BTreeSet::new()),
         (140, Some(4), late),
     ] {
-        batch.ticks.insert(("/etc/g.yaml;g".to_owned(), t_s * S), TickRow { cut_us, missed, closed_ns: None });
+        batch.ticks.insert(("/etc/g.yaml;g".to_owned(), t_s * S), TickRow { cut_us, missed, ..TickRow::default() });
     }
     batch.journal.push(row(110, 123, Cause::Firing));
     batch.journal.push(row(124, 124, Cause::Manual));
