@@ -330,6 +330,19 @@ impl Book {
         self.since_ns.get_or_insert(now_ns);
     }
 
+    /// Takes in, by `take_in`, what was found between two ticks with the spans up to `cut_us`: its transitions say so, for no tick
+    /// does.
+    pub(super) fn between_ticks(
+        &mut self,
+        cut_us: i64,
+        take_in: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let before = self.batch.journal.len();
+        take_in(self)?;
+        self.batch.journal.iter_mut().skip(before).for_each(|row| row.looked_us = Some(cut_us));
+        Ok(())
+    }
+
     /// An operator closes the open episode of a key: row 17. `written` is told when it is durable, and dropped if it
     /// never will be.
     ///
@@ -411,7 +424,8 @@ impl Book {
         let alert = AlertId::new(TENANT, gate, &row.labels);
         let journaled = tell::journal_row(alert, gate, key, &transition, now_ns, now_ns);
         let (actor, summary) = by_hand.map_or((None, String::new()), |(a, r)| (Some(a.to_owned()), r.to_owned()));
-        self.batch.journal.push(JournalRow { actor, summary, ..journaled });
+        let looked_us = by_hand.and_then(|_| self.seen_us(gate));
+        self.batch.journal.push(JournalRow { actor, summary, looked_us, ..journaled });
         let Some((episode, number)) = transition.episode else { return };
         self.batch.edit(alert, episode, EpisodeEdit::Close(now_ns, transition.cause));
         self.batch.starts.push((alert, episode, StartEdit::Lapse));

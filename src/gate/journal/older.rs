@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::super::result::Window;
-use super::super::state::StateV1;
+use super::super::state::{Cause, Phase, StateV1};
 use super::super::verdict::Outcome;
-use super::rows::{GateRow, KeyRow, Missed, OutcomeRun, Row, TickRow, Told};
+use super::rows::{GateRow, JournalRow, KeyRow, Missed, OutcomeRun, Row, TickRow, Told};
 
 impl Row for TickRow {
     const VERSION: u8 = 3;
@@ -44,6 +44,44 @@ struct TickRowV2 {
     cut_us: Option<i64>,
     missed: BTreeSet<(String, Missed)>,
     closed_ns: Option<i64>,
+}
+
+impl Row for JournalRow {
+    const VERSION: u8 = 2;
+
+    fn older(version: u8, row: &[u8]) -> Option<postcard::Result<Self>> {
+        let now = |old: JournalRowV1| Self {
+            at_ns: old.at_ns,
+            t_ns: old.t_ns,
+            gate: old.gate,
+            key: old.key,
+            from: old.from,
+            to: old.to,
+            cause: old.cause,
+            episode: old.episode,
+            transition: old.transition,
+            actor: old.actor,
+            summary: old.summary,
+            looked_us: None,
+        };
+        (version == 1).then(|| postcard::from_bytes(row).map(now))
+    }
+}
+
+/// [`JournalRow`] before it said what had been looked at between two ticks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct JournalRowV1 {
+    at_ns: i64,
+    t_ns: i64,
+    gate: String,
+    key: String,
+    from: Phase,
+    to: Phase,
+    cause: Cause,
+    episode: Option<u64>,
+    transition: Option<String>,
+    actor: Option<String>,
+    summary: String,
 }
 
 impl Row for GateRow {
@@ -185,6 +223,29 @@ mod tests {
         let of = TickOf { group: "g".to_owned(), gates: 2, is_derived: true };
         let now = TickRow { of: Some(of), late: Some(3), cost_ns: 4, ..read };
         assert_eq!(decode::<TickRow>(&encode(&now)).unwrap(), now);
+    }
+
+    #[test]
+    fn a_transition_that_an_earlier_version_wrote_does_not_say_what_had_been_looked_at() {
+        let old = JournalRowV1 {
+            at_ns: 9,
+            t_ns: 7,
+            gate: "g".to_owned(),
+            key: "k=a".to_owned(),
+            from: Phase::Inactive,
+            to: Phase::Firing(Level::Warn),
+            cause: Cause::Firing,
+            episode: Some(2),
+            transition: Some("a/2/0".to_owned()),
+            actor: None,
+            summary: "s".to_owned(),
+        };
+        let read: JournalRow = decode(&postcard::to_extend(&old, vec![1]).unwrap()).unwrap();
+        assert_eq!((read.at_ns, read.t_ns, read.gate.as_str(), read.key.as_str()), (9, 7, "g", "k=a"));
+        assert_eq!((read.to, read.cause, read.episode), (Phase::Firing(Level::Warn), Cause::Firing, Some(2)));
+        assert_eq!((read.transition.as_deref(), read.summary.as_str(), read.looked_us), (Some("a/2/0"), "s", None));
+        let now = JournalRow { looked_us: Some(5), ..read };
+        assert_eq!(decode::<JournalRow>(&encode(&now)).unwrap(), now);
     }
 
     #[test]

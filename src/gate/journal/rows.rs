@@ -39,7 +39,6 @@ impl Row for Vec<Downtime> {}
 impl Row for BTreeSet<String> {}
 impl Row for BTreeMap<String, u64> {}
 impl Row for EpisodeRow {}
-impl Row for JournalRow {}
 impl Row for OutboxRow {}
 impl Row for StartRow {}
 impl Row for HealthRow {}
@@ -154,6 +153,9 @@ pub struct JournalRow {
     pub actor: Option<String>,
     /// What else happened, e.g. `suppressed: dry_run`.
     pub summary: String,
+    /// Of what was found between two ticks: the store position up to which spans counted, µs. Of what was closed by hand: the
+    /// one up to which arrivals had been looked at. `None` = a tick or a load decided it, or an earlier version did not say.
+    pub looked_us: Option<i64>,
 }
 
 /// Why a tick, or one gate of it, was not judged.

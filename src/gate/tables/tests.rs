@@ -90,6 +90,7 @@ fn filled() -> (tempfile::TempDir, Journal) {
         transition: Some("x/1/0".into()),
         actor: None,
         summary: String::new(),
+        looked_us: None,
     };
     let batch = Batch {
         gates: [("g", gate.clone()), ("quiet", gate.clone()), ("gone", GateRow { loaded: false, ..gate })]
