@@ -88,6 +88,8 @@ pub fn gate_ticks() -> SchemaRef {
         ("downtime", &int),
         ("timeout", &int),
         ("cost_ns", &int),
+        ("outbox_waiting", &int),
+        ("outbox_dead", &int),
     ])
 }
 

@@ -27,7 +27,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::sources;
 use crate::clock::Clock;
 use crate::gate::evaluator::{Evaluator, Position};
-use crate::gate::journal::JournalRow;
+use crate::gate::journal::{JournalRow, Sampled};
 use crate::gate::result::{Ask, RunError, Runner};
 use crate::gate::run::at_a_time;
 use crate::gate::{Feed, Gate, Group, Journal, Late, Metrics, On, Parts, question};
@@ -124,8 +124,9 @@ async fn play<W: Write>(asked: &house::Asked, asking: Asking<'_>, lines: &mut Li
     for (wall_ns, step) in plan.steps {
         then.advance_to(wall_ns);
         match step {
-            Step::Tick { t_ns, cut_us: Some(cut_us), in_event_order, groups } => {
+            Step::Tick { t_ns, cut_us: Some(cut_us), in_event_order, outbox, groups } => {
                 evaluator.in_event_order(in_event_order);
+                asked.journal().sample(Sampled::Given(outbox));
                 evaluator.close_tick(t_ns, cut_us, &groups).await?;
             }
             Step::Tick { t_ns, cut_us: None, groups, .. } => evaluator.miss_tick(t_ns, &groups),

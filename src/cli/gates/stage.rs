@@ -20,7 +20,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gate::evaluator::Position;
-use crate::gate::journal::{Batch, JournalRow, Notice, StartRequest};
+use crate::gate::journal::{Batch, JournalRow, Notice, Sampled, StartRequest};
 use crate::gate::result::{Ask, RunError, Runner};
 use crate::gate::starts::{Answer, Starts};
 use crate::gate::suite::{Event, Test, What};
@@ -120,6 +120,8 @@ async fn played(
     let definitions = Definitions::Test(test.definitions.clone(), clock.clone());
     let end_ns = last_tick(test, &arrivals, &groups);
     let asked = house.ask(config, definitions.table(), clock)?;
+    // What is told waits, for nobody sends it.
+    asked.journal().sample(Sampled::Own);
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let mut stage = Stage {
         config,

@@ -142,6 +142,7 @@ impl Book {
             of: Some(tick_of(group)),
             late: closing.late,
             cost_ns,
+            outbox: None,
         };
         self.batch.ticks.insert((id, closing.t_ns), row);
         self.since_ns.get_or_insert(wall_ns);

@@ -201,7 +201,7 @@ mod tests {
     use super::super::Error;
     use super::super::past::PastTick;
     use super::super::rows::tests::run;
-    use super::super::rows::{TickOf, decode, encode};
+    use super::super::rows::{TickOf, Waiting, decode, encode};
     use super::*;
 
     #[test]
@@ -221,7 +221,8 @@ mod tests {
         assert_eq!(read, TickRow { cut_us: Some(7), closed_ns: Some(9), ..TickRow::default() });
         assert_eq!((&read.of, read.late), (&None, None), "not counted is not none");
         let of = TickOf { group: "g".to_owned(), gates: 2, is_derived: true };
-        let now = TickRow { of: Some(of), late: Some(3), cost_ns: 4, ..read };
+        let outbox = Some(Waiting { messages: 5, dead: 6 });
+        let now = TickRow { of: Some(of), late: Some(3), cost_ns: 4, outbox, ..read };
         assert_eq!(decode::<TickRow>(&encode(&now)).unwrap(), now);
     }
 

@@ -195,6 +195,17 @@ pub struct TickRow {
     pub late: Option<u64>,
     /// Time that the queries of its gates took, ns.
     pub cost_ns: u64,
+    /// What lay in the outbox when it was written; `None` = it was not evaluated, or nobody sends.
+    pub outbox: Option<Waiting>,
+}
+
+/// What lies in the outbox, of all receivers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Messages that wait.
+    pub messages: u64,
+    /// Messages that were given up.
+    pub dead: u64,
 }
 
 /// The group of a tick.

@@ -97,6 +97,8 @@ pub(super) fn schema(kind: Kind) -> SchemaRef {
             ("downtime", &count),
             ("timeout", &count),
             ("cost_ns", &count),
+            ("outbox_waiting", &count),
+            ("outbox_dead", &count),
         ],
         Kind::Outbox => &[
             ("id", &count),
@@ -226,6 +228,8 @@ pub(super) fn ticks(rows: &[(String, i64, TickRow)]) -> Batch {
         missed(Missed::Timeout),
         // What an earlier version wrote does not say it.
         counts(rows.iter().map(|(.., row)| row.of.as_ref().map(|_| row.cost_ns))),
+        counts(rows.iter().map(|(.., row)| row.outbox.map(|outbox| outbox.messages))),
+        counts(rows.iter().map(|(.., row)| row.outbox.map(|outbox| outbox.dead))),
     ];
     RecordBatch::try_new(schema(Kind::Ticks), columns)
 }

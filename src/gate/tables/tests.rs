@@ -7,8 +7,8 @@ use datafusion::prelude::SessionContext;
 
 use super::super::identity::AlertId;
 use super::super::journal::{
-    Batch, EpisodeEdit, EpisodeRow, GateRow, JournalRow, KeyId, KeyRow, Missed, Notice, OutboxRow, OutcomeRun, Status,
-    TickOf, TickRow,
+    Batch, EpisodeEdit, EpisodeRow, GateRow, JournalRow, KeyId, KeyRow, Missed, Notice, OutboxRow, OutcomeRun, Sampled,
+    Status, TickOf, TickRow,
 };
 use super::super::result::Window;
 use super::super::schema::empty_tables;
@@ -195,6 +195,7 @@ fn tick(of: &str, is_derived: bool, late: Option<u64>, missed: &[(&str, Missed)]
         of: Some(TickOf { group: of.to_owned(), gates: 2, is_derived }),
         late,
         cost_ns: 9,
+        outbox: None,
     }
 }
 
@@ -294,6 +295,8 @@ async fn the_outbox_shows_what_waits_and_what_was_given_up() {
     let (_dir, journal) = filled();
     let messages = [1, 2].map(|episode| ("hook".to_owned(), notice(episode)));
     journal.commit(&Batch { outbox: messages.into(), ..Batch::default() }, 80 * S).unwrap();
+    let ticks = |at_s: i64| BTreeMap::from([(("f;shop".to_owned(), at_s * S), tick("shop", false, Some(0), &[]))]);
+    journal.commit(&Batch { ticks: ticks(60), ..Batch::default() }, 81 * S).unwrap();
     let given_up = OutboxRow {
         notice: notice(1),
         written_ns: 80 * S,
@@ -303,6 +306,18 @@ async fn the_outbox_shows_what_waits_and_what_was_given_up() {
     };
     let first = journal.snapshot().unwrap().outbox("hook", 1).unwrap()[0].0;
     journal.mark_sent("hook", &[(first, Some(given_up))], &Batch::default(), 90 * S).unwrap();
+    let gone =
+        Batch { ticks: [(("f;shop".to_owned(), 95 * S), tick("shop", false, None, &[]))].into(), ..Batch::default() };
+    journal.commit(&gone, 91 * S).unwrap();
+    journal.commit(&Batch { ticks: ticks(90), ..Batch::default() }, 91 * S).unwrap();
+    journal.sample(Sampled::Given(None));
+    journal.commit(&Batch { ticks: ticks(120), ..Batch::default() }, 121 * S).unwrap();
+    let seen = ask(Some(&journal), "SELECT outbox_waiting, outbox_dead FROM gate_ticks ORDER BY tick").await;
+    assert_eq!(
+        cells(&seen),
+        ["| 2 | 0 |", "| 1 | 1 |", "| | |", "| | |"],
+        "not of a missed tick, nor where nobody sends"
+    );
     let columns = "id, receiver, gate, key, transition, status, level, written_at, attempts, next_try, dead";
     let all = ask(Some(&journal), &format!("SELECT {columns} FROM gate_outbox ORDER BY id")).await;
     let (alert, at) = (AlertId([1; 16]), "1970-01-01T00:01:20Z");

@@ -14,6 +14,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("delivery/late_dropped_spans.sql", include_str!("../../../queries/delivery/late_dropped_spans.sql")),
     ("delivery/late_spans.sql", include_str!("../../../queries/delivery/late_spans.sql")),
     ("delivery/missed_ticks.sql", include_str!("../../../queries/delivery/missed_ticks.sql")),
+    ("delivery/outbox.sql", include_str!("../../../queries/delivery/outbox.sql")),
     ("dropped.sql", include_str!("../../../queries/dropped.sql")),
     ("error_hotspots.sql", include_str!("../../../queries/error_hotspots.sql")),
     ("error_messages.sql", include_str!("../../../queries/error_messages.sql")),

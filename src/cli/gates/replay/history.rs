@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::gate::evaluator::Driven;
-use crate::gate::journal::{Error, JournalRow, KEPT_NS, Missed, Snapshot, TickRow};
+use crate::gate::journal::{Error, JournalRow, KEPT_NS, Missed, Snapshot, TickRow, Waiting};
 use crate::gate::state::{Cause, Downtime};
 
 /// Rows that are read at a time.
@@ -45,8 +45,9 @@ enum Known {
 /// What happens next.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
-    /// A tick of some groups; `None`: it was missed. In event order, if nothing is known of what had come by then.
-    Tick { t_ns: i64, cut_us: Option<i64>, in_event_order: bool, groups: BTreeSet<usize> },
+    /// A tick of some groups; `None`: it was missed. In event order, if nothing is known of what had come by then. With what
+    /// lay in the outbox, as far as that is known.
+    Tick { t_ns: i64, cut_us: Option<i64>, in_event_order: bool, outbox: Option<Waiting>, groups: BTreeSet<usize> },
     /// A gate was looked at between two ticks, and something was found.
     Look { gate: String, t_ns: i64, cut_us: i64 },
     /// Somebody closed an episode.
@@ -115,9 +116,9 @@ impl History {
     }
 }
 
-/// A tick that is played, in the order of it: when by the clock, which, whether of derived gates, up to which cut, and
-/// whether spans come in the order of their times.
-type Played = (i64, i64, bool, Option<i64>, bool);
+/// A tick that is played, in the order of it: when by the clock, which, whether of derived gates, up to which cut, whether
+/// spans come in the order of their times, and what lay in the outbox.
+type Played = (i64, i64, bool, Option<i64>, bool, Option<Waiting>);
 
 /// The ticks of `groups` behind `from_ns` up to `to_ns`, and what happened between them. Ticks of which `history` knows
 /// nothing see all spans, up to `all_us`, as all do without it.
@@ -152,7 +153,8 @@ pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Op
                     }
                     None => (Some(all_us), true),
                 };
-                ticks.entry((wall_ns, t_ns, half, cut_us, in_event_order)).or_default().insert(group.at);
+                let outbox = row.and_then(|row| row.outbox);
+                ticks.entry((wall_ns, t_ns, half, cut_us, in_event_order, outbox)).or_default().insert(group.at);
                 let missed = row.into_iter().flat_map(|row| &row.missed).filter(|(_, why)| *why == Missed::Timeout);
                 plan.timeouts.extend(missed.map(|(gate, _)| (gate.clone(), t_ns)));
             }
@@ -166,11 +168,11 @@ pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Op
     }
     let is_played = |row: &&JournalRow| groups.iter().any(|group| group.gates.contains(&row.gate));
     let mut between = history.into_iter().flat_map(|history| &history.between).filter(is_played).peekable();
-    for ((wall_ns, t_ns, _, cut_us, in_event_order), groups) in ticks {
+    for ((wall_ns, t_ns, _, cut_us, in_event_order, outbox), groups) in ticks {
         while let Some(row) = between.next_if(|row| row.at_ns < wall_ns) {
             plan.add(row);
         }
-        plan.steps.push((wall_ns, Step::Tick { t_ns, cut_us, in_event_order, groups }));
+        plan.steps.push((wall_ns, Step::Tick { t_ns, cut_us, in_event_order, outbox, groups }));
     }
     between.for_each(|row| plan.add(row));
     plan
