@@ -3,9 +3,9 @@
 //! Duty: [`Decoding`], a rule over physical plans (sql.md 6.2, 6.3). Below a sort with a limit it asks each scan for the
 //! row groups that come first in that order, so that the limit's own filter ends the scan early, and has filters hand on
 //! what passes as soon as the limit could be filled; below any limit it lets the decoder filter, so that wide columns are
-//! decoded for rows that pass only. Guarantee: answers do not change: the
-//! sort stays, and so does each filter, since a decoder drops in silence what it cannot evaluate on a file (3.5); no order
-//! is declared. Left to others: the filters themselves, lookups by trace id (`parts`).
+//! decoded for rows that pass only. Guarantee: answers do not change: the sort stays, and so does each filter, since a
+//! decoder drops in silence what it cannot evaluate on a file (3.5); no order is declared. Left to others: the filters
+//! themselves, lookups by trace id (`parts`).
 //!
 //! It runs after the engine has put the filters of a statement into the scans, which as yet only prune by them, and before
 //! it puts those in that change while a statement runs.
@@ -135,8 +135,9 @@ impl Below {
     /// `node`, which collects no more rows than the sort above needs before it may tell its scans what comes too late.
     ///
     /// The engine's filter collects a whole batch: of a rare kind of rows most of the data was read before the sort saw any.
+    /// Where scans cannot be told, batches stay large.
     fn handed_on(&self, node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(fetch) = self.sorted else { return Ok(node) };
+        let Some(fetch) = self.sorted.filter(|_| self.order.is_some()) else { return Ok(node) };
         match node.downcast_ref::<FilterExec>() {
             Some(filter) => Ok(Arc::new(filter.with_batch_size(filter.batch_size().min(fetch.max(1)))?)),
             None => Ok(node),
