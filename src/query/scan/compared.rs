@@ -2,8 +2,8 @@
 //!
 //! Duty: [`Compared`], a rule over physical plans: where a filter asks whether a column is one word, and nothing else reads
 //! that column, the scan below gives the answer instead of the text: on a file it looks among the few words of a dictionary
-//! ([`super::adapter`], [`super::word`]), not at the text of each row. Guarantee: the filter stays, and the same rows pass it. Left to others:
-//! which files are read with dictionaries (`parts`).
+//! ([`super::adapter`], [`super::word`]), not at the text of each row. Guarantee: the filter stays, and the same rows pass
+//! it. Left to others: which files are read with dictionaries (`parts`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -134,8 +134,8 @@ impl Below {
 
     /// `node`, which collects no more rows than the sort above needs before it may tell its scans what comes too late.
     ///
-    /// The engine's filter collects a whole batch: of a rare kind of rows most of the data was read before the sort saw any.
-    /// Where scans cannot be told, batches stay large.
+    /// The engine's filter collects a whole batch: of rare rows most of the data was read before the sort saw any. Where
+    /// scans cannot be told, batches stay large.
     fn handed_on(&self, node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         let Some(fetch) = self.sorted.filter(|_| self.order.is_some()) else { return Ok(node) };
         match node.downcast_ref::<FilterExec>() {
