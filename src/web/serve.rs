@@ -25,11 +25,12 @@ use crate::telemetry::Socket;
 
 const MAX_CONNECTIONS: usize = 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const DRAIN: Duration = Duration::from_secs(10);
+/// What is not done by then is dropped (sql.md 7, Cancel).
+const DRAIN: Duration = Duration::from_secs(1);
 /// A client of HTTP/2 that is told to leave may take this long.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Serves on `listeners` until `shutdown`, then lets running answers end for up to 10 s.
+/// Serves on `listeners` until `shutdown`, then lets running answers end for up to 1 s.
 pub async fn serve(listeners: Vec<TcpListener>, state: AppState, shutdown: CancellationToken) {
     let router = super::router(state);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));

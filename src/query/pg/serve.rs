@@ -23,11 +23,12 @@ use super::wire::{Broken, Wire};
 
 const MAX_CONNECTIONS: usize = 256;
 const LOGIN: Duration = Duration::from_secs(10);
-const DRAIN: Duration = Duration::from_secs(10);
+/// What is not done by then is dropped (sql.md 7, Cancel).
+const DRAIN: Duration = Duration::from_secs(1);
 /// A client whose machine has gone is found out so.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Serves on `listeners` until `shutdown`, then lets running statements end for up to 10 s.
+/// Serves on `listeners` until `shutdown`, then lets running statements end for up to 1 s.
 pub async fn serve(listeners: Vec<TcpListener>, state: State, shutdown: CancellationToken) {
     let state = Arc::new(state);
     let slots = Slots { all: Arc::new(Semaphore::new(MAX_CONNECTIONS)), logins: WaitingRoom::default() };
