@@ -269,7 +269,7 @@ impl Side {
         if let Some(endpoint) = &config.query.pg {
             let listeners = telemetry::bind(endpoint, "PostgreSQL", "query::pg::endpoint=localhost:0").await?;
             of_pg = telemetry::addresses(&listeners);
-            let loopback = of_pg.iter().all(|address| address.ip().is_loopback());
+            let loopback = access::is_on_loopback(&listeners);
             access::check_listener(&config.access, "query::pg::endpoint", endpoint, loopback)?;
             let state = pg::State::try_new(gateway.clone(), access.clone(), clock.clone())?;
             tokio::spawn(pg::serve(listeners, state, stop.clone()));
@@ -278,7 +278,7 @@ impl Side {
         if config.web.enabled {
             let listeners = web::bind(&config.web.endpoint).await?;
             api = telemetry::addresses(&listeners);
-            let loopback = api.iter().all(|address| address.ip().is_loopback());
+            let loopback = access::is_on_loopback(&listeners);
             access::check_listener(&config.access, "web::endpoint", &config.web.endpoint, loopback)?;
             let link = |address: Option<&SocketAddr>, path: &str| address.map(|a| format!("http://{a}{path}"));
             let state = web::AppState {
