@@ -84,7 +84,34 @@ fn is_secret(path: &[String]) -> bool {
     // Addresses of people's hooks let everybody in who knows them.
     let hook = path.first().is_some_and(|section| section == "notify")
         && path.last().is_some_and(|name| name.contains("url") || name.contains("key"));
-    hook || path.iter().any(is_one)
+    hook || is_hidden_option(path) || path.iter().any(is_one)
+}
+
+/// Whether `path` leads to an option of the bucket that is not known to hold nothing secret: among the others are keys of
+/// several kinds, and each release of the client may add one.
+fn is_hidden_option(path: &[String]) -> bool {
+    const SHOWN: [&str; 13] = [
+        "allow_http",
+        "checksum_algorithm",
+        "connect_timeout",
+        "default_region",
+        "endpoint",
+        "endpoint_url",
+        "pool_idle_timeout",
+        "pool_max_idle_per_host",
+        "region",
+        "server_side_encryption",
+        "skip_signature",
+        "timeout",
+        "virtual_hosted_style_request",
+    ];
+    let [storage, store, options, rest @ ..] = path else { return false };
+    if (storage.as_str(), store.as_str(), options.as_str()) != ("storage", "object_store", "options") {
+        return false;
+    }
+    let [name] = rest else { return true };
+    let name = name.to_ascii_lowercase();
+    !SHOWN.contains(&name.strip_prefix("aws_").unwrap_or(&name))
 }
 
 /// `value` without the user, path and query of an address with a user or a query.
@@ -155,5 +182,14 @@ mod tests {
         assert!(is_secret(&path(&["notify", "receivers", "x", "slack", "url"])));
         assert!(is_secret(&path(&["storage", "s3", "secret_access_key"])));
         assert!(!is_secret(&path(&["storage", "path"])));
+        let option = |name: &str| is_secret(&path(&["storage", "object_store", "options", name]));
+        for name in ["sse_customer_key_base64", "aws_sse_customer_key_base64", "SSE_KMS_KEY_ID", "proxy_url", "new_one"]
+        {
+            assert!(option(name), "{name}");
+        }
+        for name in ["region", "aws_region", "AWS_Endpoint", "timeout", "skip_signature"] {
+            assert!(!option(name), "{name}");
+        }
+        assert!(!is_secret(&path(&["storage", "object_store", "url"])));
     }
 }
