@@ -33,7 +33,7 @@ use crate::graph::Graph;
 use crate::notify::Outbox;
 use crate::query::gateway::Resources;
 use crate::query::{Gateway, Watchdog, pg};
-use crate::receive::{OnSetAside, Receiver, SetAside, Wiring};
+use crate::receive::{OnSetAside, Receiver, SetAside, Share, Wiring};
 use crate::store::{Ledger, Store, ledger};
 use crate::{engine, export, gate, telemetry, web};
 use gates::Gates;
@@ -57,9 +57,11 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let into_store = export::weavergen::next(store.clone());
     let graph = Graph::build(&config.graph, &into_store);
 
+    // One for all of them: each with its own would take as many tenths of the memory.
+    let share = Share::new(budget.inflight_bytes());
     let mut receivers = Vec::new();
     for receiver in &config.receivers {
-        receivers.push(bind_receiver(receiver, &config, &graph, &store, &budget, &registry, &clock).await?);
+        receivers.push(bind_receiver(receiver, &config, &graph, &store, &share, &registry, &clock).await?);
     }
     let resources = Resources {
         memory_bytes: usize::try_from(budget.query_bytes()).unwrap_or(usize::MAX),
@@ -163,7 +165,7 @@ async fn bind_receiver(
     config: &Config,
     graph: &Graph,
     store: &Store,
-    budget: &Budget,
+    share: &Share,
     registry: &Registry,
     clock: &Clock,
 ) -> anyhow::Result<Receiver> {
@@ -177,7 +179,7 @@ async fn bind_receiver(
         // `auth` names an extension, and the configuration refuses it as long as there is none.
         authenticate: None,
     };
-    Ok(Receiver::bind(receiver.clone(), wiring, budget, registry).await?)
+    Ok(Receiver::bind(receiver.clone(), wiring, share, registry).await?)
 }
 
 /// XXH3-64 of (dataset id, pipeline id, exporter id) (storage.md 4.2), each as design.md hashes parts.

@@ -14,7 +14,7 @@ pub struct Config {
     pub grpc: Option<Grpc>,
     /// `protocols.http`, if present.
     pub http: Option<Http>,
-    /// `weavergen.max_inflight_bytes`; `None` = the share of the memory limit.
+    /// `weavergen.max_inflight_bytes`; `None` = the share that all receivers have.
     pub max_inflight_bytes: Option<u64>,
     /// `weavergen.admission_wait`
     pub admission_wait: Duration,
