@@ -20,8 +20,8 @@ pub struct Config {
     pub admission_wait: Duration,
     /// `weavergen.retry_delay`: the shortest delay told to a refused sender.
     pub retry_delay: Duration,
-    /// `weavergen.grpc_read_timeout`
-    pub grpc_read_timeout: Duration,
+    /// `weavergen.grpc_read_timeout`; `None` switches it off.
+    pub grpc_read_timeout: Option<Duration>,
     /// `weavergen.max_connections`, per listener.
     pub max_connections: usize,
     /// `weavergen.max_connections_per_ip`
@@ -77,7 +77,7 @@ impl Default for Config {
             max_inflight_bytes: None,
             admission_wait: Duration::from_millis(100),
             retry_delay: Duration::from_secs(1),
-            grpc_read_timeout: Duration::from_secs(30),
+            grpc_read_timeout: Some(Duration::from_secs(30)),
             max_connections: 8192,
             max_connections_per_ip: 1024,
             reject_request: false,
@@ -135,7 +135,7 @@ impl Config {
             max_inflight_bytes: ours.size("max_inflight_bytes"),
             admission_wait: ours.duration("admission_wait").unwrap_or(self.admission_wait),
             retry_delay: ours.duration("retry_delay").unwrap_or(self.retry_delay),
-            grpc_read_timeout: ours.duration("grpc_read_timeout").unwrap_or(self.grpc_read_timeout),
+            grpc_read_timeout: timeout(ours, "grpc_read_timeout", self.grpc_read_timeout),
             max_connections: count(ours, "max_connections").unwrap_or(self.max_connections),
             max_connections_per_ip: count(ours, "max_connections_per_ip").unwrap_or(self.max_connections_per_ip),
             reject_request: ours.choice("on_invalid_span", &choices).unwrap_or(self.reject_request),
@@ -145,6 +145,11 @@ impl Config {
             ..self
         }
     }
+}
+
+/// H10: 0 switches a timeout off.
+fn timeout(section: &Section<'_>, key: &'static str, default: Option<Duration>) -> Option<Duration> {
+    section.duration(key).map_or(default, |time| Some(time).filter(|time| !time.is_zero()))
 }
 
 fn count(section: &Section<'_>, key: &'static str) -> Option<usize> {
@@ -212,8 +217,7 @@ impl Http {
         }
         // L2: <= 0 = default.
         let body = section.integer("max_request_body_size").and_then(|bytes| u64::try_from(bytes).ok());
-        // H10: 0 switches a timeout off.
-        let timeout = |key, default| section.duration(key).map_or(default, |t| Some(t).filter(|t| !t.is_zero()));
+        let timeout = |key, default| timeout(&section, key, default);
         Some(Self {
             endpoint: listener(&section).unwrap_or(default.endpoint),
             max_body_bytes: body.filter(|bytes| *bytes > 0).unwrap_or(default.max_body_bytes),

@@ -124,8 +124,8 @@ async fn export(
     }
     let limit = ingest.config.grpc.as_ref().map_or(0, |grpc| grpc.max_recv_bytes);
     let limit = ingest.admission.message_limit(limit);
-    let read_by = started + ingest.config.grpc_read_timeout;
-    let mut reader = Reader::new(body, Some(deadline.map_or(read_by, |deadline| deadline.min(read_by))));
+    let read_by = ingest.config.grpc_read_timeout.map(|limit| started + limit);
+    let mut reader = Reader::new(body, deadline.into_iter().chain(read_by).min());
     let framing = |why: &str| Failure::new(Kind::Corrupt, why);
 
     let header = reader.exactly(FRAME_HEADER_BYTES, None).await.map_err(unread)?;

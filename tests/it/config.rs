@@ -308,6 +308,19 @@ fn a_missing_file_is_unreadable_and_an_unknown_scheme_is_named() {
 }
 
 #[test]
+fn a_timeout_of_0_switches_it_off_over_grpc_as_over_http() {
+    let of = |sets: &[&str]| {
+        let loaded = load_texts(&[GRAPH], sets).unwrap();
+        let receiver = &loaded.config.receivers[0];
+        (receiver.grpc_read_timeout, receiver.http.as_ref().unwrap().read_timeout)
+    };
+    assert_eq!(of(&[]), (Some(Duration::from_secs(30)), Some(Duration::from_secs(30))));
+    let sets =
+        ["receivers::otlp::weavergen::grpc_read_timeout=0s", "receivers::otlp::protocols::http::read_timeout=0s"];
+    assert_eq!(of(&sets), (None, None));
+}
+
+#[test]
 fn the_api_beyond_loopback_needs_a_word_about_callers() {
     let beyond = "web.endpoint=0.0.0.0:8080";
     let with = |set: &str| said_of(&[], &[beyond, set]);
