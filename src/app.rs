@@ -121,7 +121,8 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let mut serving = tokio::task::JoinSet::new();
     for receiver in receivers {
         let (receiver, drain) = (Arc::new(receiver), drain.clone());
-        let timeout = config.shutdown_timeout;
+        // Within the time that a stop has as a whole: the store is to close in it too.
+        let timeout = config.shutdown_timeout * 3 / 4;
         serving.spawn(async move { receiver.serve(drain, timeout).await });
     }
     let gateways = vec![gateway.clone(), gates.gateway(), of_learn];
@@ -145,11 +146,18 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     tracing::info!("draining");
     side.draining.store(true, std::sync::atomic::Ordering::Release);
     drain.cancel();
-    while serving.join_next().await.is_some() {}
-    while judging.join_next().await.is_some() {}
-    own_stop.cancel();
-    drop(own.await);
-    let closed = tokio::time::timeout(config.shutdown_timeout, store.close()).await;
+    let deadline = tokio::time::Instant::now() + config.shutdown_timeout;
+    let ended = async {
+        while serving.join_next().await.is_some() {}
+        while judging.join_next().await.is_some() {}
+        own_stop.cancel();
+        drop(own.await);
+    };
+    if tokio::time::timeout_at(deadline, ended).await.is_err() {
+        tracing::warn!("gates, pipelines or learning did not end in time and are cut off");
+        judging.abort_all();
+    }
+    let closed = tokio::time::timeout_at(deadline, store.close()).await;
     side.stop.cancel();
     run_file.remove();
     match closed {
