@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::http::percent_decoded;
 use crate::otlp::Limits;
 use crate::yaml::{Code, Endpoint, Section};
 
@@ -54,7 +55,7 @@ pub struct Http {
     pub endpoint: String,
     /// Largest body in bytes, on the wire and decompressed.
     pub max_body_bytes: u64,
-    /// Path of the trace endpoint.
+    /// Path of the trace endpoint, without escapes.
     pub traces_path: String,
     /// `None` switches a timeout off.
     pub read_header_timeout: Option<Duration>,
@@ -239,7 +240,14 @@ fn traces_path(section: &Section<'_>) -> Option<String> {
         section.check("traces_url_path", format!("must be a path without query or fragment, got \"{path}\""));
         return None;
     }
-    Some(path)
+    // H1: that of a request is compared after decoding, so one with an escape would never be asked for.
+    let decoded = percent_decoded(&path).and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = decoded.filter(|path| !path.chars().any(char::is_control));
+    if decoded.is_none() {
+        let text = format!("must be text without control characters, its escapes (%XX) as well, got {path:?}");
+        section.check("traces_url_path", text);
+    }
+    decoded
 }
 
 /// The endpoint, with the warning of T7.

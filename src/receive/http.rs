@@ -187,7 +187,7 @@ fn route(ingest: &Ingest, uri: &http::Uri, traces_path: &str) -> Result<(), Fail
 }
 
 /// `None` for an escape that is none.
-fn percent_decoded(path: &str) -> Option<Vec<u8>> {
+pub(super) fn percent_decoded(path: &str) -> Option<Vec<u8>> {
     let mut bytes = path.bytes();
     let mut out = Vec::with_capacity(path.len());
     while let Some(byte) = bytes.next() {

@@ -321,6 +321,26 @@ fn a_timeout_of_0_switches_it_off_over_grpc_as_over_http() {
 }
 
 #[test]
+fn a_path_of_traces_is_decoded_once_and_refused_where_no_request_can_have_it() {
+    let of = |path: &str| {
+        let set = format!("receivers::otlp::protocols::http::traces_url_path={path}");
+        let loaded = load_texts(&[GRAPH], &[&set]);
+        loaded.map(|loaded| loaded.config.receivers[0].http.as_ref().unwrap().traces_path.clone())
+    };
+    for (path, want) in [("/a%20b", "/a b"), ("v1/%74races", "/v1/traces"), ("/%2574", "/%74"), ("/sp%C3%A4t", "/spät")]
+    {
+        assert_eq!(of(path).unwrap(), want, "{path}");
+    }
+    for path in ["/%zz", "/%4", "/%ff", "/%0a", "/v1/traces?x", "/a#b"] {
+        let said = of(path).unwrap_err().to_string();
+        assert!(
+            said.contains("error[WG-CFG-0020]: receivers::otlp::protocols::http::traces_url_path: must be"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn the_api_beyond_loopback_needs_a_word_about_callers() {
     let beyond = "web.endpoint=0.0.0.0:8080";
     let with = |set: &str| said_of(&[], &[beyond, set]);
