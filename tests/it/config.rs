@@ -341,6 +341,22 @@ fn a_path_of_traces_is_decoded_once_and_refused_where_no_request_can_have_it() {
 }
 
 #[test]
+fn what_is_listed_twice_runs_once() {
+    let text = "
+receivers: {otlp: }
+exporters: {weavergen: }
+extensions: {health_check: , health_check/2: {endpoint: 'localhost:1'}}
+service:
+  extensions: [health_check, health_check/2, health_check]
+  pipelines: {traces: {receivers: [otlp, otlp], exporters: [weavergen, weavergen]}}
+";
+    let config = load_texts(&[text], &[]).unwrap().config;
+    let endpoints: Vec<&str> = config.health.iter().map(|check| check.endpoint.as_str()).collect();
+    assert_eq!(endpoints, ["localhost:13133", "localhost:1"]);
+    assert_eq!((config.receivers.len(), config.graph.pipelines[0].exporters.len()), (1, 1));
+}
+
+#[test]
 fn the_api_beyond_loopback_needs_a_word_about_callers() {
     let beyond = "web.endpoint=0.0.0.0:8080";
     let with = |set: &str| said_of(&[], &[beyond, set]);
