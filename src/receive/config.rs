@@ -111,16 +111,19 @@ impl Default for Http {
 }
 
 impl Config {
-    /// Reads the body of the receiver `id`. A null body means every protocol with its defaults (D3).
+    /// Reads the body of the receiver `id`. A null body means every protocol with its defaults (D3); one that
+    /// says anything has to name a protocol, as in a Collector.
     pub fn read(id: &str, section: &Section<'_>) -> Self {
         let default = Self::default();
         let protocols = section.block("protocols");
-        let (grpc, http) = if protocols.is_given() {
+        let (grpc, http) = if section.is_given() {
             (Grpc::read(&protocols), Http::read(&protocols))
         } else {
             (default.grpc.clone(), default.http.clone())
         };
-        if grpc.is_none() && http.is_none() {
+        // What is no mapping has been reported.
+        let is_wrong = section.is_set("protocols") && !protocols.is_given();
+        if grpc.is_none() && http.is_none() && !is_wrong {
             protocols.check_self("must specify at least one protocol, grpc or http");
         }
         let config = Self { id: id.to_owned(), grpc, http, ..default };

@@ -357,6 +357,24 @@ service:
 }
 
 #[test]
+fn a_receiver_names_its_protocols_or_says_nothing_at_all() {
+    let said = |body: &str| {
+        let graph =
+            "exporters: {weavergen: }\nservice: {pipelines: {traces: {receivers: [otlp], exporters: [weavergen]}}}";
+        said_of(&[&format!("receivers: {{otlp: {body}}}\n{graph}")], &[])
+    };
+    for body in ["", "{protocols: {http: }}", "{protocols: {grpc: }, weavergen: {json_strict: true}}"] {
+        assert_eq!(said(body), "", "{body}");
+    }
+    for body in ["{}", "{protocols: }", "{protocols: {}}", "{weavergen: {json_strict: true}}"] {
+        let want = "error[WG-CFG-0020]: receivers::otlp::protocols: must specify at least one protocol, grpc or http";
+        assert!(said(body).contains(want), "{body}: {}", said(body));
+    }
+    let wrong = said("{protocols: [grpc]}");
+    assert_eq!(wrong.matches("error[").count(), 1, "{wrong}");
+}
+
+#[test]
 fn the_api_beyond_loopback_needs_a_word_about_callers() {
     let beyond = "web.endpoint=0.0.0.0:8080";
     let with = |set: &str| said_of(&[], &[beyond, set]);
