@@ -296,6 +296,17 @@ fn at_most_fifty_problems_are_told_and_the_rest_counted() {
 }
 
 #[test]
+fn warnings_take_no_place_of_an_error() {
+    let unused: String = (0..60).map(|i| format!("  nop/{i}:\n")).collect();
+    let service = "service: {pipelines: {traces: {receivers: [otlp], exporters: [weavergen]}}}";
+    let text = format!("receivers:\n  otlp:\n{unused}exporters: {{weavergen: }}\n{service}\nweb: {{endpont: x}}\n");
+    let said = said_of(&[&text], &[]);
+    assert_eq!(said.matches("[WG-CFG-").count(), 50, "{said}");
+    assert_eq!(said.matches("error[WG-CFG-0003]: web: has invalid keys: endpont").count(), 1, "{said}");
+    assert!(said.ends_with("… and 11 more"), "{said}");
+}
+
+#[test]
 fn a_missing_file_is_unreadable_and_an_unknown_scheme_is_named() {
     let missing = load(&request(&[Path::new("/no/such.yaml")], &[]), &environment()).unwrap_err();
     assert!(matches!(missing, Error::Unreadable { .. }), "{missing}");
