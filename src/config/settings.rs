@@ -4,6 +4,8 @@
 //! default. Guarantee: what may be a secret is not in it: passwords, tokens, keys, headers, and addresses with more than a
 //! host. Left to others: showing it (`app`).
 
+use std::path::Path;
+
 use super::{Config, defaults};
 use crate::yaml::{Node, Value};
 
@@ -21,9 +23,18 @@ pub struct Setting {
 /// What stands in place of a secret.
 pub const HIDDEN: &str = "(hidden)";
 
-pub(super) fn all(config: &Config, tree: &Node) -> Vec<Setting> {
+/// What `--data` sets.
+const DATA: &str = "storage.path";
+
+pub(super) fn all(config: &Config, tree: &Node, data: Option<&Path>) -> Vec<Setting> {
     let mut settings = Vec::new();
     written(tree, &mut Vec::new(), &mut settings);
+    if let Some(data) = data {
+        // It holds wherever else the folder is written.
+        settings.retain(|setting| setting.name != DATA);
+        let (name, value) = (DATA.to_owned(), data.display().to_string());
+        settings.push(Setting { name, value, source: "--data".to_owned() });
+    }
     for (name, value) in defaults::values(config) {
         if !settings.iter().any(|setting| setting.name == name) {
             settings.push(Setting { name: name.to_owned(), value, source: "default".to_owned() });
@@ -166,6 +177,23 @@ mod tests {
         assert_eq!(of("query.planning_timeout"), ("5s".to_owned(), "default".to_owned()));
         let names: Vec<&String> = loaded.config.settings.iter().map(|setting| &setting.name).collect();
         assert!(names.windows(2).all(|two| two[0] < two[1]), "sorted, and each once: {names:?}");
+    }
+
+    #[test]
+    fn the_data_folder_in_force_is_that_of_the_flag() {
+        let of = |data: Option<&str>, sets: &[&str]| {
+            let sets = sets.iter().map(|set| set.parse().unwrap()).collect();
+            let request = Request { sets, data: data.map(Into::into), ..Request::default() };
+            let settings = load(&request, &Environment::default()).unwrap().config.settings;
+            let mut found = settings.into_iter().filter(|setting| setting.name == "storage.path");
+            let setting = found.next().unwrap();
+            assert_eq!(found.next(), None);
+            (setting.value, setting.source)
+        };
+        let text = |value: &str, source: &str| (value.to_owned(), source.to_owned());
+        assert_eq!(of(Some("/flag"), &[]), text("/flag", "--data"));
+        assert_eq!(of(Some("/flag"), &["storage.path=/set"]), text("/flag", "--data"));
+        assert_eq!(of(None, &["storage.path=/set"]), text("/set", "--set storage.path"));
     }
 
     #[test]
