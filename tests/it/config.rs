@@ -218,6 +218,21 @@ fn aliases_that_grow_without_bound_are_refused() {
 }
 
 #[test]
+fn anchors_copy_no_more_than_aliases_do_however_long_the_texts_are() {
+    // Each of a hundred anchors names all that the next one does.
+    let open: String = (0..100).map(|i| format!("&a{i} [")).collect();
+    let nested = format!("a: {open}{}{}", vec!["x"; 2000].join(", "), "]".repeat(100));
+    let said = said_of(&[&nested], &[]);
+    assert!(
+        said.contains("error[WG-CFG-0001]: cannot parse YAML: what anchors name grows beyond 100000 nodes"),
+        "{said}"
+    );
+    let long = format!("a: &a {}\nb: [{}]", "x".repeat(1 << 20), vec!["*a"; 100].join(", "));
+    let said = said_of(&[&long], &[]);
+    assert!(said.contains("cannot parse YAML: aliases grow beyond 100000 nodes"), "{said}");
+}
+
+#[test]
 fn any_cut_of_a_good_file_is_answered_without_a_panic() {
     let text = std::fs::read_to_string("tests/data/config/three_signals.yaml").unwrap();
     for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
