@@ -258,6 +258,26 @@ fn a_collectors_file_with_three_signals_starts_and_runs_its_traces() {
 }
 
 #[test]
+fn settings_of_processors_that_bound_nothing_here_are_told() {
+    let of = |name: &str, body: &str| {
+        let service = format!("traces: {{receivers: [otlp], processors: [{name}], exporters: [weavergen]}}");
+        let rest = format!("exporters: {{weavergen: }}\nservice: {{pipelines: {{{service}}}}}");
+        said_of(&[&format!("receivers: {{otlp: }}\nprocessors: {{{name}: {body}}}\n{rest}")], &[])
+    };
+    for (name, body, key) in [
+        ("memory_limiter", "{check_interval: 1s, limit_mib: 400, spike_limit_mib: 50}", "limit_mib"),
+        ("memory_limiter", "{check_interval: 1s, limit_percentage: 80}", "limit_percentage"),
+        ("batch", "{metadata_keys: [tenant]}", "metadata_keys"),
+    ] {
+        let said = of(name, body);
+        let want = format!("warning[WG-CFG-0107]: processors::{name}::{key}: is accepted and has no effect here");
+        assert!(said.starts_with(&want), "{said}");
+        assert_eq!(said.matches("[WG-CFG-").count(), 1, "{said}");
+    }
+    assert_eq!(of("batch", "{timeout: 1s, metadata_keys: []}"), "");
+}
+
+#[test]
 fn unsupported_receivers_are_skipped_while_one_is_left_and_refused_on_request() {
     let text = "
 receivers: {otlp: , jaeger: , zipkin: }
