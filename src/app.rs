@@ -140,7 +140,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
         }
     });
     let own_stop = CancellationToken::new();
-    let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store)));
+    let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store, store.ledger())));
 
     stop.cancelled().await;
     tracing::info!("draining");
