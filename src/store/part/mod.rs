@@ -34,6 +34,7 @@ mod read;
 mod reshape;
 mod salvage;
 mod read_back;
+mod recent;
 mod split;
 mod sums;
 mod take_over;
