@@ -234,7 +234,7 @@ impl Indexes {
             None if footer_bytes <= file_bytes => {
                 self.inner.objects.get_range(&path, file_bytes - footer_bytes..file_bytes).await?
             }
-            None => return Err(Damage("it is shorter than its footer").into()),
+            None => return Err(fences::SHORT.into()),
         };
         let fences = Arc::new(read(&footer, file_bytes)?);
         let mut kept = self.kept();
