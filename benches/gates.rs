@@ -152,6 +152,7 @@ fn tick() -> Batch {
             transition: Some(format!("{}/1/0", told.alert)),
             actor: None,
             summary: String::new(),
+            looked_us: None,
         });
         batch.running.insert(id.clone(), Some(run));
         batch.keys.insert(id, Some(row));

@@ -16,6 +16,7 @@ mod import;
 mod input;
 mod lines;
 mod listen;
+mod looks;
 mod outbox;
 mod replay;
 mod report;

@@ -44,8 +44,8 @@ pub(in super::super) struct Closing {
     pub(in super::super) cut_us: i64,
     /// By gate.
     pub(in super::super) answers: BTreeMap<String, Answer>,
-    /// Spans that came too late for the ticks before.
-    pub(in super::super) late: u64,
+    /// Spans that came too late for the ticks before; `None` = they were not counted.
+    pub(in super::super) late: Option<u64>,
 }
 
 /// One key at the tick.
@@ -123,6 +123,7 @@ impl Book {
     pub(in super::super) fn close(&mut self, closing: Closing, wall_ns: i64) -> Result<(), Error> {
         let id = group_id(&self.definitions.groups[closing.group]);
         let mut missed = BTreeSet::new();
+        let cost_ns = closing.answers.values().map(|answer| answer.cost_ns).fold(0, u64::saturating_add);
         let names: Vec<String> =
             self.definitions.groups[closing.group].gates.iter().map(|gate| gate.name.clone()).collect();
         let mut answers = closing.answers;
@@ -137,10 +138,19 @@ impl Book {
                 entry.vitals.missed += 1;
             }
         }
-        let name = self.definitions.groups[closing.group].name.as_str();
-        self.metrics.late_dropped_spans.with_label_values(&[name]).inc_by(closing.late);
+        let group = &self.definitions.groups[closing.group];
+        let late = closing.late.unwrap_or(0);
+        self.metrics.late_dropped_spans.with_label_values(&[group.name.as_str()]).inc_by(late);
         self.cuts.insert(closing.group, (closing.t_ns, closing.cut_us));
-        let row = TickRow { cut_us: Some(closing.cut_us), missed, closed_ns: Some(wall_ns) };
+        let row = TickRow {
+            cut_us: Some(closing.cut_us),
+            missed,
+            closed_ns: Some(wall_ns),
+            of: Some(tick_of(group)),
+            late: closing.late,
+            cost_ns,
+            outbox: None,
+        };
         self.batch.ticks.insert((id, closing.t_ns), row);
         self.since_ns.get_or_insert(wall_ns);
         Ok(())

@@ -187,24 +187,28 @@ impl Evaluator {
                 let least = book.groups().get(group).and_then(least_pause).unwrap_or(SETTLED);
                 self.looks.pause(group, least, (Duration::from_nanos(cost_ns), has_failed));
                 for (name, found) in found {
-                    match found {
-                        Found::Came(came) => book.arrive(&name, came, (cut_us, wall_ns))?,
-                        Found::Settled(rows) => book.settle(&name, rows, (t_ns, cut_us, wall_ns))?,
-                    }
+                    book.between_ticks(cut_us, |book| match found {
+                        Found::Came(came) => book.arrive(&name, came, (cut_us, wall_ns)),
+                        Found::Settled(rows) => book.settle(&name, rows, (t_ns, cut_us, wall_ns)),
+                    })?;
                 }
             }
         }
         self.write(false).await
     }
 
-    /// Takes in what came up to `cut_us` of gates with `on: ingest`: for those who choose ticks themselves, before something
-    /// happens between two.
+    /// Looks, with the spans up to a position (µs), at those gates that `is_meant` and that do not wait for ticks, as at an
+    /// instant: for those who choose both themselves. Takes in what is found.
     ///
     /// Errors: the journal.
-    pub async fn look_until(&mut self, cut_us: i64) -> Result<(), Error> {
-        let now_ns = self.shared.parts.clock.now_ns();
+    pub async fn look_at(
+        &mut self,
+        (now_ns, cut_us): (i64, i64),
+        is_meant: impl Fn(&Gate) -> bool,
+    ) -> Result<(), Error> {
         let count = self.shared.book().groups().len();
-        let look = |group| look_for(self.shared.clone(), group, (now_ns, cut_us), |gate| gate.on.is_ingest());
+        let is_meant = &is_meant;
+        let look = |group| look_for(self.shared.clone(), group, (now_ns, cut_us), is_meant);
         let looks = join_all((0..count).map(look)).await;
         self.take_looks(looks).await
     }
@@ -271,10 +275,11 @@ async fn look_for(
     shared: Arc<Shared>,
     group: usize,
     (now_ns, cut_us): (i64, i64),
-    is_meant: fn(&Gate) -> bool,
+    is_meant: impl Fn(&Gate) -> bool,
 ) -> Look {
-    let gates = shared.book().gates_of(group);
-    let looked = gates.into_iter().filter(|gate| is_meant(gate)).map(|gate| {
+    let mut gates = shared.book().gates_of(group);
+    gates.retain(|gate| is_meant(gate));
+    let looked = gates.into_iter().map(|gate| {
         let shared = shared.clone();
         async move {
             let (found, cost_ns) = look_at(&shared, &gate, (now_ns, cut_us)).await;

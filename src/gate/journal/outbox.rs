@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use redb::{ReadableTable as _, WriteTransaction};
 
 use super::resend::{self, ResendRow};
-use super::rows::{OutboxRow, decode};
+use super::rows::{OutboxRow, Waiting, decode};
 use super::{Error, OUTBOX, RESEND};
 
 /// Most of one receiver.
@@ -37,6 +37,15 @@ pub struct Size {
     pub resends: u64,
     /// Those of them that say that something fires.
     pub firing: u64,
+}
+
+/// What ticks say of the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sampled {
+    /// What lies in this one: where somebody sends.
+    Own,
+    /// What another journal says of them, whose history is played again; `None` = nothing is known, for nobody sends.
+    Given(Option<Waiting>),
 }
 
 /// By receiver.
@@ -95,6 +104,14 @@ impl Sizes {
     /// Names of all that had messages.
     pub(super) fn receivers(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
+    }
+
+    /// All receivers together.
+    pub(super) fn waiting(&self) -> Waiting {
+        self.0.values().fold(Waiting::default(), |sum, size| Waiting {
+            messages: sum.messages + size.messages.saturating_sub(size.dead),
+            dead: sum.dead + size.dead,
+        })
     }
 
     /// Those for which something waits, or that are told again and again.
