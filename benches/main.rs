@@ -4,6 +4,7 @@
 //! case. Guarantee: each case is warmed up and then measured five times, the median is printed. Left to others: what is
 //! measured, a module a subject.
 
+mod attr_cost;
 mod decode;
 mod fresh;
 mod gate_house;
@@ -57,6 +58,7 @@ fn main() {
     gate_ingest::run(&bench);
     learn::run(&bench);
     lookup::run(&bench);
+    attr_cost::run(&bench);
     fresh::run(&bench);
     restart::run(&bench);
 }

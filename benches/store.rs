@@ -78,7 +78,7 @@ const COMPACT_LIMIT_BYTES: u64 = 256 << 20;
 /// CPU time a span of compaction, the growth of the process at its peak, and bytes a span before and after.
 async fn compact(deliveries: Vec<Delivery>) -> (f64, f64, String) {
     let spans = count(&deliveries);
-    let (store, parts, _dir) = open_within(COMPACT_LIMIT_BYTES).await;
+    let (store, parts, _dir) = open_with(COMPACT_LIMIT_BYTES, |_| {}).await;
     for share in deliveries.chunks(deliveries.len().div_ceil(FLUSHES)) {
         fill(&store, share.to_vec()).await;
         store.freeze_and_flush().await.expect("the disk takes it");
@@ -143,15 +143,16 @@ pub fn folder() -> tempfile::TempDir {
 
 /// A store in a folder of its own, whose memory takes all rows without a flush of its own.
 pub async fn open() -> (Store, PathBuf, tempfile::TempDir) {
-    open_within(16 << 30).await
+    open_with(16 << 30, |_| {}).await
 }
 
-/// The same, with this memory limit, at which generations freeze earlier.
-async fn open_within(limit_bytes: u64) -> (Store, PathBuf, tempfile::TempDir) {
+/// The same, with this memory limit, at which generations freeze, and the configuration that `change` leaves.
+pub async fn open_with(limit_bytes: u64, change: impl FnOnce(&mut Config)) -> (Store, PathBuf, tempfile::TempDir) {
     let dir = folder();
     let mut config = Config::at(dir.path().join("data"));
     config.flush_bytes = 8 << 30;
     config.flush_after = Duration::from_secs(3600);
+    change(&mut config);
     let spans = config.path.join("spans");
     let budget = Budget::try_new(limit_bytes).expect("the limit is one that works");
     let store = Store::open(config, Disk::Os, Clock::os(), &budget, &Registry::new()).await.expect("an empty folder");
