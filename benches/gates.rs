@@ -152,6 +152,7 @@ fn tick() -> Batch {
             transition: Some(format!("{}/1/0", told.alert)),
             actor: None,
             summary: String::new(),
+            looked_us: None,
         });
         batch.running.insert(id.clone(), Some(run));
         batch.keys.insert(id, Some(row));
@@ -226,7 +227,7 @@ async fn answer(mut socket: TcpStream, seen: Arc<Mutex<u32>>) {
 }
 
 /// Length of the request that `bytes` begin with, once it is whole.
-fn request(bytes: &[u8]) -> Option<usize> {
+pub fn request(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(&bytes[..head]).ok()?.to_lowercase();
     let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok())?;

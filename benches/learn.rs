@@ -18,7 +18,7 @@ use weavergen::engine::{self, Engine, Jobs, SourceFile};
 use weavergen::learn::feedback::RunEnd;
 use weavergen::learn::follow::Follower;
 use weavergen::learn::patterns::{Pattern, Planner, Request, load as load_patterns, run as statements};
-use weavergen::learn::sources::{CodegenMode, EngineEvent, EngineFact, Page};
+use weavergen::learn::sources::{CodegenMode, EngineEvent, EngineFact, EngineHead, Page};
 use weavergen::learn::task::Miner;
 use weavergen::learn::{self, Ask, EngineEvents, GateFacts, Journal, Metrics, Parts, Progress, tables};
 use weavergen::query::{self, Gateway, Statement};
@@ -243,7 +243,10 @@ async fn feedback() -> Followed {
     let all = Arc::new(Mutex::new(events(0, EVENTS).collect::<Vec<_>>()));
     let (of_head, of_page) = (all.clone(), all.clone());
     let engine = EngineEvents::new(
-        move || Ok(of_head.lock().expect("nobody panics").len() as u64),
+        move || {
+            let sequence = of_head.lock().expect("nobody panics").len() as u64;
+            Ok(EngineHead { sequence, ..EngineHead::default() })
+        },
         move |from, limit| {
             let events = of_page.lock().expect("nobody panics");
             let first = usize::try_from(from).unwrap_or(usize::MAX).saturating_sub(1).min(events.len());

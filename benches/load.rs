@@ -51,6 +51,17 @@ pub fn spread(
     (spans, attributes): (usize, usize),
     types: usize,
     service: &str,
+    times: (u64, u64),
+) -> Vec<u8> {
+    spread_from(seed, (spans, attributes), (types, 0), service, times)
+}
+
+/// As [`spread`], but that the first span is of the type `first`, the next of the one behind it.
+pub fn spread_from(
+    seed: u64,
+    (spans, attributes): (usize, usize),
+    (types, first): (usize, usize),
+    service: &str,
     (until_ns, over_ns): (u64, u64),
 ) -> Vec<u8> {
     let mut request = ExportTraceServiceRequest::decode(of_service(seed, spans, attributes, types, service).as_slice())
@@ -60,7 +71,7 @@ pub fn spread(
         let lasts = span.end_time_unix_nano - span.start_time_unix_nano;
         span.end_time_unix_nano = until_ns - over_ns + over_ns * at as u64 / spans as u64;
         span.start_time_unix_nano = span.end_time_unix_nano - lasts;
-        span.name = span_type(at % types);
+        span.name = span_type((first + at) % types);
     }
     request.encode_to_vec()
 }

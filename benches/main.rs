@@ -4,13 +4,20 @@
 //! case. Guarantee: each case is warmed up and then measured five times, the median is printed. Left to others: what is
 //! measured, a module a subject.
 
+mod attr_cost;
 mod decode;
 mod fresh;
+mod gate_house;
+mod gate_ingest;
+mod gate_memory;
+mod gate_notice;
+mod gate_start;
 mod gate_tick;
 mod gates;
 mod learn;
 mod load;
 mod lookup;
+mod resident;
 mod restart;
 mod semconv;
 mod store;
@@ -26,6 +33,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs of which the median is taken.
 const RUNS: usize = 5;
+/// Says to a process of this program that it is there for one row.
+const ALONE: &str = "--alone";
 /// CPU time that one run takes at the least.
 const RUN_AT_LEAST: Duration = Duration::from_millis(300);
 
@@ -36,14 +45,20 @@ fn main() {
     }
     // What is no option names the rows.
     let filters: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let bench = Bench { filters };
+    let is_alone = std::env::args().any(|arg| arg == ALONE);
+    let bench = Bench { filters, is_alone };
     decode::run(&bench);
     semconv::run(&bench);
     store::run(&bench);
     gates::run(&bench);
     gate_tick::run(&bench);
+    gate_memory::run(&bench);
+    gate_start::run(&bench);
+    gate_notice::run(&bench);
+    gate_ingest::run(&bench);
     learn::run(&bench);
     lookup::run(&bench);
+    attr_cost::run(&bench);
     fresh::run(&bench);
     restart::run(&bench);
 }
@@ -52,12 +67,29 @@ fn main() {
 #[derive(Debug)]
 pub struct Bench {
     filters: Vec<String>,
+    /// This process is there for one row.
+    is_alone: bool,
 }
 
 impl Bench {
     /// Whether the row `name` is wanted; without filters all are.
     pub fn wants(&self, name: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter.as_str()))
+    }
+
+    /// Prints the row `name`, if it is wanted, in a process of its own: what rows before it freed would hide what it takes.
+    pub fn alone(&self, name: &str, row: impl FnOnce()) {
+        if !self.wants(name) {
+            return;
+        }
+        if self.is_alone {
+            row();
+            return;
+        }
+        let program = std::env::current_exe().expect("it runs");
+        let ended =
+            std::process::Command::new(program).args(["--bench", ALONE, name]).status().expect("it starts again");
+        assert!(ended.success(), "{name}: {ended}");
     }
 
     /// CPU seconds of one call of `work`: median of [`RUNS`], each of as many calls as take [`RUN_AT_LEAST`].

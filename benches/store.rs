@@ -18,7 +18,7 @@ use weavergen::otlp::{Limits, SpanBuilder, decode};
 use weavergen::span::{Coding, Delivery, Origin, RequestBody};
 use weavergen::store::{Config, Store};
 
-use super::{Bench, load};
+use super::{Bench, load, resident};
 
 /// Spans of one run.
 const SPANS: usize = 200_000;
@@ -78,42 +78,22 @@ const COMPACT_LIMIT_BYTES: u64 = 256 << 20;
 /// CPU time a span of compaction, the growth of the process at its peak, and bytes a span before and after.
 async fn compact(deliveries: Vec<Delivery>) -> (f64, f64, String) {
     let spans = count(&deliveries);
-    let (store, parts, _dir) = open_within(COMPACT_LIMIT_BYTES).await;
+    let (store, parts, _dir) = open_with(COMPACT_LIMIT_BYTES, |_| {}).await;
     for share in deliveries.chunks(deliveries.len().div_ceil(FLUSHES)) {
         fill(&store, share.to_vec()).await;
         store.freeze_and_flush().await.expect("the disk takes it");
     }
     let before = bytes_below(&parts);
-    let resident = resident_bytes();
-    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let watch = {
-        let done = done.clone();
-        std::thread::spawn(move || {
-            let mut peak = 0;
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                peak = peak.max(resident_bytes());
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            peak
-        })
-    };
+    let (resident, watch) = (resident::bytes(), resident::Watch::begin());
     let (cpu, wall) = (process_time(), Instant::now());
     store.compact(None).await.expect("the disk takes it");
     let (cpu, wall) = (process_time() - cpu, wall.elapsed());
-    done.store(true, std::sync::atomic::Ordering::Relaxed);
-    let peak = watch.join().expect("it only reads").saturating_sub(resident);
+    let peak = watch.end().saturating_sub(resident);
     let live: u64 = store.reader().view().parts.parts.iter().map(|part| part.entry.bytes).sum();
     store.close().await.expect("the store closes");
     let spans_u64 = spans as u64;
     let memory = format!("+{} MiB at peak  {} to {} B/span", peak >> 20, before / spans_u64, live / spans_u64);
     (rate(spans, cpu), rate(spans, wall), memory)
-}
-
-/// Memory of this process that is resident; 0 where the kernel does not tell.
-fn resident_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
-    pages * 4096
 }
 
 /// Median CPU and wall rates, with the spread of the CPU rates.
@@ -156,18 +136,23 @@ pub fn deliveries_from(bodies: impl Iterator<Item = Vec<u8>>) -> Vec<Delivery> {
         .collect()
 }
 
-/// A store in a folder of its own, whose memory takes all rows without a flush of its own.
-pub async fn open() -> (Store, PathBuf, tempfile::TempDir) {
-    open_within(16 << 30).await
+/// A folder of its own. Not in /tmp, which may be memory.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable")
 }
 
-/// The same, with this memory limit, at which generations freeze earlier.
-async fn open_within(limit_bytes: u64) -> (Store, PathBuf, tempfile::TempDir) {
-    // Not /tmp, which may be memory.
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable");
+/// A store in a folder of its own, whose memory takes all rows without a flush of its own.
+pub async fn open() -> (Store, PathBuf, tempfile::TempDir) {
+    open_with(16 << 30, |_| {}).await
+}
+
+/// The same, with this memory limit, at which generations freeze, and the configuration that `change` leaves.
+pub async fn open_with(limit_bytes: u64, change: impl FnOnce(&mut Config)) -> (Store, PathBuf, tempfile::TempDir) {
+    let dir = folder();
     let mut config = Config::at(dir.path().join("data"));
     config.flush_bytes = 8 << 30;
     config.flush_after = Duration::from_secs(3600);
+    change(&mut config);
     let spans = config.path.join("spans");
     let budget = Budget::try_new(limit_bytes).expect("the limit is one that works");
     let store = Store::open(config, Disk::Os, Clock::os(), &budget, &Registry::new()).await.expect("an empty folder");
@@ -245,7 +230,7 @@ fn bytes_below(dir: &std::path::Path) -> u64 {
 }
 
 /// CPU time of all threads of this process.
-fn process_time() -> Duration {
+pub fn process_time() -> Duration {
     let now = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(now.tv_sec.cast_unsigned(), u32::try_from(now.tv_nsec).expect("nanoseconds are below a second"))
 }

@@ -1,10 +1,11 @@
 //! The daemon: builds the parts in data order, binds, serves, drains.
 //!
 //! Duty: the only wiring (design.md, the way of the data). Guarantee: nothing is served before everything is bound;
-//! `run.json` exists exactly while it is; a stop drains receivers before the store closes. Left to others: everything
-//! else.
+//! `run.json` exists exactly while it is; a stop drains receivers before the store closes, and answers that have begun end
+//! before the process does, or are cut after a while. Left to others: everything else.
 
 pub(crate) mod decode;
+mod fallen;
 mod gates;
 mod learn;
 mod own_spans;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use prometheus::Registry;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Access, Hosts};
@@ -36,6 +38,7 @@ use crate::query::{Gateway, Watchdog, pg};
 use crate::receive::{OnSetAside, Receiver, SetAside, Share, Wiring};
 use crate::store::{Ledger, Store, ledger};
 use crate::{engine, export, gate, telemetry, web};
+use fallen::Fallen;
 use gates::Gates;
 use pipelines::Pipelines;
 use run_file::RunFile;
@@ -100,7 +103,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let live = evaluator.live();
     gate::Alerts::register(&registry, live.clone())?;
     let serving = (&gateway, pipelines.engine(), &live, outbox);
-    let side = Side::bind(&config, serving, &registry, (&store, learn.metrics()), &clock).await?;
+    let mut side = Side::bind(&config, serving, &registry, (&store, learn.metrics()), &clock).await?;
 
     let run_file = RunFile::write(
         &config.store.path,
@@ -118,7 +121,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     tracing::info!(%data, version, durability = config.store.durability.as_str(), "ready");
 
     let drain = CancellationToken::new();
-    let mut serving = tokio::task::JoinSet::new();
+    let mut serving = JoinSet::new();
     for receiver in receivers {
         let (receiver, drain) = (Arc::new(receiver), drain.clone());
         // Within the time that a stop has as a whole: the store is to close in it too.
@@ -129,7 +132,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let watchdog = Watchdog::register(&gateways, budget.limit_bytes(), &registry)?;
     tokio::spawn(watchdog.run(telemetry::metrics::held_bytes, drain.clone()));
     tokio::spawn(semconv::follow(conventions, gateways, drain.clone()));
-    let mut judging = tokio::task::JoinSet::new();
+    let mut judging = JoinSet::new();
     let parts = (gates.starts(&clock), gateway.clone(), into_store.clone());
     pipelines.run(&config, parts, &clock, &drain, &mut judging);
     gates.run(evaluator, drain.clone(), &mut judging);
@@ -142,14 +145,22 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let own_stop = CancellationToken::new();
     let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store, store.ledger())));
 
-    stop.cancelled().await;
+    let falls = async {
+        side.fallen.watch(&mut judging).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = falls => {}
+    }
     tracing::info!("draining");
     side.draining.store(true, std::sync::atomic::Ordering::Release);
     drain.cancel();
+    // One for all that a stop waits for.
     let deadline = tokio::time::Instant::now() + config.shutdown_timeout;
     let ended = async {
         while serving.join_next().await.is_some() {}
-        while judging.join_next().await.is_some() {}
+        side.fallen.watch(&mut judging).await;
         own_stop.cancel();
         drop(own.await);
     };
@@ -157,7 +168,11 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
         tracing::warn!("gates, pipelines or learning did not end in time and are cut off");
         judging.abort_all();
     }
-    let closed = tokio::time::timeout_at(deadline, store.close()).await;
+    side.no_more_answers.cancel();
+    // What runs reads what it has seen. A statement that does not end must not cost the clean end of the log.
+    let closing = tokio::time::timeout_at(deadline, store.close());
+    let answering = async { while side.answering.join_next().await.is_some() {} };
+    let (closed, _) = tokio::join!(closing, tokio::time::timeout_at(deadline, answering));
     side.stop.cancel();
     run_file.remove();
     match closed {
@@ -228,6 +243,11 @@ struct Side {
     health: Vec<SocketAddr>,
     pg: Vec<SocketAddr>,
     draining: Arc<std::sync::atomic::AtomicBool>,
+    fallen: Fallen,
+    /// What answers over the API and to clients of PostgreSQL, until `no_more_answers`.
+    answering: JoinSet<()>,
+    no_more_answers: CancellationToken,
+    /// Ends metrics and health, which are there to the last.
     stop: CancellationToken,
 }
 
@@ -239,8 +259,10 @@ impl Side {
         (store, learning): (&Store, &crate::learn::Metrics),
         clock: &Clock,
     ) -> anyhow::Result<Self> {
-        let stop = CancellationToken::new();
+        let (stop, no_more_answers) = (CancellationToken::new(), CancellationToken::new());
+        let mut answering = JoinSet::new();
         let draining = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let fallen = Fallen::default();
         let mut metrics = Vec::new();
         if let Some(endpoint) = &config.telemetry.metrics_endpoint {
             let setting = "service::telemetry::metrics::readers=[{pull: {exporter: {prometheus: {port: 0}}}}]";
@@ -254,11 +276,11 @@ impl Side {
                 telemetry::bind(&check.endpoint, "health", "extensions::health_check::endpoint=localhost:0").await?;
             health.extend(telemetry::addresses(&listeners));
             let (store, draining, learning) = (store.clone(), draining.clone(), learning.clone());
-            let engine = engine.healthy();
+            let (engine, fallen) = (engine.healthy(), fallen.clone());
             let condition = move || {
                 let health = store.health();
                 let draining = draining.load(std::sync::atomic::Ordering::Acquire);
-                let degraded = health.reasons.into_iter().chain(learning.degraded()).collect();
+                let degraded = health.reasons.into_iter().chain(learning.degraded()).chain(fallen.told()).collect();
                 telemetry::health::Condition { ready: !draining && health.ready && *engine.borrow(), degraded }
             };
             telemetry::serve(
@@ -282,7 +304,7 @@ impl Side {
             let loopback = access::is_on_loopback(&listeners);
             access::check_listener(&config.access, "query::pg::endpoint", endpoint, loopback)?;
             let state = pg::State::try_new(gateway.clone(), access.clone(), clock.clone())?;
-            tokio::spawn(pg::serve(listeners, state, stop.clone()));
+            answering.spawn(pg::serve(listeners, state, no_more_answers.clone()));
         }
         let mut api = Vec::new();
         if config.web.enabled {
@@ -306,9 +328,9 @@ impl Side {
                     health: link(health.first(), "/"),
                 }),
             };
-            tokio::spawn(web::serve(listeners, state, stop.clone()));
+            answering.spawn(web::serve(listeners, state, no_more_answers.clone()));
         }
-        Ok(Self { api, metrics, health, pg: of_pg, draining, stop })
+        Ok(Self { api, metrics, health, pg: of_pg, draining, fallen, answering, no_more_answers, stop })
     }
 }
 

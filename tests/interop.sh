@@ -64,7 +64,7 @@ if is_due disk; then units store::tests::sick; fi
 if is_due objects; then units store::tests::objects; fi
 if is_due long; then units store::tests::long; fi
 # The others that take a minute and more: the catalogue's model, a stop of the engine at every write, choose_variant on
-# every small table.
+# every small table, a day of keys that come and go at gates.
 if is_due units; then
     units --skip store::tests::power --skip store::tests::points --skip store::tests::sick \
         --skip store::tests::objects --skip store::tests::long

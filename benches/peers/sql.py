@@ -3,6 +3,9 @@
 DuckDB is asked for what our statement means, in its own words: a promoted attribute is the column `attr.KEY`, others are
 read from the list `attributes`; `traces` and `service_graph` are written out. Quantiles are estimates on both sides and
 compared within 3 %; doubles within 1e-6.
+
+With `--growth` our times alone, over several data folders: what a query costs over the newest WINDOW of each. `traces`
+looks an hour further back for the spans of its traces, as far as the data goes.
 """
 
 import argparse
@@ -19,6 +22,8 @@ import time
 import duckdb
 
 QUERIES = "queries/bench"
+# No longer than the smallest data of `--growth`: a million spans are 36 minutes.
+WINDOW = "30m"
 TRACES = """(SELECT trace_id, min(start_time) AS start_time, max(epoch_ns(start_time::TIMESTAMP_NS) + duration_ns) -
   epoch_ns(min(start_time)::TIMESTAMP_NS) AS trace_duration_ns,
   arg_min(service_name, start_time) FILTER (WHERE parent_span_id IS NULL) AS root_service,
@@ -56,8 +61,11 @@ DUCKDB = {
       count(*) AS n FROM (SELECT service_name, unnest(events) AS e FROM spans WHERE start_time >= {ago_2h}) WHERE e.name = 'exception'
       AND e.time >= {ago_1h} GROUP BY 1, 2 ORDER BY 3 DESC""",
 }
+# Rows beside the canonical queries, which the mean leaves out.
+MORE = {"newest_by_attribute": "SELECT * FROM spans WHERE attributes['http.route'] = '/api/cart' ORDER BY start_time DESC LIMIT 100;"}
+DUCKDB["newest_by_attribute"] = """SELECT * FROM spans WHERE "attr.http.route" = '/api/cart' ORDER BY start_time DESC LIMIT 100"""
 # Where equal sort keys leave the choice of rows open, or columns are called and typed otherwise.
-COUNTED = {"q_trace", "q_top", "q_slow", "q_all", "q_traces"}
+COUNTED = {"q_trace", "q_top", "q_slow", "q_all", "q_traces", "newest_by_attribute"}
 
 
 class Clock:
@@ -72,16 +80,25 @@ class Clock:
         return "TIMESTAMPTZ '" + at.strftime("%Y-%m-%d %H:%M:%S.%f+00") + "'"
 
 
-def ours(args, names, trace, clock, out):
+def newest(sql, clock):
+    """`sql` over the newest WINDOW, whatever it asks for further back."""
+    sql = re.sub(r"ago\('\d+h'\)", f"ago('{WINDOW}')", sql)
+    return re.sub(r"\b(FROM|JOIN) spans\b", rf"\1 (SELECT * FROM spans WHERE start_time >= {clock.before(WINDOW)})", sql)
+
+
+def ours(args, data, names, trace, clock, out):
     """Rows by query, and the times in ms of `args.runs` runs each, in one offline shell."""
     script = ["\\timing on"]
     for name in names:
-        text = open(f"{QUERIES}/{name}.sql", encoding="utf-8").read()
+        text = MORE.get(name) or open(f"{QUERIES}/{name}.sql", encoding="utf-8").read()
         sql = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
-        sql = sql.replace("$trace", f"'{trace}'").replace("$from", clock.before("1h")).replace("$to", clock.before("0m"))
+        if args.growth:
+            sql = newest(sql, clock)
+        since = clock.before(WINDOW if args.growth else "1h")
+        sql = sql.replace("$trace", f"'{trace}'").replace("$from", since).replace("$to", clock.before("0m"))
         sql = re.sub(r"ago\('(\w+)'\)", lambda found: clock.before(found[1]), sql).replace("now()", clock.before("0m"))
         script += [f".output json {out}/{name}.json", sql, ".output ndjson /dev/null"] + [sql] * args.runs
-    done = subprocess.run([args.weavergen, "sql", "--data", args.data], input="\n".join(script) + "\n", text=True,
+    done = subprocess.run([args.weavergen, "sql", "--data", data], input="\n".join(script) + "\n", text=True,
                           capture_output=True, check=False)
     if done.returncode != 0:
         raise SystemExit(done.stderr)
@@ -93,12 +110,12 @@ def ours(args, names, trace, clock, out):
     return rows, {name: times[at * each + 1 : (at + 1) * each] for at, name in enumerate(names)}
 
 
-def live_parts(args):
+def live_parts(args, data):
     """The files that our statements read: those that compaction has replaced lie beside them for a while."""
-    done = subprocess.run([args.weavergen, "store", "ls", "--data", args.data, "-o", "ndjson", "--limit", "1000000"],
+    done = subprocess.run([args.weavergen, "store", "ls", "--data", data, "-o", "ndjson", "--limit", "1000000"],
                           text=True, capture_output=True, check=True)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    return [os.path.join(args.data, row["path"]) for row in rows if row.get("kind") == "part"]
+    return [os.path.join(data, row["path"]) for row in rows if row.get("kind") == "part"]
 
 
 def theirs(args, names, trace, clock, files):
@@ -136,30 +153,58 @@ def same(name, left, right):
     return "equal" if not bad else f"NO: {bad[0]}"
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--weavergen", required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("queries", nargs="*")
-    args = parser.parse_args()
-    names = args.queries or list(DUCKDB)
-    files = live_parts(args)
-    ask = duckdb.connect()
-    end, spans = ask.execute(f"SELECT epoch_us(max(start_time)::TIMESTAMPTZ), count(*) FROM read_parquet({files}, union_by_name = true)").fetchone()
-    trace = ask.execute(f"SELECT lower(hex(trace_id)) FROM read_parquet({files}, union_by_name = true) OFFSET {spans // 2} LIMIT 1").fetchone()[0]
+def about(files, growth):
+    """The clock at the end of the data, how many spans there are, and a trace of the middle, with `growth` of WINDOW's."""
+    ask, parts = duckdb.connect(), f"read_parquet({files}, union_by_name = true)"
+    end, spans = ask.execute(f"SELECT epoch_us(max(start_time)::TIMESTAMPTZ), count(*) FROM {parts}").fetchone()
     clock = Clock(datetime.datetime.fromtimestamp(end / 1e6, datetime.timezone.utc))
+    middle = f"WHERE start_time BETWEEN {clock.before('20m')} AND {clock.before('10m')}" if growth else f"OFFSET {spans // 2}"
+    trace = ask.execute(f"SELECT lower(hex(trace_id)) FROM {parts} {middle} LIMIT 1").fetchone()[0]
+    return clock, spans, trace
+
+
+def compared(args, names):
+    files = live_parts(args, args.data[0])
+    clock, spans, trace = about(files, growth=False)
     with tempfile.TemporaryDirectory() as out:
-        our_rows, our_times = ours(args, names, trace, clock, out)
+        our_rows, our_times = ours(args, args.data[0], names, trace, clock, out)
     their_rows, their_times = theirs(args, names, trace, clock, files)
     print(f"{spans} spans, {len(files)} parts, {os.cpu_count()} cores, {args.runs} runs, DuckDB {duckdb.__version__}")
     print("| query | weavergen ms | DuckDB ms | ratio | rows |\n|---|---|---|---|---|")
     ratios = []
     for name in names:
         mine, other = statistics.median(our_times[name]), statistics.median(their_times[name])
-        ratios.append(mine / other)
+        ratios += [] if name in MORE else [mine / other]
         print(f"| {name} | {mine:.1f} | {other:.1f} | {mine / other:.2f} | {same(name, our_rows[name], their_rows[name])} |")
-    print(f"| geometric mean | | | {statistics.geometric_mean(ratios):.2f} | |")
+    if ratios:
+        print(f"| geometric mean | | | {statistics.geometric_mean(ratios):.2f} | |")
+
+
+def grown(args, names):
+    sizes, columns = [], []
+    for data in args.data:
+        clock, spans, trace = about(live_parts(args, data), growth=True)
+        with tempfile.TemporaryDirectory() as out:
+            _, times = ours(args, data, names, trace, clock, out)
+        sizes.append(f"{spans} spans")
+        columns.append({name: statistics.median(times[name]) for name in names})
+    print(f"ms over the newest {WINDOW}, {os.cpu_count()} cores, {args.runs} runs")
+    print(f"| query | {' | '.join(sizes)} | most / least |\n|---|{'---|' * (len(sizes) + 1)}")
+    for name in names:
+        row = [column[name] for column in columns]
+        print(f"| {name} | {' | '.join(f'{ms:.1f}' for ms in row)} | {max(row) / min(row):.2f} |")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--weavergen", required=True)
+    parser.add_argument("--data", required=True, action="append")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--growth", action="store_true")
+    parser.add_argument("queries", nargs="*")
+    args = parser.parse_args()
+    names = args.queries or list(DUCKDB)
+    (grown if args.growth else compared)(args, names)
 
 
 if __name__ == "__main__":

@@ -36,12 +36,13 @@ impl Hosts {
     }
 }
 
-/// Whether a request that changes something, or has a body that a form can send, comes from a page of another site.
+/// Whether a request comes from a page of another site. Another port of our host is one: whoever serves it is not us.
 ///
 /// `origin`, `site` and `host` are the values of `Origin`, `Sec-Fetch-Site` and `Host`. Programs send neither of the
-/// first two.
+/// first two, and an address that was typed has the site `none`.
 pub fn is_cross_site(origin: Option<&str>, site: Option<&str>, host: &str) -> bool {
-    if site.is_some_and(|site| site.trim().eq_ignore_ascii_case("cross-site")) {
+    let foreign = |site: &str| ["cross-site", "same-site"].iter().any(|of| site.trim().eq_ignore_ascii_case(of));
+    if site.is_some_and(foreign) {
         return true;
     }
     let Some(origin) = origin else { return false };

@@ -157,6 +157,8 @@ fn a_page_of_another_site_is_recognised() {
         (Some("https://evil.example"), None, true),
         (Some("null"), None, true),
         (None, Some("cross-site"), true),
+        // Another port or another name below ours.
+        (None, Some("same-site"), true),
         (None, Some("none"), false),
         (Some("http://localhost:8080"), Some("cross-site"), true),
     ] {

@@ -20,7 +20,7 @@ use crate::gate::definition::Group;
 use crate::learn::feedback::RunEnd;
 use crate::learn::patterns::load::{LoadError, Request, load};
 use crate::learn::patterns::{Pattern, plan::Planner, run};
-use crate::learn::sources::{CodegenMode, EngineEvent, EngineFact, Page};
+use crate::learn::sources::{CodegenMode, EngineEvent, EngineFact, EngineHead, Page};
 use crate::learn::{self, EngineEvents, Learn, Metrics, Parts, Progress};
 use crate::query::Gateway;
 use crate::span::pinned::ScalarType;
@@ -85,7 +85,7 @@ async fn patterns(
 /// The engine's journal as facts.
 fn events(store: EngineStore) -> EngineEvents {
     let of_head = store.clone();
-    let head = move || last(&of_head).map_err(|error| error.to_string());
+    let head = move || head(&of_head).map_err(|error| error.to_string());
     let jobs: Arc<Mutex<Jobs>> = Arc::default();
     EngineEvents::new(head, move |from, limit| {
         let logged = store.events(from, limit).map_err(|error| error.to_string())?;
@@ -99,9 +99,16 @@ fn events(store: EngineStore) -> EngineEvents {
 
 /// Number of the last event.
 pub(super) fn last(store: &EngineStore) -> Result<u64, engine::Error> {
+    head(store).map(|head| head.sequence)
+}
+
+fn head(store: &EngineStore) -> Result<EngineHead, engine::Error> {
     let view = store.view()?;
-    let view: &dyn StateView = &view;
-    Ok(view.meta().last_seq)
+    let meta = (&view as &dyn StateView).meta();
+    // What cannot be read reads as an engine without events.
+    view.failed()?;
+    let at_ns = meta.last_now.saturating_mul(1_000_000);
+    Ok(EngineHead { id: meta.engine_id, sequence: meta.last_seq, at_ns })
 }
 
 /// Jobs that may still be activated, by key: the input of a `codegen` job, nothing of any other.

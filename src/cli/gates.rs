@@ -16,6 +16,7 @@ mod import;
 mod input;
 mod lines;
 mod listen;
+mod looks;
 mod outbox;
 mod replay;
 mod report;
@@ -88,7 +89,7 @@ pub struct Check {
     /// Gate files, globs or builtin:NAME; without them those of the configuration
     #[arg(value_name = "FILES")]
     pub files: Vec<String>,
-    /// Warnings are problems too
+    /// Warnings are problems too, but for W01: which gates share nothing
     #[arg(long)]
     pub deny_warnings: bool,
     /// Where the configuration is.
@@ -278,7 +279,9 @@ fn checked(check: &Check) -> anyhow::Result<Exit> {
     let config = check.sources.load()?.config;
     let loaded = loaded(&config, &check.files)?;
     let (lines, exit) = told(&loaded, check.deny_warnings);
-    for problem in &loaded.problems {
+    // Groups of files that are refused are stand-ins.
+    let notes: &[_] = if loaded.has_errors() { &[] } else { loaded.notes.as_slice() };
+    for problem in loaded.problems.iter().chain(notes) {
         eprintln!("{problem}");
     }
     let mut out = Lines::stdout();

@@ -190,6 +190,11 @@ pub(super) fn take_next(row: &mut ResultRow) -> Option<i64> {
     take(row, NEXT)
 }
 
+/// Whether spans match, by a row of a tick.
+pub(super) fn is_matched(row: &ResultRow) -> bool {
+    row.value.is_some_and(|value| value > 0.0)
+}
+
 fn take(row: &mut ResultRow, column: &str) -> Option<i64> {
     match row.evidence.remove(column)? {
         Value::Number(number) => number.as_i64(),

@@ -22,7 +22,7 @@ use super::health::{Condition, HealthKind};
 use super::identity::{AlertId, TENANT};
 use super::journal::{
     Batch, EpisodeEdit, Error, GateRow, HealthRow, Journal, JournalRow, KeyId, KeyRow, Missed, Notice, OutcomeRun,
-    Snapshot, StartEdit, Status, TickRow, next_generation,
+    Snapshot, StartEdit, Status, TickOf, TickRow, next_generation,
 };
 use super::late;
 use super::metrics::Metrics;
@@ -114,6 +114,11 @@ pub(super) fn group_id(group: &Group) -> String {
     let cron = group.gates.first().and_then(|gate| gate.cron.as_ref());
     let cron = cron.map(|cron| format!(";cron {cron}")).unwrap_or_default();
     format!("{};{}{derived}{cron}", group.file, group.name)
+}
+
+/// What its ticks say of `group`.
+fn tick_of(group: &Group) -> TickOf {
+    TickOf { group: group.name.clone(), gates: group.gates.len() as u64, is_derived: derived::is_group(group) }
 }
 
 impl Book {
@@ -298,6 +303,7 @@ impl Book {
     pub(super) fn miss(&mut self, group: usize, (first_ns, last_ns): (i64, i64), now_ns: i64) {
         let grid = Grid::of(&self.definitions.groups[group]);
         let id = group_id(&self.definitions.groups[group]);
+        let of = tick_of(&self.definitions.groups[group]);
         let names: Vec<String> = self.definitions.groups[group].gates.iter().map(|gate| gate.name.clone()).collect();
         let missed: BTreeSet<_> = names.iter().map(|name| (name.clone(), Missed::Overrun)).collect();
         let count = i64::try_from(grid.count(first_ns, last_ns)).unwrap_or(i64::MAX);
@@ -307,7 +313,7 @@ impl Book {
         }
         let mut t_ns = last_ns;
         for _ in 0..count.min(most) {
-            let row = TickRow { missed: missed.clone(), ..TickRow::default() };
+            let row = TickRow { missed: missed.clone(), of: Some(of.clone()), ..TickRow::default() };
             self.batch.ticks.insert((id.clone(), t_ns), row);
             t_ns = grid.previous(t_ns);
         }
@@ -322,6 +328,19 @@ impl Book {
             }
         }
         self.since_ns.get_or_insert(now_ns);
+    }
+
+    /// Takes in, by `take_in`, what was found between two ticks with the spans up to `cut_us`: its transitions say so, for no tick
+    /// does.
+    pub(super) fn between_ticks(
+        &mut self,
+        cut_us: i64,
+        take_in: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let before = self.batch.journal.len();
+        take_in(self)?;
+        self.batch.journal.iter_mut().skip(before).for_each(|row| row.looked_us = Some(cut_us));
+        Ok(())
     }
 
     /// An operator closes the open episode of a key: row 17. `written` is told when it is durable, and dropped if it
@@ -405,7 +424,8 @@ impl Book {
         let alert = AlertId::new(TENANT, gate, &row.labels);
         let journaled = tell::journal_row(alert, gate, key, &transition, now_ns, now_ns);
         let (actor, summary) = by_hand.map_or((None, String::new()), |(a, r)| (Some(a.to_owned()), r.to_owned()));
-        self.batch.journal.push(JournalRow { actor, summary, ..journaled });
+        let looked_us = by_hand.and_then(|_| self.seen_us(gate));
+        self.batch.journal.push(JournalRow { actor, summary, looked_us, ..journaled });
         let Some((episode, number)) = transition.episode else { return };
         self.batch.edit(alert, episode, EpisodeEdit::Close(now_ns, transition.cause));
         self.batch.starts.push((alert, episode, StartEdit::Lapse));

@@ -13,7 +13,7 @@ use super::definition::Group;
 use super::window::Grid;
 
 /// Tables that other gates fill.
-const TABLES: [&str; 4] = ["gate_results", "gate_state", "gate_transitions", "gate_episodes"];
+const TABLES: [&str; 5] = ["gate_results", "gate_state", "gate_transitions", "gate_episodes", "gate_ticks"];
 
 /// Whether `sql` reads a table that gates fill. Text that does not parse reads none.
 pub(super) fn is_derived(sql: &str) -> bool {
@@ -97,6 +97,7 @@ mod tests {
     fn a_gate_is_derived_if_its_text_reads_what_gates_gave_wherever_it_stands() {
         for sql in [
             "SELECT count(*) AS value FROM gate_results",
+            "SELECT sum(late_spans) AS value FROM gate_ticks",
             "SELECT 1 AS value FROM spans WHERE trace_id IN (SELECT trace_id FROM public.\"gate_state\")",
             "WITH a AS (SELECT * FROM GATE_TRANSITIONS t WHERE t.tick > $window_start) SELECT count(*) AS value FROM a",
         ] {

@@ -169,7 +169,8 @@ impl Evaluator {
                 () = self.watermark.hear(is_replayed, clock, metrics) => {}
             }
             let (wait, next_m_ns) = self.start_due();
-            let until = (wait.min(self.start_looks()), next_m_ns);
+            let (pause, awaited) = self.start_looks();
+            let until = (wait.min(pause), next_m_ns, awaited);
             let outcome = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,

@@ -1,8 +1,8 @@
 //! Health alerts: about gates and receivers, not about spans (gates.md 4.3).
 //!
 //! Duty: turn one on or off, with what receivers are told. Guarantee: it fires on the first tick of its condition, resolves
-//! on the first without it, and starts no pipeline; it has an identity of its own. Left to others: when the condition holds
-//! (`book`, `notify`).
+//! on the first without it, and starts no pipeline; it has an identity of its own; who heard its begin hears its end, also
+//! where receivers change between. Left to others: when the condition holds (`book`, `notify`).
 
 use std::collections::BTreeMap;
 
@@ -47,6 +47,20 @@ impl HealthKind {
             _ => "gate",
         }
     }
+}
+
+/// The row after receivers changed while `row` fires, with the begin for those that did not hear it; `None` = nobody is new.
+/// Who is not told of what begins now still hears the end of this.
+pub fn follow(row: &HealthRow, receivers: &[String]) -> Option<(HealthRow, Vec<(String, Notice)>)> {
+    let told = row.told.as_ref()?;
+    let newcomers: Vec<&String> = receivers.iter().filter(|receiver| !told.receivers.contains(receiver)).collect();
+    if newcomers.is_empty() {
+        return None;
+    }
+    let messages = newcomers.iter().map(|receiver| ((*receiver).clone(), told.notice.clone())).collect();
+    let receivers = told.receivers.iter().chain(newcomers).cloned().collect();
+    let told = Told { receivers, notice: told.notice.clone() };
+    Some((HealthRow { told: Some(told), ..row.clone() }, messages))
 }
 
 /// A condition and whether it holds.
@@ -171,6 +185,25 @@ mod tests {
         assert_eq!((told[0].1.status, told[0].1.number, told[0].1.ends_at_ns), (Status::Resolved, 1, Some(30)));
         let (_, told) = about(40).turn(Some(&row), true).unwrap();
         assert_eq!((told[0].1.episode, told[0].1.number), (2, 0));
+    }
+
+    #[test]
+    fn receivers_that_change_while_it_fires_hear_its_begin_and_all_hear_its_end() {
+        let key = BTreeMap::new();
+        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let turn = |receivers: &[String], before: Option<&HealthRow>, holds| {
+            let (kind, summary) = (HealthKind::GateError, "broken".to_owned());
+            Condition { kind, about: "g", key: &key, receivers, summary, t_ns: 10 }.turn(before, holds).unwrap()
+        };
+        let (row, begun) = turn(&names(&["hook"]), None, true);
+        assert!(follow(&row, &names(&["hook"])).is_none() && follow(&row, &[]).is_none());
+        let (row, told) = follow(&row, &names(&["other", "hook"])).unwrap();
+        assert_eq!(told, [("other".to_owned(), begun[0].1.clone())], "the same transition");
+        assert!(follow(&row, &names(&["other"])).is_none(), "once");
+        let (row, ended) = turn(&[], Some(&row), false);
+        let heard: Vec<_> = ended.iter().map(|(receiver, notice)| (receiver.as_str(), notice.status)).collect();
+        assert_eq!(heard, [("hook", Status::Resolved), ("other", Status::Resolved)]);
+        assert!(follow(&row, &names(&["third"])).is_none(), "what is over begins for nobody");
     }
 
     #[test]

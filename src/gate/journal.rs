@@ -29,14 +29,14 @@ use tokio::sync::watch;
 
 pub use backfill::{Filled, next_generation};
 pub use batch::{Batch, EpisodeEdit, StartEdit};
-pub use outbox::Size;
+pub use outbox::{Sampled, Size};
 pub use past::{PastRun, PastTick};
 pub use read::{Place, Snapshot};
 pub use resend::{LabelSet, Resend, ResendPlace, ResendRow};
 pub use revive::Revived;
 pub use rows::{
     EVIDENCE_BYTES, EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Missed, Notice, Occasion, OutboxRow,
-    OutcomeRun, RUN_NS, StartRequest, StartRow, StartState, Status, TickRow, Told,
+    OutcomeRun, RUN_NS, StartRequest, StartRow, StartState, Status, TickOf, TickRow, Told, Waiting,
 };
 pub use sources::{SourceKey, SourceRow, SourcesKept};
 
@@ -131,6 +131,7 @@ struct Inner {
     /// Of the outbox, as the last commit left it. Locked by those who write, for as long as they do.
     sizes: Mutex<Sizes>,
     limits: Limits,
+    sampled: Mutex<Sampled>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -154,7 +155,9 @@ impl Journal {
     ///
     /// Errors: see [`Error`].
     pub fn in_memory() -> Result<Self, Error> {
-        Self::over(Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?)
+        let journal = Self::over(Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?)?;
+        journal.sample(Sampled::Given(None));
+        Ok(journal)
     }
 
     /// Makes the file under another name first: a process that is killed meanwhile leaves no `path` that never opens.
@@ -206,7 +209,19 @@ impl Journal {
         };
         tx.commit()?;
         let (outbox, starts) = (watch::Sender::new(0), watch::Sender::new(0));
-        Ok(Self { inner: Arc::new(Inner { db, outbox, starts, sizes, limits }) })
+        Ok(Self { inner: Arc::new(Inner { db, outbox, starts, sizes, limits, sampled: Mutex::new(Sampled::Own) }) })
+    }
+
+    /// From now on ticks say this of the outbox.
+    pub fn sample(&self, of: Sampled) {
+        *self.inner.sampled.lock().expect("no holder of this lock panics") = of;
+    }
+
+    fn sampled(&self, sizes: &Sizes) -> Option<Waiting> {
+        match *self.inner.sampled.lock().expect("no holder of this lock panics") {
+            Sampled::Own => Some(sizes.waiting()),
+            Sampled::Given(given) => given,
+        }
     }
 
     /// What the outbox keeps for `receiver`. Blocks while another writes to it.
@@ -277,7 +292,7 @@ impl Journal {
         let tx = self.inner.db.begin_write()?;
         let mut kept = self.sizes();
         let mut sizes = kept.clone();
-        batch.write(&tx, now_ns, &mut sizes)?;
+        batch.write(&tx, now_ns, &mut sizes, self.sampled(&kept))?;
         sizes.trim(&tx, self.inner.limits)?;
         tx.open_table(META)?.insert("alive", encode(&now_ns).as_slice())?;
         tx.commit()?;
@@ -372,7 +387,7 @@ impl Journal {
                 }
             }
         }
-        batch.write(&tx, now_ns, &mut sizes)?;
+        batch.write(&tx, now_ns, &mut sizes, self.sampled(&kept))?;
         sizes.trim(&tx, self.inner.limits)?;
         tx.commit()?;
         *kept = sizes;

@@ -9,9 +9,10 @@ use std::path::Path;
 
 use super::buckets;
 use super::config::Config;
-use super::definition::{Group, Mode};
+use super::definition::{Class, Gate, Group, Mode};
 use super::file::{self, Known, Setting, Written};
 use super::files;
+use super::gate_keys::Places;
 use super::plan::Planner;
 use super::problem::{Code, Problem, Problems, Who};
 use crate::yaml::Mark;
@@ -45,6 +46,9 @@ pub struct Loaded {
     pub named: usize,
     /// Errors and warnings by file, line and column.
     pub problems: Vec<Problem>,
+    /// What is worth knowing while a file is written and often cannot be changed, for those who check: which gates of named
+    /// files share nothing though gates share, and why. Order as above.
+    pub notes: Vec<Problem>,
 }
 
 /// Gate files that may not run.
@@ -69,14 +73,14 @@ impl Loaded {
 
 /// Reads, checks and plans.
 pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
-    let problems = Problems::default();
+    let (problems, notes) = (Problems::default(), Problems::default());
     let setting =
         Setting { config: request.config, queries_dir: request.queries_dir, known: request.known, problems: &problems };
     let texts = files::texts(request.config.files.as_deref(), request.queries_dir, &problems);
     let read_in = |text: &files::Text| {
         let mut written = file::read(text, setting);
         if let Some(only) = text.only {
-            let runs = |gate: &super::Gate| only.contains(&gate.name.as_str());
+            let runs = |gate: &Gate| only.contains(&gate.name.as_str());
             written.iter_mut().for_each(|group| group.gates.retain(|(gate, _)| runs(gate)));
         }
         (text.named, written)
@@ -85,7 +89,8 @@ pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
 
     if !is_within(MOST, &read, &problems) {
         // So many are not planned only to be refused.
-        return Loaded { groups: Vec::new(), named: 0, problems: problems.into_sorted() };
+        let (groups, notes) = (Vec::new(), Vec::new());
+        return Loaded { groups, named: 0, problems: problems.into_sorted(), notes };
     }
 
     let mut names: BTreeMap<String, Mark> = BTreeMap::new();
@@ -110,12 +115,16 @@ pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
                 }
                 let may_share = planner.check(&gate, &places, &problems);
                 let off_grid = buckets::off_grid(&gate, group.interval, request.config.bucket);
+                let is_off_grid = may_share.is_ok() && off_grid.is_some();
                 if let (true, Ok(()), Some(why)) = (named, &may_share, &off_grid) {
                     let what = format!("{why}: it shares nothing with others");
                     let next = "make `window`, the group's `interval` and a minute multiples of it";
                     problems.add(Code::OffGrid, &places.window, &who, what, next);
                 }
                 gate.class = buckets::class(&gate, request.config.bucket, may_share, off_grid);
+                if named && !request.config.bucket.is_zero() && !is_off_grid {
+                    note_unshared(&gate, &places, &who, &notes);
+                }
                 if !named {
                     gate.mode = Mode::DryRun;
                 }
@@ -127,7 +136,24 @@ pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
             }
         }
     }
-    Loaded { groups, named: of_named, problems: problems.into_sorted() }
+    Loaded { groups, named: of_named, problems: problems.into_sorted(), notes: notes.into_sorted() }
+}
+
+/// Tells why `gate` does not share what it asks, if it could be of a class that does.
+fn note_unshared(gate: &Gate, places: &Places, who: &Who, notes: &Problems) {
+    let Class::Rerun(why) = &gate.class else { return };
+    if gate.class() != "re-run" || why.is_empty() {
+        return;
+    }
+    let place = places.source.as_ref().unwrap_or(&places.name);
+    let what = format!("it falls to class re-run ({why})");
+    notes.add(
+        Code::Unshared,
+        place,
+        who,
+        what,
+        "nothing has to change: its SQL runs over its whole window at each tick",
+    );
 }
 
 /// Whether no more than `most` is named; tells the first group and the first gate over it. A built-in file that nobody

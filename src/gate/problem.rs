@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::yaml::{Fault, FaultKind, Mark};
 
-/// The codes of gates.md 1.5 that can occur; from `ShortWindow` on they stop nothing.
+/// The codes of gates.md 1.5 that can occur; from `Unshared` on they stop nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the table in gates.md 1.5 says what each is")]
 pub enum Code {
@@ -47,6 +47,7 @@ pub enum Code {
     Assertion = 32,
     Finding = 33,
     Limit = 34,
+    Unshared = 101,
     ShortWindow = 102,
     StartTime = 103,
     NoSampleFloor = 104,

@@ -28,11 +28,13 @@ pub(super) const PARAMETERS: [&str; 3] = ["window_start", "window_end", "gate"];
 /// The column whose ids become those of the verdict.
 pub(super) const TRACE_IDS: &str = "trace_ids";
 /// Tables beside `spans` and how the implicit window reads them: a derived gate sees the results of its own tick time, also
-/// those that have grown since, for the outcome of a run is that of each of its ticks.
+/// those that have grown since, for the outcome of a run is that of each of its ticks. Ticks of derived gates it does not see:
+/// they close side by side with its own.
 const WINDOWED: &[Table] = &[
-    Table { name: "gate_results", by: Times::Ticks("first_tick", "last_tick") },
-    Table { name: "gate_transitions", by: Times::Ticks("tick", "tick") },
-    Table { name: "pipeline_definitions", by: Times::At("deployed_at") },
+    Table::all("gate_results", Times::Ticks("first_tick", "last_tick")),
+    Table::all("gate_transitions", Times::Ticks("tick", "tick")),
+    Table { name: "gate_ticks", by: Times::Ticks("tick", "tick"), only: Some("NOT derived") },
+    Table::all("pipeline_definitions", Times::At("deployed_at")),
 ];
 
 /// A gateway for gates alone: `max(1, cores / 2)` runs at a time and one between ticks, with `gates.rerun_memory` each.

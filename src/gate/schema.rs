@@ -67,8 +67,29 @@ pub fn gate_transitions() -> SchemaRef {
         ("cause", &text),
         ("level", &text),
         ("episode", &int),
-        ("transition", &int),
+        ("transition", &text),
         ("actor", &text),
+    ])
+}
+
+/// `gate_ticks`
+pub fn gate_ticks() -> SchemaRef {
+    let (text, int, at) = (DataType::Utf8, DataType::Int64, instant());
+    schema(&[
+        ("gate_group", &text),
+        ("tick", &at),
+        ("derived", &DataType::Boolean),
+        ("closed_at", &at),
+        ("cut", &timestamp(TimeUnit::Microsecond)),
+        ("late_spans", &int),
+        ("gates", &int),
+        ("missed", &int),
+        ("overrun", &int),
+        ("downtime", &int),
+        ("timeout", &int),
+        ("cost_ns", &int),
+        ("outbox_waiting", &int),
+        ("outbox_dead", &int),
     ])
 }
 
@@ -105,6 +126,7 @@ pub fn empty_tables() -> Vec<(String, Arc<dyn TableProvider>)> {
         ("gate_results", gate_results()),
         ("gate_state", gate_state()),
         ("gate_transitions", gate_transitions()),
+        ("gate_ticks", gate_ticks()),
         ("expected_operations", expected_operations()),
         ("pipeline_definitions", pipeline_definitions()),
     ];
@@ -132,8 +154,20 @@ mod tests {
         let empty = |name: &str| -> (String, Arc<dyn TableProvider>) {
             (name.to_owned(), Arc::new(EmptyTable::new(gate_state())))
         };
-        let all = ["gate_state", "gate_episodes", "pipeline_runs", "pipeline_definitions", "drop_ledger", "feedback"];
+        let all = [
+            "gate_state",
+            "gate_episodes",
+            "gate_ticks",
+            "gate_outbox",
+            "pipeline_runs",
+            "pipeline_definitions",
+            "feedback",
+        ];
         let left: Vec<String> = readable(all.map(empty).to_vec()).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(left, ["gate_state", "pipeline_definitions"]);
+        assert_eq!(
+            left,
+            ["gate_state", "gate_ticks", "pipeline_definitions"],
+            "the outbox changes by sending, not by ticks"
+        );
     }
 }

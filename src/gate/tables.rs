@@ -1,8 +1,8 @@
-//! `gate_results`, `gate_state`, `gate_transitions`, `gate_episodes` (gates.md 10).
+//! `gate_results`, `gate_state`, `gate_transitions`, `gate_episodes` (gates.md 10), `gate_ticks`, `gate_outbox`.
 //!
 //! Duty: the journal as tables of SQL, read piece by piece. Guarantee: a scan reads one commit of the journal; bounds on ticks
-//! of `gate_results` keep it from reading what lies outside. Left to others: columns (`columns`), exact filters (above the
-//! scan).
+//! of `gate_results` and `gate_ticks` keep it from reading what lies outside. Left to others: columns (`columns`), exact
+//! filters (above the scan), which of them gates may read (`schema`).
 
 mod columns;
 #[cfg(test)]
@@ -34,15 +34,19 @@ enum Kind {
     State,
     Transitions,
     Episodes,
+    Ticks,
+    Outbox,
 }
 
-/// The four tables by name. Without a journal they are empty: for checking gate files offline.
+/// All of them by name. Without a journal they are empty: for checking gate files offline.
 pub fn tables(journal: Option<&Journal>) -> Vec<(String, Arc<dyn TableProvider>)> {
     let all = [
         ("gate_results", Kind::Results),
         ("gate_state", Kind::State),
         ("gate_transitions", Kind::Transitions),
         ("gate_episodes", Kind::Episodes),
+        ("gate_ticks", Kind::Ticks),
+        ("gate_outbox", Kind::Outbox),
     ];
     let table = |kind| Arc::new(Table { kind, journal: journal.cloned(), schema: columns::schema(kind) });
     all.into_iter().map(|(name, kind)| (name.to_owned(), table(kind) as Arc<dyn TableProvider>)).collect()
@@ -90,7 +94,7 @@ impl TableProvider for Table {
     }
 }
 
-/// Ticks that rows of results may lie at.
+/// Ticks that rows of results, and ticks themselves, may lie at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ticks {
     from_ns: i64,
@@ -98,7 +102,8 @@ struct Ticks {
 }
 
 impl Ticks {
-    /// What `filters` leave of `first_tick`: bounds on it, and on `last_tick`, which lies at most five minutes behind.
+    /// What `filters` leave of `first_tick`: bounds on it, and on `last_tick`, which lies at most five minutes behind. What they
+    /// leave of `tick`.
     fn of(filters: &[Expr]) -> Self {
         let mut ticks = Self { from_ns: i64::MIN, to_ns: i64::MAX };
         for filter in filters {
@@ -122,11 +127,12 @@ impl Ticks {
             },
             _ => return,
         };
-        let (Some(at_ns), is_last) = (at_ns, name == "last_tick") else { return };
-        if !is_last && name != "first_tick" {
-            return;
-        }
-        let slack_ns = if is_last { RUN_NS } else { 0 };
+        let Some(at_ns) = at_ns else { return };
+        let slack_ns = match name.as_str() {
+            "last_tick" => RUN_NS,
+            "first_tick" | "tick" => 0,
+            _ => return,
+        };
         if matches!(op, Operator::Gt | Operator::GtEq | Operator::Eq) {
             self.from_ns = self.from_ns.max(at_ns.saturating_sub(slack_ns));
         }
@@ -197,13 +203,26 @@ struct Reader {
     ticks: Ticks,
     after: (i64, u64),
     from: u64,
+    /// The last tick that was read, by group.
+    tick: Option<(String, i64)>,
+    /// The last message that was read, by receiver.
+    message: (String, u64),
     done: bool,
 }
 
 impl Reader {
     fn new(scan: &Scan, view: Snapshot) -> Self {
         let before = (scan.ticks.from_ns, 0);
-        Self { kind: scan.kind, view, ticks: scan.ticks, after: before, from: 0, done: false }
+        Self {
+            kind: scan.kind,
+            view,
+            ticks: scan.ticks,
+            after: before,
+            from: 0,
+            tick: None,
+            message: (String::new(), 0),
+            done: false,
+        }
     }
 
     fn next(&mut self) -> Result<Option<RecordBatch>> {
@@ -246,6 +265,25 @@ impl Reader {
             Kind::Episodes => {
                 self.done = true;
                 columns::episodes(&self.view.episodes().map_err(failed)?)
+            }
+            Kind::Ticks => {
+                let after = self.tick.as_ref().map(|(group, t_ns)| (group.as_str(), *t_ns));
+                let span = (self.ticks.from_ns, self.ticks.to_ns);
+                let rows = self.view.ticks_between(after, span, PIECE).map_err(failed)?;
+                match rows.last() {
+                    Some((group, t_ns, _)) => self.tick = Some((group.clone(), *t_ns)),
+                    None => self.done = true,
+                }
+                columns::ticks(&rows)
+            }
+            Kind::Outbox => {
+                let (receiver, number) = (self.message.0.as_str(), self.message.1);
+                let rows = self.view.messages((receiver, number), PIECE).map_err(failed)?;
+                match rows.last() {
+                    Some((receiver, number, _)) => self.message = (receiver.clone(), *number),
+                    None => self.done = true,
+                }
+                columns::outbox(&rows)
             }
         };
         Ok(Some(batch?))

@@ -31,6 +31,18 @@ const HEAR_EVERY: Duration = Duration::from_millis(50);
 /// Whoever has not heard all after so long goes on with what comes from then on, for gates may not stand still.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What somebody waits for who wants to look at what came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Awaited {
+    /// No span.
+    #[default]
+    Nothing,
+    /// Spans of sources.
+    Sources,
+    /// Spans of anybody, also of this daemon and its pipelines.
+    Anybody,
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Watermark {
@@ -179,10 +191,11 @@ impl Watermark {
         self.is_level = is_replayed;
     }
 
-    /// Waits for `wait`, less once M is `m_ns`, and hears meanwhile.
+    /// Waits for `wait`, less once M is `m_ns` or what is `awaited` came, and hears meanwhile. Without a feed nobody hears
+    /// what comes.
     pub(super) async fn rest(
         &mut self,
-        (wait, m_ns): (Duration, i64),
+        (wait, m_ns, awaited): (Duration, i64, Awaited),
         is_replayed: impl Fn() -> bool,
         clock: &Clock,
         metrics: &Metrics,
@@ -191,7 +204,7 @@ impl Watermark {
             tokio::time::sleep(wait).await;
             return;
         }
-        let begun = Instant::now();
+        let (begun, heard_us, spoken_us) = (Instant::now(), self.heard_us, self.spoken_us);
         while let Some(left) = wait.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
             if let Some(news) = self.feed.news.as_ref().filter(|_| self.is_level) {
                 // Unless some come, M moves by silence alone.
@@ -203,7 +216,12 @@ impl Watermark {
             let left = wait.saturating_sub(begun.elapsed());
             tokio::time::sleep(left.min(HEAR_EVERY)).await;
             self.hear(&is_replayed, clock, metrics).await;
-            if self.is_level && self.target_ns(clock.now_ns()) >= m_ns {
+            let is_news = match awaited {
+                Awaited::Nothing => false,
+                Awaited::Sources => self.spoken_us > spoken_us,
+                Awaited::Anybody => self.heard_us > heard_us,
+            };
+            if is_news || (self.is_level && self.target_ns(clock.now_ns()) >= m_ns) {
                 return;
             }
         }

@@ -108,6 +108,11 @@ impl Config {
         let learners = section.block("learners");
         let switch = |key: &'static str| learners.choice(key, &SWITCHES).unwrap_or_default();
         let (patterns_learner, feedback_learner) = (switch("patterns"), switch("feedback"));
+        // What chooses by it reads the table itself, and would have to be kept from it.
+        if feedback_learner == Switch::Shadow {
+            let text = "shadow is coming: weavergen does not have it for this learner yet";
+            learners.check_with_help("feedback", text, "write on or off");
+        }
         for key in COMING {
             if learners.choice(key, &SWITCHES).is_some_and(|switch| switch != Switch::Off) {
                 learners.check(key, "is coming: weavergen does not have this learner yet");
@@ -197,8 +202,8 @@ mod tests {
 
     #[test]
     fn what_is_coming_unknown_or_out_of_range_is_told() {
-        let text = "memory: 3\nlearners: {mining: on, nonsense: on, patterns: maybe}\nwindow: 91d\nintervall: 1s\n\
-                    patterns: {a: {evry: 1s}}";
+        let text = "memory: 3\nlearners: {mining: on, nonsense: on, patterns: maybe, feedback: shadow}\nwindow: 91d\n\
+                    intervall: 1s\npatterns: {a: {evry: 1s}}";
         let (_, problems) = read(text);
         let all = problems.join("\n");
         for part in [
@@ -206,6 +211,7 @@ mod tests {
             "learners::mining: is coming",
             "has invalid keys: nonsense",
             "learners::patterns: must be one of on, shadow, off",
+            "learners::feedback: shadow is coming",
             "window: must be from 1s to 90d",
             "has invalid keys: intervall",
             "patterns::a: has invalid keys: evry",

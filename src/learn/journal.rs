@@ -4,6 +4,7 @@
 //! anything changes nothing. Left to others: what is in a commit (`tries`, `ticks`), when it is made (`task`).
 
 mod read;
+mod replaced;
 mod rows;
 #[cfg(test)]
 mod tests;

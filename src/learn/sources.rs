@@ -80,6 +80,17 @@ pub enum CodegenMode {
     Revert,
 }
 
+/// Where the engine is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineHead {
+    /// Made by chance with its file: numbers of events and keys of runs mean something only together with it.
+    pub id: [u8; 16],
+    /// The last committed event; 0 = there is none yet.
+    pub sequence: u64,
+    /// When that was, ns since 1970.
+    pub at_ns: i64,
+}
+
 /// Events from a sequence on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
@@ -92,15 +103,15 @@ pub struct Page {
 /// The engine's journal; cheap to clone.
 #[derive(Clone)]
 pub struct EngineEvents {
-    head: Arc<Head>,
+    head: Arc<dyn Fn() -> Result<EngineHead, String> + Send + Sync>,
     from: Arc<dyn Fn(u64, usize) -> Result<Page, String> + Send + Sync>,
 }
 
 impl EngineEvents {
-    /// `head` gives the last committed sequence, 0 for none; `from` at most so many events from a sequence on, that one
-    /// included. Both may block on the disk's cache.
+    /// `head` says where it is; `from` gives at most so many events from a sequence on, that one included. Both may block on
+    /// the disk's cache.
     pub fn new(
-        head: impl Fn() -> Result<u64, String> + Send + Sync + 'static,
+        head: impl Fn() -> Result<EngineHead, String> + Send + Sync + 'static,
         from: impl Fn(u64, usize) -> Result<Page, String> + Send + Sync + 'static,
     ) -> Self {
         Self { head: Arc::new(head), from: Arc::new(from) }
@@ -108,13 +119,13 @@ impl EngineEvents {
 
     /// Of an engine that does not run.
     pub fn none() -> Self {
-        Self::new(|| Ok(0), |_, _| Ok(Page::default()))
+        Self::new(|| Ok(EngineHead::default()), |_, _| Ok(Page::default()))
     }
 
-    /// The last committed sequence.
+    /// Where the engine is.
     ///
     /// Errors: the engine's, as text.
-    pub fn head(&self) -> Result<u64, String> {
+    pub fn head(&self) -> Result<EngineHead, String> {
         (self.head)()
     }
 

@@ -65,12 +65,9 @@ fn table(
 
 /// Waits until all that engine and gates have committed by now is taken in.
 async fn catch_up(follower: &Follower) -> Result<()> {
-    let follower = follower.clone();
-    let level = tokio::task::spawn_blocking(move || follower.catch_up());
-    match tokio::time::timeout(WAIT, level).await {
-        Ok(Ok(Ok(()))) => Ok(()),
-        Ok(Ok(Err(error))) => Err(unavailable(&error.to_string())),
-        Ok(Err(_)) => Err(unavailable("the follower stopped")),
+    match tokio::time::timeout(WAIT, follower.level()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(unavailable(&error.to_string())),
         Err(_) => Err(unavailable("engine and gates are more than a second ahead")),
     }
 }

@@ -12,7 +12,7 @@ use datafusion::catalog::TableProvider;
 use super::feedback::{EpisodeEnd, EpisodeFacts, RunEnd};
 use super::patterns::fold::{self, Thresholds};
 use super::patterns::{Pattern, rows};
-use super::sources::{CodegenMode, EngineEvent, EngineFact, Page};
+use super::sources::{CodegenMode, EngineEvent, EngineFact, EngineHead, Page};
 use super::task::Miner;
 use super::*;
 use crate::clock::Clock;
@@ -23,6 +23,7 @@ use crate::query::tests::fixture::{Fill, NOW, reader};
 use crate::query::{self, Gateway, Limits, Statement};
 
 mod oracle;
+mod replaced;
 mod variants;
 
 const S: i64 = 1_000_000_000;
@@ -63,9 +64,17 @@ impl Engine {
     }
 
     fn handle(&self) -> EngineEvents {
+        self.handle_of([1; 16])
+    }
+
+    fn handle_of(&self, id: [u8; 16]) -> EngineEvents {
         let (head, all) = (self.0.clone(), self.0.clone());
         EngineEvents::new(
-            move || Ok(head.lock().unwrap().len() as u64),
+            move || {
+                let events = head.lock().unwrap();
+                let at_ns = events.last().map_or(0, |event| event.at_ns);
+                Ok(EngineHead { id, sequence: events.len() as u64, at_ns })
+            },
             move |from, limit| {
                 let events = all.lock().unwrap();
                 let page = events.iter().filter(|event| event.sequence >= from).take(limit).cloned();
@@ -163,6 +172,33 @@ async fn a_statement_that_cannot_be_level_with_the_journals_says_to_try_again() 
     assert!(error.class().is_retryable() && error.message.contains("gates.redb is busy"), "{error:?}");
 }
 
+#[test]
+fn scans_that_wait_in_vain_leave_one_thread_behind() {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(2).enable_all().build().unwrap();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let gates = GateFacts::new(
+        move || {
+            let _ = held.lock().unwrap().recv();
+            Ok(0)
+        },
+        |_| Ok(vec![]),
+    );
+    let house = house(gates);
+    let follower = house.learn.follower().unwrap();
+    runtime.block_on(async {
+        for _ in 0..3 {
+            let waited = tokio::time::timeout(Duration::from_millis(50), follower.level()).await;
+            assert!(waited.is_err(), "{waited:?}");
+        }
+        let other = tokio::time::timeout(Duration::from_secs(20), tokio::task::spawn_blocking(|| 7)).await;
+        // Before the runtime is dropped, which waits for its threads.
+        drop(release);
+        assert_eq!(other.expect("the other thread is free").unwrap(), 7);
+        follower.level().await.unwrap();
+    });
+}
+
 #[tokio::test]
 async fn an_engine_that_lost_events_is_told() {
     let house = house(GateFacts::none());
@@ -170,7 +206,7 @@ async fn an_engine_that_lost_events_is_told() {
     let follower = follow::Follower::new(
         house.learn.follower().unwrap().journal().clone(),
         EngineEvents::new(
-            || Ok(9),
+            || Ok(EngineHead { sequence: 9, ..EngineHead::default() }),
             |from, _| {
                 let event = |sequence| EngineEvent { sequence, at_ns: 1, fact: EngineFact::Other };
                 Ok(Page { events: (from.max(6)..=9).map(event).collect(), first_kept: 6 })

@@ -29,7 +29,7 @@ use super::functions::argument;
 use super::functions::capped::concat::{ConcatOperator, joins};
 use super::functions::capped::regexp::{check_like, check_regexp};
 use super::functions::capped::windows::{Given, Over};
-use super::functions::capped::{BATCH_BYTES, Capped, Growth};
+use super::functions::capped::{Capped, Growth, SHORT, is_copied};
 use super::memory::Account;
 use super::size::bytes_of;
 
@@ -70,7 +70,7 @@ fn capped(expr: Expr, schema: &DFSchema, account: &Account) -> Result<Transforme
         Expr::ScalarFunction(mut call) if call.func.inner().is::<Given>() && call.args.iter().all(Given::is) => {
             Ok(call.args.pop().map_or_else(|| Transformed::no(Expr::ScalarFunction(call)), Transformed::yes))
         }
-        Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() && is_copied(&subquery) => {
+        Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() && gives_copies(&subquery) => {
             let func = Arc::new(ScalarUDF::from(Given::to("(SELECT …)")));
             Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction {
                 func,
@@ -121,14 +121,9 @@ fn capped(expr: Expr, schema: &DFSchema, account: &Account) -> Result<Transforme
     }
 }
 
-/// Whether the value of `subquery` is made again for each row that gets it: texts that are views are shared. One that is
-/// correlated becomes a join.
-fn is_copied(subquery: &Subquery) -> bool {
-    let of = subquery.subquery.schema().fields().first().map(|field| field.data_type());
-    of.is_some_and(|of| {
-        let is_view = matches!(of, DataType::Utf8View | DataType::BinaryView | DataType::Dictionary(..));
-        !is_view && (joins(of) || of.is_nested())
-    })
+/// Whether the value of `subquery` is made again for each row that gets it. One that is correlated becomes a join.
+fn gives_copies(subquery: &Subquery) -> bool {
+    subquery.subquery.schema().fields().first().is_some_and(|field| is_copied(field.data_type()))
 }
 
 /// Puts a window whose values may be long under its cap.
@@ -266,7 +261,6 @@ fn has_rows(plan: &LogicalPlan) -> Result<bool> {
 
 /// The engine copies a constant for each row of a batch.
 fn small(expr: &Expr) -> Result<TreeNodeRecursion> {
-    let most = BATCH_BYTES / BATCH_ROWS as u64;
     // It takes the array as one value.
     if let Expr::ScalarFunction(call) = expr
         && call.func.name().starts_with("array_has")
@@ -281,9 +275,9 @@ fn small(expr: &Expr) -> Result<TreeNodeRecursion> {
             ScalarValue::Struct(row) => bytes_of(&(row.clone() as ArrayRef)),
             value => value.size().saturating_sub(size_of::<ScalarValue>()) as u64,
         };
-        if bytes > most {
+        if bytes > SHORT {
             return Err(argument(format!(
-                "a constant of {bytes} bytes would be copied for each row; at most {most}: shorten it"
+                "a constant of {bytes} bytes would be copied for each row; at most {SHORT}: shorten it"
             )));
         }
     }

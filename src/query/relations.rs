@@ -14,6 +14,8 @@ pub const DAEMON_ONLY: &[&str] = &[
     "gate_state",
     "gate_transitions",
     "gate_episodes",
+    "gate_ticks",
+    "gate_outbox",
     "expected_operations",
     "semconv_findings_1m",
     "pipeline_runs",

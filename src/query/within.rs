@@ -61,6 +61,15 @@ pub struct Table {
     pub name: &'static str,
     /// What of it must lie in the window.
     pub by: Times,
+    /// What else must hold of a row, in SQL; `None` = nothing.
+    pub only: Option<&'static str>,
+}
+
+impl Table {
+    /// All rows of the table `name` that lie in the window by `by`.
+    pub const fn all(name: &'static str, by: Times) -> Self {
+        Self { name, by, only: None }
+    }
 }
 
 /// Columns by which a row lies in a window.
@@ -103,7 +112,9 @@ impl Within {
         let Some(window) = &self.window else { return Ok(spans) };
         for table in window.tables {
             if context.table_exist(table.name)? {
-                let narrowed = view(context, table.name, &[window.holds(table.by, instants)]).await?;
+                let only = table.only.map(str::to_owned);
+                let conditions: Vec<String> = [window.holds(table.by, instants)].into_iter().chain(only).collect();
+                let narrowed = view(context, table.name, &conditions).await?;
                 context.deregister_table(table.name)?;
                 context.register_table(table.name, narrowed)?;
             }

@@ -93,16 +93,19 @@ pub(super) struct Definitions {
     pub(super) spans: Vec<SpanDefinition>,
 }
 
-const NOT_BUILT: [&str; 9] = [
-    "metrics",
-    "events",
-    "entities",
-    "span_refinements",
-    "metric_refinements",
-    "event_refinements",
-    "entity_refinements",
-    "groups",
-    "imports",
+/// What is read without them, as the next move.
+const LEAVE_OUT: &str = "leave it out, or keep it in a folder of its own: only attributes, groups and spans are read";
+/// Sections that are specified and not built, and what to do about each.
+const NOT_BUILT: [(&str, &str); 9] = [
+    ("metrics", LEAVE_OUT),
+    ("events", LEAVE_OUT),
+    ("entities", LEAVE_OUT),
+    ("span_refinements", "leave it out, or write the refined span under `spans`"),
+    ("metric_refinements", LEAVE_OUT),
+    ("event_refinements", LEAVE_OUT),
+    ("entity_refinements", LEAVE_OUT),
+    ("groups", "write what it defines under `attributes`, `attribute_groups` and `spans`"),
+    ("imports", "copy the definitions that it names into this folder"),
 ];
 const SPAN_KINDS: [&str; 5] = ["client", "server", "producer", "consumer", "internal"];
 
@@ -114,9 +117,9 @@ pub(super) fn read(root: &Node, problems: &Problems) -> Option<Definitions> {
         section.entries();
         return None;
     }
-    for key in NOT_BUILT {
+    for (key, help) in NOT_BUILT {
         if let Some(node) = section.node(key) {
-            problems.add(Code::NotBuilt, &node.mark, key, "is not supported by weavergen yet", None);
+            not_built(&node.mark, key, help, problems);
         }
     }
     let mut found = Definitions::default();
@@ -130,6 +133,11 @@ pub(super) fn read(root: &Node, problems: &Problems) -> Option<Definitions> {
         found.spans.extend(span(&item, problems));
     }
     Some(found)
+}
+
+/// Refuses what is specified and not built, with the next move.
+pub(super) fn not_built(mark: &Mark, path: &str, help: &str, problems: &Problems) {
+    problems.add(Code::NotBuilt, mark, path, "is not supported by weavergen yet", Some(help.to_owned()));
 }
 
 /// The file's format, of which only `definition/2` is built.
@@ -221,7 +229,7 @@ fn span(section: &Section<'_>, problems: &Problems) -> Option<SpanDefinition> {
     }
     if section.has_items("entity_associations") {
         let (mark, path) = (place(section, "entity_associations"), sub(section, "entity_associations"));
-        problems.add(Code::NotBuilt, &mark, &path, "is not supported by weavergen yet", None);
+        not_built(&mark, &path, "leave it out: spans are matched and checked without it", problems);
     }
     let entries = entries(section, true, problems);
     let common = common(section, problems);

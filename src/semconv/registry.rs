@@ -227,9 +227,16 @@ fn manifest(text: &Text, order: u32, problems: &Problems) -> Option<String> {
     let section = Section::root(&root, &problems.yaml);
     section.text("description");
     super::value::stability(&section, problems);
-    for key in ["dependencies", "name", "semconv_version", "schema_base_url", "file_format"] {
+    let of_url = "leave it out: `schema_url` says host, name and version";
+    for (key, help) in [
+        ("dependencies", "copy the files of the registry that it names into this folder"),
+        ("name", of_url),
+        ("semconv_version", of_url),
+        ("schema_base_url", of_url),
+        ("file_format", "leave it out: a manifest is read without one"),
+    ] {
         if let Some(node) = section.node(key) {
-            problems.add(Code::NotBuilt, &node.mark, key, "is not supported by weavergen yet", None);
+            definition::not_built(&node.mark, key, help, problems);
         }
     }
     let Some(node) = section.node("schema_url") else {

@@ -2,11 +2,12 @@
 //!
 //! Duty: pack a delivery for the log, queue it, wait until it is durable and visible; hold it up for a moment while a flush
 //! makes room. Guarantee: what is refused is not stored and is counted, `offered = acked + failed` at every scrape; a repeat
-//! is answered without room. Left to others: the queue itself (`wal::door`), how many requests may wait here (`receive`
+//! is answered without room. Of a caller that goes away the record counts as what becomes of it. Left to others: the queue itself (`wal::door`), how many requests may wait here (`receive`
 //! reserves their memory beforehand).
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::metrics::{self, Metrics};
@@ -24,7 +25,7 @@ const PACK_ELSEWHERE_BYTES: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Inner {
-    pub(super) async fn append(&self, delivery: Delivery) -> Result<Appended, Error> {
+    pub(super) async fn append(&self, delivery: Delivery, account: &mut Account) -> Result<Appended, Error> {
         let until = Instant::now() + PATIENCE;
         if delivery.identity == 0 {
             // Before any work; what has an identity may be a repeat, which needs no room.
@@ -37,7 +38,7 @@ impl Inner {
             match self.door.enter(offer, || self.refusal())? {
                 // An ended thread answers nothing.
                 Entered::Queued(answer) => {
-                    return match answer.await {
+                    return match account.queued.insert(answer).await {
                         Ok(answer) => answer.map(stored),
                         Err(_) => Err(self.door.ended().await),
                     };
@@ -146,40 +147,45 @@ pub(super) struct Account {
     source: &'static str,
     spans: u64,
     open: bool,
+    /// Where the answer to the queued record comes.
+    queued: Option<oneshot::Receiver<Result<Lsn, Error>>>,
 }
 
 impl Account {
     pub(super) fn of(delivery: &Delivery, metrics: &Metrics) -> Self {
         let source = metrics::source(delivery.origin);
-        Self { metrics: metrics.clone(), source, spans: delivery.spans() as u64, open: true }
+        Self { metrics: metrics.clone(), source, spans: delivery.spans() as u64, open: true, queued: None }
     }
 
     pub(super) fn close(&mut self, result: &Result<Appended, Error>) {
         self.open = false;
-        let source = [self.source];
-        self.metrics.offered.with_label_values(&source).inc_by(self.spans);
         match result {
             Ok(appended) => {
-                self.metrics.acked.with_label_values(&source).inc_by(self.spans);
+                self.metrics.stored(self.source, self.spans);
                 if appended.duplicate {
                     self.metrics.duplicates.with_label_values(&["request"]).inc_by(self.spans);
                 }
             }
-            Err(error) => {
-                self.metrics.failed.with_label_values(&source).inc_by(self.spans);
-                self.metrics.refused.with_label_values(&[error.label()]).inc();
-            }
+            Err(error) => self.metrics.not_stored(self.source, self.spans, error),
         }
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        // The caller went away: nobody was answered.
-        if self.open {
-            let source = [self.source];
-            self.metrics.offered.with_label_values(&source).inc_by(self.spans);
-            self.metrics.failed.with_label_values(&source).inc_by(self.spans);
+        if !self.open {
+            return;
+        }
+        // The caller went away.
+        match self.queued.take() {
+            None => self.metrics.given_up(self.source, self.spans),
+            Some(mut queued) => {
+                queued.close();
+                if let Ok(answer) = queued.try_recv() {
+                    self.close(&answer.map(stored));
+                }
+                // Else who answers it finds nobody there, and counts it.
+            }
         }
     }
 }

@@ -51,6 +51,14 @@ pub enum Error {
         /// What the part or manifest code said.
         detail: String,
     },
+    /// A part is not as it was written.
+    #[error("{detail}")]
+    PartDamaged {
+        /// The part.
+        path: String,
+        /// What the part code said.
+        detail: String,
+    },
     /// Parts and manifest cannot be kept, or are not to be looked for, where the configuration says.
     #[error("{place}: {detail}")]
     Place {
@@ -140,6 +148,7 @@ impl Error {
             }
             Self::Io { .. }
             | Self::Parts { .. }
+            | Self::PartDamaged { .. }
             | Self::Unreachable { .. }
             | Self::Superseded { .. }
             | Self::Sync { .. }
@@ -166,7 +175,8 @@ impl Error {
             | Self::Corrupt { .. }
             | Self::Place { .. }
             | Self::Unreachable { .. }
-            | Self::Parts { .. } => "internal",
+            | Self::Parts { .. }
+            | Self::PartDamaged { .. } => "internal",
             Self::Died { .. } | Self::Internal { .. } => "internal",
         }
     }

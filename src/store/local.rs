@@ -68,12 +68,13 @@ impl SyncedLocal {
         self.make_dirs(&self.root.join(TMP))?;
         let temporary = self.root.join(TMP).join(format!("{}.put", self.clock.ulid()));
         let written = self.write_temporary(&temporary, payload).and_then(|()| self.name(&temporary, to, replace));
+        // Before anything else is done: whatever ends this call early takes the name back.
+        let mut unproven = Unproven { disk: &self.disk, name: (!replace && written.is_ok()).then_some(to) };
         if !replace || written.is_err() {
             // A temporary name that stays behind is removed at the next start; it is not worth failing the put.
             drop(self.disk.remove(&temporary));
         }
         written?;
-        let mut unproven = Unproven { disk: &self.disk, name: (!replace).then_some(to) };
         self.disk.sync_dir(dir)?;
         unproven.name = None;
         Ok(())

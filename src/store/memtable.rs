@@ -108,9 +108,9 @@ impl Memtable {
         begun
     }
 
-    /// A replayed generation is complete with `to`; without rows it goes at once.
+    /// A replayed generation is complete with `to`; without rows it goes at once, and is never complete: the flush would
+    /// take `to` for flushed, which the first record of this process may have.
     pub fn seal(&self, generation: &Arc<Gen>, to: Lsn) {
-        generation.seal(to);
         if generation.rows().is_empty() {
             self.snapshot.rcu(|old| {
                 let frozen = old.frozen.iter().filter(|g| !Arc::ptr_eq(g, generation)).cloned().collect();
@@ -121,6 +121,8 @@ impl Memtable {
                     active: old.active.clone(),
                 }
             });
+        } else {
+            generation.seal(to);
         }
         self.notify();
     }
@@ -213,6 +215,17 @@ impl Memtable {
 mod tests {
     use super::*;
     use crate::store::samples;
+
+    #[test]
+    fn a_replayed_generation_without_rows_is_never_handed_to_the_flush() {
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let memtable = Memtable::new(0, Arc::default(), 5, metrics);
+        let (empty, filled) = (memtable.begin_replayed(5), memtable.begin_replayed(6));
+        memtable.push_into(&filled, vec![Arc::new(Rows::new(samples::batch(1, 3), 1, 6))], 100);
+        memtable.seal(&empty, 5);
+        memtable.seal(&filled, 6);
+        assert_eq!((empty.to(), filled.to(), memtable.frozen()), (None, Some(6), 1));
+    }
 
     #[test]
     fn a_generation_that_is_flushed_twice_gives_its_bytes_back_once() {

@@ -7,7 +7,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
 
-use super::PartSet;
+use super::{Error, PartSet};
 use crate::span::Origin;
 
 /// All metrics of a store; cheap to clone.
@@ -129,6 +129,24 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Counts `spans` of `source` that are stored, now or before.
+    pub fn stored(&self, source: &str, spans: u64) {
+        self.offered.with_label_values(&[source]).inc_by(spans);
+        self.acked.with_label_values(&[source]).inc_by(spans);
+    }
+
+    /// Counts `spans` of an append that failed with `error`.
+    pub fn not_stored(&self, source: &str, spans: u64, error: &Error) {
+        self.given_up(source, spans);
+        self.refused.with_label_values(&[error.label()]).inc();
+    }
+
+    /// Counts `spans` whose sender went away before they were queued.
+    pub fn given_up(&self, source: &str, spans: u64) {
+        self.offered.with_label_values(&[source]).inc_by(spans);
+        self.failed.with_label_values(&[source]).inc_by(spans);
+    }
+
     /// Counts of the live parts.
     pub fn measure(&self, parts: &PartSet) {
         for level in [0_u8, 1] {
@@ -142,12 +160,14 @@ impl Metrics {
     }
 }
 
+/// The label value of spans that are our `own`, or of others.
+pub const fn source_of(own: bool) -> &'static str {
+    if own { "own" } else { "received" }
+}
+
 /// The label value of `source`.
 pub const fn source(origin: Origin) -> &'static str {
-    match origin {
-        Origin::Received => "received",
-        Origin::Own => "own",
-    }
+    source_of(matches!(origin, Origin::Own))
 }
 
 fn full(name: &str) -> String {

@@ -151,6 +151,8 @@ struct Status {
     panicked: Mutex<BTreeMap<&'static str, String>>,
     /// Files that the last sweep could not delete, by kind, with the first error.
     unswept: Mutex<BTreeMap<&'static str, String>>,
+    /// Parts that could not be read when they were to be judged, by path.
+    unread: Mutex<BTreeMap<String, suspect::Unread>>,
 }
 
 impl Store {
@@ -193,7 +195,7 @@ impl Store {
             return Ok(Appended { lsn: 0, duplicate: false });
         }
         let mut account = Account::of(&delivery, &self.inner.metrics);
-        let result = self.inner.append(delivery).await;
+        let result = self.inner.append(delivery, &mut account).await;
         account.close(&result);
         result
     }
@@ -249,6 +251,9 @@ impl Store {
         let unswept = inner.status.unswept.lock().expect("no holder of this lock panics");
         reasons.extend(unswept.iter().map(|(what, why)| format!("{what} cannot be deleted: {why}")));
         drop(unswept);
+        let unread = inner.status.unread.lock().expect("no holder of this lock panics");
+        reasons.extend(unread.iter().map(|(path, unread)| unread.told(path)));
+        drop(unread);
         reasons.extend(inner.ledger.problem().map(|problem| format!("the drop ledger is not written: {problem}")));
         // storage.md 4.6: readiness turns 503 after the third failure.
         let durable = inner.progress.failed_recoveries.load(Ordering::Relaxed) < 3;

@@ -61,8 +61,7 @@ pub async fn repair(config: &Config, disk: &Disk, clock: &Clock) -> Result<Vec<R
     }
     let mut is_writer = !repaired.is_empty();
     if is_writer {
-        place.may_claim(&manifest)?;
-        manifest.claim(folder.node, clock).await.map_err(|e| manifest_error(&e))?;
+        place.claim(&mut manifest, clock).await?;
         manifest.checkpoint(clock).await.map_err(|e| manifest_error(&e))?;
     }
     for entry in manifest.parts().to_vec() {
@@ -77,8 +76,7 @@ pub async fn repair(config: &Config, disk: &Disk, clock: &Clock) -> Result<Vec<R
             Reread::Whole => ("left: its bytes are those that were written; report it", 0),
             Reread::Damaged(_) => {
                 if !std::mem::replace(&mut is_writer, true) {
-                    place.may_claim(&manifest)?;
-                    manifest.claim(folder.node, clock).await.map_err(|e| manifest_error(&e))?;
+                    place.claim(&mut manifest, clock).await?;
                 }
                 let origin = Manifest::origin(&objects, &entry.path).await.map_err(|e| manifest_error(&e))?;
                 let removed: Vec<_> = manifest.removed().cloned().collect();

@@ -123,8 +123,7 @@ impl Shelf {
     pub async fn claim(&self) -> Result<(), Error> {
         self.place.prepare(&self.clock).await?;
         let mut manifest = self.manifest.lock().await;
-        self.place.may_claim(&manifest)?;
-        manifest.claim(self.node, &self.clock).await.map_err(|e| manifest_error(&e))?;
+        self.place.claim(&mut manifest, &self.clock).await?;
         self.show(&manifest);
         if let Err(error) = self.place.tidy() {
             tracing::warn!(%error, "what an earlier process left half-way stays");

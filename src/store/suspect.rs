@@ -3,8 +3,10 @@
 //! Duty: `Upkeep::quarantine_suspects`: each is read once more from its source, then leaves the manifest. Guarantee: only
 //! what is damaged at its source leaves; a part whose checksum file alone is damaged gets it anew; rows that can be read
 //! elsewhere stay, in new parts, in the same version; what leaves is told by health, counted, and kept in `quarantine/`.
-//! Left to others: which rows those are (`rescue.rs`), a commit that fails (`settle.rs`), moving the file (`sweep.rs`).
+//! Bytes that the disk cannot give again and again count as damaged; until then health tells of them. Left to others: which
+//! rows those are (`rescue.rs`), a commit that fails (`settle.rs`), moving the file (`sweep.rs`).
 
+use super::local::is_unreadable;
 use super::manifest::PartEntry;
 use super::open::count_quarantine;
 use super::part::{self, Reread};
@@ -12,6 +14,27 @@ use super::rescue::{Ground, Rescued, rescue};
 use super::shelf::parts_error;
 use super::upkeep::Upkeep;
 use super::{Error, ledger};
+
+/// A part is damaged if the disk could not give its bytes so often, and for so long: a cable or a controller may have been
+/// the cause, and would be it of every part.
+const UNREAD_TIMES: u32 = 3;
+const UNREAD_NS: i64 = 60 * 1_000_000_000;
+
+/// A part whose bytes the disk has not given to its judgement.
+#[derive(Clone, Debug)]
+pub(super) struct Unread {
+    times: u32,
+    since_ns: i64,
+    error: String,
+}
+
+impl Unread {
+    /// The sentence for health.
+    pub(super) fn told(&self, path: &str) -> String {
+        let Self { times, error, .. } = self;
+        format!("the disk did not give the bytes of part `{path}` {times} times ({error}); it is tried again")
+    }
+}
 
 impl Upkeep {
     /// Judges the parts that reads have marked since the last call.
@@ -35,9 +58,12 @@ impl Upkeep {
 
     async fn judge(&self, path: &str) -> Result<(), Error> {
         let shown = self.shelf.shown();
-        let Some(part) = shown.parts.parts.iter().find(|part| part.entry.path == path) else { return Ok(()) };
+        let Some(part) = shown.parts.parts.iter().find(|part| part.entry.path == path) else {
+            self.readable(path);
+            return Ok(());
+        };
         let entry = &part.entry;
-        let problem = match part::reread(self.shelf.objects().as_ref(), entry).await.map_err(|e| parts_error(&e))? {
+        let problem = match self.reread(entry).await? {
             Reread::Whole => {
                 tracing::warn!(path, "a part was read with damage and is whole at its source");
                 self.shelf.part_store().renew(entry);
@@ -54,8 +80,36 @@ impl Upkeep {
         self.commit(delta, move |upkeep| upkeep.tell_quarantined(&entry, &problem, lost)).await
     }
 
+    /// What the bytes of a part are now.
+    ///
+    /// Errors: they cannot be read, and it is too early to call that damage.
+    async fn reread(&self, entry: &PartEntry) -> Result<Reread, Error> {
+        let error = match part::reread(self.shelf.objects().as_ref(), entry).await {
+            Err(error) if is_unreadable(&error) => error,
+            read => {
+                self.readable(&entry.path);
+                return read.map_err(|e| parts_error(&e));
+            }
+        };
+        let now_ns = self.shelf.clock().now_ns();
+        let mut all = self.status.unread.lock().expect("no holder of this lock panics");
+        let first = || Unread { times: 0, since_ns: now_ns, error: String::new() };
+        let unread = all.entry(entry.path.clone()).or_insert_with(first);
+        unread.times += 1;
+        unread.error = error.to_string();
+        match unread.times >= UNREAD_TIMES && now_ns.saturating_sub(unread.since_ns) >= UNREAD_NS {
+            true => Ok(Reread::Damaged(error.to_string())),
+            false => Err(parts_error(&error)),
+        }
+    }
+
+    fn readable(&self, path: &str) {
+        self.status.unread.lock().expect("no holder of this lock panics").remove(path);
+    }
+
     fn tell_quarantined(&self, entry: &PartEntry, problem: &str, lost: u64) {
         let (path, rows) = (&entry.path, entry.rows);
+        self.readable(path);
         tracing::error!(path, problem, rows, lost, "a part is damaged; it is in quarantine");
         if lost > 0 {
             self.ledger.record(ledger::Drop {

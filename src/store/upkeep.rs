@@ -180,7 +180,8 @@ impl Upkeep {
     }
 
     async fn rebuild_indexes(&self) -> Result<(), Error> {
-        self.indexes.rebuild_wanted(&self.shelf.reads(), || self.memtable.is_stopped()).await;
+        let damaged = self.indexes.rebuild_wanted(&self.shelf.reads(), || self.memtable.is_stopped()).await;
+        damaged.iter().for_each(|path| self.shelf.part_store().doubt(path));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! What every request passes first.
 //!
 //! Duty: `Host`, origin and token, in this order. Guarantee: no handler runs for a foreign host, a page of another site
-//! or a caller without identity. Left to others: the rules (`access`).
+//! (but `/` and `/gates/…`, which are linked to) or a caller without identity. Left to others: the rules (`access`).
 
 use std::net::SocketAddr;
 
@@ -47,10 +47,11 @@ async fn checked(state: &AppState, mut request: Request, next: Next, is_grpc: bo
         return Err(Error::Host { host: host.chars().take(100).collect() });
     }
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    // A statement changes nothing, but costs what it costs: a page of another site makes none run, whatever the method.
-    let runs = request.uri().path() == "/api/v1/sql";
+    // What is read changes nothing, but costs what it costs: a page of another site makes none of it run, whatever the
+    // method. Pages are open to links.
+    let is_api = request.uri().path().starts_with("/api/");
     let headers = request.headers();
-    if (changes || runs) && is_cross_site(text(headers, header::ORIGIN), text(headers, SITE), &host) {
+    if (changes || is_api) && is_cross_site(text(headers, header::ORIGIN), text(headers, SITE), &host) {
         return Err(Error::CrossSite);
     }
     let authorization = match request.headers().get(header::AUTHORIZATION) {

@@ -4,6 +4,7 @@
 //! text and a next move. Left to others: its status (`status`).
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::access;
 use crate::engine;
@@ -52,6 +53,12 @@ pub enum Error {
     TooLarge {
         /// Bytes that a body may have.
         limit: usize,
+    },
+    /// The body came too slowly, or not at all.
+    #[error("the body did not arrive within {} s", within.as_secs_f32())]
+    Late {
+        /// For how long it was waited for.
+        within: Duration,
     },
     /// The body or the query is not what this path takes.
     #[error("{message}")]
@@ -131,6 +138,7 @@ impl Error {
             Self::Journal(error) => error.class(),
             Self::Host { .. } | Self::CrossSite => Class::Denied,
             Self::TooLarge { .. } => Class::TooLarge,
+            Self::Late { .. } => Class::Timeout,
             Self::Request { .. } | Self::Method | Self::NotBuilt { .. } | Self::Resolve { .. } => Class::Invalid,
             Self::NotFound | Self::NoStatement { .. } => Class::NotFound,
             Self::Bind { .. } => Class::Unavailable,
@@ -159,6 +167,7 @@ impl Error {
             Self::Host { .. } => "web.host",
             Self::CrossSite => "web.cross_site",
             Self::TooLarge { .. } => "web.too_large",
+            Self::Late { .. } => "web.late",
             Self::Request { .. } => query::Code::Argument.as_str(),
             Self::NotFound | Self::NoStatement { .. } => "web.not_found",
             Self::NotBuilt { .. } => "web.not_built",
@@ -177,6 +186,7 @@ impl Error {
             Self::CrossSite => "send it from a page of this address, or from a program",
             Self::TooLarge { limit } if *limit > super::request::MAX_BODY => "send fewer files at a time",
             Self::TooLarge { .. } => "a statement has at most 64 KiB; send fewer parameters",
+            Self::Late { .. } => "send the request again",
             Self::NotFound => "`/` lists what there is",
             Self::NoStatement { .. } => "`SELECT * FROM system.queries` lists those that run and the last that ended",
             Self::NotBuilt { .. } => "send statements and prepared statements; ListActions lists the actions",

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use tower::ServiceExt as _;
 
 pub use bind::bind;
 pub use config::Config;
@@ -77,7 +78,8 @@ fn router(state: AppState) -> Router {
         router = router.route(route.path, (route.handler)());
     }
     if state.flight {
-        router = router.route_service(flight::PATH, flight::Server::new(state.gateway.clone(), &state.clock));
+        let server = flight::Server::new(state.gateway.clone(), &state.clock).map_request(body::in_time);
+        router = router.route_service(flight::PATH, server);
     }
     router
         .fallback(|| async { Error::NotFound })

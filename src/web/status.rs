@@ -22,6 +22,8 @@ fn status(class: Class, code: &str) -> StatusCode {
         }
         "sql.cancelled" => return StatusCode::from_u16(499).expect("499 is between 100 and 999"),
         "sql.unauthenticated" => return StatusCode::UNAUTHORIZED,
+        // The peer is slow, not we.
+        "web.late" => return StatusCode::REQUEST_TIMEOUT,
         "web.host" => return StatusCode::MISDIRECTED_REQUEST,
         "web.method" => return StatusCode::METHOD_NOT_ALLOWED,
         "web.not_built" => return StatusCode::NOT_IMPLEMENTED,
@@ -277,6 +279,9 @@ mod tests {
         assert_eq!(of(Error::Host { host: "evil".to_owned() }), 421);
         assert_eq!(of(Error::CrossSite), 403);
         assert_eq!(of(Error::TooLarge { limit: 1 }), 413);
+        let late = || Error::Late { within: std::time::Duration::from_secs(30) };
+        assert_eq!((of(late()), Problem(late()).into_response().status().as_u16()), (408, 408));
+        assert_eq!(grpc(&late()).code(), tonic::Code::DeadlineExceeded);
         assert_eq!(of(Error::NotFound), 404);
         assert_eq!(of(Error::Method), 405);
     }

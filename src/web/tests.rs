@@ -185,7 +185,9 @@ async fn foreign_hosts_and_origins_are_refused() {
         ("origin", "https://evil.example", 403),
         ("origin", "null", 403),
         ("sec-fetch-site", "cross-site", 403),
+        ("sec-fetch-site", "same-site", 403),
         ("sec-fetch-site", "same-origin", 200),
+        ("sec-fetch-site", "none", 200),
         ("origin", own.as_str(), 200),
     ] {
         let response = server.post("/api/v1/sql").header(name, value).body("SELECT 1").send().await.unwrap();
@@ -193,6 +195,10 @@ async fn foreign_hosts_and_origins_are_refused() {
         // An image of another page would run it as well.
         let response = server.get("/api/v1/sql?q=SELECT+1").header(name, value).send().await.unwrap();
         assert_eq!(response.status(), status, "GET {name}: {value}");
+        for path in ["/api/v1/schema", "/api/v1/openapi.json"] {
+            let response = server.get(path).header(name, value).send().await.unwrap();
+            assert_eq!(response.status(), status, "{path} {name}: {value}");
+        }
         let response = server.get("/").header(name, value).send().await.unwrap();
         assert_eq!(response.status(), 200, "a link to the page: {name}: {value}");
     }

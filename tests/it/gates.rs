@@ -64,6 +64,12 @@ fn check_tells_all_problems_or_a_line_a_gate() {
     let output = check(folder.path(), &["--config", "weavergen.yaml"]);
     assert!(text(&output.stderr).starts_with("WG-GATE-W02 good.yaml:1:"), "{}", text(&output.stderr));
     assert!(text(&output.stdout).starts_with("a  class decomposable"), "{}", text(&output.stdout));
+    let distinct = "sql: SELECT count(DISTINCT name) AS value FROM spans, window: 2m, pass: \"> 1\"";
+    write("alone.yaml", &format!("groups: [{{name: g, gates: [{{gate: a, {distinct}}}]}}]"));
+    let output = check(folder.path(), &["alone.yaml", "--config", "weavergen.yaml", "--deny-warnings"]);
+    let told = text(&output.stderr);
+    assert!(told.starts_with("WG-GATE-W01 alone.yaml:1:"), "{told}");
+    assert_eq!((output.status.code(), told.lines().count()), (Some(0), 1), "nobody has to change it: {told}");
 }
 
 fn gates(folder: &std::path::Path, args: &[&str]) -> Output {

@@ -11,6 +11,8 @@ const SHIPPED: [&str; 2] = ["tests/data/gates/founding/*.yaml", "tests/data/gate
 const KEYS: &str = "tests/data/gates/keys/*.yaml";
 /// What `coverage.yaml` needs beside them.
 const EXPECTED: &str = "semconv.expected={cart: [GET /cart, POST /cart]}";
+/// Whom `outbox.yaml` tells.
+const RECEIVERS: &str = "notify.receivers={hook: {webhook: {url: http://127.0.0.1:9}}}";
 
 fn run(folder: &Path, args: &[&str]) -> Output {
     Command::new(BINARY).args(["gates", "test"]).args(args).current_dir(folder).env("HOME", folder).output().unwrap()
@@ -24,7 +26,8 @@ fn text(bytes: &[u8]) -> String {
 fn every_shipped_gate_passes_fails_and_has_no_data_as_its_tests_say() {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(BINARY);
-    command.args(["gates", "test", SHIPPED[0], SHIPPED[1], KEYS, "--set", EXPECTED]).env("HOME", home.path());
+    command.args(["gates", "test", SHIPPED[0], SHIPPED[1], KEYS, "--set", EXPECTED, "--set", RECEIVERS]);
+    command.env("HOME", home.path());
     let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     let told = text(&output.stdout);
     assert!(output.status.success(), "{told}{}", text(&output.stderr));

@@ -38,4 +38,5 @@ mod rust_sdk;
 mod s3;
 mod semconv;
 mod shell;
+mod stop;
 mod store;

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::gate::journal::{GateRow, KEPT_NS, OutcomeRun, next_generation};
 use crate::gate::window::Grid;
-use crate::gate::{Gate, Group, Journal, question};
+use crate::gate::{Gate, Group, Journal, Late, question};
 
 /// Flags of `gates backfill`.
 #[derive(Debug, clap::Args)]
@@ -150,7 +150,9 @@ async fn fill(
     let asked = house.ask(config, definitions.table(), clock)?;
     let (from_ns, to_ns) = gap.span;
     let then = Clock::manual(from_ns, 0);
-    let mut evaluator = evaluator(asked.journal(), groups, asked.runner(), &then).await?;
+    // All spans are there.
+    let none_late = Late::new(|_| Box::pin(async { Ok(0) }));
+    let mut evaluator = evaluator(asked.journal(), groups, (asked.runner(), none_late), &then).await?;
     evaluator.in_event_order(true);
     let mut ticks: BTreeMap<i64, BTreeSet<usize>> = BTreeMap::new();
     for group in evaluator.driven() {

@@ -2,8 +2,9 @@
 //!
 //! Duty: the ticks of a span of time over a data folder, by the daemon's evaluator on a clock of its own; a transition is a line
 //! of JSON. Guarantee: where the folder's journal knows the cut of a tick, the same spans count as then, and times without a
-//! daemon, queries that took too long and episodes that people closed come again, so that a replay from the journal's begin
-//! repeats it but for `on: trace`, which fires at ticks; the folder is only read. Left to others: judging (`gate`), what the journal knows (`history`).
+//! daemon, queries that took too long, what was found between ticks and episodes that people closed come again, so that a
+//! replay from the journal's begin repeats it; the folder is only read. Left to others: judging (`gate`), what the journal
+//! knows (`history`).
 
 mod history;
 #[cfg(test)]
@@ -26,10 +27,10 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::sources;
 use crate::clock::Clock;
 use crate::gate::evaluator::{Evaluator, Position};
-use crate::gate::journal::JournalRow;
+use crate::gate::journal::{JournalRow, Sampled};
 use crate::gate::result::{Ask, RunError, Runner};
 use crate::gate::run::at_a_time;
-use crate::gate::{Feed, Group, Journal, Late, Metrics, On, Parts, question};
+use crate::gate::{Feed, Gate, Group, Journal, Late, Metrics, On, Parts, question};
 
 /// Flags of `gates replay`.
 #[derive(Debug, clap::Args)]
@@ -94,9 +95,9 @@ async fn play<W: Write>(asked: &house::Asked, asking: Asking<'_>, lines: &mut Li
     let Asking { groups, span: (from_ns, to_ns), history, gate } = asking;
     let settles = groups.iter().flat_map(|group| &group.gates).filter(|gate| gate.on == On::Trace);
     let settles: Vec<&str> = settles.map(|gate| gate.name.as_str()).collect();
-    if !settles.is_empty() {
+    if history.is_none() && !settles.is_empty() {
         eprintln!(
-            "weavergen: `on: trace` fires at ticks in a replay, and fired as soon as its traces had settled: {}",
+            "weavergen: without a journal `on: trace` fires at ticks, and in a daemon as soon as its traces have settled: {}",
             settles.join(", ")
         );
     }
@@ -105,7 +106,8 @@ async fn play<W: Write>(asked: &house::Asked, asking: Asking<'_>, lines: &mut Li
     }
     let (then, failing) = (Clock::manual(from_ns, 0), Failing::default());
     let runner = late_again(asked.runner(), failing.clone());
-    let mut evaluator = evaluator(asked.journal(), groups, runner, &then).await?;
+    let late = Late::over(asked.gateway());
+    let mut evaluator = evaluator(asked.journal(), groups, (runner, late), &then).await?;
     let driven = evaluator.driven();
     let count = driven.iter().map(|group| group.grid.count_due(from_ns, to_ns.saturating_add(group.grid.offset_ns)));
     let count = count.fold(0, usize::saturating_add);
@@ -122,14 +124,18 @@ async fn play<W: Write>(asked: &house::Asked, asking: Asking<'_>, lines: &mut Li
     for (wall_ns, step) in plan.steps {
         then.advance_to(wall_ns);
         match step {
-            Step::Tick { t_ns, cut_us: Some(cut_us), in_event_order, groups } => {
+            Step::Tick { t_ns, cut_us: Some(cut_us), in_event_order, outbox, groups } => {
                 evaluator.in_event_order(in_event_order);
+                asked.journal().sample(Sampled::Given(outbox));
                 evaluator.close_tick(t_ns, cut_us, &groups).await?;
             }
             Step::Tick { t_ns, cut_us: None, groups, .. } => evaluator.miss_tick(t_ns, &groups),
+            Step::Look { gate, t_ns, cut_us } => evaluator.look_at((t_ns, cut_us), |of| of.name == gate).await?,
             Step::Close(row) => {
-                // A gate with `on: ingest` may have fired since its last tick.
-                evaluator.look_until(row.at_ns.div_euclid(1_000)).await?;
+                // What of a gate with `on: ingest` had come by then is said, and its spans begin no other episode.
+                let seen_us = row.looked_us.unwrap_or_else(|| row.at_ns.div_euclid(1_000));
+                let is_meant = |gate: &Gate| gate.name == row.gate && gate.on.is_ingest();
+                evaluator.look_at((row.at_ns, seen_us), is_meant).await?;
                 close(&evaluator, &row);
             }
         }
@@ -150,11 +156,11 @@ pub(super) fn nanos(flag: &str, at: jiff::Timestamp) -> Result<i64, Failure> {
     i64::try_from(at.as_nanosecond()).map_err(|_| Failure::new(Exit::Usage, text()))
 }
 
-/// Who closes the ticks of `groups` into `journal`, by a clock that the caller moves.
+/// Who closes the ticks of `groups` into `journal`, by a clock that the caller moves; who answers, and who counts late spans.
 pub(super) async fn evaluator(
     journal: Journal,
     groups: Vec<Group>,
-    runner: Runner,
+    (runner, late): (Runner, Late),
     then: &Clock,
 ) -> anyhow::Result<Evaluator> {
     let parts = Parts {
@@ -167,7 +173,7 @@ pub(super) async fn evaluator(
         default_receivers: Vec::new(),
         value_metrics: false,
         runner,
-        late: Late::new(|_| Box::pin(async { Ok(0) })),
+        late,
         position: Position::new(|| None),
         feed: Feed::none(),
         journal,

@@ -2,10 +2,10 @@
 //!
 //! Duty: a store, the daemon's evaluator and a clock that the test moves: spans arrive, ticks close, events happen, starts of
 //! pipelines are taken, as by an engine whose runs end at once, when `cooldown` and `max_runs` allow it. Guarantee: nothing
-//! sleeps; ticks close by the same sources, cut and journal as in the daemon, and by the clock once all spans came. A kill takes
-//! what was not journaled; the store, whose own promises are tested elsewhere, keeps its spans. Spans are looked at when a tick
-//! closes or an event happens and not as they come, so pipelines of `on: ingest` begin later than in the daemon, and `on: trace`
-//! fires at ticks; the episodes of `on: ingest` are the same. Left to others: what is expected (`compare`).
+//! sleeps; ticks close by the same sources, cut and journal as in the daemon, and by the clock once all spans came. Between ticks
+//! spans are looked at as in the daemon, but at once: those of `on: ingest` at the instant at which they arrive, traces of
+//! `on: trace` at the whole seconds at which some can have settled (`looks`). A kill takes what was not journaled; the store,
+//! whose own promises are tested elsewhere, keeps its spans. Left to others: what is expected (`compare`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex};
 use super::arrivals::Arrivals;
 use super::definitions::Definitions;
 use super::input::Taken;
+use super::looks::Looks;
 use super::run::MOST_TICKS;
 use super::{house, load_gates};
 use crate::cli::exit::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gate::evaluator::Position;
-use crate::gate::journal::{Batch, JournalRow, Notice, StartRequest};
+use crate::gate::journal::{Batch, JournalRow, Notice, Sampled, StartRequest};
 use crate::gate::result::{Ask, RunError, Runner};
 use crate::gate::starts::{Answer, Starts};
 use crate::gate::suite::{Event, Test, What};
@@ -90,6 +91,7 @@ struct Stage<'a> {
     idle: Vec<(u32, String)>,
     closed: bool,
     end_ns: i64,
+    looks: Looks,
 }
 
 /// Plays `test` with the gates of `groups`.
@@ -118,6 +120,8 @@ async fn played(
     let definitions = Definitions::Test(test.definitions.clone(), clock.clone());
     let end_ns = last_tick(test, &arrivals, &groups);
     let asked = house.ask(config, definitions.table(), clock)?;
+    // What is told waits, for nobody sends it.
+    asked.journal().sample(Sampled::Own);
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let mut stage = Stage {
         config,
@@ -134,6 +138,7 @@ async fn played(
         idle: Vec::new(),
         closed: false,
         end_ns,
+        looks: Looks::since(test.start_ns),
     };
     let mut events: Vec<_> = test.events.iter().filter(|event| !matches!(event.what, What::FailQuery(_))).collect();
     events.sort_by_key(|event| event.at_ns);
@@ -149,24 +154,34 @@ async fn played(
         let due_ns = evaluator.next_due_ns(end_ns);
         let event_ns = events.peek().map(|event| event.at_ns);
         let start_ns = stage.take_starts()?.filter(|at_ns| *at_ns <= end_ns);
+        let look_ns = stage.looks.next_ns().filter(|at_ns| *at_ns <= end_ns);
         // An arrival may bring a tick to its end. What comes behind the last one that anybody looks at does not.
         let arrival_ns = arrival_ns.filter(|_| due_ns.is_some());
-        let Some(t_ns) = due_ns.into_iter().chain(event_ns).chain(start_ns).chain(arrival_ns).min() else { break };
+        let instants = [due_ns, event_ns, start_ns, look_ns, arrival_ns];
+        let Some(t_ns) = instants.into_iter().flatten().min() else { break };
         // After a kill the clock is ahead of ticks that are due. What arrived by now is there when they close.
         stage.deliver(&mut arrivals, t_ns.max(clock.now_ns())).await?;
         stage.clock.advance_to(t_ns);
         if event_ns == Some(t_ns)
             && let Some(event) = events.next()
         {
-            // What an operator closes may have fired since the last tick.
+            // What an operator closes may have fired by what has just come.
             if matches!(event.what, What::Close { .. }) {
-                evaluator.look_until(house.reader().view().visible_us).await?;
+                stage.look_between(&mut evaluator).await?;
             }
             evaluator = stage.happen(event, evaluator).await?;
+            stage.looks.again(stage.clock.now_ns());
             continue;
         }
+        let mut closes = false;
         while evaluator.round_once().await? {
             stage.look(&evaluator);
+            closes = true;
+        }
+        // Ticks first, as in the daemon: a group closes a tick or is looked at.
+        stage.look_between(&mut evaluator).await?;
+        if closes {
+            stage.looks.again(stage.clock.now_ns());
         }
     }
     evaluator.finish().await?;
@@ -208,6 +223,7 @@ impl Stage<'_> {
         }
         let gates = || groups.iter().flat_map(|group| &group.gates);
         self.gates = gates().map(|gate| gate.name.clone()).collect();
+        self.looks.follow(gates());
         self.receivers.extend(gates().flat_map(|gate| gate.notify.iter().flatten()).cloned());
         let (inner, failing) = (self.asked.runner(), self.failing.clone());
         let runner = Runner::new(move |ask: Ask| {
@@ -240,10 +256,22 @@ impl Stage<'_> {
     }
 
     /// Hands over what arrives up to `t_ns`.
-    async fn deliver(&self, arrivals: &mut Arrivals, t_ns: i64) -> anyhow::Result<()> {
+    async fn deliver(&mut self, arrivals: &mut Arrivals, t_ns: i64) -> anyhow::Result<()> {
         while let Some((at_ns, batches)) = arrivals.next_until(t_ns)? {
             self.clock.advance_to(at_ns);
+            self.looks.came(self.clock.now_ns(), &batches);
             self.house.append(batches).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what came, and at traces that may have settled by now.
+    async fn look_between(&mut self, evaluator: &mut Evaluator) -> anyhow::Result<()> {
+        let now_ns = self.clock.now_ns();
+        let due = self.looks.take(now_ns);
+        if due.is_any() {
+            let cut_us = self.house.reader().view().visible_us;
+            evaluator.look_at((now_ns, cut_us), |gate| due.is_at(gate)).await?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::take_next;
+use super::{is_matched, take_next};
 use crate::gate::definition::On;
 use crate::gate::result::{Ask, ResultRow, RunError, Runner};
 
@@ -22,7 +22,7 @@ pub async fn rows_of(runner: &Runner, ask: Ask) -> Result<Vec<ResultRow>, RunErr
     rows.retain_mut(|row| {
         // What lies behind the window is of no meaning here.
         take_next(row);
-        row.value.is_some_and(|value| value > 0.0)
+        is_matched(row)
     });
     let failing: BTreeSet<_> = rows.iter().map(|row| row.key.clone()).collect();
     for there in runner.run(proof).await?.into_iter().filter(|there| !failing.contains(&there.key)) {

@@ -1,11 +1,12 @@
 //! Episodes that are open while their gate changes: labels, `mode`, `notify`, `on_fail`, `on_resolve` (gates.md 7, reload).
 //!
-//! Duty: at the start end what a gate in `dry_run` had told, tell what fires under its new labels and to new receivers, let starts
-//! lapse that nobody wants any more; at a tick tell and start what the change left out. Guarantee: who hears that an episode fires hears its end
+//! Duty: at the start end what a gate in `dry_run` had told, tell what fires under its new labels and to new receivers, health
+//! alerts too, let starts lapse that nobody wants any more; at a tick tell and start what the change left out. Guarantee: who hears that an episode fires hears its end
 //! once; of a gate in `dry_run` nothing is sent but the end of what was told, and nothing starts. Left to others: transitions
 //! (`tell`).
 
 use super::super::definition::OnFail;
+use super::super::health::follow;
 use super::super::journal::{Occasion, StartRequest, StartState, Told};
 use super::super::result::ResultRow;
 use super::super::state::Level;
@@ -62,6 +63,7 @@ impl Book {
             }
             self.put(id, row);
         }
+        self.tell_health_to_newcomers();
         for (due, _) in read.due_starts()? {
             if !self.wants(&due.request, renewed) {
                 self.lapse(&due.request);
@@ -120,6 +122,21 @@ impl Book {
         let notice = Notice { reason: Cause::Firing.as_str().to_owned(), ..told.notice.clone() };
         self.batch.outbox.extend(newcomers.iter().map(|receiver| (receiver.clone(), notice.clone())));
         told.receivers.extend(newcomers);
+    }
+
+    /// Tells receivers that a gate did not have before which health alerts about it fire. Of one in `dry_run` the next tick
+    /// ends them.
+    fn tell_health_to_newcomers(&mut self) {
+        let followed = self.health.iter().filter_map(|(alert, row)| {
+            let about_gate = row.kind != HealthKind::DeliveryFailing;
+            let entry = self.gates.get(&row.about).filter(|entry| about_gate && entry.gate.mode == Mode::Enforce)?;
+            Some((*alert, follow(row, &self.receivers_of(&entry.gate))?))
+        });
+        for (alert, (row, messages)) in followed.collect::<Vec<_>>() {
+            self.health.insert(alert, row.clone());
+            self.batch.health.insert(alert, row);
+            self.batch.outbox.extend(messages);
+        }
     }
 
     /// Whether a start that is due is still one of its gate.

@@ -44,6 +44,7 @@ pub(super) fn journal_row(
         transition: transition.episode.map(|(episode, number)| transition_id(alert, episode, number)),
         actor: None,
         summary: String::new(),
+        looked_us: None,
     }
 }
 

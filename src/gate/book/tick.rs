@@ -44,8 +44,8 @@ pub(in super::super) struct Closing {
     pub(in super::super) cut_us: i64,
     /// By gate.
     pub(in super::super) answers: BTreeMap<String, Answer>,
-    /// Spans that came too late for the ticks before.
-    pub(in super::super) late: u64,
+    /// Spans that came too late for the ticks before; `None` = they were not counted.
+    pub(in super::super) late: Option<u64>,
 }
 
 /// One key at the tick.
@@ -88,6 +88,11 @@ impl Moment {
 }
 
 impl Book {
+    /// Where a key stands; `None` = nothing is known of it.
+    fn state_of(&self, gate: &str, key: &str) -> Option<&State> {
+        self.gates.get(gate)?.keys.get(key).map(|row| &row.state)
+    }
+
     /// Keys of `gate` whose pass at `t_ns` counts only if it holds on the spans since they fired alone (gates.md 4.3), by
     /// the start of that shorter window.
     pub(in super::super) fn to_confirm(
@@ -97,11 +102,13 @@ impl Book {
         rows: &[ResultRow],
     ) -> BTreeMap<i64, BTreeSet<String>> {
         let mut wanted: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
-        let (Some(_), Some(entry)) = (&gate.on_fail, self.gates.get(&gate.name)) else { return wanted };
+        if gate.on_fail.is_none() {
+            return wanted;
+        }
         let Window { start_ns, .. } = window_at(gate, t_ns);
         for row in rows {
             let key = alert_key(&row.key);
-            let Some(state) = entry.keys.get(&key).map(|row| &row.state) else { continue };
+            let Some(state) = self.state_of(&gate.name, &key) else { continue };
             let fired_ns = state.fired_at_ns.filter(|fired_ns| state.phase.is_open() && *fired_ns > start_ns);
             if let Some(fired_ns) = fired_ns
                 && self.judged(gate, row, t_ns).clears
@@ -116,6 +123,7 @@ impl Book {
     pub(in super::super) fn close(&mut self, closing: Closing, wall_ns: i64) -> Result<(), Error> {
         let id = group_id(&self.definitions.groups[closing.group]);
         let mut missed = BTreeSet::new();
+        let cost_ns = closing.answers.values().map(|answer| answer.cost_ns).fold(0, u64::saturating_add);
         let names: Vec<String> =
             self.definitions.groups[closing.group].gates.iter().map(|gate| gate.name.clone()).collect();
         let mut answers = closing.answers;
@@ -130,10 +138,19 @@ impl Book {
                 entry.vitals.missed += 1;
             }
         }
-        let name = self.definitions.groups[closing.group].name.as_str();
-        self.metrics.late_dropped_spans.with_label_values(&[name]).inc_by(closing.late);
+        let group = &self.definitions.groups[closing.group];
+        let late = closing.late.unwrap_or(0);
+        self.metrics.late_dropped_spans.with_label_values(&[group.name.as_str()]).inc_by(late);
         self.cuts.insert(closing.group, (closing.t_ns, closing.cut_us));
-        let row = TickRow { cut_us: Some(closing.cut_us), missed, closed_ns: Some(wall_ns) };
+        let row = TickRow {
+            cut_us: Some(closing.cut_us),
+            missed,
+            closed_ns: Some(wall_ns),
+            of: Some(tick_of(group)),
+            late: closing.late,
+            cost_ns,
+            outbox: None,
+        };
         self.batch.ticks.insert((id, closing.t_ns), row);
         self.since_ns.get_or_insert(wall_ns);
         Ok(())
@@ -356,7 +373,7 @@ impl Book {
 
     /// Whether new spans that pass stand behind a clear.
     fn is_proven(&self, gate: &Gate, key: &str, seen: &Seen, confirmed: &BTreeSet<String>, moment: &Moment) -> bool {
-        let state = self.gates[&gate.name].keys.get(key).map(|row| &row.state);
+        let state = self.state_of(&gate.name, key);
         let Some(state) = state.filter(|state| state.phase.is_open()) else { return true };
         if gate.on.is_ingest() {
             return confirmed.contains(key);
@@ -395,8 +412,7 @@ impl Book {
             for kind in [HealthKind::GateNoData, HealthKind::GateInconclusive] {
                 self.health(gate, kind, &labels, "", false, moment);
             }
-            let is_over = self.gates[&gate.name].keys.get(key).is_some_and(|row| row.state.phase == Phase::Inactive);
-            if is_over {
+            if self.state_of(&gate.name, key).is_some_and(|state| state.phase == Phase::Inactive) {
                 self.forget(&gate.name, key);
             }
         }

@@ -47,14 +47,18 @@ pub(super) async fn evaluate(shared: Arc<Shared>, group: usize, (t_ns, cut_us): 
     Closing { group, t_ns, cut_us, answers, late }
 }
 
-/// Late spans up to `cut_us`. What cannot be counted changes no verdict.
-async fn late(shared: &Shared, group: usize, cut_us: i64) -> u64 {
-    let Some(span) = shared.book().late(group, cut_us) else { return 0 };
+/// Late spans up to `cut_us`; `None` where nothing has closed that they could be too late for. What cannot be counted changes
+/// no verdict, and is no zero.
+async fn late(shared: &Shared, group: usize, cut_us: i64) -> Option<u64> {
+    let span = shared.book().late(group, cut_us)?;
     let _turn = shared.slots.acquire().await.ok();
-    shared.parts.late.count(span).await.unwrap_or_else(|why| {
-        tracing::warn!(why, "late spans could not be counted");
-        0
-    })
+    match shared.parts.late.count(span).await {
+        Ok(count) => Some(count),
+        Err(why) => {
+            tracing::warn!(why, "late spans could not be counted");
+            None
+        }
+    }
 }
 
 async fn answer(shared: &Shared, gate: Arc<Gate>, (t_ns, cut_us): (i64, i64), order: Order) -> Answer {

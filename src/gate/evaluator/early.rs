@@ -27,12 +27,13 @@ use super::super::definition::{Gate, Group, On};
 use super::super::identity::alert_key;
 use super::super::journal::Error;
 use super::super::result::{Ask, ResultRow, RunError, Selection, Window};
+use super::super::watermark::Awaited;
 use super::super::window::{nanos, window_at};
 use super::{Evaluator, Shared};
 
-/// How often it is looked whether spans came.
+/// The least pause between two looks at what came, and how often it is looked whether something did, where nobody hears it.
 const ARRIVALS: Duration = Duration::from_millis(250);
-/// How often it is looked whether traces settled.
+/// The same of traces that settle.
 const SETTLED: Duration = Duration::from_secs(1);
 /// Looking pauses for so many times as long as it took.
 const SHARE: u32 = 10;
@@ -144,11 +145,12 @@ impl Looks {
 }
 
 impl Evaluator {
-    /// Begins to look at every group that is to be looked at; how long to wait for the next.
-    pub(super) fn start_looks(&mut self) -> Duration {
+    /// Begins to look at every group that is to be looked at; how long to wait for the next, less once what it waits for came.
+    pub(super) fn start_looks(&mut self) -> (Duration, Awaited) {
         let parts = &self.shared.parts;
         let (now_ns, now) = (parts.clock.now_ns(), Instant::now());
         let (mut wait, mut cut_us, spoken_us) = (Duration::MAX, None, self.watermark.spoken_us());
+        let mut awaited = Awaited::Nothing;
         let book = self.shared.book();
         for (at, group) in book.groups().iter().enumerate() {
             let is_busy = self.busy.contains(&at) || self.looks.under_way.contains_key(&at);
@@ -163,13 +165,17 @@ impl Evaluator {
             }
             let Some(cut_us) = cut_us else { break };
             if !is_wanted(&book, group, now_ns, (cut_us, spoken_us)) {
-                wait = wait.min(least);
+                match spoken_us {
+                    // Who hears what comes need not look whether it did.
+                    Some(_) => awaited = awaited.max(awaited_by(group)),
+                    None => wait = wait.min(least),
+                }
                 continue;
             }
             let handle = self.looks.running.spawn(look(self.shared.clone(), at, (now_ns, cut_us)));
             self.looks.under_way.insert(at, UnderWay { handle, since: now });
         }
-        wait
+        (wait, awaited)
     }
 
     /// Takes in what was found and writes it.
@@ -181,24 +187,28 @@ impl Evaluator {
                 let least = book.groups().get(group).and_then(least_pause).unwrap_or(SETTLED);
                 self.looks.pause(group, least, (Duration::from_nanos(cost_ns), has_failed));
                 for (name, found) in found {
-                    match found {
-                        Found::Came(came) => book.arrive(&name, came, (cut_us, wall_ns))?,
-                        Found::Settled(rows) => book.settle(&name, rows, (t_ns, cut_us, wall_ns))?,
-                    }
+                    book.between_ticks(cut_us, |book| match found {
+                        Found::Came(came) => book.arrive(&name, came, (cut_us, wall_ns)),
+                        Found::Settled(rows) => book.settle(&name, rows, (t_ns, cut_us, wall_ns)),
+                    })?;
                 }
             }
         }
         self.write(false).await
     }
 
-    /// Takes in what came up to `cut_us` of gates with `on: ingest`: for those who choose ticks themselves, before something
-    /// happens between two.
+    /// Looks, with the spans up to a position (µs), at those gates that `is_meant` and that do not wait for ticks, as at an
+    /// instant: for those who choose both themselves. Takes in what is found.
     ///
     /// Errors: the journal.
-    pub async fn look_until(&mut self, cut_us: i64) -> Result<(), Error> {
-        let now_ns = self.shared.parts.clock.now_ns();
+    pub async fn look_at(
+        &mut self,
+        (now_ns, cut_us): (i64, i64),
+        is_meant: impl Fn(&Gate) -> bool,
+    ) -> Result<(), Error> {
         let count = self.shared.book().groups().len();
-        let look = |group| look_for(self.shared.clone(), group, (now_ns, cut_us), |gate| gate.on.is_ingest());
+        let is_meant = &is_meant;
+        let look = |group| look_for(self.shared.clone(), group, (now_ns, cut_us), is_meant);
         let looks = join_all((0..count).map(look)).await;
         self.take_looks(looks).await
     }
@@ -228,13 +238,22 @@ fn judges_early(gate: &Gate) -> bool {
     gate.on == On::Trace && gate.hold_for.is_zero() && gate.fire_after.is_none() && gate.baseline.is_none()
 }
 
+/// What this daemon and its pipelines send is no news to who leaves it out; else they would be kept busy by themselves.
+const fn leaves_own_out(gate: &Gate) -> bool {
+    !gate.include_own_spans && !gate.include_pipeline_spans
+}
+
+/// Whose spans may be news to a group that is looked at between ticks.
+fn awaited_by(group: &Group) -> Awaited {
+    let mut early = group.gates.iter().filter(|gate| gate.on.is_ingest() || judges_early(gate));
+    if early.all(leaves_own_out) { Awaited::Sources } else { Awaited::Anybody }
+}
+
 /// Whether something can have changed since the last look: the store came to `cut_us`, and to `spoken_us` with spans of
 /// sources, if that is known.
 fn is_wanted(book: &Book, group: &Group, now_ns: i64, (cut_us, spoken_us): (i64, Option<i64>)) -> bool {
     group.gates.iter().any(|gate| {
-        // What this daemon and its pipelines send is no news to who leaves it out; else they would be kept busy by themselves.
-        let leaves_out = !gate.include_own_spans && !gate.include_pipeline_spans;
-        let came_us = spoken_us.filter(|_| leaves_out).map_or(cut_us, |spoken_us| spoken_us.min(cut_us));
+        let came_us = spoken_us.filter(|_| leaves_own_out(gate)).map_or(cut_us, |spoken_us| spoken_us.min(cut_us));
         match &gate.assertion {
             _ if gate.on.is_ingest() => book.seen_us(&gate.name) < Some(came_us),
             Some(assertion) if judges_early(gate) => {
@@ -256,10 +275,11 @@ async fn look_for(
     shared: Arc<Shared>,
     group: usize,
     (now_ns, cut_us): (i64, i64),
-    is_meant: fn(&Gate) -> bool,
+    is_meant: impl Fn(&Gate) -> bool,
 ) -> Look {
-    let gates = shared.book().gates_of(group);
-    let looked = gates.into_iter().filter(|gate| is_meant(gate)).map(|gate| {
+    let mut gates = shared.book().gates_of(group);
+    gates.retain(|gate| is_meant(gate));
+    let looked = gates.into_iter().map(|gate| {
         let shared = shared.clone();
         async move {
             let (found, cost_ns) = look_at(&shared, &gate, (now_ns, cut_us)).await;

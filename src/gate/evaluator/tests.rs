@@ -11,6 +11,7 @@ mod levels;
 mod oracle;
 mod rules;
 mod schedule;
+mod soak;
 mod sources;
 mod starts;
 mod store;

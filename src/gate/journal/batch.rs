@@ -1,8 +1,8 @@
 //! What one transaction writes.
 //!
 //! Duty: collect what closed ticks did, and put it into the tables. Guarantee: two batches in a row write what one batch of
-//! both would; edits of episodes and starts are made on the stored row, so an answer of the engine in between is kept. Left
-//! to others: when to write (`evaluator`).
+//! both would, but for what ticks say of the outbox, which is as it was before the batch; edits of episodes and starts are
+//! made on the stored row, so an answer of the engine in between is kept. Left to others: when to write (`evaluator`).
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::outbox::Sizes;
 use super::past;
 use super::rows::{
     EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Notice, Occasion, OutboxRow, OutcomeRun, StartRequest,
-    StartRow, StartState, TickRow, encode,
+    StartRow, StartState, TickRow, Waiting, encode,
 };
 use super::sources::{self, SourceKey, SourceRow};
 use super::{
@@ -90,14 +90,17 @@ impl Batch {
         *self == Self::default()
     }
 
-    /// Whether it must be written now: a phase changed, a result row is complete, or somebody is to be told.
+    /// Whether it must be written now: a phase changed, a result row is complete, somebody is to be told, or a tick was missed,
+    /// which gates that read ticks see before they are asked about that time.
     pub fn has_effect(&self) -> bool {
-        !(self.results.is_empty()
+        let is_missed = |row: &TickRow| row.cut_us.is_none();
+        let is_idle = self.results.is_empty()
             && self.episodes.is_empty()
             && self.journal.is_empty()
             && self.outbox.is_empty()
             && self.starts.is_empty()
-            && self.health.is_empty())
+            && self.health.is_empty();
+        !is_idle || self.ticks.values().any(is_missed)
     }
 
     /// Adds a change of an episode.
@@ -142,7 +145,13 @@ impl Batch {
         self.heard_us = later.heard_us.or(self.heard_us);
     }
 
-    pub(super) fn write(&self, tx: &WriteTransaction, now_ns: i64, sizes: &mut Sizes) -> Result<(), Error> {
+    pub(super) fn write(
+        &self,
+        tx: &WriteTransaction,
+        now_ns: i64,
+        sizes: &mut Sizes,
+        waiting: Option<Waiting>,
+    ) -> Result<(), Error> {
         let mut gates = tx.open_table(GATE)?;
         for (name, row) in &self.gates {
             // The floor rises where episodes are removed, which who made this batch may not have seen.
@@ -168,7 +177,8 @@ impl Batch {
         }
         let mut ticks = tx.open_table(TICK)?;
         for ((group, t_ns), row) in &self.ticks {
-            ticks.insert((group.as_str(), *t_ns), encode(row).as_slice())?;
+            let row = TickRow { outbox: waiting.filter(|_| row.cut_us.is_some()), ..row.clone() };
+            ticks.insert((group.as_str(), *t_ns), encode(&row).as_slice())?;
         }
         let mut health = tx.open_table(HEALTH)?;
         for (alert, row) in &self.health {

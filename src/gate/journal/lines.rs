@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use redb::{ReadableTable as _, Table, WriteTransaction};
 
 use super::outbox::Sizes;
-use super::resend::is_waiting;
+use super::resend::{fires, is_waiting};
 use super::rows::{OutboxRow, decode, encode};
 use super::{Bytes, Error, Journal, META, OUTBOX, RESEND, batch, stored};
 
@@ -112,9 +112,9 @@ impl Kept<'_, '_> {
         }
         for (alert, set, row) in known {
             if let Some(before) = self.resend.insert((line, alert, set), row.as_slice())? {
-                self.sizes.forgot(line, before.value().len());
+                self.sizes.forgot(line, before.value().len(), fires(before.value())?);
             }
-            self.sizes.keeps(line, row.len());
+            self.sizes.keeps(line, row.len(), fires(&row)?);
         }
         let mut waiting = Vec::new();
         for entry in self.outbox.range((neighbour, 0)..=(neighbour, u64::MAX))? {
@@ -165,7 +165,7 @@ impl Kept<'_, '_> {
     fn forget_others(&mut self, queues: &BTreeSet<String>) -> Result<(), Error> {
         for entry in self.resend.extract_if(|key, _| !queues.contains(key.0))? {
             let (key, row) = entry?;
-            self.sizes.forgot(key.value().0, row.value().len());
+            self.sizes.forgot(key.value().0, row.value().len(), fires(row.value())?);
         }
         Ok(())
     }

@@ -8,16 +8,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::super::result::Window;
-use super::super::state::StateV1;
+use super::super::state::{Cause, Phase, StateV1};
 use super::super::verdict::Outcome;
-use super::rows::{GateRow, KeyRow, Missed, OutcomeRun, Row, TickRow, Told};
+use super::rows::{GateRow, JournalRow, KeyRow, Missed, OutcomeRun, Row, TickRow, Told};
 
 impl Row for TickRow {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn older(version: u8, row: &[u8]) -> Option<postcard::Result<Self>> {
-        let now = |old: TickRowV1| Self { cut_us: old.cut_us, missed: old.missed, closed_ns: None };
-        (version == 1).then(|| postcard::from_bytes(row).map(now))
+        let first = |old: TickRowV1| Self { cut_us: old.cut_us, missed: old.missed, ..Self::default() };
+        let second = |old: TickRowV2| Self {
+            cut_us: old.cut_us,
+            missed: old.missed,
+            closed_ns: old.closed_ns,
+            ..Self::default()
+        };
+        match version {
+            1 => Some(postcard::from_bytes(row).map(first)),
+            2 => Some(postcard::from_bytes(row).map(second)),
+            _ => None,
+        }
     }
 }
 
@@ -26,6 +36,52 @@ impl Row for TickRow {
 struct TickRowV1 {
     cut_us: Option<i64>,
     missed: BTreeSet<(String, Missed)>,
+}
+
+/// [`TickRow`] before it said whose it is and what came too late.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct TickRowV2 {
+    cut_us: Option<i64>,
+    missed: BTreeSet<(String, Missed)>,
+    closed_ns: Option<i64>,
+}
+
+impl Row for JournalRow {
+    const VERSION: u8 = 2;
+
+    fn older(version: u8, row: &[u8]) -> Option<postcard::Result<Self>> {
+        let now = |old: JournalRowV1| Self {
+            at_ns: old.at_ns,
+            t_ns: old.t_ns,
+            gate: old.gate,
+            key: old.key,
+            from: old.from,
+            to: old.to,
+            cause: old.cause,
+            episode: old.episode,
+            transition: old.transition,
+            actor: old.actor,
+            summary: old.summary,
+            looked_us: None,
+        };
+        (version == 1).then(|| postcard::from_bytes(row).map(now))
+    }
+}
+
+/// [`JournalRow`] before it said what had been looked at between two ticks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct JournalRowV1 {
+    at_ns: i64,
+    t_ns: i64,
+    gate: String,
+    key: String,
+    from: Phase,
+    to: Phase,
+    cause: Cause,
+    episode: Option<u64>,
+    transition: Option<String>,
+    actor: Option<String>,
+    summary: String,
 }
 
 impl Row for GateRow {
@@ -145,7 +201,7 @@ mod tests {
     use super::super::Error;
     use super::super::past::PastTick;
     use super::super::rows::tests::run;
-    use super::super::rows::{decode, encode};
+    use super::super::rows::{TickOf, Waiting, decode, encode};
     use super::*;
 
     #[test]
@@ -153,9 +209,44 @@ mod tests {
         let missed = BTreeSet::from([("good".to_owned(), Missed::Timeout)]);
         let old = TickRowV1 { cut_us: Some(7), missed: missed.clone() };
         let read: TickRow = decode(&postcard::to_extend(&old, vec![1]).unwrap()).unwrap();
-        assert_eq!(read, TickRow { cut_us: Some(7), missed, closed_ns: None });
+        assert_eq!(read, TickRow { cut_us: Some(7), missed, ..TickRow::default() });
         let now = TickRow { closed_ns: Some(9), ..read };
         assert_eq!(decode::<TickRow>(&encode(&now)).unwrap(), now);
+    }
+
+    #[test]
+    fn a_tick_that_an_earlier_version_wrote_does_not_say_whose_it_is_nor_what_came_too_late() {
+        let old = TickRowV2 { cut_us: Some(7), missed: BTreeSet::new(), closed_ns: Some(9) };
+        let read: TickRow = decode(&postcard::to_extend(&old, vec![2]).unwrap()).unwrap();
+        assert_eq!(read, TickRow { cut_us: Some(7), closed_ns: Some(9), ..TickRow::default() });
+        assert_eq!((&read.of, read.late), (&None, None), "not counted is not none");
+        let of = TickOf { group: "g".to_owned(), gates: 2, is_derived: true };
+        let outbox = Some(Waiting { messages: 5, dead: 6 });
+        let now = TickRow { of: Some(of), late: Some(3), cost_ns: 4, outbox, ..read };
+        assert_eq!(decode::<TickRow>(&encode(&now)).unwrap(), now);
+    }
+
+    #[test]
+    fn a_transition_that_an_earlier_version_wrote_does_not_say_what_had_been_looked_at() {
+        let old = JournalRowV1 {
+            at_ns: 9,
+            t_ns: 7,
+            gate: "g".to_owned(),
+            key: "k=a".to_owned(),
+            from: Phase::Inactive,
+            to: Phase::Firing(Level::Warn),
+            cause: Cause::Firing,
+            episode: Some(2),
+            transition: Some("a/2/0".to_owned()),
+            actor: None,
+            summary: "s".to_owned(),
+        };
+        let read: JournalRow = decode(&postcard::to_extend(&old, vec![1]).unwrap()).unwrap();
+        assert_eq!((read.at_ns, read.t_ns, read.gate.as_str(), read.key.as_str()), (9, 7, "g", "k=a"));
+        assert_eq!((read.to, read.cause, read.episode), (Phase::Firing(Level::Warn), Cause::Firing, Some(2)));
+        assert_eq!((read.transition.as_deref(), read.summary.as_str(), read.looked_us), (Some("a/2/0"), "s", None));
+        let now = JournalRow { looked_us: Some(5), ..read };
+        assert_eq!(decode::<JournalRow>(&encode(&now)).unwrap(), now);
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! How much waits for each receiver, and what goes when it is too much (gates.md 9, limits).
 //!
 //! Duty: count messages, re-sends and bytes of each receiver, and remove what may go. Guarantee: a message that is still
-//! tried never goes, however full the outbox is; what goes are first re-sends, of ends before those of what fires, then dead
-//! letters, the oldest first. Left to others: writing and sending.
+//! tried never goes, however full the outbox is, nor does a re-send of what fires: without it the receiver would hold the
+//! episode for over, and there are never more of them than open episodes, which the table `state` holds anyway; what goes
+//! are first re-sends of ends, then dead letters, the oldest first. Left to others: writing and sending.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadableTable as _, WriteTransaction};
 
-use super::resend::ResendRow;
-use super::rows::{OutboxRow, decode};
+use super::resend::{self, ResendRow};
+use super::rows::{OutboxRow, Waiting, decode};
 use super::{Error, OUTBOX, RESEND};
 
 /// Most of one receiver.
@@ -34,6 +35,17 @@ pub struct Size {
     pub dead: u64,
     /// What is told again and again; no messages, and part of the bytes.
     pub resends: u64,
+    /// Those of them that say that something fires.
+    pub firing: u64,
+}
+
+/// What ticks say of the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sampled {
+    /// What lies in this one: where somebody sends.
+    Own,
+    /// What another journal says of them, whose history is played again; `None` = nothing is known, for nobody sends.
+    Given(Option<Waiting>),
 }
 
 /// By receiver.
@@ -51,7 +63,7 @@ impl Sizes {
         }
         for entry in tx.open_table(RESEND)?.iter()? {
             let (key, row) = entry?;
-            sizes.keeps(key.value().0, row.value().len());
+            sizes.keeps(key.value().0, row.value().len(), resend::fires(row.value())?);
         }
         Ok(sizes)
     }
@@ -75,21 +87,31 @@ impl Sizes {
     }
 
     /// Takes in a re-send.
-    pub(super) fn keeps(&mut self, receiver: &str, bytes: usize) {
+    pub(super) fn keeps(&mut self, receiver: &str, bytes: usize, fires: bool) {
         let size = self.0.entry(receiver.to_owned()).or_default();
         size.resends += 1;
         size.bytes += bytes as u64;
+        size.firing += u64::from(fires);
     }
 
-    pub(super) fn forgot(&mut self, receiver: &str, bytes: usize) {
+    pub(super) fn forgot(&mut self, receiver: &str, bytes: usize, fires: bool) {
         let size = self.0.entry(receiver.to_owned()).or_default();
         size.resends = size.resends.saturating_sub(1);
         size.bytes = size.bytes.saturating_sub(bytes as u64);
+        size.firing = size.firing.saturating_sub(u64::from(fires));
     }
 
     /// Names of all that had messages.
     pub(super) fn receivers(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
+    }
+
+    /// All receivers together.
+    pub(super) fn waiting(&self) -> Waiting {
+        self.0.values().fold(Waiting::default(), |sum, size| Waiting {
+            messages: sum.messages + size.messages.saturating_sub(size.dead),
+            dead: sum.dead + size.dead,
+        })
     }
 
     /// Those for which something waits, or that are told again and again.
@@ -102,45 +124,39 @@ impl Sizes {
         self.0.values().any(|size| size.dead > 0)
     }
 
-    /// Removes re-sends, then the oldest dead letters, of receivers that are over `limits`.
+    /// Removes re-sends of ends, then the oldest dead letters, of receivers that are over `limits`.
     pub(super) fn trim(&mut self, tx: &WriteTransaction, limits: Limits) -> Result<(), Error> {
         let over: Vec<String> =
             self.0.iter().filter(|(_, size)| size.surplus(limits)).map(|(r, _)| r.clone()).collect();
         for receiver in over {
-            let resends = self.trim_resends(tx, &receiver, limits)?;
+            let ends = self.trim_ends(tx, &receiver, limits)?;
             let letters = self.trim_letters(tx, &receiver, limits)?;
-            tracing::warn!(%receiver, resends, letters, "the outbox is full; re-sends or dead letters were removed");
+            tracing::warn!(%receiver, ends, letters, "the outbox is full; re-sends of ends or dead letters went");
         }
         Ok(())
     }
 
-    fn trim_resends(&mut self, tx: &WriteTransaction, receiver: &str, limits: Limits) -> Result<usize, Error> {
+    fn trim_ends(&mut self, tx: &WriteTransaction, receiver: &str, limits: Limits) -> Result<usize, Error> {
         let mut table = tx.open_table(RESEND)?;
-        let mut rows = Vec::new();
+        let mut ends = Vec::new();
         for entry in table.range((receiver, [0; 16], [0; 16])..=(receiver, [u8::MAX; 16], [u8::MAX; 16]))? {
             let (key, row) = entry?;
             let of: ResendRow = decode(row.value())?;
-            // What fires would end at the receiver without its re-sends, so it goes last.
-            rows.push((
-                of.until_ns.unwrap_or(i64::MAX),
-                of.starts_at_ns,
-                key.value().1,
-                key.value().2,
-                row.value().len(),
-            ));
+            if let Some(until_ns) = of.until_ns {
+                ends.push((until_ns, of.starts_at_ns, key.value().1, key.value().2, row.value().len()));
+            }
         }
-        rows.sort_unstable();
+        ends.sort_unstable();
         let mut more = limits.messages / ONE_MORE_OF;
         let mut gone = 0;
-        for (until_ns, _, alert, set, bytes) in rows {
+        for (_, _, alert, set, bytes) in ends {
             let is_over = self.of(receiver).is_over(limits);
-            // What fires and is gone from here is never told again, so none goes only to make room.
-            if !is_over && (more == 0 || until_ns == i64::MAX) {
+            if !is_over && more == 0 {
                 break;
             }
             more -= u64::from(!is_over);
             table.remove((receiver, alert, set))?;
-            self.forgot(receiver, bytes);
+            self.forgot(receiver, bytes, false);
             gone += 1;
         }
         Ok(gone)
@@ -197,7 +213,7 @@ impl Sizes {
 impl Size {
     /// Whether it is over `limits` and something of it may go.
     const fn surplus(&self, limits: Limits) -> bool {
-        (self.dead > 0 || self.resends > 0) && self.is_over(limits)
+        (self.dead > 0 || self.resends > self.firing) && self.is_over(limits)
     }
 
     const fn is_over(&self, limits: Limits) -> bool {

@@ -225,6 +225,39 @@ impl Snapshot {
         rows.collect()
     }
 
+    /// At most `limit` ticks of all groups from one instant up to another, in order of group and tick, behind `after`.
+    pub fn ticks_between(
+        &self,
+        after: Option<(&str, i64)>,
+        (from_ns, to_ns): (i64, i64),
+        limit: usize,
+    ) -> Result<Vec<(String, i64, TickRow)>, Error> {
+        let table = self.tx.open_table(TICK)?;
+        let mut found = Vec::new();
+        let (mut group, mut next_ns) = match after {
+            Some((group, t_ns)) => (group.to_owned(), t_ns.saturating_add(1).max(from_ns)),
+            // No group has this name.
+            None => (String::new(), from_ns),
+        };
+        loop {
+            if next_ns <= to_ns {
+                let left = limit.saturating_sub(found.len());
+                for entry in table.range((group.as_str(), next_ns)..=(group.as_str(), to_ns))?.take(left) {
+                    let (key, row) = entry?;
+                    found.push((group.clone(), key.value().1, decode(row.value())?));
+                }
+            }
+            if found.len() >= limit {
+                return Ok(found);
+            }
+            let behind = (Bound::Excluded((group.as_str(), i64::MAX)), Bound::Unbounded);
+            let Some(entry) = table.range::<(&str, i64)>(behind)?.next() else { return Ok(found) };
+            let (key, _) = entry?;
+            let behind = key.value().0.to_owned();
+            (group, next_ns) = (behind, from_ns);
+        }
+    }
+
     /// The first `limit` messages of `receiver`, in order; dead ones among them.
     pub fn outbox(&self, receiver: &str, limit: usize) -> Result<Vec<(u64, OutboxRow)>, Error> {
         let table = self.tx.open_table(OUTBOX)?;

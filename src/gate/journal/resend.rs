@@ -73,19 +73,20 @@ pub(super) fn write(tx: &WriteTransaction, line: &str, changes: &[Resend], sizes
                 let bytes = encode(row.as_ref());
                 let key = (line, row.notice.alert.0, LabelSet::of(&row.notice.labels).0);
                 if let Some(before) = table.insert(key, bytes.as_slice())? {
-                    sizes.forgot(line, before.value().len());
+                    sizes.forgot(line, before.value().len(), fires(before.value())?);
                 }
-                sizes.keeps(line, bytes.len());
+                sizes.keeps(line, bytes.len(), row.until_ns.is_none());
             }
             Resend::Forget(alert, set) => {
                 if let Some(before) = table.remove((line, alert.0, set.0))? {
-                    sizes.forgot(line, before.value().len());
+                    sizes.forgot(line, before.value().len(), fires(before.value())?);
                 }
             }
             Resend::ForgetAll(alert) => {
                 let all = (line, alert.0, [0; 16])..=(line, alert.0, [u8::MAX; 16]);
                 for entry in table.extract_from_if(all, |_, _| true)? {
-                    sizes.forgot(line, entry?.1.value().len());
+                    let before = entry?.1;
+                    sizes.forgot(line, before.value().len(), fires(before.value())?);
                 }
             }
         }
@@ -127,6 +128,11 @@ impl Journal {
         self.inner.outbox.send_modify(|count| *count += 1);
         Ok(true)
     }
+}
+
+/// Whether a row of the table `resend` says that something fires.
+pub(super) fn fires(row: &[u8]) -> Result<bool, Error> {
+    Ok(decode::<ResendRow>(row)?.until_ns.is_none())
 }
 
 pub(super) fn is_waiting(row: &[u8]) -> bool {

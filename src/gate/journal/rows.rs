@@ -39,7 +39,6 @@ impl Row for Vec<Downtime> {}
 impl Row for BTreeSet<String> {}
 impl Row for BTreeMap<String, u64> {}
 impl Row for EpisodeRow {}
-impl Row for JournalRow {}
 impl Row for OutboxRow {}
 impl Row for StartRow {}
 impl Row for HealthRow {}
@@ -154,6 +153,9 @@ pub struct JournalRow {
     pub actor: Option<String>,
     /// What else happened, e.g. `suppressed: dry_run`.
     pub summary: String,
+    /// Of what was found between two ticks: the store position up to which spans counted, µs. Of what was closed by hand: the
+    /// one up to which arrivals had been looked at. `None` = a tick or a load decided it, or an earlier version did not say.
+    pub looked_us: Option<i64>,
 }
 
 /// Why a tick, or one gate of it, was not judged.
@@ -187,6 +189,34 @@ pub struct TickRow {
     pub missed: BTreeSet<(String, Missed)>,
     /// Wall time at which it was taken in, ns since 1970; `None` = it was not evaluated, or an earlier version did not say.
     pub closed_ns: Option<i64>,
+    /// Whose it is; `None` = an earlier version did not say.
+    pub of: Option<TickOf>,
+    /// Spans that had come too late for the ticks before; `None` = they were not counted.
+    pub late: Option<u64>,
+    /// Time that the queries of its gates took, ns.
+    pub cost_ns: u64,
+    /// What lay in the outbox when it was written; `None` = it was not evaluated, or nobody sends.
+    pub outbox: Option<Waiting>,
+}
+
+/// What lies in the outbox, of all receivers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Messages that wait.
+    pub messages: u64,
+    /// Messages that were given up.
+    pub dead: u64,
+}
+
+/// The group of a tick.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickOf {
+    /// Its name.
+    pub group: String,
+    /// How many gates it has.
+    pub gates: u64,
+    /// Whether they are derived gates, which close ticks of their own.
+    pub is_derived: bool,
 }
 
 /// Tables `result` and `running`: a run of equal outcomes of one key.

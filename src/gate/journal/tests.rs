@@ -101,6 +101,7 @@ fn opening(t_ns: i64) -> Batch {
         transition: None,
         actor: None,
         summary: String::new(),
+        looked_us: None,
     };
     Batch {
         gates: BTreeMap::from([("g".to_owned(), gate(t_ns))]),

@@ -1,19 +1,20 @@
 //! Rows of the journal as columns.
 //!
-//! Duty: the schemas of gates.md 10 and the batches that have them. Guarantee: a column that has no value in a row is NULL
+//! Duty: the schemas of the tables and the batches that have them. Guarantee: a column that has no value in a row is NULL
 //! there. Left to others: which rows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, FixedSizeBinaryBuilder, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray,
+    ArrayRef, BooleanArray, FixedSizeBinaryBuilder, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray,
     TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 
-use super::super::identity::AlertId;
-use super::super::journal::{EpisodeRow, JournalRow, KeyRow, OutcomeRun};
+use super::super::identity::{AlertId, transition_id};
+use super::super::journal::{EpisodeRow, JournalRow, KeyRow, Missed, OutboxRow, OutcomeRun, Status, TickRow};
 use super::super::state::{Level, Phase};
 use super::Kind;
 use crate::span::schema::{item, timestamp};
@@ -23,6 +24,7 @@ pub(super) fn schema(kind: Kind) -> SchemaRef {
     let text = DataType::Utf8;
     let count = DataType::Int64;
     let number = DataType::Float64;
+    let truth = DataType::Boolean;
     let time = timestamp(TimeUnit::Nanosecond);
     let cut = timestamp(TimeUnit::Microsecond);
     let traces = DataType::List(item(DataType::FixedSizeBinary(16)));
@@ -82,6 +84,35 @@ pub(super) fn schema(kind: Kind) -> SchemaRef {
             ("closed_by", &text),
             ("pipeline_run", &count),
         ],
+        Kind::Ticks => &[
+            ("gate_group", &text),
+            ("tick", &time),
+            ("derived", &truth),
+            ("closed_at", &time),
+            ("cut", &cut),
+            ("late_spans", &count),
+            ("gates", &count),
+            ("missed", &count),
+            ("overrun", &count),
+            ("downtime", &count),
+            ("timeout", &count),
+            ("cost_ns", &count),
+            ("outbox_waiting", &count),
+            ("outbox_dead", &count),
+        ],
+        Kind::Outbox => &[
+            ("id", &count),
+            ("receiver", &text),
+            ("gate", &text),
+            ("key", &text),
+            ("transition", &text),
+            ("status", &text),
+            ("level", &text),
+            ("written_at", &time),
+            ("attempts", &count),
+            ("next_try", &time),
+            ("dead", &text),
+        ],
     };
     let fields: Vec<Field> = columns.iter().map(|(name, of)| Field::new(*name, (*of).clone(), true)).collect();
     Arc::new(Schema::new(fields))
@@ -113,7 +144,7 @@ pub(super) fn results<'a>(rows: impl Iterator<Item = &'a OutcomeRun>) -> Batch {
         numbers(rows.iter().map(|r| r.baseline)),
         times(rows.iter().map(|r| Some(r.window.start_ns))),
         times(rows.iter().map(|r| Some(r.window.end_ns))),
-        Arc::new(rows.iter().map(|r| Some(r.cut_us)).collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
+        cuts(rows.iter().map(|r| Some(r.cut_us))),
         texts(rows.iter().map(|r| Some(r.evidence.as_str()))),
         Arc::new(traces.finish()),
         texts(rows.iter().map(|r| Some(if r.dry_run { "dry_run" } else { "enforce" }))),
@@ -175,6 +206,64 @@ pub(super) fn episodes(rows: &[(AlertId, u64, EpisodeRow)]) -> Batch {
     RecordBatch::try_new(schema(Kind::Episodes), columns)
 }
 
+/// Ticks of groups, each a row; of a gate that missed one for several reasons each is counted, and the gate once.
+pub(super) fn ticks(rows: &[(String, i64, TickRow)]) -> Batch {
+    let of = || rows.iter().map(|(.., row)| row.of.as_ref());
+    let missed = |why: Missed| counts(rows.iter().map(move |(.., row)| Some(missed_by(row, |of| of == why))));
+    let any = rows.iter().map(|(.., row)| {
+        let gates: BTreeSet<&str> = row.missed.iter().map(|(gate, _)| gate.as_str()).collect();
+        Some(gates.len() as u64)
+    });
+    let columns: Vec<ArrayRef> = vec![
+        texts(of().map(|of| of.map(|of| of.group.as_str()))),
+        times(rows.iter().map(|(_, t_ns, _)| Some(*t_ns))),
+        Arc::new(of().map(|of| of.map(|of| of.is_derived)).collect::<BooleanArray>()),
+        times(rows.iter().map(|(.., row)| row.closed_ns)),
+        cuts(rows.iter().map(|(.., row)| row.cut_us)),
+        counts(rows.iter().map(|(.., row)| row.late)),
+        counts(of().map(|of| of.map(|of| of.gates))),
+        counts(any),
+        missed(Missed::Overrun),
+        missed(Missed::Downtime),
+        missed(Missed::Timeout),
+        // What an earlier version wrote does not say it.
+        counts(rows.iter().map(|(.., row)| row.of.as_ref().map(|_| row.cost_ns))),
+        counts(rows.iter().map(|(.., row)| row.outbox.map(|outbox| outbox.messages))),
+        counts(rows.iter().map(|(.., row)| row.outbox.map(|outbox| outbox.dead))),
+    ];
+    RecordBatch::try_new(schema(Kind::Ticks), columns)
+}
+
+fn missed_by(row: &TickRow, is_meant: impl Fn(Missed) -> bool) -> u64 {
+    row.missed.iter().filter(|(_, why)| is_meant(*why)).count() as u64
+}
+
+/// Messages that wait or were given up.
+pub(super) fn outbox(rows: &[(String, u64, OutboxRow)]) -> Batch {
+    let notices = || rows.iter().map(|(.., row)| &row.notice);
+    let transitions: Vec<String> = notices().map(|n| transition_id(n.alert, n.episode, n.number)).collect();
+    let columns: Vec<ArrayRef> = vec![
+        counts(rows.iter().map(|(_, number, _)| Some(*number))),
+        texts(rows.iter().map(|(receiver, ..)| Some(receiver.as_str()))),
+        texts(notices().map(|notice| Some(notice.gate.as_str()))),
+        texts(notices().map(|notice| Some(notice.key.as_str()))),
+        texts(transitions.iter().map(|id| Some(id.as_str()))),
+        texts(notices().map(|notice| {
+            Some(match notice.status {
+                Status::Firing => "firing",
+                Status::Resolved => "resolved",
+            })
+        })),
+        texts(notices().map(|notice| Some(notice.level.as_str()))),
+        times(rows.iter().map(|(.., row)| Some(row.written_ns))),
+        counts(rows.iter().map(|(.., row)| Some(u64::from(row.attempts)))),
+        // What was never tried is due since it was written.
+        times(rows.iter().map(|(.., row)| row.dead.is_none().then(|| row.next_try_ns.max(row.written_ns)))),
+        texts(rows.iter().map(|(.., row)| row.dead.as_deref())),
+    ];
+    RecordBatch::try_new(schema(Kind::Outbox), columns)
+}
+
 fn texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
 }
@@ -185,6 +274,10 @@ fn counts(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
 
 fn numbers(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
     Arc::new(values.collect::<Float64Array>())
+}
+
+fn cuts(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    Arc::new(values.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
 fn times(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {

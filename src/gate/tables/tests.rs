@@ -6,8 +6,12 @@ use arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::SessionContext;
 
 use super::super::identity::AlertId;
-use super::super::journal::{Batch, EpisodeEdit, EpisodeRow, GateRow, JournalRow, KeyId, KeyRow, OutcomeRun};
+use super::super::journal::{
+    Batch, EpisodeEdit, EpisodeRow, GateRow, JournalRow, KeyId, KeyRow, Missed, Notice, OutboxRow, OutcomeRun, Sampled,
+    Status, TickOf, TickRow,
+};
 use super::super::result::Window;
+use super::super::schema::empty_tables;
 use super::super::state::{Cause, Level, Now, Phase, Rule, State, step};
 use super::super::verdict::{Input, Outcome};
 use super::*;
@@ -86,6 +90,7 @@ fn filled() -> (tempfile::TempDir, Journal) {
         transition: Some("x/1/0".into()),
         actor: None,
         summary: String::new(),
+        looked_us: None,
     };
     let batch = Batch {
         gates: [("g", gate.clone()), ("quiet", gate.clone()), ("gone", GateRow { loaded: false, ..gate })]
@@ -180,6 +185,158 @@ async fn transitions_and_episodes_are_the_journals() {
         ),
         "{text}"
     );
+}
+
+fn tick(of: &str, is_derived: bool, late: Option<u64>, missed: &[(&str, Missed)]) -> TickRow {
+    TickRow {
+        cut_us: late.map(|_| 1_500_000),
+        missed: missed.iter().map(|(gate, why)| ((*gate).to_owned(), *why)).collect(),
+        closed_ns: late.map(|_| 80 * S),
+        of: Some(TickOf { group: of.to_owned(), gates: 2, is_derived }),
+        late,
+        cost_ns: 9,
+        outbox: None,
+    }
+}
+
+/// Cells of the rows, blanks left out.
+fn cells(table: &str) -> Vec<String> {
+    let rows = table.lines().skip(3).filter(|line| line.starts_with('|'));
+    rows.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[tokio::test]
+async fn ticks_say_what_came_too_late_and_what_was_missed() {
+    let (_dir, journal) = filled();
+    let both = [("a", Missed::Downtime), ("a", Missed::Timeout), ("b", Missed::Downtime)];
+    let ticks = [
+        ("f;shop", 30, tick("shop", false, Some(3), &both)),
+        ("f;shop", 60, tick("shop", false, None, &[("a", Missed::Overrun), ("b", Missed::Overrun)])),
+        ("f;shop", 90, tick("shop", false, Some(0), &[])),
+        ("f;shop;derived", 60, tick("shop", true, None, &[])),
+        ("old", 60, TickRow { cut_us: Some(7), ..TickRow::default() }),
+    ];
+    let ticks = ticks.map(|(group, at_s, row)| ((group.to_owned(), at_s * S), row)).into();
+    journal.commit(&Batch { ticks, ..Batch::default() }, 80 * S).unwrap();
+    let columns = "gate_group, derived, closed_at IS NOT NULL AS closed, cut IS NOT NULL AS cut, late_spans, gates, missed, \
+                   overrun, downtime, timeout, cost_ns";
+    let all =
+        ask(Some(&journal), &format!("SELECT {columns} FROM gate_ticks ORDER BY gate_group, derived, tick")).await;
+    assert_eq!(
+        cells(&all),
+        [
+            "| shop | false | true | true | 3 | 2 | 2 | 0 | 2 | 1 | 9 |",
+            "| shop | false | false | false | | 2 | 2 | 2 | 0 | 0 | 9 |",
+            "| shop | false | true | true | 0 | 2 | 0 | 0 | 0 | 0 | 9 |",
+            "| shop | true | false | false | | 2 | 0 | 0 | 0 | 0 | 9 |",
+            "| | | false | true | | | 0 | 0 | 0 | 0 | |",
+        ],
+        "what an earlier version wrote says neither whose it is nor what was late"
+    );
+    let bounded = "SELECT count(*) AS c FROM gate_ticks WHERE tick > TIMESTAMP '1970-01-01T00:00:30Z' AND tick <= TIMESTAMP \
+                   '1970-01-01T00:01:00Z'";
+    assert_eq!(cells(&ask(Some(&journal), bounded).await), ["| 3 |"]);
+}
+
+#[test]
+fn ticks_are_read_piece_by_piece_without_those_outside() {
+    let (_dir, journal) = filled();
+    let ticks = ["a", "b", "c"]
+        .into_iter()
+        .flat_map(|group| (1..=5).map(move |at| ((group.to_owned(), at), TickRow::default())));
+    journal.commit(&Batch { ticks: ticks.collect(), ..Batch::default() }, 80 * S).unwrap();
+    let view = journal.snapshot().unwrap();
+    for (span, of_group) in [((i64::MIN, i64::MAX), vec![1, 2, 3, 4, 5]), ((2, 4), vec![2, 3, 4]), ((9, 9), vec![])] {
+        for limit in [1, 2, 3, 100] {
+            let mut read: Vec<(String, i64)> = Vec::new();
+            loop {
+                let after = read.last().map(|(group, t_ns)| (group.as_str(), *t_ns));
+                let piece = view.ticks_between(after, span, limit).unwrap();
+                assert!(piece.len() <= limit);
+                if piece.is_empty() {
+                    break;
+                }
+                read.extend(piece.into_iter().map(|(group, t_ns, _)| (group, t_ns)));
+            }
+            let all =
+                ["a", "b", "c"].into_iter().flat_map(|group| of_group.iter().map(move |at| (group.to_owned(), *at)));
+            assert_eq!(read, all.collect::<Vec<_>>(), "{span:?} {limit}");
+        }
+    }
+}
+
+fn notice(episode: u64) -> Notice {
+    Notice {
+        alert: AlertId([1; 16]),
+        episode,
+        number: 0,
+        status: Status::Firing,
+        health: false,
+        gate: "g".into(),
+        key: "k=a".into(),
+        by: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        level: Level::Fail,
+        outcome: Some(Outcome::Fail),
+        reason: "firing".into(),
+        value: None,
+        n: None,
+        window: Window { start_ns: 0, end_ns: 60 * S },
+        trace_ids: vec![],
+        pipeline: None,
+        starts_at_ns: 60 * S,
+        ends_at_ns: None,
+    }
+}
+
+#[tokio::test]
+async fn the_outbox_shows_what_waits_and_what_was_given_up() {
+    let (_dir, journal) = filled();
+    let messages = [1, 2].map(|episode| ("hook".to_owned(), notice(episode)));
+    journal.commit(&Batch { outbox: messages.into(), ..Batch::default() }, 80 * S).unwrap();
+    let ticks = |at_s: i64| BTreeMap::from([(("f;shop".to_owned(), at_s * S), tick("shop", false, Some(0), &[]))]);
+    journal.commit(&Batch { ticks: ticks(60), ..Batch::default() }, 81 * S).unwrap();
+    let given_up = OutboxRow {
+        notice: notice(1),
+        written_ns: 80 * S,
+        attempts: 3,
+        next_try_ns: 90 * S,
+        dead: Some("400: no".to_owned()),
+    };
+    let first = journal.snapshot().unwrap().outbox("hook", 1).unwrap()[0].0;
+    journal.mark_sent("hook", &[(first, Some(given_up))], &Batch::default(), 90 * S).unwrap();
+    let gone =
+        Batch { ticks: [(("f;shop".to_owned(), 95 * S), tick("shop", false, None, &[]))].into(), ..Batch::default() };
+    journal.commit(&gone, 91 * S).unwrap();
+    journal.commit(&Batch { ticks: ticks(90), ..Batch::default() }, 91 * S).unwrap();
+    journal.sample(Sampled::Given(None));
+    journal.commit(&Batch { ticks: ticks(120), ..Batch::default() }, 121 * S).unwrap();
+    let seen = ask(Some(&journal), "SELECT outbox_waiting, outbox_dead FROM gate_ticks ORDER BY tick").await;
+    assert_eq!(
+        cells(&seen),
+        ["| 2 | 0 |", "| 1 | 1 |", "| | |", "| | |"],
+        "not of a missed tick, nor where nobody sends"
+    );
+    let columns = "id, receiver, gate, key, transition, status, level, written_at, attempts, next_try, dead";
+    let all = ask(Some(&journal), &format!("SELECT {columns} FROM gate_outbox ORDER BY id")).await;
+    let (alert, at) = (AlertId([1; 16]), "1970-01-01T00:01:20Z");
+    assert_eq!(
+        cells(&all),
+        [
+            format!("| 1 | hook | g | k=a | {alert}/1/0 | firing | fail | {at} | 3 | | 400: no |"),
+            format!("| 2 | hook | g | k=a | {alert}/2/0 | firing | fail | {at} | 0 | {at} | |"),
+        ]
+    );
+}
+
+#[test]
+fn gates_are_planned_against_the_columns_that_the_daemon_has() {
+    for (name, planned) in empty_tables() {
+        for (_, table) in tables(None).into_iter().filter(|(of, _)| *of == name) {
+            assert_eq!(planned.schema(), table.schema(), "{name}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -332,6 +332,23 @@ fn without_a_width_of_buckets_nothing_is_shared() {
 }
 
 #[test]
+fn who_checks_hears_once_why_a_gate_shares_nothing_where_gates_share() {
+    let notes = |config: Config, gates: &[(&str, &str)]| {
+        let loaded = load_text_as(&text_of(gates), &Planner::default(), config);
+        assert!(!said(&loaded).contains("W01"), "a daemon does not warn of it");
+        loaded.notes.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let shared = ("SELECT count(*) AS value FROM spans", "window: 1m");
+    let distinct = ("SELECT count(DISTINCT name) AS value FROM spans", "window: 1m");
+    let told = notes(sharing(), &[shared, distinct]);
+    let why = "gate g1: it falls to class re-run (`count` is asked for DISTINCT values); ";
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("WG-GATE-W01 ") && told[0].contains(why), "{told:?}");
+    assert!(notes(Config::default(), &[distinct]).is_empty(), "nobody shares");
+    assert!(notes(sharing(), &[(shared.0, "window: 65s")]).is_empty(), "W06 says it");
+}
+
+#[test]
 fn times_that_do_not_fit_to_the_buckets_are_warned_of_where_gates_share() {
     let told = |config: Config, more: &str| {
         let text = text_of(&[("SELECT count(*) AS value FROM spans", more)]);

@@ -185,6 +185,42 @@ async fn what_cannot_be_read_is_asked_for_again_and_nobody_waits_for_it_without_
     assert_eq!(watermark.advance(NOW, &metrics), Some(NOW - 30 * S));
 }
 
+#[tokio::test]
+async fn a_rest_ends_with_what_is_awaited_and_with_nothing_else_that_comes() {
+    let clock = Clock::manual(NOW, 1);
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let came: std::sync::Arc<std::sync::Mutex<Vec<Heard>>> = std::sync::Arc::default();
+    let comes = |source: bool| {
+        let mut came = came.lock().unwrap();
+        let position_us = NOW / 1_000 + 1 + i64::try_from(came.len()).unwrap();
+        let latest = if source { vec![("a".to_owned(), NOW)] } else { Vec::new() };
+        came.push(Heard { position_us, latest, future: 0 });
+    };
+    let heard = came.clone();
+    let hearing = move |after_us: i64| -> Hearing {
+        let heard = heard.lock().unwrap();
+        let behind: Vec<Heard> = heard.iter().filter(|one| one.position_us > after_us).cloned().collect();
+        Box::pin(async move { Ok(behind) })
+    };
+    let mut watermark = Watermark::open(Feed::new(LIMITS, hearing), 0, SourcesKept::default(), NOW);
+    let (short, long) = (Duration::from_millis(200), Duration::from_secs(60));
+    for (awaited, source, is_news) in [
+        (Awaited::Nothing, true, false),
+        (Awaited::Sources, false, false),
+        (Awaited::Sources, true, true),
+        (Awaited::Anybody, false, true),
+        (Awaited::Anybody, true, true),
+    ] {
+        watermark.hear(|| true, &clock, &metrics).await;
+        comes(source);
+        let begun = Instant::now();
+        let until = (if is_news { long } else { short }, i64::MAX, awaited);
+        watermark.rest(until, || true, &clock, &metrics).await;
+        let rested = begun.elapsed();
+        assert!(if is_news { rested < long } else { rested >= short }, "{awaited:?} {source}: {rested:?}");
+    }
+}
+
 #[test]
 fn what_changed_is_written_once_and_again_if_that_failed() {
     let mut sources = sources();

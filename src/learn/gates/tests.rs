@@ -91,6 +91,7 @@ fn firing(t_s: i64) -> Batch {
         transition: None,
         actor: None,
         summary: String::new(),
+        looked_us: None,
     };
     let start = StartRequest {
         alert: alert(),

@@ -93,7 +93,7 @@ pub struct TryRow {
     pub episode: u64,
     /// Process id.
     pub pipeline: String,
-    /// Key of the root instance.
+    /// Key of the root instance; below 0 if that is a run of an engine that was replaced.
     pub run: i64,
     /// Template folder.
     pub target: String,

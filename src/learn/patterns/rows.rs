@@ -138,7 +138,9 @@ fn bounded(mut evidence: Map<String, Value>) -> String {
             other => other.to_string(),
         };
         // Escapes make a text longer in JSON than it is, so it may take more than one turn.
-        let keep = whole.len().saturating_sub(excess + CUT.len()).max(whole.len() / 4).min(whole.len() - 1);
+        // A text of nothing but `…` is empty by now.
+        let most = whole.len().saturating_sub(1);
+        let keep = whole.len().saturating_sub(excess + CUT.len()).max(whole.len() / 4).min(most);
         let mut end = keep;
         while !whole.is_char_boundary(end) {
             end -= 1;
@@ -230,6 +232,9 @@ mod tests {
             assert_eq!(read["a"], "short");
             assert!(read["b"].as_str().unwrap().ends_with(CUT) && text.len() > 900, "{}", text.len());
         }
+        // What marks a cut may also be all that a text holds.
+        let marks = of(&CUT.repeat(3000));
+        assert_eq!(marks, r#"{"a":"short","b":"…"}"#);
         let many: Map<String, Value> = (0..2000).map(|i| (format!("c{i:04}"), Value::from(i))).collect();
         assert!(bounded(many).len() <= EVIDENCE_BYTES);
     }

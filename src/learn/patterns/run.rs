@@ -23,9 +23,10 @@ pub const TIMEOUT: Duration = Duration::from_secs(30);
 pub const MAX_ROWS: usize = 100_000;
 /// Tables beside `spans` and how the implicit window reads them: each row lies in one window.
 const WINDOWED: &[Table] = &[
-    Table { name: "gate_results", by: Times::At("last_tick") },
-    Table { name: "gate_transitions", by: Times::At("tick") },
-    Table { name: "pipeline_definitions", by: Times::At("deployed_at") },
+    Table::all("gate_results", Times::At("last_tick")),
+    Table::all("gate_transitions", Times::At("tick")),
+    Table::all("gate_ticks", Times::At("tick")),
+    Table::all("pipeline_definitions", Times::At("deployed_at")),
 ];
 /// Memory of one run.
 const MEMORY_BYTES: usize = 64 << 20;

@@ -22,7 +22,7 @@ use super::{Follower, Notifier, Shared};
 use crate::clock::Clock;
 use crate::error::Class;
 use crate::gate::Journal;
-use crate::gate::health::{Condition, HealthKind};
+use crate::gate::health::{self, Condition, HealthKind};
 use crate::gate::journal::{self, Batch};
 
 /// What delivery needs of the daemon.
@@ -97,17 +97,14 @@ impl Notifier {
                 Kind::Webhook(_) | Kind::PagerDuty(_) | Kind::Slack(_) => (name.clone(), vec![name.clone()]),
             })
             .collect();
-        end_health(&shared.journal, &lines, shared.clock.now_ns())?;
         let given_up = shared.journal.keep_lines(&lines)?;
         shared.metrics.dead_letters.inc_by(given_up);
+        fit_health(&shared.journal, &lines, shared.clock.now_ns())?;
         let mut followers = Vec::new();
         for (name, receiver) in &config.receivers {
-            let others: Vec<String> = config.receivers.keys().filter(|other| *other != name).cloned().collect();
             for (line, target) in targets(name, receiver, &shared)? {
-                // One address that fails can be told of by its neighbours.
-                let neighbours = lines.get(name).into_iter().flatten().filter(|other| **other != line).cloned();
                 followers.push(Follower {
-                    others: others.iter().cloned().chain(neighbours).collect(),
+                    others: others(&lines, name, &line),
                     name: line,
                     target,
                     min_level: receiver.min_level,
@@ -122,17 +119,30 @@ impl Notifier {
     }
 }
 
-/// A line that is not there any more fails no more, and those that are left hear of it.
-fn end_health(journal: &Journal, lines: &BTreeMap<String, Vec<String>>, now_ns: i64) -> Result<(), journal::Error> {
+/// Who is told when `line` of `receiver` fails: all other receivers, and its neighbours, for one address that fails can be
+/// told of by them.
+fn others(lines: &BTreeMap<String, Vec<String>>, receiver: &str, line: &str) -> Vec<String> {
+    let receivers = lines.keys().filter(|other| *other != receiver);
+    let neighbours = lines.get(receiver).into_iter().flatten().filter(|other| *other != line);
+    receivers.chain(neighbours).cloned().collect()
+}
+
+/// A line that is not there any more fails no more, and those that are left hear of it; those that are new hear of one that
+/// fails on.
+fn fit_health(journal: &Journal, lines: &BTreeMap<String, Vec<String>>, now_ns: i64) -> Result<(), journal::Error> {
     let is_line = |name: &str| lines.values().flatten().any(|line| line == name);
     let mut batch = Batch::default();
     for (alert, row) in journal.snapshot()?.health()? {
-        if row.kind != HealthKind::DeliveryFailing || is_line(&row.about) {
+        if row.kind != HealthKind::DeliveryFailing {
             continue;
         }
         let (about, key) = (row.about.as_str(), &row.key);
         let over = Condition { kind: row.kind, about, key, receivers: &[], summary: String::new(), t_ns: now_ns };
-        if let Some((after, messages)) = over.turn(Some(&row), false) {
+        let changed = match lines.iter().find(|(_, of_it)| of_it.iter().any(|line| line == about)) {
+            Some((receiver, _)) => health::follow(&row, &others(lines, receiver, about)),
+            None => over.turn(Some(&row), false),
+        };
+        if let Some((after, messages)) = changed {
             batch.health.insert(alert, after);
             batch.outbox.extend(messages.into_iter().filter(|(name, _)| is_line(name) || lines.contains_key(name)));
         }

@@ -315,6 +315,32 @@ async fn what_waits_for_a_receiver_that_is_gone_is_given_up_and_its_health_alert
 }
 
 #[tokio::test]
+async fn a_receiver_that_is_new_hears_of_a_line_that_fails_on_and_of_its_end() {
+    let (bad, good) = (Peer::new(&[Manner::Answer(400, "")]).await, Peer::new(&[]).await);
+    let mut bench = bench(&[("bad", webhook(&bad.url)), ("good", webhook(&good.url))]);
+    bench.write(&[("bad", notice(1, 0, Status::Firing))]);
+    bench.follower("bad").pass().await.unwrap();
+    let told = |bench: &Bench, receiver: &str| -> Vec<Notice> {
+        bench.rows(receiver).into_iter().map(|row| row.notice).collect()
+    };
+    for _ in 0..2 {
+        let receivers = ["bad", "good", "new"].map(|name| (name.to_owned(), webhook(&bad.url))).into();
+        let config = Config { receivers, ..Config::default() };
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let client = wire::client(Duration::from_millis(300), None).unwrap();
+        bench.notifier = Notifier::with(&config, rim(&bench.journal, &bench.clock), metrics, client).unwrap();
+        let heard = told(&bench, "new");
+        assert_eq!((heard.len(), heard), (1, told(&bench, "good")), "the same begin, once");
+    }
+    bench.write(&[("bad", notice(1, 1, Status::Resolved))]);
+    bench.follower("bad").pass().await.unwrap();
+    for receiver in ["good", "new"] {
+        let heard: Vec<_> = told(&bench, receiver).into_iter().map(|notice| notice.status).collect();
+        assert_eq!(heard, [Status::Firing, Status::Resolved], "{receiver}");
+    }
+}
+
+#[tokio::test]
 async fn a_message_that_is_a_day_old_is_given_up() {
     let peer = Peer::new(&[Manner::Answer(500, ""); 9]).await;
     let bench = bench(&[("hook", webhook(&peer.url))]);

@@ -1,7 +1,8 @@
 //! Lists of attributes of one level.
 //!
 //! Duty: attributes appended one by one and closed into lists, at the end of a batch a `List<Attr>` array. Guarantee:
-//! per attribute one entry of 16 bytes and its text; no allocation beyond the growth of three buffers that are kept.
+//! per attribute one entry of 16 bytes and its text; no allocation beyond the growth of three buffers that are kept. Keys
+//! stay from batch to batch as long as that gains something ([`Interner::finish`]).
 //! Left to others: limits, reserved keys and what a value means ([`super::SpanBuilder`]).
 
 use std::sync::Arc;
@@ -67,6 +68,28 @@ pub(super) struct AttrLists {
     open: usize,
     /// Names the open list; 0 is none.
     list: u32,
+    absent: Absent,
+}
+
+/// The columns of values that no attribute of a batch has: batches of about one length share them.
+#[derive(Debug)]
+struct Absent {
+    doubles: Float64Array,
+    binaries: BinaryArray,
+}
+
+impl Absent {
+    fn new(rows: usize) -> Self {
+        Self { doubles: Float64Array::new_null(rows), binaries: BinaryArray::new_null(rows) }
+    }
+
+    /// Has at least `rows` rows afterwards, and at most an eighth more: a slice counts as the whole.
+    fn reach(&mut self, rows: usize) {
+        let room = self.doubles.len();
+        if rows > room || room - rows > rows / 8 {
+            *self = Self::new(rows + rows / 16);
+        }
+    }
 }
 
 /// How far the lists were filled.
@@ -99,6 +122,7 @@ impl AttrLists {
             ends: Vec::new(),
             open: 0,
             list: 1,
+            absent: Absent::new(0),
         }
     }
 
@@ -244,40 +268,69 @@ impl AttrLists {
 
     pub(super) fn clear(&mut self) {
         self.keys.clear();
+        self.list = 0;
+        self.begin_batch();
+    }
+
+    fn begin_batch(&mut self) {
         self.entries.clear();
         self.text.clear();
         self.bytes.clear();
         self.ends.clear();
-        (self.open, self.list) = (0, 1);
+        if self.list > u32::MAX / 2 {
+            // Lists are told apart by their numbers in the slots of the keys.
+            self.keys.clear();
+            self.list = 0;
+        }
+        (self.open, self.list) = (0, self.list + 1);
     }
 
     /// All closed lists as one array; empty afterwards.
     pub(super) fn finish(&mut self) -> ListArray {
-        let lists = self.array();
-        self.clear();
+        let keys = self.keys.finish(self.entries.len());
+        let types = self.entries.iter().fold(0, |types, entry| types | 1 << entry.of);
+        self.absent.reach(self.entries.len());
+        let lists = self.lists_with(keys, types);
+        self.begin_batch();
         lists
     }
 
     /// All lists closed so far as one array.
     pub(super) fn array(&self) -> ListArray {
+        self.lists_with(self.keys.values(), ALL_TYPES)
+    }
+
+    /// The same with `keys` and values of at most `types`; where some are missing, [`AttrLists::absent`] has enough rows.
+    fn lists_with(&self, keys: ArrayRef, types: u8) -> ListArray {
         let entries = self.entries.as_slice();
-        let keys: Int32Array = entries.iter().map(|e| e.key.cast_signed()).collect::<Vec<_>>().into();
-        let types: UInt8Array = entries.iter().map(|e| e.of).collect::<Vec<_>>().into();
+        let ids: Int32Array = entries.iter().map(|e| e.key.cast_signed()).collect::<Vec<_>>().into();
         let lens = entries.iter().map(|e| (e.of == attr_type::STRING).then(|| offset(text_len(e))));
-        let s = views(&self.text, lens);
+        let doubles = match types & DOUBLES {
+            0 => self.absent.doubles.slice(0, entries.len()),
+            _ => doubles(entries),
+        };
+        let binaries = match types & BINARIES {
+            0 => self.absent.binaries.slice(0, entries.len()),
+            _ => binaries(entries, &self.bytes),
+        };
         let columns = vec![
-            Arc::new(DictionaryArray::new(keys, self.keys.values())) as ArrayRef,
-            Arc::new(types),
-            s,
+            Arc::new(DictionaryArray::new(ids, keys)) as ArrayRef,
+            Arc::new(UInt8Array::from(entries.iter().map(|e| e.of).collect::<Vec<_>>())),
+            views(&self.text, lens),
             Arc::new(ints(entries)),
-            Arc::new(doubles(entries)),
-            Arc::new(binaries(entries, &self.bytes)),
+            Arc::new(doubles),
+            Arc::new(binaries),
         ];
         let attrs = StructArray::new(attr_fields(), columns, None);
         let offsets = OffsetBuffer::new(std::iter::once(0).chain(self.ends.iter().copied()).collect::<Vec<_>>().into());
         ListArray::new(item(DataType::Struct(attr_fields())), offsets, Arc::new(attrs), None)
     }
 }
+
+/// Bits of attribute types.
+const DOUBLES: u8 = 1 << attr_type::DOUBLE;
+const BINARIES: u8 = 1 << attr_type::BYTES | 1 << attr_type::ARRAY | 1 << attr_type::KVLIST;
+const ALL_TYPES: u8 = u8::MAX;
 
 /// The text or bytes of `entry`, which begin `from`.
 fn take<'a>(from: &mut &'a [u8], entry: &Entry) -> &'a [u8] {
@@ -302,16 +355,13 @@ fn ints(entries: &[Entry]) -> Int64Array {
 }
 
 fn doubles(entries: &[Entry]) -> Float64Array {
-    let is_double = |of| of == attr_type::DOUBLE;
+    let is_double = |of: u8| 1 << of & DOUBLES != 0;
     let values: Vec<_> = entries.iter().map(|e| f64::from_bits(if is_double(e.of) { e.num } else { 0 })).collect();
     Float64Array::new(values.into(), nulls(entries, is_double))
 }
 
 fn binaries(entries: &[Entry], bytes: &[u8]) -> BinaryArray {
-    let is_binary = |of| matches!(of, attr_type::BYTES | attr_type::ARRAY | attr_type::KVLIST);
-    if bytes.is_empty() && !entries.iter().any(|e| is_binary(e.of)) {
-        return BinaryArray::new_null(entries.len());
-    }
+    let is_binary = |of: u8| 1 << of & BINARIES != 0;
     let mut end = 0;
     let mut offsets = Vec::with_capacity(entries.len() + 1);
     offsets.push(0);

@@ -1,7 +1,8 @@
 //! Distinct texts of one dictionary column.
 //!
 //! Duty: text → index, and at the end of a batch the dictionary's values. Guarantee: every value is valid UTF-8 and
-//! stands once; a text is checked when it is new and never again. Left to others: the column of indices.
+//! stands once; a text is checked when it is new and never again; while no new text comes, batches share one array of
+//! values (storage.md 3), which may hold texts that a batch does not use. Left to others: the column of indices.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -12,6 +13,11 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// A table that once grew beyond this is made anew when the next batches need much less.
 const KEPT_ENTRIES: usize = 8192;
+/// Beyond so many texts, or bytes of them, a dictionary is not kept for the next batch.
+const KEPT_TEXTS: usize = 4096;
+const KEPT_BYTES: usize = 128 << 10;
+/// Texts that every dictionary may keep, however few rows its batches have.
+const FEW_TEXTS: usize = 16;
 /// Places of a list whose last key is remembered: exporters send the same keys in the same order.
 const REMEMBERED: usize = 32;
 
@@ -37,6 +43,10 @@ pub(super) struct Interner {
     table: HashTable<Entry>,
     hasher: DefaultHashBuilder,
     remembered: [Remembered; REMEMBERED],
+    /// The values, until another text is added.
+    made: Option<ArrayRef>,
+    /// Texts when the last batch ended.
+    before: usize,
 }
 
 /// A text by its place in the list, with what is needed to compare it; a length of `u32::MAX` is none.
@@ -65,6 +75,8 @@ impl Interner {
             table: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             remembered: [NOTHING; REMEMBERED],
+            made: None,
+            before: 0,
         }
     }
 
@@ -119,10 +131,18 @@ impl Interner {
         std::mem::replace(&mut self.slots[id as usize].list, list) == list
     }
 
-    /// The dictionary's values; the interner is empty afterwards.
-    pub(super) fn finish(&mut self) -> ArrayRef {
-        let values = self.values();
-        self.clear();
+    /// The dictionary's values for a batch of `rows` indices. Its texts stay for the next batch, unless that gained little:
+    /// a dictionary that grows is made anew for each batch, and what reads a batch looks at all its texts.
+    pub(super) fn finish(&mut self, rows: usize) -> ArrayRef {
+        let values = self.made.take().unwrap_or_else(|| self.values());
+        let new = self.slots.len() - self.before;
+        let most = FEW_TEXTS + if new == 0 { 4 * rows } else { rows };
+        let is_small = self.slots.len() <= most.min(KEPT_TEXTS) && self.bytes.len() <= KEPT_BYTES;
+        if is_small && new <= FEW_TEXTS.max(rows / 4) {
+            (self.made, self.before) = (Some(values.clone()), self.slots.len());
+        } else {
+            self.clear();
+        }
         values
     }
 
@@ -142,6 +162,7 @@ impl Interner {
         self.slots.clear();
         self.bytes.clear();
         self.remembered = [NOTHING; REMEMBERED];
+        (self.made, self.before) = (None, 0);
         if self.table.capacity() / 8 > used {
             self.table = HashTable::new();
         } else {
@@ -172,6 +193,7 @@ impl Interner {
             return Interned { repaired: true, ..self.intern(repaired.as_bytes()) };
         }
         let (start, id) = (offset(self.bytes.len()), offset(self.slots.len()));
+        self.made = None;
         self.bytes.extend_from_slice(text);
         self.slots.push(Slot { start, len: offset(text.len()), list: 0 });
         self.table.insert_unique(spread(hash), Entry { hash, id }, |entry| spread(entry.hash));
@@ -214,13 +236,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_texts_share_an_index_until_the_batch_ends() {
+    fn equal_texts_share_an_index_and_batches_their_values_until_a_new_one_comes() {
         let mut words = Interner::new();
         let ids: Vec<_> = ["a", "b", "a", "", "b"].iter().map(|t| words.intern(t.as_bytes()).id).collect();
         assert_eq!(ids, [0, 1, 0, 2, 1]);
-        let values: Vec<_> = words.finish().as_string::<i32>().iter().map(|v| v.unwrap().to_owned()).collect();
-        assert_eq!(values, ["a", "b", ""]);
+        let first = words.finish(5);
+        assert_eq!(texts(&first), ["a", "b", ""]);
+        assert_eq!(words.intern(b"b").id, 1);
+        let second = words.finish(1);
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(words.intern(b"c").id, 3);
+        let third = words.finish(1);
+        assert_eq!(texts(&first), ["a", "b", ""]);
+        assert_eq!(texts(&third), ["a", "b", "", "c"]);
+        words.clear();
         assert_eq!((words.len(), words.intern(b"b").id), (0, 0));
+    }
+
+    #[test]
+    fn a_dictionary_of_texts_that_do_not_come_again_begins_anew() {
+        let mut words = Interner::new();
+        for batch in 0..40u32 {
+            for n in 0..100u32 {
+                words.intern(format!("a name of its own: {batch} {n}").as_bytes());
+            }
+            assert_eq!(words.finish(100).len(), 100, "batch {batch} has none of another");
+        }
+        // A few new ones a batch: it is kept until there are more than rows.
+        for batch in 0..400u32 {
+            for n in 0..100u32 {
+                words.intern(format!("route {}", batch * 5 + n % 10).as_bytes());
+            }
+            let texts = words.finish(100).len();
+            assert!(texts <= FEW_TEXTS + 100 + 10, "{texts} in batch {batch}");
+        }
+    }
+
+    fn texts(values: &ArrayRef) -> Vec<String> {
+        values.as_string::<i32>().iter().map(|value| value.unwrap().to_owned()).collect()
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! Duty: their flat values, with the attribute lists of their level. Guarantee: one attribute list an event or link.
 //! Left to others: limits and validation ([`super::SpanBuilder`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, ListArray, StructArray, TimestampNanosecondArray, UInt32Array};
+use arrow::array::{ArrayRef, ListArray, StructArray, TimestampNanosecondArray, UInt32Array, new_empty_array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, FieldRef};
 
@@ -14,6 +14,10 @@ use super::intern::offset;
 use super::rows::ids;
 use super::text::{self, TextColumn};
 use crate::span::schema::{event_item, link_item};
+
+/// What lists of a batch hold that has no events, or no links.
+static NO_EVENTS: LazyLock<ArrayRef> = LazyLock::new(|| new_empty_array(event_item().data_type()));
+static NO_LINKS: LazyLock<ArrayRef> = LazyLock::new(|| new_empty_array(link_item().data_type()));
 
 /// The events of the batch at hand.
 #[derive(Debug)]
@@ -85,20 +89,31 @@ impl Events {
     }
 
     pub(super) fn clear(&mut self) {
-        self.rollback(Mark::default());
         self.attributes.clear();
+        self.clear_values();
+    }
+
+    fn clear_values(&mut self) {
+        self.names.clear();
+        self.times.clear();
+        self.dropped.clear();
         self.ends.clear();
     }
 
     pub(super) fn finish(&mut self) -> ArrayRef {
+        if self.times.is_empty() {
+            let array = lists(event_item(), NO_EVENTS.clone(), &self.ends);
+            self.ends.clear();
+            return array;
+        }
         let columns = vec![
             Arc::new(TimestampNanosecondArray::from(self.times.clone()).with_timezone("UTC")) as ArrayRef,
             self.names.finish(false),
             Arc::new(self.attributes.finish()),
             Arc::new(UInt32Array::from(self.dropped.clone())),
         ];
-        let array = lists(event_item(), columns, &self.ends);
-        self.clear();
+        let array = lists(event_item(), structs(&event_item(), columns), &self.ends);
+        self.clear_values();
         array
     }
 }
@@ -149,12 +164,25 @@ impl Links {
     }
 
     pub(super) fn clear(&mut self) {
-        self.rollback(Mark::default());
         self.attributes.clear();
+        self.clear_values();
+    }
+
+    fn clear_values(&mut self) {
+        self.trace_states.clear();
+        self.trace_ids.clear();
+        self.span_ids.clear();
+        self.dropped.clear();
+        self.flags.clear();
         self.ends.clear();
     }
 
     pub(super) fn finish(&mut self) -> ArrayRef {
+        if self.span_ids.is_empty() {
+            let array = lists(link_item(), NO_LINKS.clone(), &self.ends);
+            self.ends.clear();
+            return array;
+        }
         let columns = vec![
             Arc::new(ids::<16>(&self.trace_ids, None)) as ArrayRef,
             Arc::new(ids::<8>(&self.span_ids, None)),
@@ -163,15 +191,18 @@ impl Links {
             Arc::new(UInt32Array::from(self.dropped.clone())),
             Arc::new(UInt32Array::from(self.flags.clone())),
         ];
-        let array = lists(link_item(), columns, &self.ends);
-        self.clear();
+        let array = lists(link_item(), structs(&link_item(), columns), &self.ends);
+        self.clear_values();
         array
     }
 }
 
-fn lists(item: FieldRef, columns: Vec<ArrayRef>, ends: &[i32]) -> ArrayRef {
+fn structs(item: &FieldRef, columns: Vec<ArrayRef>) -> ArrayRef {
     let DataType::Struct(fields) = item.data_type() else { unreachable!("events and links are structs") };
+    Arc::new(StructArray::new(fields.clone(), columns, None))
+}
+
+fn lists(item: FieldRef, values: ArrayRef, ends: &[i32]) -> ArrayRef {
     let offsets = OffsetBuffer::new(std::iter::once(0).chain(ends.iter().copied()).collect::<Vec<_>>().into());
-    let structs = StructArray::new(fields.clone(), columns, None);
-    Arc::new(ListArray::new(item, offsets, Arc::new(structs), None))
+    Arc::new(ListArray::new(item, offsets, values, None))
 }

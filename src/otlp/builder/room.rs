@@ -16,8 +16,8 @@ use super::text::TextColumn;
 const BATCH: usize = 20 << 10;
 /// A row's values in the columns of numbers, ids and indices, with the offsets of its lists and its null bits.
 const ROW: usize = 140;
-/// An attribute: key, type, view, integer, double, offset and null bits.
-const ATTRIBUTE: usize = 43;
+/// An attribute: key, type, view, integer, double, offset and null bits, with an eighth of those that batches share.
+const ATTRIBUTE: usize = 45;
 const LIST: usize = 4;
 /// A view, and its null bit.
 const TEXT: usize = 17;

@@ -46,7 +46,7 @@ impl WordColumn {
             .any(|id| *id < 0)
             .then(|| NullBuffer::new(BooleanBuffer::collect_bool(rows.len(), |at| rows[at] >= 0)));
         let keys = Int32Array::new(rows.iter().map(|id| (*id).max(0)).collect::<Vec<_>>().into(), nulls);
-        let array = DictionaryArray::new(keys, self.words.finish());
+        let array = DictionaryArray::new(keys, self.words.finish(rows.len()));
         self.rows.clear();
         Arc::new(array)
     }
@@ -170,6 +170,13 @@ impl Rows {
     }
 
     pub(super) fn clear(&mut self) {
+        self.clear_values();
+        for column in self.words_mut() {
+            column.clear();
+        }
+    }
+
+    fn clear_values(&mut self) {
         self.trace_ids.clear();
         self.span_ids.clear();
         self.parents.clear();
@@ -186,9 +193,6 @@ impl Rows {
         self.anomalies.clear();
         self.status_message.clear();
         self.trace_state.clear();
-        for column in self.words_mut() {
-            column.clear();
-        }
     }
 
     /// The arrays; empty afterwards, except the indices of [`Rows::shared`], which are taken by their lists.
@@ -220,7 +224,8 @@ impl Rows {
             new_null_array(&word(), rows),
             Arc::new(UInt16Array::from(self.anomalies.clone())),
         ];
-        self.clear();
+        // Columns of words are empty, and keep what words they may.
+        self.clear_values();
         Columns { head, tail }
     }
 

@@ -214,6 +214,22 @@ fn a_zstd_window_above_8_mib_is_refused_also_in_a_small_frame() {
 }
 
 #[test]
+fn frames_older_than_the_format_are_refused_though_libzstd_could_read_them() {
+    // Their decoders look at no window (L8). Nothing behind the first byte is handed over together with it, so libzstd
+    // does not find out.
+    // Each holds `small` in a raw block, and `zstd -d` of libzstd 1.5 gives it back.
+    let v05: &[u8] = b"\x25\xb5\x2f\xfd\x00\x40\x00\x05small\xc0\x00\x00";
+    let v07: &[u8] = b"\x27\xb5\x2f\xfd\x20\x05\x40\x00\x05small\xc0\x00\x00";
+    for frame in [v05, v07] {
+        for piece in [1, 5, frame.len()] {
+            assert!(is_corrupt(&undo_in(piece, Coding::Zstd, frame, MIB)), "{:x}", frame[0]);
+        }
+        let behind = [packed(Coding::Zstd, b"one").as_slice(), frame].concat();
+        assert!(is_corrupt(&undo(Coding::Zstd, &behind, MIB)), "{:x} behind a good frame", frame[0]);
+    }
+}
+
+#[test]
 fn a_gzip_header_may_hold_every_optional_field() {
     let member = flate2::GzBuilder::new()
         .extra(vec![7; 70])

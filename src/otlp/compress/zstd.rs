@@ -39,8 +39,8 @@ impl Zstd {
         };
         let mut filled = 0;
         while filled < target.len() && (!input.is_empty() || (self.open && self.pending)) {
-            // libzstd decodes a frame that is all there at once, without looking at its window: hand over the first
-            // byte of each alone, then it does look.
+            // libzstd decodes a frame that is all there at once, without looking at its window, as it does one of a format
+            // older than RFC 8878: hand over the first byte of each alone, then it does look, and takes no older one.
             let now = if self.open { *input } else { &input[..1] };
             let mut from = InBuffer::around(now);
             let mut to = OutBuffer::around(&mut target[filled..]);

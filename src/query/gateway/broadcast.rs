@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arrow::array::{Array as _, ArrayRef, RecordBatch};
-use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -23,8 +22,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
 use futures::{TryStreamExt as _, stream};
 
-use crate::query::caps::BATCH_ROWS;
-use crate::query::functions::capped::BATCH_BYTES;
+use crate::query::functions::capped::{BATCH_BYTES, SHORT, is_copied};
 use crate::query::size::bytes_of;
 
 /// `plan` with the sides of each join without keys measured and cut.
@@ -137,20 +135,11 @@ fn pieces(batch: &RecordBatch, longest: u64) -> Vec<RecordBatch> {
 fn longest_row(batch: &RecordBatch) -> u64 {
     let copied: Vec<&ArrayRef> = batch.columns().iter().filter(|column| is_copied(column.data_type())).collect();
     let all: u64 = copied.iter().map(|column| bytes_of(column)).sum();
-    if all <= BATCH_BYTES / BATCH_ROWS as u64 {
+    if all <= SHORT {
         return all;
     }
     let row = |at: usize| -> u64 { copied.iter().map(|column| bytes_of(&column.slice(at, 1))).sum() };
     (0..batch.num_rows()).map(row).max().unwrap_or(0)
-}
-
-/// Whether the bytes of a value of the type `of` are made again for each row that gets it.
-fn is_copied(of: &DataType) -> bool {
-    match of {
-        DataType::Dictionary(..) => false,
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => true,
-        of => of.is_nested(),
-    }
 }
 
 #[cfg(test)]

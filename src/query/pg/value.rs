@@ -3,7 +3,7 @@
 //! Duty: the exact form that PostgreSQL gives a value of each type. Guarantee: a value has the same meaning in both
 //! formats and as over HTTP, but for times, which keep microseconds. Left to others: which type a column has (`kind`).
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int64Array,
@@ -21,6 +21,8 @@ use crate::query::render::value;
 /// µs and days from 1970 to 2000, from which PostgreSQL counts.
 const EPOCH_US: i64 = 946_684_800_000_000;
 const EPOCH_DAYS: i32 = 10_957;
+/// Writing to `BytesMut` grows it and does not fail.
+const GROWS: &str = "BytesMut takes every text";
 
 /// A column of a batch.
 #[derive(Debug)]
@@ -100,17 +102,15 @@ impl Column {
     }
 
     fn text(&self, row: usize, zone: &TimeZone, out: &mut BytesMut) {
-        // Writing to BytesMut grows it and does not fail.
-        let grows = "BytesMut takes every text";
         match &self.values {
             Values::Bool(of) => out.put_u8(if of.value(row) { b't' } else { b'f' }),
-            Values::Int(of) => write!(out, "{}", of.value(row)).expect(grows),
+            Values::Int(of) => write!(out, "{}", of.value(row)).expect(GROWS),
             Values::Float4(of) => float(f64::from(of.value(row)), &of.value(row), out),
             Values::Float8(of) => float(of.value(row), &of.value(row), out),
             Values::Text(of) => out.put_slice(of.value(row).as_bytes()),
             Values::Bytes(of) => {
                 out.put_slice(b"\\x");
-                of.value(row).iter().for_each(|byte| write!(out, "{byte:02x}").expect(grows));
+                of.value(row).iter().for_each(|byte| write!(out, "{byte:02x}").expect(GROWS));
             }
             Values::Date(of) => date(of.value(row), out),
             Values::Time(of) => time(of.value(row), out),
@@ -300,22 +300,32 @@ fn float(value: f64, exact: &impl std::fmt::LowerExp, out: &mut BytesMut) {
 fn date(days: i32, out: &mut BytesMut) {
     let epoch = jiff::civil::date(1970, 1, 1);
     match jiff::Span::new().try_days(days).and_then(|days| epoch.checked_add(days)) {
-        Ok(date) => out.put_slice(date.to_string().as_bytes()),
+        Ok(date) => write!(out, "{date}").expect(GROWS),
         Err(_) => out.put_slice(if days < 0 { b"-infinity" } else { b"infinity" }),
     }
 }
 
 fn time(us: i64, out: &mut BytesMut) {
     let (seconds, us) = (us.div_euclid(1_000_000), us.rem_euclid(1_000_000));
-    let text = format!("{:02}:{:02}:{:02}{}", seconds / 3_600, seconds / 60 % 60, seconds % 60, fraction(us));
-    out.put_slice(text.as_bytes());
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    write!(out, "{hours:02}:{minutes:02}:{seconds:02}{}", Fraction(us)).expect(GROWS);
 }
 
-/// `.` and as many digits as are needed of `us` microseconds.
-fn fraction(us: i64) -> String {
-    match us {
-        0 => String::new(),
-        us => format!(".{us:06}").trim_end_matches('0').to_owned(),
+/// `.` and as many digits as are needed of so many microseconds below a second.
+struct Fraction(i64);
+
+impl fmt::Display for Fraction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(mut digits) = *self;
+        if digits == 0 {
+            return Ok(());
+        }
+        let mut width = 6_usize;
+        while digits % 10 == 0 {
+            digits /= 10;
+            width -= 1;
+        }
+        write!(f, ".{digits:0width$}")
     }
 }
 
@@ -323,13 +333,12 @@ fn instant(us: i64, zone: &TimeZone, out: &mut BytesMut) {
     let Some(local) = local(us, zone, out) else { return };
     let offset = local.offset().seconds();
     let (sign, offset) = if offset < 0 { ('-', -offset) } else { ('+', offset) };
-    let mut text = format!("{sign}{:02}", offset / 3_600);
+    write!(out, "{sign}{:02}", offset / 3_600).expect(GROWS);
     for (unit, part) in [(3_600, offset / 60 % 60), (60, offset % 60)] {
         if offset % unit != 0 {
-            write!(text, ":{part:02}").expect("a String takes every text");
+            write!(out, ":{part:02}").expect(GROWS);
         }
     }
-    out.put_slice(text.as_bytes());
 }
 
 /// A time without a zone, as it stands.
@@ -344,7 +353,8 @@ fn local(us: i64, zone: &TimeZone, out: &mut BytesMut) -> Option<jiff::ZonedDate
         return None;
     };
     let local = at.to_zoned_datetime(zone.clone());
-    let text = format!(
+    write!(
+        out,
         "{:04}-{:02}-{:02} {:02}:{:02}:{:02}{}",
         local.year(),
         local.month(),
@@ -352,9 +362,9 @@ fn local(us: i64, zone: &TimeZone, out: &mut BytesMut) -> Option<jiff::ZonedDate
         local.hour(),
         local.minute(),
         local.second(),
-        fraction(i64::from(local.subsec_nanosecond()) / 1_000),
-    );
-    out.put_slice(text.as_bytes());
+        Fraction(i64::from(local.subsec_nanosecond()) / 1_000),
+    )
+    .expect(GROWS);
     Some(local)
 }
 
@@ -372,7 +382,7 @@ fn interval(months: i32, days: i32, us: i64, out: &mut BytesMut) {
     if us != 0 || parts.is_empty() {
         let (sign, us) = if us < 0 { ("-", us.unsigned_abs()) } else { ("", us.unsigned_abs()) };
         let seconds = us / 1_000_000;
-        let rest = fraction(i64::try_from(us % 1_000_000).expect("it is below a million"));
+        let rest = Fraction(i64::try_from(us % 1_000_000).expect("it is below a million"));
         let text = format!("{sign}{:02}:{:02}:{:02}{rest}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
         parts.push(text);
     }

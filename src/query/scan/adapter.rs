@@ -20,6 +20,7 @@ use datafusion::physical_expr_adapter::{DefaultPhysicalExprAdapter, PhysicalExpr
 
 use super::brackets;
 use super::columns::{self, Computed, Which};
+use super::word::IsWord;
 use crate::query::attributes::attr::{Attr, arrow_type};
 use crate::query::attributes::in_file::{InFile, Place, narrow};
 use crate::query::attributes::merge::{Merge, Nested};
@@ -67,16 +68,25 @@ impl PhysicalExprAdapter for SpanAdapter {
 impl SpanAdapter {
     /// A comparison of text, which the file has as a dictionary, with one word: that with the words of the dictionary.
     fn among_words(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+        if let Some(call) = ScalarFunctionExpr::try_downcast_func::<IsWord>(expr.as_ref()) {
+            let [text, word] = call.args() else { return None };
+            return Some(IsWord::call(self.with_words(text)?, word.clone()));
+        }
         let comparison = expr.downcast_ref::<BinaryExpr>().filter(|expr| *expr.op() == Operator::Eq)?;
-        let text =
-            comparison.left().downcast_ref::<CastExpr>().filter(|cast| *cast.cast_type() == DataType::Utf8View)?;
+        let text = self.with_words(comparison.left())?;
         let ScalarValue::Utf8View(Some(word)) = comparison.right().downcast_ref::<Literal>()?.value() else {
             return None;
         };
-        let column = text.expr().downcast_ref::<Column>()?;
-        let has_words = *self.file.field(column.index()).data_type() == schema::word();
         let word = ScalarValue::Dictionary(Box::new(DataType::Int32), Box::new(ScalarValue::Utf8(Some(word.clone()))));
-        has_words.then(|| Arc::new(BinaryExpr::new(text.expr().clone(), Operator::Eq, lit(word))) as _)
+        Some(Arc::new(BinaryExpr::new(text, Operator::Eq, lit(word))))
+    }
+
+    /// The column that the file has as a dictionary and `text` makes plain.
+    fn with_words(&self, text: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+        let plain = text.downcast_ref::<CastExpr>().filter(|cast| *cast.cast_type() == DataType::Utf8View)?;
+        let column = plain.expr().downcast_ref::<Column>()?;
+        let has_words = *self.file.field(column.index()).data_type() == schema::word();
+        has_words.then(|| plain.expr().clone())
     }
 
     fn mentions_ours(&self, expr: &Arc<dyn PhysicalExpr>) -> Result<bool> {

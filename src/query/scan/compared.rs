@@ -1,9 +1,9 @@
 //! Comparisons of text that scans make themselves.
 //!
 //! Duty: [`Compared`], a rule over physical plans: where a filter asks whether a column is one word, and nothing else reads
-//! that column, the scan below gives the answer instead of the text: on a file it compares the few words of a dictionary
-//! ([`super::adapter`]), not the text of each row. Guarantee: the filter stays, and the same rows pass it. Left to others:
-//! which files are read with dictionaries (`parts`).
+//! that column, the scan below gives the answer instead of the text: on a file it looks among the few words of a dictionary
+//! ([`super::adapter`], [`super::word`]), not at the text of each row. Guarantee: the filter stays, and the same rows pass
+//! it. Left to others: which files are read with dictionaries (`parts`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::scalar::ScalarValue;
 
 use super::below_union;
+use super::word::IsWord;
 
 /// See above.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ fn rewritten(filter: &FilterExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let column = |at: usize, place| Arc::new(Column::new(schema.field(at).name(), place)) as Arc<dyn PhysicalExpr>;
     let of_kept =
         kept.iter().map(|at| ProjectionExpr { expr: column(*at, *at), alias: schema.field(*at).name().clone() });
-    let of_words = go.iter().map(|expr| ProjectionExpr { expr: expr.clone(), alias: expr.to_string() });
+    let of_words = go.iter().map(|expr| ProjectionExpr { expr: asked(expr), alias: expr.to_string() });
     let exprs: Vec<ProjectionExpr> = of_kept.chain(of_words).collect();
     let Some(input) = computed(filter.input(), exprs)? else { return Ok(None) };
     let place = |at: usize| kept.iter().position(|kept| *kept == at).expect("what is read is kept");
@@ -97,6 +98,14 @@ fn of_one_word(expr: &Arc<dyn PhysicalExpr>) -> Option<&Column> {
     let expr = expr.downcast_ref::<BinaryExpr>().filter(|expr| *expr.op() == Operator::Eq)?;
     let word = expr.right().downcast_ref::<Literal>()?;
     matches!(word.value(), ScalarValue::Utf8View(Some(_))).then(|| expr.left().downcast_ref())?
+}
+
+/// The comparison `expr` as scans make it.
+fn asked(expr: &Arc<dyn PhysicalExpr>) -> Arc<dyn PhysicalExpr> {
+    match expr.downcast_ref::<BinaryExpr>() {
+        Some(of) => IsWord::call(of.left().clone(), of.right().clone()),
+        None => expr.clone(),
+    }
 }
 
 /// The plan of `exprs` over `input`, which scans of files compute; `None` where no such scan is.

@@ -1,10 +1,11 @@
 //! Which filters the Parquet decoder applies itself, and in which order it visits row groups.
 //!
 //! Duty: [`Decoding`], a rule over physical plans (sql.md 6.2, 6.3). Below a sort with a limit it asks each scan for the
-//! row groups that come first in that order, so that the limit's own filter ends the scan early; below any limit it lets
-//! the decoder filter, so that wide columns are decoded for rows that pass only. Guarantee: answers do not change: the
-//! sort stays, and so does each filter, since a decoder drops in silence what it cannot evaluate on a file (3.5); no order
-//! is declared. Left to others: the filters themselves, lookups by trace id (`parts`).
+//! row groups that come first in that order, so that the limit's own filter ends the scan early, and has filters hand on
+//! what passes as soon as the limit could be filled; below any limit it lets the decoder filter, so that wide columns are
+//! decoded for rows that pass only. Guarantee: answers do not change: the sort stays, and so does each filter, since a
+//! decoder drops in silence what it cannot evaluate on a file (3.5); no order is declared. Left to others: the filters
+//! themselves, lookups by trace id (`parts`).
 //!
 //! It runs after the engine has put the filters of a statement into the scans, which as yet only prune by them, and before
 //! it puts those in that change while a statement runs.
@@ -32,6 +33,7 @@ use datafusion::physical_plan::{
 };
 
 use super::TraceLookupExec;
+use super::offsets::WithOffsets;
 use crate::query::hints::Pushdown;
 
 /// Columns by which row groups are visited in order: there the page index is left aside, since a selection of pages
@@ -57,8 +59,10 @@ impl PhysicalOptimizerRule for Decoding {
             if node.is::<TraceLookupExec>() {
                 return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
             }
-            if let Some(sort) = node.downcast_ref::<SortExec>().filter(|sort| sort.fetch().is_some()) {
-                let below = Below { order: Some(sort.expr().to_vec()), filter };
+            if let Some(sort) = node.downcast_ref::<SortExec>()
+                && let Some(fetch) = sort.fetch()
+            {
+                let below = Below { order: Some(sort.expr().to_vec()), filter, sorted: Some(fetch) };
                 let input = below.applied(sort.input())?;
                 return if input.transformed {
                     with_inputs(&node, vec![input.data])
@@ -68,10 +72,10 @@ impl PhysicalOptimizerRule for Decoding {
             }
             let limited = node.is::<GlobalLimitExec>() || node.is::<LocalLimitExec>();
             if limited || node.downcast_ref::<FilterExec>().is_some_and(|filter| filter.fetch().is_some()) {
-                return Below { order: None, filter }.applied(&node);
+                return Below { order: None, filter, sorted: None }.applied(&node);
             }
             if self.0 == Pushdown::On && node.is::<DataSourceExec>() {
-                return Below { order: None, filter }.applied(&node);
+                return Below { order: None, filter, sorted: None }.applied(&node);
             }
             Ok(Transformed::no(node))
         })?;
@@ -92,6 +96,8 @@ struct Below {
     /// In terms of the node's columns.
     order: Option<Vec<PhysicalSortExpr>>,
     filter: bool,
+    /// Rows that the sort above keeps.
+    sorted: Option<usize>,
 }
 
 impl Below {
@@ -115,7 +121,7 @@ impl Below {
             || node.is::<GlobalLimitExec>()
             || node.is::<LocalLimitExec>()
         {
-            Self { order: self.order.clone(), filter: self.filter }
+            Self { order: self.order.clone(), ..*self }
         } else {
             return Ok(Transformed::no(node.clone()));
         };
@@ -123,7 +129,19 @@ impl Below {
         if children.iter().all(|child| !child.transformed) {
             return Ok(Transformed::no(node.clone()));
         }
-        with_inputs(node, children.into_iter().map(|child| child.data).collect())
+        with_inputs(node, children.into_iter().map(|child| child.data).collect())?.map_data(|node| self.handed_on(node))
+    }
+
+    /// `node`, which collects no more rows than the sort above needs before it may tell its scans what comes too late.
+    ///
+    /// The engine's filter collects a whole batch: of rare rows most of the data was read before the sort saw any. Where
+    /// scans cannot be told, batches stay large.
+    fn handed_on(&self, node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(fetch) = self.sorted.filter(|_| self.order.is_some()) else { return Ok(node) };
+        match node.downcast_ref::<FilterExec>() {
+            Some(filter) => Ok(Arc::new(filter.with_batch_size(filter.batch_size().min(fetch.max(1)))?)),
+            None => Ok(node),
+        }
     }
 
     /// The same of the node below, whose column for one of this node's `to` gives.
@@ -133,7 +151,7 @@ impl Below {
             Some(PhysicalSortExpr::new(Arc::new(column), sort.options))
         };
         let order = self.order.as_ref().and_then(|order| order.iter().map(moved).collect());
-        Self { order, filter: self.filter }
+        Self { order, ..*self }
     }
 
     fn scan(
@@ -160,6 +178,11 @@ impl Below {
         let mut source = source.clone().with_pushdown_filters(self.filter).with_reorder_filters(true);
         if in_order {
             source = source.with_enable_page_index(false);
+            // No page is left out by the index, but of columns that the filter does not read only the pages of rows that
+            // pass are fetched.
+            if let Some(readers) = source.parquet_file_reader_factory().cloned() {
+                source = source.with_parquet_file_reader_factory(Arc::new(WithOffsets(readers)));
+            }
         }
         let config = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build();
         let scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);

@@ -19,6 +19,7 @@ mod parts;
 mod skip;
 mod traces;
 mod until;
+mod word;
 
 use std::sync::{Arc, LazyLock};
 

@@ -11,16 +11,15 @@ use bytes::Bytes;
 use datafusion::common::Result;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::future::BoxFuture;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
-/// Makes the readers.
+/// Makes the readers, of those that another factory makes.
 #[derive(Debug)]
-pub struct WithOffsets(pub CachedParquetFileReaderFactory);
+pub struct WithOffsets(pub Arc<dyn ParquetFileReaderFactory>);
 
 impl ParquetFileReaderFactory for WithOffsets {
     fn create_reader(

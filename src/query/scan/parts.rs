@@ -114,16 +114,33 @@ pub(super) fn lookup(
     pinned: &Pinned,
     located: &Located,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let mut files = Files::new(table_schema().clone());
     let mut left = Left { traces: pinned.len(), ..Left::default() };
+    let mut wanted = Vec::new();
     for part in view.parts.parts.iter().rev() {
         let Some(found) = located.of(&part.entry.path) else { continue };
         left.asked += 1;
-        files.add(file_of(&part.entry, bounds, found, &mut left));
+        let found = within(&part.entry, bounds, found);
+        let rows = found.rows();
+        if rows > 0 {
+            left.parts += 1;
+            left.row_groups += found.groups.len();
+            left.rows += rows;
+            wanted.push((&part.entry, found));
+        }
+    }
+    // The spans of a trace lie in zones of as many services: where one part has most of them, several threads decode it.
+    let pieces = match &view.skipped {
+        None => session.config().target_partitions().div_ceil(wanted.len().max(1)),
+        // There a part is one partition, which ends at damage.
+        Some(_) => 1,
+    };
+    let mut files = Files::new(table_schema().clone());
+    for (part, found) in wanted {
+        found.split(pieces).iter().for_each(|piece| files.add(Some(file_of(part, piece))));
     }
     let schema = DFSchema::try_from(table_schema().as_ref().clone())?;
     let source = source(session, table_schema().clone())
-        .with_parquet_file_reader_factory(Arc::new(WithOffsets(readers(view, session))))
+        .with_parquet_file_reader_factory(Arc::new(WithOffsets(Arc::new(readers(view, session)))))
         .with_predicate(session.create_physical_expr(pinned.filter(), &schema)?)
         .with_pushdown_filters(true)
         .with_bloom_filter_on_read(false)
@@ -228,33 +245,23 @@ fn file(
     Some(opened(part, schema, rows, (!whole).then_some(access)))
 }
 
-/// As [`file`], with the zones that may hold the traces sought; what they are is added to `left`.
-fn file_of(
-    part: &PartEntry,
-    bounds: &Bounds,
-    found: &Found,
-    left: &mut Left,
-) -> Option<(PartitionedFile, Precision<usize>)> {
+/// Those of the row groups `found` that may hold wanted rows.
+fn within(part: &PartEntry, bounds: &Bounds, found: &Found) -> Found {
+    let may_hold = |number: usize| part.row_groups.get(number).is_some_and(|entry| bounds.may_hold_group(entry));
+    Found { groups: found.groups.iter().filter(|group| may_hold(group.number)).cloned().collect() }
+}
+
+/// As [`file`], with the zones `found`.
+fn file_of(part: &PartEntry, found: &Found) -> (PartitionedFile, Precision<usize>) {
     let mut access = ParquetAccessPlan::new_none(part.row_groups.len());
-    let mut rows = 0;
     for group in &found.groups {
-        if part.row_groups.get(group.number).is_some_and(|entry| bounds.may_hold_group(entry)) {
-            access.scan(group.number);
-            left.row_groups += 1;
-            let named = group.ranges.iter().map(Range::len).sum::<usize>();
-            rows += named;
-            if named < group.rows {
-                let zones = RowSelection::from_consecutive_ranges(group.ranges.iter().cloned(), group.rows);
-                access.scan_selection(group.number, zones);
-            }
+        access.scan(group.number);
+        if group.ranges.iter().map(Range::len).sum::<usize>() < group.rows {
+            let zones = RowSelection::from_consecutive_ranges(group.ranges.iter().cloned(), group.rows);
+            access.scan_selection(group.number, zones);
         }
     }
-    if rows == 0 {
-        return None;
-    }
-    left.parts += 1;
-    left.rows += rows;
-    Some(opened(part, table_schema(), Precision::Inexact(rows), Some(access)))
+    opened(part, table_schema(), Precision::Inexact(found.rows()), Some(access))
 }
 
 /// The file, of which `rows` are read: all, or those of `access`.

@@ -1,8 +1,8 @@
 //! Claims about the plans of the canonical queries: column "must be true of the plan" of sql.md 11.
 //!
 //! What is read is seen below the plans, in the bytes that scans ask for, so that it holds however columns are decoded;
-//! how it is read is seen in the nodes of the physical plan, which is made as the gateway makes it. Not claimed of q_top
-//! and q_slow: how many row groups are left out while they run. Over parts this small all are fetched.
+//! how it is read is seen in the nodes of the physical plan, which is made as the gateway makes it. How many row
+//! groups are left out while q_top and q_slow run is claimed in `plans`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

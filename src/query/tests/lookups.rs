@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
 use super::fixture::*;
+use crate::query::Config;
 use crate::store::View;
 
 /// Ids of traces are these from 1 on.
@@ -160,6 +161,24 @@ async fn a_lookup_opens_the_parts_that_hold_the_trace_and_decodes_its_rows_only(
     assert!(plan.contains("TraceLookupExec: traces=1, parts=1 of 3"), "{plan}");
     let plan = explain(&view, "SELECT * FROM spans WHERE name = 'op'").await;
     assert!(!plan.contains("TraceLookupExec"), "{plan}");
+}
+
+#[tokio::test]
+async fn zones_of_one_part_are_read_by_several_partitions() {
+    let mut chance = ChaCha8Rng::seed_from_u64(23);
+    // Each trace is in most of the five zones.
+    let all = spans(&mut chance, 60_000, 1);
+    let view = Fill::new().part(&all, &Promotions::new(), 40_000).await.view();
+    let session = session_with(&view, &Config { threads: 4, ..Config::default() });
+    for trace in 1..=4 {
+        let sql = format!("SELECT hex(span_id) FROM spans WHERE trace_id = {} ORDER BY 1", id(trace));
+        let rows: Vec<String> = try_ask_in(&session, &sql).await.unwrap().into_iter().flatten().collect();
+        assert_eq!(rows, expected(&all, |span| span.trace == u128::from(trace)));
+    }
+    let plan = try_ask_in(&session, &format!("EXPLAIN SELECT * FROM spans WHERE trace_id = {}", id(1))).await.unwrap();
+    let plan = plan.concat().join("\n");
+    assert!(plan.contains("parts=1 of 1, row_groups=2, "), "{plan}");
+    assert!(plan.contains("file_groups={2 groups"), "{plan}");
 }
 
 #[tokio::test]

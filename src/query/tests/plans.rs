@@ -3,6 +3,7 @@
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
 
+use super::fetched::{Recorder, fetched};
 use super::fixture::*;
 use crate::query::library::Library;
 use crate::query::params::Params;
@@ -167,6 +168,26 @@ async fn below_a_limit_the_decoder_filters_and_row_groups_come_in_order() {
     let without = explain(&view, "SELECT * FROM spans WHERE attributes['size'] >= 5").await;
     assert!(!without.contains("reverse_row_groups"), "{without}");
     assert!(plan.contains("reverse_row_groups=true"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_sort_with_a_limit_leaves_out_row_groups_while_it_runs() {
+    // A tenth of all rows passes: fewer than the engine's filter would collect before it hands any on.
+    let span = |at: i64| {
+        let service = if at % 10 == 0 { "rare" } else { "shop" };
+        let span = Span::new(1, 1 + u64::try_from(at).unwrap());
+        Span { start: NOW + at * 1_000_000, duration: 1 + at, service, ..span }
+    };
+    let spans: Vec<Span> = (0..4_800).map(span).collect();
+    for key in ["start_time", "duration_ns"] {
+        let mut view = Fill::new().part(&spans, &Promotions::new(), 600).await.view();
+        let recorder = Recorder::before(&mut view);
+        let session = session_with(&view, &Config { threads: 1, ..Config::default() });
+        let sql = format!("SELECT * FROM spans WHERE service_name = 'rare' ORDER BY {key} DESC LIMIT 5");
+        assert_eq!(try_ask_in(&session, &sql).await.unwrap().len(), 5);
+        let groups: Vec<usize> = fetched(&view, &recorder).await.keys().map(|(_, group)| *group).collect();
+        assert_eq!(groups, [7], "{key}");
+    }
 }
 
 #[tokio::test]

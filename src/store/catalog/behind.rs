@@ -102,6 +102,8 @@ impl Catalog {
                 Ok(None) => return Err(Error::Draining),
                 Err(error) if may_pass(&error) => return Err(parts_error(&error)),
                 Err(error) if self.is_live(&part) => {
+                    // Its blocks may have decayed since they were checked: then only the decoder has seen it.
+                    self.inner.shelf.part_store().doubt(&part.entry.path);
                     left.damaged.push((part.entry.path.clone(), parts_error(&error)));
                 }
                 Err(error) => {

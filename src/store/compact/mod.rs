@@ -113,6 +113,10 @@ pub async fn job(upkeep: &Upkeep) -> Result<bool, Error> {
         let done = upkeep.watched("compaction", Box::pin(run(&job, &room, upkeep))).await;
         // What is damaged now may have been good when it was read for a statement: it is judged like any other.
         reads.take_suspects().iter().for_each(|path| upkeep.shelf.part_store().suspect(path));
+        if let Err(Error::PartDamaged { path, .. }) = &done {
+            // Its blocks had their checksums, and the file not its hash, or a page could not be decoded.
+            upkeep.shelf.part_store().doubt(path);
+        }
         match done {
             Ok(true) => state.succeeded(&job.hour),
             // The manifest goes first.

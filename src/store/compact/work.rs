@@ -153,6 +153,7 @@ pub fn part_error(error: &part::Error) -> Error {
         part::Error::Objects { path, source } if is_of_server(source) => {
             Error::Unreachable { place: path.clone(), detail: source.to_string() }
         }
+        part::Error::Corrupt { path, .. } => Error::PartDamaged { path: path.clone(), detail: error.to_string() },
         _ => Error::Parts { detail: error.to_string() },
     }
 }

@@ -7,7 +7,7 @@
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
-use super::fences::{Fences, footer_bytes};
+use super::fences::{Fences, footer_of};
 use super::{Damage, block, path};
 use crate::store::manifest::PartEntry;
 
@@ -37,9 +37,7 @@ pub async fn check_day(objects: &dyn ObjectStore, path: &str) -> Option<String> 
 }
 
 fn whole(file: &[u8], read: impl FnOnce(&[u8], u64) -> Result<Fences, Damage>) -> Result<(), Damage> {
-    let begin = usize::try_from(footer_bytes(file)?).ok().and_then(|footer| file.len().checked_sub(footer));
-    let begin = begin.ok_or(Damage("it is shorter than its footer"))?;
-    let fences = read(&file[begin..], file.len() as u64)?;
+    let fences = read(footer_of(file)?, file.len() as u64)?;
     for at in 0..fences.len() {
         let bytes = fences.bytes_of(at);
         block::read(&file[bytes.start as usize..bytes.end as usize], fences.seed, fences.first(at), |_, _| {})?;

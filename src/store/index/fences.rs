@@ -82,6 +82,15 @@ fn close(file: &mut Vec<u8>, begin: usize, magic: &[u8; 8]) {
     file.extend(magic);
 }
 
+/// What the file says of itself is longer than it is.
+pub(super) const SHORT: Damage = Damage("it is shorter than its footer");
+
+/// The footer at the end of `file`, a whole index.
+pub(super) fn footer_of(file: &[u8]) -> Result<&[u8], Damage> {
+    let begin = usize::try_from(footer_bytes(file)?).ok().and_then(|footer| file.len().checked_sub(footer));
+    Ok(&file[begin.ok_or(SHORT)?..])
+}
+
 /// Bytes of the footer that `tail`, the end of a file, is part or whole of.
 pub(super) fn footer_bytes(tail: &[u8]) -> Result<u64, Damage> {
     let trailer = tail.last_chunk::<TRAILER_BYTES>().ok_or(Damage("it is shorter than a footer"))?;

@@ -21,6 +21,8 @@ use crate::store::local::is_unreadable;
 use crate::store::manifest::PartEntry;
 use crate::store::part::ZONE_ROWS;
 
+/// Zones that are worth a reader of their own: each opens the part and reads dictionaries again.
+const WORTH_ZONES: usize = 2;
 /// The end of a file that is read for its footer: enough for 16 MiB of blocks.
 const TAIL_BYTES: u64 = 36 << 10;
 
@@ -78,6 +80,50 @@ pub struct FoundGroup {
     pub rows: usize,
     /// Ascending, apart from each other, not empty.
     pub ranges: Vec<Range<usize>>,
+}
+
+impl Found {
+    /// Rows of the zones.
+    pub fn rows(&self) -> usize {
+        self.groups.iter().flat_map(|group| &group.ranges).map(Range::len).sum()
+    }
+
+    /// The same in at most `most` pieces of about as many zones, in order, which can be read at once; one piece where the
+    /// zones are few.
+    pub fn split(&self, most: usize) -> Vec<Self> {
+        let mut zones = Vec::new();
+        for group in &self.groups {
+            for range in &group.ranges {
+                let mut begin = range.start;
+                while begin < range.end {
+                    let end = range.end.min((begin / ZONE_ROWS + 1) * ZONE_ROWS);
+                    zones.push((group, begin..end));
+                    begin = end;
+                }
+            }
+        }
+        let pieces = most.min(zones.len() / WORTH_ZONES);
+        if pieces < 2 {
+            return vec![self.clone()];
+        }
+        let at = |piece: usize| piece * zones.len() / pieces;
+        (0..pieces).map(|piece| of_zones(&zones[at(piece)..at(piece + 1)])).collect()
+    }
+}
+
+/// The answer that `zones`, ascending, are.
+fn of_zones(zones: &[(&FoundGroup, Range<usize>)]) -> Found {
+    let mut groups: Vec<FoundGroup> = Vec::new();
+    for (of, zone) in zones {
+        match groups.last_mut().filter(|last| last.number == of.number) {
+            Some(group) => match group.ranges.last_mut().filter(|last| last.end == zone.start) {
+                Some(last) => last.end = zone.end,
+                None => group.ranges.push(zone.clone()),
+            },
+            None => groups.push(FoundGroup { number: of.number, rows: of.rows, ranges: vec![zone.clone()] }),
+        }
+    }
+    Found { groups }
 }
 
 /// Why an index gave no answer.
@@ -234,7 +280,7 @@ impl Indexes {
             None if footer_bytes <= file_bytes => {
                 self.inner.objects.get_range(&path, file_bytes - footer_bytes..file_bytes).await?
             }
-            None => return Err(Damage("it is shorter than its footer").into()),
+            None => return Err(fences::SHORT.into()),
         };
         let fences = Arc::new(read(&footer, file_bytes)?);
         let mut kept = self.kept();

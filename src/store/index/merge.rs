@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ulid::Ulid;
 
 use super::block::Blocks;
-use super::fences::{Fences, footer_bytes, seed_of, write_day};
+use super::fences::{Fences, footer_of, seed_of, write_day};
 use super::{Damage, Key, Place, block};
 use crate::store::manifest::PartEntry;
 use crate::store::part::ulid_of;
@@ -43,9 +43,7 @@ impl Merge {
     /// Adds `file`, the index of `part`, whose ULID is above those before.
     pub(super) fn add(&mut self, part: &PartEntry, file: Bytes) -> Result<(), Damage> {
         let ulid = ulid_of(&part.path).ok_or(Damage("its part has no ULID"))?;
-        let begin = usize::try_from(footer_bytes(&file)?).ok().and_then(|footer| file.len().checked_sub(footer));
-        let begin = begin.ok_or(Damage("it is shorter than its footer"))?;
-        let fences = Fences::read(&file[begin..], file.len() as u64, part)?;
+        let fences = Fences::read(footer_of(&file)?, file.len() as u64, part)?;
         let first_group = self.groups;
         self.groups += fences.groups.len();
         self.inputs.push(Input { part: ulid, file, fences, first_group, block: 0, ready: VecDeque::new() });

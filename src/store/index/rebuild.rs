@@ -26,11 +26,13 @@ use crate::store::manifest::PartEntry;
 use crate::store::part::{self, Error};
 
 impl Indexes {
-    /// Makes the indexes again that were found unusable since the last call, until `stop`; a failure is logged.
-    pub async fn rebuild_wanted(&self, parts: &Arc<dyn ObjectStore>, stop: impl Fn() -> bool) {
+    /// Makes the indexes again that were found unusable since the last call, until `stop`; a failure is logged. Gives back
+    /// the paths of parts whose rows cannot be read for it, though their blocks may have their checksums.
+    pub async fn rebuild_wanted(&self, parts: &Arc<dyn ObjectStore>, stop: impl Fn() -> bool) -> Vec<String> {
+        let mut damaged = Vec::new();
         for part in self.take_wanted() {
             if stop() {
-                return;
+                break;
             }
             match self.rebuild(parts, &part).await {
                 Ok(()) => tracing::info!(part = part.path, "the trace index is made again"),
@@ -39,10 +41,12 @@ impl Indexes {
                     // The next lookup asks for it again, unless the part is damaged for good.
                     if error.class() != Class::Unavailable {
                         self.give_up(&part.path);
+                        damaged.push(part.path);
                     }
                 }
             }
         }
+        damaged
     }
 
     /// Makes the index of `part` from its rows, which are read from `parts` (a [`part::PartStore`]), and puts it durably.

@@ -310,3 +310,35 @@ fn rows_in_another_order_within_their_zone_give_the_same_file() {
     let seen: HashMap<Key, ()> = groups.iter().flatten().map(|key| (*key, ())).collect();
     assert!(seen.len() > 500, "{}", seen.len());
 }
+
+#[test]
+fn an_answer_is_split_between_zones_and_loses_none() {
+    let group = |number, rows, ranges: &[[usize; 2]]| {
+        let ranges = ranges.iter().map(|[begin, end]| *begin..*end).collect();
+        FoundGroup { number, rows, ranges }
+    };
+    let found = Found {
+        groups: vec![
+            group(1, 40_000, &[[0, 16_384], [32_768, 40_000]]),
+            group(3, 200_000, &[[16_384, 65_536], [114_688, 200_000]]),
+        ],
+    };
+    let rows = |found: &Found| -> Vec<(usize, usize)> {
+        let of = |group: &FoundGroup| {
+            let number = group.number;
+            group.ranges.clone().into_iter().flatten().map(move |row| (number, row)).collect::<Vec<_>>()
+        };
+        found.groups.iter().flat_map(of).collect()
+    };
+    assert_eq!(found.rows(), rows(&found).len());
+    // Eleven zones, of which two are worth a piece.
+    for (most, pieces) in [(0, 1), (1, 1), (2, 2), (3, 3), (5, 5), (100, 5)] {
+        let split = found.split(most);
+        assert_eq!(split.len(), pieces, "{most}");
+        assert_eq!(split.iter().flat_map(rows).collect::<Vec<_>>(), rows(&found), "{most}");
+    }
+    let [first, second]: [Found; 2] = found.split(2).try_into().unwrap();
+    assert_eq!(first.groups, [found.groups[0].clone(), group(3, 200_000, &[[16_384, 65_536]])]);
+    assert_eq!(second.groups, [group(3, 200_000, &[[114_688, 200_000]])]);
+    assert_eq!(Found::default().split(4), [Found::default()]);
+}

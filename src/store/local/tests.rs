@@ -1,7 +1,8 @@
 //! Puts, renames and deletions on disks that fail and lose what was not synced.
 
 use super::*;
-use crate::disk::{Op, faults::Faults, sim::Sim};
+use crate::disk::sim::{Fate, Sim};
+use crate::disk::{Op, faults::Faults};
 
 fn store(dir: &FsPath, disk: Disk) -> SyncedLocal {
     SyncedLocal::new(dir, disk, Clock::manual(1, 1))
@@ -37,6 +38,28 @@ async fn a_put_that_fails_at_any_step_leaves_no_name() {
         assert!(error.to_string().contains("os error 28"), "{op:?}: {error}");
         assert!(matches!(store.head(&at).await, Err(Error::NotFound { .. })), "{op:?}");
         store.put_opts(&at, "two".into(), PutMode::Create.into()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_put_that_panics_at_any_step_leaves_no_name_that_was_not_synced() {
+    let at = |name: &str| Path::from(format!("manifest/{name}"));
+    let put = async |store: &SyncedLocal, name: &str| {
+        store.put_opts(&at(name), "one".into(), PutMode::Create.into()).await.map(drop)
+    };
+    // Create, write, sync, link, removal of the temporary name, sync of the directory.
+    for step in 1..=6 {
+        let sim = Sim::new(step);
+        let store = store(FsPath::new("/var/objects"), Disk::Sim(sim.clone()));
+        put(&store, "first").await.unwrap();
+        sim.plan(sim.ops() + step, Fate::Panics);
+        assert!(matches!(put(&store, "second").await, Err(Error::JoinError { .. })), "step {step}");
+        assert!(matches!(store.head(&at("second")).await, Err(Error::NotFound { .. })), "step {step}");
+        put(&store, "second").await.unwrap();
+        for seed in 0..16 {
+            let left = sim.crash(seed).image();
+            assert!(left.contains_key(FsPath::new("/var/objects/manifest/second")), "step {step}, crash {seed}");
+        }
     }
 }
 

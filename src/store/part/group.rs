@@ -18,6 +18,7 @@ use super::chunk::Words;
 use super::columns::TEXT_DICTIONARY_BYTES;
 use super::keys::Level;
 use super::promote::Choice;
+use super::recent::Recent;
 use super::split::{Splitter, empty_lists};
 use crate::span::schema;
 
@@ -126,15 +127,10 @@ fn united<'a>(columns: impl Iterator<Item = &'a DictionaryArray<Int32Type>> + Cl
     let mut words = Words::new(TEXT_DICTIONARY_BYTES);
     let mut keys: Vec<i32> = Vec::with_capacity(columns.clone().map(|column| column.len()).sum());
     let mut present = NullBufferBuilder::new(0);
-    // The keys that the texts of the last dictionary have in the new one: slices of one batch share theirs.
-    let mut of: Option<&'a ArrayRef> = None;
-    let mut known: Vec<i32> = Vec::new();
+    // The keys that the texts of a dictionary have in the new one.
+    let mut known: Recent<Vec<i32>> = Recent::default();
     for column in columns {
-        if !of.is_some_and(|of| Arc::ptr_eq(of, column.values())) {
-            of = Some(column.values());
-            known.clear();
-            known.resize(column.values().len(), UNKNOWN);
-        }
+        let known = known.get_or(column.values(), || vec![UNKNOWN; column.values().len()]);
         let texts: &StringArray = column.values().as_string();
         let nulls = column.nulls();
         match nulls {

@@ -31,9 +31,11 @@ mod promote;
 mod prove;
 mod promoted;
 mod read;
+mod reread;
 mod reshape;
 mod salvage;
 mod read_back;
+mod recent;
 mod split;
 mod sums;
 mod take_over;
@@ -53,7 +55,7 @@ use tokio::sync::OnceCell;
 use ulid::Ulid;
 
 use super::index;
-use super::manifest::{self, PartEntry};
+use super::manifest::PartEntry;
 use crate::error::Class;
 use crate::span::schema;
 
@@ -71,6 +73,7 @@ pub use promote::Promotion;
 pub use prove::put_verified;
 pub use read::Opened;
 pub use read_back::{read_back, source};
+pub use reread::{Reread, reread};
 pub use salvage::{Salvaged, salvage};
 pub use sums::path_of as sum_path;
 pub use take_over::Whole;
@@ -251,17 +254,22 @@ impl Error {
 
 /// Puts the part, then its `.sum` and trace index, all create-only and durable, and reads the footer back.
 ///
-/// A name that exists with the same bytes counts as put: the try before was cut off after its success.
+/// A name that exists with the same bytes counts as put: the try before was cut off after its success. A part is not read
+/// for that, only its footer is: it says where every page lies and what the rows add up to.
 pub async fn put(objects: &dyn ObjectStore, part: &EncodedPart) -> Result<PartEntry, Error> {
     let entry = &part.entry;
-    let files =
-        [(entry.path.clone(), &part.file), (sums::path_of(&entry.path), &part.sum), (index::path(entry), &part.index)];
-    for (path, bytes) in files {
+    let footer = usize::try_from(entry.footer_bytes).unwrap_or(usize::MAX);
+    let files = [
+        (entry.path.clone(), &part.file, footer),
+        (sums::path_of(&entry.path), &part.sum, usize::MAX),
+        (index::path(entry), &part.index, usize::MAX),
+    ];
+    for (path, bytes, tail) in files {
         let at = Path::from(path.as_str());
         match objects.put_opts(&at, bytes.clone().into(), PutMode::Create.into()).await {
             Ok(_) => {}
             Err(object_store::Error::AlreadyExists { .. }) => {
-                if fetch(objects, &path).await? != *bytes {
+                if !ends_as(objects, &path, bytes, tail).await? {
                     return Err(Error::corrupt(&path, "another file has its name"));
                 }
             }
@@ -278,47 +286,23 @@ pub async fn put(objects: &dyn ObjectStore, part: &EncodedPart) -> Result<PartEn
     Ok(entry.clone())
 }
 
+/// Whether the object `path` is as long as `bytes` and has its last `tail`.
+async fn ends_as(objects: &dyn ObjectStore, path: &str, bytes: &Bytes, tail: usize) -> Result<bool, Error> {
+    let failed = |source| Error::Objects { path: path.to_owned(), source };
+    let at = Path::from(path);
+    let (from, len) = (bytes.len().saturating_sub(tail), bytes.len() as u64);
+    if objects.head(&at).await.map_err(failed)?.size != len {
+        return Ok(false);
+    }
+    Ok(from == bytes.len() || objects.get_range(&at, from as u64..len).await.map_err(failed)? == bytes[from..])
+}
+
 /// Whether an object store's error is one of the local disk.
 pub fn is_local(error: &object_store::Error) -> bool {
     matches!(
         error,
         object_store::Error::Generic { store: super::local::STORE, .. } | object_store::Error::JoinError { .. }
     )
-}
-
-/// What a second reading of a part says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reread {
-    /// It is the file that was written, and so is its `.sum`, by now.
-    Whole,
-    /// It is not, as half a sentence.
-    Damaged(String),
-}
-
-/// Reads the part `entry` again, all of it. A `.sum` that is damaged or gone beside a whole part is written anew.
-pub async fn reread(objects: &dyn ObjectStore, entry: &PartEntry) -> Result<Reread, Error> {
-    let missing = |error: &Error| matches!(error, Error::Objects { source: object_store::Error::NotFound { .. }, .. });
-    let file = match fetch(objects, &entry.path).await {
-        Err(error) if missing(&error) => return Ok(Reread::Damaged("the file is missing".to_owned())),
-        file => file?,
-    };
-    if file.len() as u64 != entry.bytes || manifest::hash(&file) != entry.file_xxh3 {
-        return Ok(Reread::Damaged("its bytes are not those that were written".to_owned()));
-    }
-    let path = sums::path_of(&entry.path);
-    match fetch(objects, &path).await {
-        Err(error) if !missing(&error) && !super::local::is_unreadable(&error) => return Err(error),
-        Ok(sum) if manifest::hash(&sum) == entry.sum_xxh3 => {}
-        _ => {
-            let sum = sums::of(&file);
-            if manifest::hash(&sum) != entry.sum_xxh3 {
-                return Ok(Reread::Damaged("its checksum file is not the one that was written".to_owned()));
-            }
-            let put = objects.put(&Path::from(path.as_str()), sum.into()).await;
-            put.map_err(|source| Error::Objects { path, source })?;
-        }
-    }
-    Ok(Reread::Whole)
 }
 
 /// Moves the file `path` to `quarantine/`; one that is not there is fine.

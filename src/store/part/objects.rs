@@ -1,8 +1,8 @@
 //! Reading parts with every block checked once per process (storage.md 7, 12.3).
 //!
 //! Duty: [`PartStore`], an object store that reads only. Guarantee: the first read of a block gives the bytes that were
-//! written or an error that names the part; a file that no live entry names cannot be read. Left to others: taking a
-//! damaged part out of the manifest.
+//! written or an error that names the part, which is marked then; a file that no live entry names cannot be read. Left to
+//! others: taking a damaged part out of the manifest.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -24,6 +24,7 @@ use ulid::Ulid;
 
 use super::sums::{self, Sums};
 use super::{Error, fetch};
+use crate::store::local::is_unreadable;
 use crate::store::manifest::PartEntry;
 
 const STORE: &str = "PartStore";
@@ -35,6 +36,8 @@ pub struct PartStore {
     known: Arc<RwLock<HashMap<String, Arc<Known>>>>,
     /// Parts that a read found damaged.
     suspects: Arc<Mutex<BTreeSet<String>>>,
+    /// Parts that were marked and were whole at their source.
+    whole: Arc<Mutex<BTreeSet<String>>>,
 }
 
 #[derive(Debug)]
@@ -56,7 +59,7 @@ impl Known {
 impl PartStore {
     /// No parts yet; `objects` are rooted at the dataset's folder.
     pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects, known: Arc::default(), suspects: Arc::default() }
+        Self { objects, known: Arc::default(), suspects: Arc::default(), whole: Arc::default() }
     }
 
     /// Makes a part readable; call it before the snapshot that names the part is published.
@@ -71,15 +74,24 @@ impl PartStore {
         self.known.read().expect("no holder of this lock panics").keys().cloned().collect()
     }
 
-    /// Checks every block of a part anew.
+    /// Checks every block of a part anew, which was whole at its source.
     pub fn renew(&self, entry: &PartEntry) {
         self.forget(&entry.path);
         self.register(entry);
+        self.whole.lock().expect("no holder of this lock panics").insert(entry.path.clone());
     }
 
     /// Marks a part as damaged until it is read again from its source (storage.md 12.3).
     pub fn suspect(&self, path: &str) {
         self.suspects.lock().expect("no holder of this lock panics").insert(path.to_owned());
+    }
+
+    /// Marks a part that a decoder, or the hash of the whole file, found damaged: its blocks may have decayed since they were
+    /// checked. Of one that was whole at its source after such a mark the damage is in our code: it is not read again.
+    pub fn doubt(&self, path: &str) {
+        if !self.whole.lock().expect("no holder of this lock panics").contains(path) {
+            self.suspect(path);
+        }
     }
 
     /// Takes the parts that were marked.
@@ -90,6 +102,7 @@ impl PartStore {
     /// Forgets a part that no snapshot holds any more.
     pub fn forget(&self, path: &str) {
         self.known.write().expect("no holder of this lock panics").remove(path);
+        self.whole.lock().expect("no holder of this lock panics").remove(path);
     }
 
     fn known(&self, location: &Path) -> Result<Arc<Known>> {
@@ -140,6 +153,16 @@ impl PartStore {
     }
 }
 
+/// Bytes that the disk has and cannot give are damage to who reads them; whether they stay so is for the judgement.
+fn of_sector(error: Error) -> Error {
+    match error {
+        Error::Objects { path, source } if is_unreadable(&source) => {
+            Error::corrupt(&path, format!("the disk cannot give its bytes: {source}"))
+        }
+        other => other,
+    }
+}
+
 fn meta(known: &Known, location: &Path) -> ObjectMeta {
     let name = location.filename().and_then(|name| name.strip_suffix(".parquet"));
     let written_ms = name.and_then(|name| Ulid::from_string(name).ok()).map_or(0, |ulid| ulid.timestamp_ms());
@@ -174,7 +197,7 @@ impl ObjectStore for PartStore {
         let bytes = match options.head {
             true => Bytes::new(),
             false => {
-                let read = self.read(&known, range.clone()).await;
+                let read = self.read(&known, range.clone()).await.map_err(of_sector);
                 if let Err(Error::Corrupt { path, .. }) = &read {
                     self.suspect(path);
                 }

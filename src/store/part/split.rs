@@ -15,6 +15,7 @@ use arrow::datatypes::DataType;
 use super::Error;
 use super::promote::{Choice, type_code};
 use super::promoted::Promoted;
+use super::recent::Recent;
 use super::tally::Attrs;
 use crate::span::schema;
 
@@ -26,22 +27,17 @@ pub(super) fn split(lists: &ListArray, choices: &[Choice]) -> Result<(ListArray,
     Ok((residual.pop().expect("one array was added"), columns))
 }
 
-/// Dictionaries of lists that are remembered: each decoding thread has one at a time.
-const REMEMBERED: usize = 8;
-
 /// Lists that become the columns of a row group.
 pub(super) struct Splitter<'a> {
     choices: &'a [Choice],
     columns: Vec<Promoted>,
     residual: Vec<ListArray>,
     places: Places,
-    /// Those met last, at the end.
-    shared: Vec<Shared>,
+    shared: Recent<Shared>,
 }
 
 /// A dictionary of lists that was split.
 struct Shared {
-    lists: ArrayRef,
     /// A choice: the place of each list's value, if it has one.
     taken: Vec<Vec<Option<u32>>>,
     residual: ListArray,
@@ -55,6 +51,8 @@ struct Places {
     kept: Vec<u32>,
     ends: Vec<i32>,
     last: Vec<usize>,
+    /// The choice of each key of a dictionary, if it has one.
+    slots: Recent<Vec<Option<usize>>>,
 }
 
 /// A row that has a value, and the place of that value.
@@ -70,7 +68,7 @@ impl<'a> Splitter<'a> {
     /// For `rows` rows that are to be added.
     pub(super) fn new(choices: &'a [Choice], rows: usize) -> Self {
         let columns = choices.iter().map(|choice| Promoted::new(choice.of, rows)).collect();
-        Self { choices, columns, residual: Vec::new(), places: Places::default(), shared: Vec::new() }
+        Self { choices, columns, residual: Vec::new(), places: Places::default(), shared: Recent::default() }
     }
 
     /// Adds a row for each list.
@@ -87,17 +85,11 @@ impl<'a> Splitter<'a> {
     /// Adds a row for each of `rows`, which are places in `lists`: each list is split once, not once a row, nor once for
     /// each batch that shares it.
     pub(super) fn add_shared(&mut self, lists: &ArrayRef, rows: &[i32]) -> Result<(), Error> {
-        match self.shared.iter().position(|shared| Arc::ptr_eq(&shared.lists, lists)) {
-            Some(at) => self.shared[at..].rotate_left(1),
-            None => {
-                if self.shared.len() == REMEMBERED {
-                    self.shared.remove(0);
-                }
-                let split = self.places.shared(lists, self.choices)?;
-                self.shared.push(split);
-            }
+        if self.shared.get(lists).is_none() {
+            let split = self.places.shared(lists, self.choices)?;
+            self.shared.put(lists, split);
         }
-        let shared = self.shared.last().expect("it was just put there");
+        let shared = self.shared.get(lists).expect("it was found or just put there");
         let attrs = Attrs::of(lists.as_list());
         let mut of_rows = Vec::with_capacity(rows.len());
         for (column, taken) in self.columns.iter_mut().zip(&shared.taken) {
@@ -136,13 +128,13 @@ impl Places {
             places
         };
         let taken = self.taken.iter().map(of_lists).collect();
-        Ok(Shared { lists: lists.clone(), taken, residual: self.residual(&attrs)? })
+        Ok(Shared { taken, residual: self.residual(&attrs)? })
     }
 
     fn find(&mut self, lists: &ListArray, attrs: &Attrs<'_>, choices: &[Choice]) {
         let words = attrs.words.as_string::<i32>();
         let slot_of = |word: &str| choices.iter().position(|choice| choice.key == word);
-        let slots: Vec<Option<usize>> = (0..words.len()).map(|at| slot_of(words.value(at))).collect();
+        let slots = self.slots.get_or(attrs.words, || (0..words.len()).map(|at| slot_of(words.value(at))).collect());
         let codes: Vec<usize> = choices.iter().map(|choice| type_code(choice.of)).collect();
         let rows = lists.len();
         self.taken.resize(choices.len(), Vec::new());

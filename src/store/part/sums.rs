@@ -8,7 +8,8 @@ use std::ops::Range;
 use super::Error;
 use crate::store::manifest::{PartEntry, hash};
 
-const BLOCK: u64 = 256 << 10;
+/// Bytes of a block.
+pub(super) const BLOCK: u64 = 256 << 10;
 
 /// The block hashes of one part.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use arrow::datatypes::{Int32Type, UInt8Type};
 
 use super::keys::KeyEntry;
 use super::promote::{Choice, type_code};
+use super::recent::Recent;
 use crate::span::pinned::ScalarType;
 
 /// Length of a text value whose size is not known.
@@ -23,6 +24,8 @@ pub(super) struct Tally {
     pub(super) bytes: u64,
     /// Lists seen so far: stamps the last list that held a key.
     list: u64,
+    /// The ids of the keys of a dictionary, once met.
+    met: Recent<Vec<usize>>,
 }
 
 #[derive(Debug)]
@@ -40,7 +43,8 @@ impl Tally {
     /// Counts `lists`, list `i` as `weights[i]` rows (no weights: one each) of row group `group`.
     pub(super) fn add(&mut self, lists: &ListArray, weights: Option<&[u64]>, group: usize) {
         let attrs = Attrs::of(lists);
-        let mut ids = vec![usize::MAX; attrs.words.len()];
+        let mut met = std::mem::take(&mut self.met);
+        let ids = met.get_or(attrs.words, || vec![usize::MAX; attrs.words.len()]);
         let offsets = lists.value_offsets();
         for row in 0..lists.len() {
             let weight = weights.map_or(1, |weights| weights[row]);
@@ -64,6 +68,7 @@ impl Tally {
                 key.mark(group, of);
             }
         }
+        self.met = met;
     }
 
     /// Counts rows whose values lie in promoted `columns`, and in `lists` where they have no column or another type.

@@ -14,6 +14,8 @@ use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use super::*;
 use crate::store::{Config, samples};
 
+mod again;
+
 fn spec() -> PartSpec {
     let ulid = Ulid::from_parts(1_700_000_000_000, 7);
     let wal = WalRange { node: ulid, epoch: 1, from: 1, to: 9, index: 0, of: 1 };

@@ -25,6 +25,7 @@ use object_store::prefix::PrefixStore;
 use super::folder::{self, Folder};
 use super::local::{self, SyncedLocal};
 use super::manifest::Manifest;
+use super::shelf::manifest_error;
 use super::{Error, manifest};
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -189,30 +190,52 @@ impl Objects {
         }
     }
 
-    /// What must hold before `manifest` is claimed: that no copy of the data folder has claimed it since this one did. The
-    /// records of this log would be taken for those that the copy has flushed. Writes down the claim that comes.
+    /// Becomes the writer of `manifest`, unless a copy of the data folder has claimed it since this one did: the records of
+    /// this log would be taken for those that the copy has flushed.
     ///
-    /// Errors: [`Error::Folder`] if a copy has.
-    pub fn may_claim(&self, manifest: &Manifest) -> Result<(), Error> {
-        if matches!(self.place, Place::Folder) {
-            // A copy has a manifest of its own.
-            return Ok(());
+    /// Errors: [`Error::Folder`] if a copy has; [`Error::Superseded`] if somebody committed since `manifest` was read.
+    pub async fn claim(&self, manifest: &mut Manifest, clock: &Clock) -> Result<(), Error> {
+        // A copy of a folder with the parts in it has a manifest of its own.
+        let before = match self.place {
+            Place::Folder => None,
+            _ => Some(self.announce(manifest)?),
+        };
+        match manifest.claim(self.folder.node, clock).await {
+            Ok(_) => Ok(()),
+            Err(error @ manifest::Error::Superseded { .. }) => {
+                // Nothing was claimed. If it was a copy that came first, the next try must see that it did.
+                if let Some(before) = before {
+                    self.folder.write_claimed_epoch(&self.disk, before)?;
+                }
+                Err(manifest_error(&error))
+            }
+            // It may still have succeeded.
+            Err(error) => Err(manifest_error(&error)),
         }
+    }
+
+    /// Writes the epoch down that is claimed next, and gives back the one before.
+    fn announce(&self, manifest: &Manifest) -> Result<u64, Error> {
         let epoch = manifest.epoch();
         // Behind versions that cannot be read the epoch is a guess.
         let is_read = manifest.unreadable().is_empty() && manifest.recovered().is_none();
         let is_ours = is_read && manifest.writer() == self.folder.node.to_string();
-        match self.folder.claimed_epoch(&self.disk)? {
-            Some(claimed) if is_ours && epoch > claimed => Err(Error::Folder {
+        let claimed = self.folder.claimed_epoch(&self.disk)?;
+        if let Some(claimed) = claimed
+            && is_ours
+            && epoch > claimed
+        {
+            return Err(Error::Folder {
                 path: self.folder.epoch_file(),
                 detail: format!(
                     "this folder has claimed its parts with epoch {claimed} last, and a copy of it with the same `node.id` \
                      has done so with epoch {epoch} since: records of this log would be taken for those of the copy and \
                      skipped. Start the copy instead; if it is gone for good, remove this file to start here"
                 ),
-            }),
-            _ => self.folder.write_claimed_epoch(&self.disk, epoch.saturating_add(1)),
+            });
         }
+        self.folder.write_claimed_epoch(&self.disk, epoch.saturating_add(1))?;
+        Ok(claimed.unwrap_or(epoch))
     }
 
     /// Removes from a folder what writers that are gone have left half-way. The caller has become the writer; the data

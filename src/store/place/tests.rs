@@ -237,3 +237,59 @@ async fn a_data_folder_is_not_opened_with_another_place_than_that_of_its_parts()
     assert!(text.contains("has parts of its own") && text.contains("move these four away"), "{text}");
     open(&Place::Folder).unwrap();
 }
+
+/// A data folder whose parts are in `bucket`, as one that claims them or as a copy of it.
+fn folder_at(dir: &std::path::Path, bucket: &Arc<InMemory>, clock: &Clock) -> Objects {
+    let folder = Folder::open(&Disk::Os, dir, clock).unwrap();
+    Objects::open(&Place::Given(bucket.clone()), &folder, &Disk::Os, clock).unwrap()
+}
+
+async fn manifest_of(place: &Objects) -> Manifest {
+    Manifest::load(place.store().clone()).await.unwrap()
+}
+
+#[tokio::test]
+async fn of_two_copies_of_a_data_folder_that_claim_at_once_the_later_one_stays_refused() {
+    let clock = Clock::manual(1_000_000_000_000, 1);
+    for claims_before in 0..3 {
+        let (dir, copied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let bucket = Arc::new(InMemory::new());
+        let first = folder_at(dir.path(), &bucket, &clock);
+        for _ in 0..claims_before {
+            first.claim(&mut manifest_of(&first).await, &clock).await.unwrap();
+        }
+        for name in ["VERSION", "node.id", "epoch"] {
+            let copy = std::fs::copy(dir.path().join(name), copied.path().join(name));
+            assert!(copy.is_ok() || (name, claims_before) == ("epoch", 0), "{name}: {copy:?}");
+        }
+        let second = folder_at(copied.path(), &bucket, &clock);
+        let (mut ours, mut theirs) = (manifest_of(&first).await, manifest_of(&second).await);
+        first.claim(&mut ours, &clock).await.unwrap();
+        let late = second.claim(&mut theirs, &clock).await.unwrap_err();
+        assert!(matches!(late, Error::Superseded { .. }), "{claims_before}: {late}");
+        for _ in 0..2 {
+            let refused = second.claim(&mut manifest_of(&second).await, &clock).await.unwrap_err();
+            assert!(
+                matches!(&refused, Error::Folder { detail, .. } if detail.contains("a copy of it")),
+                "{claims_before}: {refused}"
+            );
+        }
+        first.claim(&mut manifest_of(&first).await, &clock).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_met_the_last_commit_of_the_process_before_succeeds_at_the_next_try() {
+    let clock = Clock::manual(1_000_000_000_000, 1);
+    let (dir, bucket) = (tempfile::tempdir().unwrap(), Arc::new(InMemory::new()));
+    let place = folder_at(dir.path(), &bucket, &clock);
+    let mut killed = manifest_of(&place).await;
+    place.claim(&mut killed, &clock).await.unwrap();
+    let mut started = manifest_of(&place).await;
+    killed.commit(manifest::Delta::default(), &clock).await.unwrap();
+    let late = place.claim(&mut started, &clock).await.unwrap_err();
+    assert!(matches!(late, Error::Superseded { .. }), "{late}");
+    let mut again = manifest_of(&place).await;
+    place.claim(&mut again, &clock).await.unwrap();
+    assert_eq!(again.epoch(), 2);
+}

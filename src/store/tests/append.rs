@@ -1,6 +1,8 @@
 //! What an append promises: durable and visible when it returns, once, in groups that share syncs.
 
+use super::oracle::{DATA, open_on};
 use super::*;
+use crate::disk::sim::Sim;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_is_visible_when_it_returns_and_there_again_after_a_crash() {
@@ -91,4 +93,39 @@ async fn offered_spans_are_acked_or_failed() {
     let metrics = &clone.inner.metrics;
     assert_eq!((of(&metrics.offered), of(&metrics.acked), of(&metrics.failed)), (7, 3, 4));
     assert_eq!(metrics.refused.with_label_values(&["draining"]).get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_caller_left_behind_counts_as_what_became_of_it() {
+    let sim = Sim::new(1);
+    let store = open_on(&sim, &config(Path::new(DATA)), &clock()).await;
+    store.append(request(1, 1)).await.unwrap();
+    let metrics = &store.inner.metrics;
+    let of = |family: &prometheus::IntCounterVec| family.with_label_values(&["received"]).get();
+    let counts = || (of(&metrics.offered), of(&metrics.acked), of(&metrics.failed));
+    for (seed, fails) in [(2, false), (3, true)] {
+        let before = counts();
+        sim.slow_syncs(Duration::from_millis(500));
+        if fails {
+            sim.faults().arm(Op::Sync, 0, 1, EIO);
+        }
+        let left = {
+            let store = store.clone();
+            tokio::spawn(async move { store.append(request(seed, 4)).await })
+        };
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        left.abort();
+        assert!(left.await.unwrap_err().is_cancelled());
+        assert_eq!(counts(), before, "nobody knows yet");
+        sim.slow_syncs(Duration::ZERO);
+        let counted = async {
+            while counts() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), counted).await.expect("it is counted");
+        let (stored, failed) = if fails { (0, 4) } else { (4, 0) };
+        assert_eq!(counts(), (before.0 + 4, before.1 + stored, before.2 + failed), "it fails: {fails}");
+    }
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 1), (2, 4)]));
 }

@@ -1,6 +1,6 @@
 //! Files that the disk has and cannot give: bad sectors.
 
-use object_store::ObjectStore;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use super::oracle::{DATA, open_on, upkeep};
 use super::*;
@@ -56,6 +56,67 @@ async fn a_suspect_on_a_bad_sector_keeps_no_other_from_its_judgement() {
     let live: Vec<String> = store.reader().view().parts.parts.iter().map(|part| part.entry.path.clone()).collect();
     assert_eq!(live, [paths[0].clone(), paths[2].clone()]);
     assert_eq!(steps.shelf.part_store().take_suspects().into_iter().collect::<Vec<_>>(), [paths[0].clone()]);
+}
+
+async fn first_bytes(store: &Store, path: &str) -> Result<(), String> {
+    let read = store.reader().view().objects.get_range(&path.into(), 0..10).await;
+    read.map(drop).map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_stays_on_a_bad_sector_is_told_then_leaves_and_the_rest_is_read() {
+    let (sim, clock) = (Sim::new(1), clock());
+    let (store, paths) = three_parts(&sim, &clock).await;
+    sim.faults().break_reads(&file(&paths[0]));
+    let told = first_bytes(&store, &paths[0]).await.unwrap_err();
+    assert!(told.contains(&format!("part `{}` is damaged", paths[0])), "{told}");
+    first_bytes(&store, &paths[1]).await.unwrap();
+    let (steps, live) = (upkeep(&store), || store.reader().view().parts.parts.len());
+    for _ in 0..2 {
+        steps.quarantine_suspects().await.unwrap_err();
+        let reasons = store.health().reasons;
+        assert!(reasons.len() == 1 && reasons[0].contains(&paths[0]), "{reasons:?}");
+        assert_eq!(live(), 3, "it may be the cable");
+        clock.advance(Duration::from_secs(30));
+    }
+    steps.quarantine_suspects().await.unwrap();
+    assert_eq!((live(), ids(&store.reader()).await), (2, once(&[(2, 4), (3, 4)])));
+    let reasons = store.health().reasons;
+    assert!(reasons.len() == 1 && reasons[0].contains("4 of them cannot be read any more"), "{reasons:?}");
+    assert_eq!(store.inner.metrics.degraded.with_label_values(&["part_corrupt"]).get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_the_disk_gives_again_stays() {
+    let (sim, clock) = (Sim::new(1), clock());
+    let (store, paths) = three_parts(&sim, &clock).await;
+    let steps = upkeep(&store);
+    for round in 0..4 {
+        // A statement's read, and the judgement's first.
+        sim.faults().arm(Op::Read, 0, 2, EIO);
+        first_bytes(&store, &paths[0]).await.unwrap_err();
+        steps.quarantine_suspects().await.unwrap_err();
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(store.health().reasons.len(), 1, "round {round}: {:?}", store.health());
+        steps.quarantine_suspects().await.unwrap();
+        assert_eq!(store.health().reasons, Vec::<String>::new(), "round {round}");
+    }
+    assert_eq!(ids(&store.reader()).await, once(&[(1, 4), (2, 4), (3, 4)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checksums_on_a_bad_sector_are_written_anew_beside_their_part() {
+    let (sim, clock) = (Sim::new(1), clock());
+    let (store, paths) = three_parts(&sim, &clock).await;
+    // Nothing of the part is known yet in another process.
+    let left = sim.killed();
+    drop(store);
+    left.faults().break_reads(&file(&part::sum_path(&paths[0])));
+    let by_hand = Config { by_hand: true, ..config(Path::new(DATA)) };
+    let store = open_on(&left, &by_hand, &clock).await;
+    first_bytes(&store, &paths[0]).await.unwrap_err();
+    upkeep(&store).quarantine_suspects().await.unwrap();
+    assert_eq!((store.reader().view().parts.parts.len(), store.health().reasons), (3, Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

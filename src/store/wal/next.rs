@@ -134,10 +134,12 @@ impl Next {
             state = self.shared.changed.wait(state).expect("no holder of this lock panics");
         }
         state.slot = Slot::Taken;
-        drop(self.shared.disk.remove(&self.shared.path()));
         // What an untrusted file still held is void (storage.md 4.6).
         state.dirty.clear();
         state.sync_error = None;
+        // Not under the lock, which nobody could take any more after a panic: appends and the end of the store do.
+        drop(state);
+        drop(self.shared.disk.remove(&self.shared.path()));
     }
 
     /// Why no append may start, if so (storage.md 12.2).
@@ -312,4 +314,30 @@ pub fn create(disk: &Disk, path: &std::path::Path, bytes: u64) -> std::io::Resul
         return Err(error);
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::sim::{Fate, Sim};
+
+    #[test]
+    fn a_panic_while_next_tmp_is_taken_away_leaves_the_helper_at_work() {
+        let sim = Sim::new(1);
+        let (disk, dir) = (Disk::Sim(sim.clone()), Path::new("/var/wal"));
+        disk.create_dir_all(dir).unwrap();
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let (next, thread) = Next::start(disk, dir.to_owned(), 4096, Some(0), metrics).unwrap();
+        drop(next.take().unwrap());
+        sim.plan(sim.ops() + 1, Fate::Panics);
+        assert!(catch_unwind(AssertUnwindSafe(|| next.seize())).is_err());
+        assert!(next.refusal().is_none());
+        next.seize();
+        next.want();
+        next.take().unwrap();
+        next.stop();
+        thread.join().unwrap();
+    }
 }

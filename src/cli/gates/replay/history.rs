@@ -1,13 +1,14 @@
 //! What the journal of a data folder knows of ticks, and when things happened.
 //!
-//! Duty: cut, timeouts and closures by hand of a daemon's past, as steps in the order in which they happened. Guarantee: a tick
-//! that the journal would know and does not was not judged; of one that it cannot know (too old, not yet written) it says so.
-//! Left to others: playing the steps (`replay`), reading rows (`gate::journal`).
+//! Duty: cut, timeouts, looks between ticks and closures by hand of a daemon's past, as steps in the order in which they
+//! happened. Guarantee: a tick that the journal would know and does not was not judged; of one that it cannot know (too old, not
+//! yet written) it says so. A look that found nothing left no trace and needs none: it changed nothing. Left to others: playing
+//! the steps (`replay`), reading rows (`gate::journal`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::gate::evaluator::Driven;
-use crate::gate::journal::{Error, JournalRow, KEPT_NS, Missed, Snapshot, TickRow};
+use crate::gate::journal::{Error, JournalRow, KEPT_NS, Missed, Snapshot, TickRow, Waiting};
 use crate::gate::state::{Cause, Downtime};
 
 /// Rows that are read at a time.
@@ -22,8 +23,8 @@ pub(super) struct History {
     group_of: BTreeMap<String, String>,
     /// Wall time at which a tick of a gate was taken in, as far as it changed something.
     taken_ns: BTreeMap<(String, i64), i64>,
-    /// Episodes that people closed, in order.
-    closed: Vec<JournalRow>,
+    /// What happened between ticks, in order: transitions of gates that do not wait for them, episodes that people closed.
+    between: Vec<JournalRow>,
     /// Times at which the daemon did not run.
     pub(super) downtimes: Vec<Downtime>,
     /// Ticks before may have been removed.
@@ -44,8 +45,11 @@ enum Known {
 /// What happens next.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
-    /// A tick of some groups; `None`: it was missed. In event order, if nothing is known of what had come by then.
-    Tick { t_ns: i64, cut_us: Option<i64>, in_event_order: bool, groups: BTreeSet<usize> },
+    /// A tick of some groups; `None`: it was missed. In event order, if nothing is known of what had come by then. With what
+    /// lay in the outbox, as far as that is known.
+    Tick { t_ns: i64, cut_us: Option<i64>, in_event_order: bool, outbox: Option<Waiting>, groups: BTreeSet<usize> },
+    /// A gate was looked at between two ticks, and something was found.
+    Look { gate: String, t_ns: i64, cut_us: i64 },
     /// Somebody closed an episode.
     Close(Box<JournalRow>),
 }
@@ -83,8 +87,8 @@ impl History {
             let Some((last, _)) = rows.last() else { return Ok(history) };
             next = last + 1;
             for (_, row) in rows.into_iter().filter(|(_, row)| row.t_ns > from_ns && row.t_ns <= to_ns) {
-                if row.cause == Cause::Manual {
-                    history.closed.push(row);
+                if row.cause == Cause::Manual || row.looked_us.is_some() {
+                    history.between.push(row);
                 } else {
                     history.taken_ns.insert((row.gate, row.t_ns), row.at_ns);
                 }
@@ -112,9 +116,9 @@ impl History {
     }
 }
 
-/// A tick that is played, in the order of it: when by the clock, which, whether of derived gates, up to which cut, and
-/// whether spans come in the order of their times.
-type Played = (i64, i64, bool, Option<i64>, bool);
+/// A tick that is played, in the order of it: when by the clock, which, whether of derived gates, up to which cut, whether
+/// spans come in the order of their times, and what lay in the outbox.
+type Played = (i64, i64, bool, Option<i64>, bool, Option<Waiting>);
 
 /// The ticks of `groups` behind `from_ns` up to `to_ns`, and what happened between them. Ticks of which `history` knows
 /// nothing see all spans, up to `all_us`, as all do without it.
@@ -149,7 +153,8 @@ pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Op
                     }
                     None => (Some(all_us), true),
                 };
-                ticks.entry((wall_ns, t_ns, half, cut_us, in_event_order)).or_default().insert(group.at);
+                let outbox = row.and_then(|row| row.outbox);
+                ticks.entry((wall_ns, t_ns, half, cut_us, in_event_order, outbox)).or_default().insert(group.at);
                 let missed = row.into_iter().flat_map(|row| &row.missed).filter(|(_, why)| *why == Missed::Timeout);
                 plan.timeouts.extend(missed.map(|(gate, _)| (gate.clone(), t_ns)));
             }
@@ -162,16 +167,29 @@ pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Op
         }
     }
     let is_played = |row: &&JournalRow| groups.iter().any(|group| group.gates.contains(&row.gate));
-    let mut closed = history.into_iter().flat_map(|history| &history.closed).filter(is_played).peekable();
-    let close = |row: &JournalRow| (row.at_ns, Step::Close(Box::new(row.clone())));
-    for ((wall_ns, t_ns, _, cut_us, in_event_order), groups) in ticks {
-        while let Some(row) = closed.next_if(|row| row.at_ns < wall_ns) {
-            plan.steps.push(close(row));
+    let mut between = history.into_iter().flat_map(|history| &history.between).filter(is_played).peekable();
+    for ((wall_ns, t_ns, _, cut_us, in_event_order, outbox), groups) in ticks {
+        while let Some(row) = between.next_if(|row| row.at_ns < wall_ns) {
+            plan.add(row);
         }
-        plan.steps.push((wall_ns, Step::Tick { t_ns, cut_us, in_event_order, groups }));
+        plan.steps.push((wall_ns, Step::Tick { t_ns, cut_us, in_event_order, outbox, groups }));
     }
-    plan.steps.extend(closed.map(close));
+    between.for_each(|row| plan.add(row));
     plan
+}
+
+impl Plan {
+    /// What happened between ticks; once, for a look whose transitions are several rows.
+    fn add(&mut self, row: &JournalRow) {
+        let step = match row.looked_us {
+            Some(cut_us) if row.cause != Cause::Manual => Step::Look { gate: row.gate.clone(), t_ns: row.t_ns, cut_us },
+            _ => Step::Close(Box::new(row.clone())),
+        };
+        let step = (row.at_ns, step);
+        if self.steps.last() != Some(&step) {
+            self.steps.push(step);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::super::arrivals::Arrivals;
 use super::*;
 use crate::config::Config;
 use crate::gate::journal::Batch;
+use crate::gate::state::Cause;
 use crate::gate::suite;
 
 const S: i64 = 1_000_000_000;
@@ -25,6 +26,14 @@ groups:
         for: 20s
       - gate: failures
         sql: SELECT count(*) AS value FROM gate_results WHERE outcome = 'fail'
+        window: 30s
+        pass: "< 1"
+      - gate: late
+        sql: SELECT sum(late_spans) AS value FROM gate_ticks
+        window: 30s
+        pass: "< 1"
+      - gate: missed
+        sql: SELECT sum(missed) AS value FROM gate_ticks
         window: 30s
         pass: "< 1"
 "#;
@@ -78,7 +87,7 @@ impl Daemon {
             default_receivers: Vec::new(),
             value_metrics: false,
             runner,
-            late: Late::new(|_| Box::pin(async { Ok(0) })),
+            late: Late::over(self.asked.gateway()),
             position: Position::new(move || Some(reader.view().visible_us)),
             feed: self.feed.clone(),
             journal: self.asked.journal(),
@@ -89,15 +98,27 @@ impl Daemon {
         tokio::task::spawn_blocking(move || Evaluator::open(parts)).await.unwrap().unwrap()
     }
 
-    /// Lives until `t_ns`.
+    /// Lives until `t_ns`, and looks at nothing between ticks.
     async fn live(&mut self, evaluator: &mut Evaluator, t_ns: i64) {
+        self.live_looking(evaluator, t_ns, false).await;
+    }
+
+    /// Lives until `t_ns`; looks between ticks every second, or not at all.
+    async fn live_looking(&mut self, evaluator: &mut Evaluator, t_ns: i64, looks: bool) {
         while self.clock.now_ns() < t_ns {
             self.clock.advance(Duration::from_secs(1));
             while let Some((_, batches)) = self.arrivals.next_until(self.clock.now_ns()).unwrap() {
                 self.house.append(batches).await.unwrap();
             }
             while evaluator.round_once().await.unwrap() {}
+            if looks {
+                evaluator.look_at((self.clock.now_ns(), self.visible_us()), |_| true).await.unwrap();
+            }
         }
+    }
+
+    fn visible_us(&self) -> i64 {
+        self.house.reader().view().visible_us
     }
 }
 
@@ -152,7 +173,7 @@ async fn a_replay_repeats_what_fired_between_two_ticks_and_was_closed_by_hand_be
     // Ticks close at 15 s and 25 s.
     for closed_s in [17, 22] {
         daemon.live(&mut evaluator, at(closed_s)).await;
-        evaluator.look_until(daemon.house.reader().view().visible_us).await.unwrap();
+        evaluator.look_at((daemon.clock.now_ns(), daemon.visible_us()), |_| true).await.unwrap();
         assert!(evaluator.operator().close("errors", "service_name=a", "ann", "known"), "it fired as its span came");
     }
     daemon.live(&mut evaluator, at(60)).await;
@@ -162,6 +183,73 @@ async fn a_replay_repeats_what_fired_between_two_ticks_and_was_closed_by_hand_be
     assert_eq!(causes, ["firing", "manual", "firing", "manual", "firing"]);
     let live: Vec<String> = rows.iter().map(|(_, row)| line(row).to_string()).collect();
     assert_eq!(replayed(&daemon, &config, (start_ns, at(55)), None).await, live);
+    let Daemon { house, .. } = daemon;
+    house.close().await;
+}
+
+/// Two groups that look between ticks, and whose ticks close at different seconds.
+const BETWEEN: &str = r#"
+groups:
+  - name: traces
+    interval: 10s
+    query_offset: 5s
+    gates:
+      - gate: settled
+        assert:
+          by: root_service
+          quiet: 1s500ms
+          give_up: 20s
+          checks: [ { select: span, that: ["status_code <> 'error'"] } ]
+        window: 30s
+        on: trace
+  - name: arrivals
+    interval: 10s
+    query_offset: 7s
+    gates:
+      - gate: errors
+        sql: SELECT service_name FROM spans WHERE status_code = 'error'
+        by: [service_name]
+        window: 30s
+        on: ingest
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_repeats_traces_that_settled_and_spans_that_came_between_ticks() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("g.yaml");
+    std::fs::write(&file, BETWEEN).unwrap();
+    let config = sources::Args::default().load().unwrap().config;
+    let groups = load_gates(&config, &[file.to_string_lossy().into_owned()]).unwrap();
+    let mut daemon = Daemon::new(&config, groups, false).await;
+    let start_ns = daemon.clock.now_ns();
+    let at = |seconds: i64| start_ns + seconds * S;
+    let mut evaluator = daemon.open().await;
+    for (until_s, gate, key) in
+        [(18, "settled", "root_service=a"), (22, "errors", "service_name=a"), (43, "settled", "root_service=a")]
+    {
+        daemon.live_looking(&mut evaluator, at(until_s), true).await;
+        assert!(evaluator.operator().close(gate, key, "ann", "known"), "{gate} fired between ticks, by {until_s} s");
+    }
+    daemon.live_looking(&mut evaluator, at(230), true).await;
+    evaluator.finish().await.unwrap();
+
+    let rows = daemon.asked.journal().snapshot().unwrap().journal(0, usize::MAX).unwrap();
+    let found = |gate: &str, key: &str| {
+        let of = rows.iter().map(|(_, row)| row).filter(|row| row.gate == gate && row.key == key);
+        let fired = of.filter(|row| row.cause == Cause::Firing && row.looked_us.is_some());
+        fired.map(|row| (row.t_ns - start_ns) / S).collect::<Vec<_>>()
+    };
+    // The span of 15 s comes by 16 s and is quiet for long enough by 18 s; what was closed by hand fails again a second later.
+    assert_eq!(found("settled", "root_service=a"), [18, 19, 44]);
+    assert_eq!(found("errors", "service_name=a"), [15, 25], "what was closed begins again with the next span");
+    // Those of `b` came 20 s late: by the time of their arrival the window still holds them.
+    assert_eq!((found("settled", "root_service=b").len(), found("errors", "service_name=b")), (1, vec![131]));
+    let live: Vec<String> = rows.iter().map(|(_, row)| line(row).to_string()).collect();
+    assert_eq!(replayed(&daemon, &config, (start_ns, at(224)), None).await, live);
+
+    // A gate that is played alone says what it said among others.
+    let alone: Vec<String> = live.iter().filter(|line| line.contains("\"settled\"")).cloned().collect();
+    assert_eq!(replayed(&daemon, &config, (start_ns, at(224)), Some("settled")).await, alone);
     let Daemon { house, .. } = daemon;
     house.close().await;
 }

@@ -2,9 +2,9 @@
 //!
 //! Duty: breaches at instants that are no ticks, and what ticks do with keys that have them. Guarantee: a key that is in an
 //! episode gets no other one by what comes; an episode that began behind a tick is not ended by it; a key of which nothing
-//! matches clears. Left to others: asking (`evaluator`), all other rules of a tick (the parent).
+//! matches clears; what came of a key above the limit is counted, and a tick is free to tell it. Left to others: asking (`evaluator`), all other rules of a tick (the parent).
 
-use super::super::super::arrivals::{Arrival, Came, take_next};
+use super::super::super::arrivals::{Arrival, Came, is_matched, take_next};
 use super::*;
 
 /// Matching spans that have come already and lie behind the tick, of keys that are in an episode: the first of each.
@@ -53,13 +53,17 @@ impl Book {
         let is_patient = is_patient(&gate);
         for Arrival { row, at_ns, oldest_ns, .. } in came.arrivals.into_iter().filter(|_| !is_patient) {
             let key = alert_key(&row.key);
-            let state = self.gates[name].keys.get(&key).map(|row| &row.state);
-            let t_ns = match state.map(|state| state.phase).unwrap_or_default() {
+            let t_ns = match self.state_of(name, &key).map(|state| state.phase).unwrap_or_default() {
                 // No tick will tell it: it came too late for those that have closed.
                 Phase::Recovering(_) if oldest_ns < last_ns => last_ns,
                 Phase::Firing(_) | Phase::Recovering(_) => continue,
-                _ if open >= gate.limit => {
+                phase if open >= gate.limit => {
                     held += 1;
+                    if phase == Phase::Resolved {
+                        // It was remembered so that no tick tells its spans twice. One that nobody told came behind them.
+                        self.forget(name, &key);
+                        self.touched.insert(name.to_owned());
+                    }
                     continue;
                 }
                 Phase::Inactive | Phase::Pending | Phase::Resolved => {
@@ -99,7 +103,7 @@ impl Book {
                 Outcome::Warn => Input::Warn,
                 _ => continue,
             };
-            let state = self.gates[name].keys.get(&alert_key(&row.key)).map(|row| &row.state);
+            let state = self.state_of(name, &alert_key(&row.key));
             // Its level rises when the tick closes.
             if state.is_none_or(|state| !state.phase.is_open()) {
                 self.breach(&gate, row, x, (t_ns, cut_us, wall_ns))?;
@@ -124,7 +128,7 @@ impl Book {
                 ahead.push((one, next_ns));
             }
             // What lies ahead alone is a row of a key that this tick has nothing to say of.
-            if row.value.is_some_and(|value| value > 0.0) || known.is_some() || gate.by.is_empty() {
+            if is_matched(&row) || known.is_some() || gate.by.is_empty() {
                 there.insert(key);
                 kept.push(row);
             }
@@ -142,7 +146,7 @@ impl Book {
             return Ok(());
         }
         for (row, next_ns) in ahead {
-            let state = self.gates[&gate.name].keys.get(&alert_key(&row.key)).map(|row| &row.state);
+            let state = self.state_of(&gate.name, &alert_key(&row.key));
             if state.is_some_and(|state| !state.phase.is_open()) {
                 self.breach(gate, row, Input::Fail, (next_ns, moment.cut_us, moment.wall_ns))?;
             }
@@ -154,24 +158,30 @@ impl Book {
         Ok(())
     }
 
-    /// Whether a row of a gate with `on: ingest` says no more than that nothing matches of a key that is in no episode.
+    /// Whether a row of a gate with `on: ingest` says no more than that nothing matches of a key that is in no episode, or
+    /// that what was told of it still matches.
     pub(super) fn is_remembered(&self, gate: &Gate, row: &ResultRow) -> bool {
-        let is_silent = gate.on.is_ingest() && row.value.is_none_or(|value| value <= 0.0);
-        let phase = || self.gates[&gate.name].keys.get(&alert_key(&row.key)).map(|row| row.state.phase);
-        is_silent && matches!(phase(), None | Some(Phase::Inactive | Phase::Resolved))
+        if !gate.on.is_ingest() {
+            return false;
+        }
+        let key = alert_key(&row.key);
+        let phase = self.state_of(&gate.name, &key).map(|state| state.phase);
+        match is_matched(row) {
+            true => self.is_over(gate, &key),
+            false => matches!(phase, None | Some(Phase::Inactive | Phase::Resolved)),
+        }
     }
 
     /// Whether the episode of a key is over, so that a tick of `on: ingest` does not begin the next: the spans of its window
     /// were looked at as they came, and what was said of them, also by hand, is said.
     pub(super) fn is_over(&self, gate: &Gate, key: &str) -> bool {
-        let state = self.gates[&gate.name].keys.get(key).map(|row| &row.state);
-        gate.on.is_ingest() && !is_patient(gate) && state.is_some_and(|state| state.phase == Phase::Resolved)
+        let is_resolved = || self.state_of(&gate.name, key).is_some_and(|state| state.phase == Phase::Resolved);
+        gate.on.is_ingest() && !is_patient(gate) && is_resolved()
     }
 
     /// Whether the open episode of a key began at the tick or behind it: then the tick says nothing of its end.
     pub(super) fn is_ahead(&self, name: &str, key: &str, t_ns: i64) -> bool {
-        let state = self.gates.get(name).and_then(|entry| entry.keys.get(key)).map(|row| &row.state);
-        let state = state.filter(|state| state.phase.is_open());
+        let state = self.state_of(name, key).filter(|state| state.phase.is_open());
         state.is_some_and(|state| state.fired_at_ns.is_some_and(|fired_ns| fired_ns >= t_ns))
     }
 
@@ -185,7 +195,7 @@ impl Book {
     ) -> BTreeMap<i64, BTreeSet<String>> {
         let mut wanted: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
         let (Some(_), Some(entry)) = (&gate.on_fail, self.gates.get(&gate.name)) else { return wanted };
-        let matching = rows.iter().filter(|row| row.value.is_some_and(|value| value > 0.0));
+        let matching = rows.iter().filter(|row| is_matched(row));
         let matching: BTreeSet<String> = matching.map(|row| alert_key(&row.key)).collect();
         let Window { start_ns, .. } = window_at(gate, t_ns);
         for (key, row) in entry.keys.iter().filter(|(key, row)| row.state.phase.is_open() && !matching.contains(*key)) {
@@ -207,7 +217,7 @@ impl Book {
         (at_ns, cut_us, wall_ns): (i64, i64, i64),
     ) -> Result<(), Error> {
         let key = alert_key(&row.key);
-        let known = self.gates[&gate.name].keys.get(&key).and_then(|row| row.state.previous_ns());
+        let known = self.state_of(&gate.name, &key).and_then(State::previous_ns);
         let t_ns = known.map_or(at_ns, |known_ns| known_ns.max(at_ns));
         let outcome = if x == Input::Warn { Outcome::Warn } else { Outcome::Fail };
         let judged = Judged::without_value(outcome);

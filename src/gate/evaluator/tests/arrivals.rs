@@ -234,6 +234,59 @@ async fn keys_that_are_only_remembered_do_not_count_against_the_limit() {
 }
 
 #[tokio::test]
+async fn what_comes_above_the_limit_of_a_key_whose_episode_is_over_is_told_by_the_first_tick_with_room() {
+    for restarts in [false, true] {
+        let mut daemon = daemon(vec![Gate { limit: 1, ..errors(60) }]);
+        daemon.wait(5);
+        daemon.store.take([(3, "b", false)]);
+        daemon.look().await;
+        daemon.until(155).await;
+        daemon.store.take([(152, "a", false)]);
+        daemon.look().await;
+        daemon.until(195).await;
+        daemon.store.take([(190, "b", false)]);
+        daemon.look().await;
+        let told = daemon.evaluator.as_ref().unwrap().overflows();
+        assert_eq!(told["errors"], "1 keys above the limit of 1 were not judged");
+        if restarts {
+            daemon.kill();
+            daemon.start();
+        }
+        daemon.until(400).await;
+        let of = |service: &str, at: i64, cause| (at, format!("service={service}"), cause);
+        let expected = [
+            of("b", 3, Cause::Firing),
+            of("b", 90, Cause::Recovering),
+            of("b", 120, Cause::Passed),
+            of("a", 152, Cause::Firing),
+            // At 210 both match and one is judged; at 240 there is room.
+            of("b", 240, Cause::Firing),
+            of("a", 270, Cause::Recovering),
+            of("a", 300, Cause::Passed),
+            of("b", 330, Cause::Recovering),
+            of("b", 360, Cause::Passed),
+        ];
+        assert_eq!(daemon.seen(), expected, "{restarts}");
+        let episodes: Vec<_> = daemon.rows().iter().filter_map(|row| row.episode).collect();
+        assert_eq!(episodes, [1, 1, 1, 1, 2, 1, 1, 2, 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_closed_by_hand_takes_no_place_while_its_spans_match() {
+    let mut daemon = daemon(vec![Gate { limit: 1, ..errors(3_600) }]);
+    daemon.wait(5);
+    daemon.comes(3, false).await;
+    assert!(daemon.evaluator.as_ref().unwrap().operator().close("errors", "service=a", "me", "known"));
+    daemon.store.take([(4, "b", false)]);
+    daemon.look().await;
+    daemon.until(60).await;
+    assert!(daemon.evaluator.as_ref().unwrap().overflows().is_empty());
+    let runs = daemon.journal().snapshot().unwrap().running("errors", 1).unwrap();
+    assert_eq!(runs["service=b"].outcome, super::super::super::verdict::Outcome::Fail, "it is the one that is judged");
+}
+
+#[tokio::test]
 async fn no_match_while_the_daemon_did_not_run_is_no_silence() {
     let mut daemon = daemon(vec![errors(60)]);
     daemon.wait(5);

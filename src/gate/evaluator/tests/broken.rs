@@ -1,5 +1,6 @@
 //! Looks and evaluations that hang, fail or break off, and looks that would follow from themselves.
 
+use super::super::super::watermark::Awaited;
 use super::arrivals::{daemon, errors};
 use super::*;
 
@@ -27,6 +28,24 @@ async fn own_spans_are_no_reason_to_look_but_for_who_includes_them() {
         daemon.comes(5, false).await;
         assert_eq!(daemon.causes(), [(5, Cause::Firing)]);
     }
+}
+
+#[tokio::test]
+async fn who_hears_what_comes_does_not_look_whether_it_did() {
+    for (hears, include_own_spans, expected) in [
+        (false, false, (Duration::from_millis(250), Awaited::Nothing)),
+        (true, false, (Duration::MAX, Awaited::Sources)),
+        (true, true, (Duration::MAX, Awaited::Anybody)),
+    ] {
+        let clock = Clock::manual(BEGIN_S * S, 5);
+        let store = Store { clock: hears.then(|| clock.clone()), ..Store::default() };
+        let gate = Gate { include_own_spans, ..errors(60) };
+        let mut daemon = Daemon::over(store, vec![every_30s(vec![gate])], clock);
+        assert_eq!(daemon.evaluator.as_mut().unwrap().start_looks(), expected);
+    }
+    let mut daemon = Daemon::new(vec![every_30s(vec![by_service(0.9)])]);
+    let waits_for_ticks = (Duration::MAX, Awaited::Nothing);
+    assert_eq!(daemon.evaluator.as_mut().unwrap().start_looks(), waits_for_ticks);
 }
 
 #[tokio::test]

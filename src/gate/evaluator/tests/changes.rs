@@ -162,6 +162,33 @@ async fn receivers_that_change_in_mid_episode_each_hear_its_begin_and_its_end() 
 }
 
 #[tokio::test]
+async fn receivers_that_change_while_a_gate_is_broken_each_hear_the_begin_and_the_end_of_it() {
+    let to = |mode, receivers: &[&str]| Gate {
+        mode,
+        error_limit: Some(1),
+        notify: Some(receivers.iter().map(|name| (*name).to_owned()).collect()),
+        ..by_service(0.9)
+    };
+    let mut daemon = Daemon::new(vec![every_30s(vec![to(Mode::Enforce, &["hook"])])]);
+    daemon.store.take(spans("a", 0, 600, true));
+    *daemon.store.fault.lock().unwrap() = Some(RunError::Run("disk".into()));
+    daemon.until(60).await;
+    assert_eq!(daemon.heard("hook"), [firing("health", 0)]);
+    for _ in 0..2 {
+        daemon.reload(vec![to(Mode::Enforce, &["other"])]);
+        assert_eq!(daemon.told_to("other"), daemon.told_to("hook"), "the same transition, once");
+    }
+    daemon.reload(vec![to(Mode::DryRun, &["third"])]);
+    assert!(daemon.heard("third").is_empty(), "of a gate in dry_run nothing begins");
+    daemon.reload(vec![to(Mode::Enforce, &["other"])]);
+    *daemon.store.fault.lock().unwrap() = None;
+    daemon.until(120).await;
+    for receiver in ["hook", "other"] {
+        assert_eq!(daemon.heard(receiver), [firing("health", 0), resolved("resolved", 1)], "{receiver}");
+    }
+}
+
+#[tokio::test]
 async fn a_start_that_is_due_lapses_when_its_gate_wants_it_no_more_and_is_asked_for_when_it_does_again() {
     let enforced = || effective(Mode::Enforce);
     for silent in [effective(Mode::DryRun), Gate { on_fail: None, ..enforced() }] {

@@ -147,6 +147,12 @@ async fn spans_that_come_after_their_window_closed_are_counted_once_and_change_o
     // Before tick 30 came 3 of the first four; the counter began anew at the restart: 3, and 89 for tick 90.
     assert_eq!(house.late(), 2);
     house.evaluator.write(true).await.unwrap();
+    let ticks = house.journal.snapshot().unwrap().ticks_between(None, (i64::MIN, i64::MAX), 99).unwrap();
+    assert_eq!(
+        ticks.iter().filter_map(|(.., row)| row.late).sum::<u64>(),
+        5,
+        "the journal keeps what a counter forgets"
+    );
     let ticks = house.journal.snapshot().unwrap().all_running().unwrap();
     let n: Vec<_> = ticks.iter().filter(|run| run.gate == "good" && run.key == "service=a").map(|run| run.n).collect();
     assert_eq!(n, [Some(9)], "the window of two minutes holds all of them");

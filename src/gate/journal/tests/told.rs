@@ -52,7 +52,7 @@ fn what_is_told_again_is_read_in_parts_and_forgotten_by_label_set_or_alert() {
 }
 
 #[test]
-fn of_a_full_line_re_sends_go_first_ends_before_what_fires_and_what_is_tried_never() {
+fn of_a_full_line_ends_go_first_then_dead_letters_and_what_fires_or_is_tried_never() {
     let journal = Medium::default().limited(6, u64::MAX);
     put(&journal, "hook", &[row(1, None), row(2, Some(9)), row(3, Some(8))]);
     fill(&journal, 3, &[0], 1);
@@ -66,12 +66,16 @@ fn of_a_full_line_re_sends_go_first_ends_before_what_fires_and_what_is_tried_nev
     more(4..5);
     assert_eq!(alerts(&journal, "hook"), [1]);
     more(5..6);
-    assert_eq!((alerts(&journal, "hook"), numbers(&journal)), (vec![], vec![0, 1, 2, 3, 4, 5]));
+    assert_eq!((alerts(&journal, "hook"), numbers(&journal)), (vec![1], vec![1, 2, 3, 4, 5]), "then the dead letter");
     more(6..9);
-    assert_eq!(numbers(&journal), [1, 2, 3, 4, 5, 6, 7, 8], "then the dead letter, and nothing that is tried");
-    put(&journal, "hook", &[row(4, None)]);
-    assert!(alerts(&journal, "hook").is_empty(), "there is no room");
-    assert_eq!(journal.outbox_size("hook").resends, 0);
+    assert_eq!(numbers(&journal), [1, 2, 3, 4, 5, 6, 7, 8], "nothing that is tried");
+    put(&journal, "hook", &[row(4, None), row(5, Some(9))]);
+    assert_eq!(alerts(&journal, "hook"), [1, 4], "who is not told again that it fires holds it for over");
+    let size = journal.outbox_size("hook");
+    assert_eq!((size.resends, size.firing), (2, 2));
+    put(&journal, "hook", &[row(4, Some(9))]);
+    assert_eq!(alerts(&journal, "hook"), [1], "once it has ended it may go");
+    assert_eq!(journal.outbox_size("hook").firing, 1);
 }
 
 #[test]

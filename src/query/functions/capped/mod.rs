@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
 
 use super::argument;
 use crate::query::memory::Account;
-pub(in crate::query) use values::{BATCH_BYTES, VALUE_BYTES};
+pub(in crate::query) use values::{BATCH_BYTES, SHORT, VALUE_BYTES, is_copied};
 use values::{Meter, Values, bytes_of, leaves};
 
 /// Longest argument of `levenshtein`, in bytes: it works on a table of both.

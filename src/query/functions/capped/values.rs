@@ -9,18 +9,31 @@ use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::Result;
 use datafusion::logical_expr::ColumnarValue;
 
+use crate::query::caps::BATCH_ROWS;
 use crate::query::functions::argument;
 pub(super) use crate::query::size::bytes_of;
 
 /// Bytes of one text, and of all that one call makes of a batch.
 pub(in crate::query) const VALUE_BYTES: u64 = 1 << 20;
 pub(in crate::query) const BATCH_BYTES: u64 = 64 << 20;
+/// Bytes of a value that may be copied for each row of a batch, as those of a constant.
+pub(in crate::query) const SHORT: u64 = BATCH_BYTES / BATCH_ROWS as u64;
 /// Elements of one array, and of all arrays of a batch.
 pub(super) const VALUE_ELEMENTS: u64 = 100_000;
 pub(super) const BATCH_ELEMENTS: u64 = 4_000_000;
 
 /// What an element of an array has at the least, in bytes.
 const ELEMENT_BYTES: u64 = 8;
+
+/// Whether the engine makes the bytes of a value of the type `of` again for each row that gets it; of views and of words
+/// of a dictionary they are shared.
+pub(in crate::query) fn is_copied(of: &DataType) -> bool {
+    match of {
+        DataType::Dictionary(..) => false,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => true,
+        of => of.is_nested(),
+    }
+}
 
 /// An argument: a column, or one value for all rows.
 pub(super) struct Values {

@@ -17,12 +17,9 @@ use datafusion::logical_expr::{
     ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::values::{BATCH_BYTES, Values, bytes_of};
+use super::values::{BATCH_BYTES, SHORT, Values, bytes_of};
 use crate::query::caps::BATCH_ROWS;
 use crate::query::functions::argument;
-
-/// Bytes of a value that may be copied for any number of rows, as those of a constant.
-const SHORT: u64 = BATCH_BYTES / BATCH_ROWS as u64;
 
 fn check(function: &str, bytes: u64, rows: u64) -> Result<()> {
     if bytes > SHORT && bytes.saturating_mul(rows) > BATCH_BYTES {

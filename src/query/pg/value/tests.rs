@@ -71,6 +71,13 @@ fn times_keep_microseconds_rounded_down_and_are_shown_in_the_zone() {
 }
 
 #[test]
+fn a_second_has_as_many_digits_as_it_needs() {
+    let times = Time64MicrosecondArray::from(vec![0, 1, 10, 120_000, 86_399_999_999, 3_600_500_000]);
+    let expected = ["00:00:00", "00:00:00.000001", "00:00:00.00001", "00:00:00.12", "23:59:59.999999", "01:00:00.5"];
+    assert_eq!(texts(times), expected);
+}
+
+#[test]
 fn numbers_have_the_width_of_their_type_and_none_wraps() {
     assert_eq!(bytes(arrow::array::Int16Array::from(vec![-2])), [(-2_i16).to_be_bytes()]);
     assert_eq!(bytes(arrow::array::Int32Array::from(vec![-2])), [(-2_i32).to_be_bytes()]);

@@ -6,21 +6,23 @@ use super::*;
 use crate::span::schema::attr_type;
 use crate::store::part::{KeyEntry, SORTED, SORTED_GROUPS};
 
-/// Flushes of rows that differ in all but their attributes, so that the same keys are promoted.
-async fn filled(bed: &mut Bed, flushes: u64, rows: usize) -> Vec<RecordBatch> {
+/// Rows of a flush that differ from those of others in all but their attributes, so that the same keys are promoted.
+fn alike(flush: u64, rows: usize) -> RecordBatch {
     let attributes = samples::varied(40, &within_hour(40, HOUR_START_NS, rows), NOW_NS / 1000);
-    let mut sent = Vec::new();
-    for flush in 0..flushes {
-        let starts = within_hour(flush + 40, HOUR_START_NS, rows);
-        let batch = samples::varied(flush + 40, &starts, NOW_NS / 1000 + flush as i64);
-        let column = |field: &Arc<arrow::datatypes::Field>| {
-            let of = if part::Level::ALL.iter().any(|at| at.column() == field.name()) { &attributes } else { &batch };
-            of.column_by_name(field.name()).unwrap().clone()
-        };
-        let columns = batch.schema_ref().fields().iter().map(column).collect();
-        let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
-        sent.push(batch.clone());
-        bed.flush(vec![batch], hour_number(), false).await;
+    let starts = within_hour(flush + 40, HOUR_START_NS, rows);
+    let batch = samples::varied(flush + 40, &starts, NOW_NS / 1000 + flush as i64);
+    let column = |field: &Arc<arrow::datatypes::Field>| {
+        let of = if part::Level::ALL.iter().any(|at| at.column() == field.name()) { &attributes } else { &batch };
+        of.column_by_name(field.name()).unwrap().clone()
+    };
+    let columns = batch.schema_ref().fields().iter().map(column).collect();
+    RecordBatch::try_new(batch.schema(), columns).unwrap()
+}
+
+async fn filled(bed: &mut Bed, flushes: u64, rows: usize) -> Vec<RecordBatch> {
+    let sent: Vec<_> = (0..flushes).map(|flush| alike(flush, rows)).collect();
+    for batch in &sent {
+        bed.flush(vec![batch.clone()], hour_number(), false).await;
     }
     sent
 }
@@ -260,6 +262,25 @@ async fn bytes_that_decayed_after_they_were_read_are_not_taken_over() {
     std::fs::write(bed.folder.root.join(&part.entry.path), bytes).unwrap();
     let error = part.whole().await.unwrap_err().to_string();
     assert!(error.contains(&part.entry.path), "{error}");
+}
+
+#[tokio::test]
+async fn an_input_of_which_only_the_hash_of_the_file_tells_damage_is_judged() {
+    let mut bed = Bed::with(256 << 20, 700).await;
+    filled(&mut bed, 2, 600).await;
+    let (upkeep, lsn) = (&bed.upkeep, bed.lsn + 1);
+    let set = Set { hour: hour_number(), stray: false, batches: vec![alike(2, 600)] };
+    let written = upkeep.shelf.put(&set, lsn, lsn, 0, 1).await.unwrap();
+    let entry = PartEntry { file_xxh3: "0123456789abcdef".to_owned(), ..written };
+    let path = entry.path.clone();
+    upkeep.shelf.commit_flush(vec![entry], lsn, |shown| upkeep.publish(shown)).await.unwrap();
+    bed.hour_ends();
+    bed.step().await;
+    assert_eq!(bed.levels(), [0; 3]);
+    upkeep.quarantine_suspects().await.unwrap();
+    let left = bed.parts();
+    assert!(left.iter().all(|part| part.path != path), "{path} is not among the live parts any more");
+    assert_eq!(left.iter().map(|part| part.rows).sum::<u64>(), 1800, "its rows could be read");
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ fn row(t_s: i64, at_s: i64, cause: Cause) -> JournalRow {
         transition: None,
         actor: Some("ann".to_owned()),
         summary: "known".to_owned(),
+        looked_us: None,
     }
 }
 
@@ -51,7 +52,7 @@ fn journal(alive_s: i64) -> Journal {
         (130, None, BTreeSet::new()),
         (140, Some(4), late),
     ] {
-        batch.ticks.insert(("/etc/g.yaml;g".to_owned(), t_s * S), TickRow { cut_us, missed, closed_ns: None });
+        batch.ticks.insert(("/etc/g.yaml;g".to_owned(), t_s * S), TickRow { cut_us, missed, ..TickRow::default() });
     }
     batch.journal.push(row(110, 123, Cause::Firing));
     batch.journal.push(row(124, 124, Cause::Manual));
@@ -69,6 +70,7 @@ fn planned(groups: &[Driven], span_s: (i64, i64), alive_s: i64) -> Plan {
 fn shown(plan: &Plan) -> Vec<(i64, Option<i64>, bool)> {
     let of = |(wall_ns, step): &(i64, Step)| match step {
         Step::Tick { t_ns, cut_us, .. } => (t_ns / S, *cut_us, true),
+        Step::Look { cut_us, .. } => (wall_ns / S, Some(*cut_us), false),
         Step::Close(_) => (wall_ns / S, None, false),
     };
     plan.steps.iter().map(of).collect()
@@ -121,10 +123,45 @@ fn a_derived_gate_comes_behind_all_others_of_its_tick() {
     let plan = planned(&groups, (100, 110), 200);
     let of = |(_, step): &(i64, Step)| match step {
         Step::Tick { groups, .. } => groups.iter().copied().collect::<Vec<_>>(),
-        Step::Close(_) => Vec::new(),
+        Step::Look { .. } | Step::Close(_) => Vec::new(),
     };
     assert_eq!(plan.steps.iter().map(of).collect::<Vec<_>>(), [vec![1], vec![0]]);
     assert_eq!(plan.steps[1].0, 123 * S, "the other was behind");
+}
+
+#[test]
+fn what_was_found_between_ticks_is_looked_at_once_at_its_position_and_in_the_order_of_the_journal() {
+    let between = |key: &str, at_s, cut_us| JournalRow {
+        key: key.to_owned(),
+        actor: None,
+        looked_us: Some(cut_us),
+        ..row(at_s - 1, at_s, Cause::Firing)
+    };
+    // Two keys by one look at 124, then one of them by hand, then another look at the same instant as a tick.
+    let by_hand = JournalRow { looked_us: Some(7), ..row(125, 125, Cause::Manual) };
+    let batch = Batch {
+        journal: vec![between("a", 124, 7), between("b", 124, 7), by_hand, between("a", 145, 8)],
+        ..Batch::default()
+    };
+    let journal = journal(200);
+    journal.commit(&batch, 200 * S).unwrap();
+    let span = (100 * S, 140 * S);
+    let history = History::of(&journal.snapshot().unwrap(), (span.0, 150 * S)).unwrap();
+    let plan = plan(&[driven(0, "/etc/g.yaml;g", "good", false)], span, 99, Some(&history));
+    assert_eq!(
+        shown(&plan),
+        [
+            (110, Some(2), true),
+            (124, None, false),
+            (124, Some(7), false),
+            // A tick of the same instant comes first, as the daemon begins it first.
+            (120, None, true),
+            (125, None, false),
+            (130, None, true),
+            (140, Some(4), true),
+            (145, Some(8), false),
+        ]
+    );
 }
 
 #[test]
