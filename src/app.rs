@@ -35,7 +35,7 @@ use crate::graph::Graph;
 use crate::notify::Outbox;
 use crate::query::gateway::Resources;
 use crate::query::{Gateway, Watchdog, pg};
-use crate::receive::{OnSetAside, Receiver, SetAside, Wiring};
+use crate::receive::{OnSetAside, Receiver, SetAside, Share, Wiring};
 use crate::store::{Ledger, Store, ledger};
 use crate::{engine, export, gate, telemetry, web};
 use fallen::Fallen;
@@ -60,9 +60,11 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let into_store = export::weavergen::next(store.clone());
     let graph = Graph::build(&config.graph, &into_store);
 
+    // One for all of them: each with its own would take as many tenths of the memory.
+    let share = Share::new(budget.inflight_bytes());
     let mut receivers = Vec::new();
     for receiver in &config.receivers {
-        receivers.push(bind_receiver(receiver, &config, &graph, &store, &budget, &registry, &clock).await?);
+        receivers.push(bind_receiver(receiver, &config, &graph, &store, &share, &registry, &clock).await?);
     }
     let resources = Resources {
         memory_bytes: usize::try_from(budget.query_bytes()).unwrap_or(usize::MAX),
@@ -122,7 +124,8 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let mut serving = JoinSet::new();
     for receiver in receivers {
         let (receiver, drain) = (Arc::new(receiver), drain.clone());
-        let timeout = config.shutdown_timeout;
+        // Within the time that a stop has as a whole: the store is to close in it too.
+        let timeout = config.shutdown_timeout * 3 / 4;
         serving.spawn(async move { receiver.serve(drain, timeout).await });
     }
     let gateways = vec![gateway.clone(), gates.gateway(), of_learn];
@@ -140,7 +143,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
         }
     });
     let own_stop = CancellationToken::new();
-    let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store)));
+    let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store, store.ledger())));
 
     let falls = async {
         side.fallen.watch(&mut judging).await;
@@ -153,16 +156,23 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     tracing::info!("draining");
     side.draining.store(true, std::sync::atomic::Ordering::Release);
     drain.cancel();
-    while serving.join_next().await.is_some() {}
-    side.fallen.watch(&mut judging).await;
-    own_stop.cancel();
-    drop(own.await);
+    // One for all that a stop waits for.
+    let deadline = tokio::time::Instant::now() + config.shutdown_timeout;
+    let ended = async {
+        while serving.join_next().await.is_some() {}
+        side.fallen.watch(&mut judging).await;
+        own_stop.cancel();
+        drop(own.await);
+    };
+    if tokio::time::timeout_at(deadline, ended).await.is_err() {
+        tracing::warn!("gates, pipelines or learning did not end in time and are cut off");
+        judging.abort_all();
+    }
     side.no_more_answers.cancel();
     // What runs reads what it has seen. A statement that does not end must not cost the clean end of the log.
-    let closing = tokio::time::timeout(config.shutdown_timeout, store.close());
-    // They bound themselves, to less than this.
+    let closing = tokio::time::timeout_at(deadline, store.close());
     let answering = async { while side.answering.join_next().await.is_some() {} };
-    let (closed, _) = tokio::join!(closing, tokio::time::timeout(config.shutdown_timeout, answering));
+    let (closed, _) = tokio::join!(closing, tokio::time::timeout_at(deadline, answering));
     side.stop.cancel();
     run_file.remove();
     match closed {
@@ -178,7 +188,7 @@ async fn bind_receiver(
     config: &Config,
     graph: &Graph,
     store: &Store,
-    budget: &Budget,
+    share: &Share,
     registry: &Registry,
     clock: &Clock,
 ) -> anyhow::Result<Receiver> {
@@ -192,7 +202,7 @@ async fn bind_receiver(
         // `auth` names an extension, and the configuration refuses it as long as there is none.
         authenticate: None,
     };
-    Ok(Receiver::bind(receiver.clone(), wiring, budget, registry).await?)
+    Ok(Receiver::bind(receiver.clone(), wiring, share, registry).await?)
 }
 
 /// XXH3-64 of (dataset id, pipeline id, exporter id) (storage.md 4.2), each as design.md hashes parts.
@@ -291,7 +301,7 @@ impl Side {
         if let Some(endpoint) = &config.query.pg {
             let listeners = telemetry::bind(endpoint, "PostgreSQL", "query::pg::endpoint=localhost:0").await?;
             of_pg = telemetry::addresses(&listeners);
-            let loopback = of_pg.iter().all(|address| address.ip().is_loopback());
+            let loopback = access::is_on_loopback(&listeners);
             access::check_listener(&config.access, "query::pg::endpoint", endpoint, loopback)?;
             let state = pg::State::try_new(gateway.clone(), access.clone(), clock.clone())?;
             answering.spawn(pg::serve(listeners, state, no_more_answers.clone()));
@@ -300,7 +310,7 @@ impl Side {
         if config.web.enabled {
             let listeners = web::bind(&config.web.endpoint).await?;
             api = telemetry::addresses(&listeners);
-            let loopback = api.iter().all(|address| address.ip().is_loopback());
+            let loopback = access::is_on_loopback(&listeners);
             access::check_listener(&config.access, "web::endpoint", &config.web.endpoint, loopback)?;
             let link = |address: Option<&SocketAddr>, path: &str| address.map(|a| format!("http://{a}{path}"));
             let state = web::AppState {

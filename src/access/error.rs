@@ -42,6 +42,15 @@ pub enum Error {
         /// The system's words.
         detail: String,
     },
+    /// The tokens file lets nobody in.
+    #[error(
+        "`access.tokens_file` {} holds no token; write a line `TOKEN admin` with a token of 16 characters or more, or remove \
+         the file: a missing one is made with a random token", path.display()
+    )]
+    NoToken {
+        /// The file.
+        path: PathBuf,
+    },
     /// A line of the tokens file that is not understood.
     #[error("{}:{line}: {why}; a line is `TOKEN ROLE`, with role `admin` or `viewer`", path.display())]
     Line {
@@ -59,7 +68,7 @@ impl Error {
     pub const fn class(&self) -> Class {
         match self {
             Self::Unauthenticated { .. } | Self::Denied => Class::Denied,
-            Self::OpenListener { .. } | Self::Line { .. } => Class::Invalid,
+            Self::OpenListener { .. } | Self::NoToken { .. } | Self::Line { .. } => Class::Invalid,
             Self::File { .. } => Class::Unavailable,
         }
     }

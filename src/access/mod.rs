@@ -13,6 +13,8 @@ pub use config::{Config, Role};
 pub use error::Error;
 pub use origin::{Hosts, is_cross_site};
 
+use tokio::net::TcpListener;
+
 use crate::clock::Clock;
 use tokens::Tokens;
 
@@ -77,6 +79,14 @@ impl Access {
             None => loopback.then_some(Role::Admin),
         }
     }
+}
+
+/// Whether what listens on `listeners`, the sockets of one endpoint, is on loopback: where one of them is not, none is.
+///
+/// The address that a connection came to does not tell: one over 127.0.0.1 to a listener on 0.0.0.0 may come from whatever
+/// hands on what other machines send.
+pub fn is_on_loopback(listeners: &[TcpListener]) -> bool {
+    listeners.iter().all(|listener| listener.local_addr().is_ok_and(|local| local.ip().to_canonical().is_loopback()))
 }
 
 /// Whether a listener at `endpoint`, the value of setting `setting`, may start.

@@ -52,10 +52,27 @@ fn a_missing_file_is_made_for_its_owner_only_with_one_admin_token_that_stays() {
     let token = access.fresh_token().unwrap().to_owned();
     assert_eq!(token.len(), 64);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_dir(dir.path().join("new")).unwrap().count(), 1, "nothing is left beside it");
     let again = Access::open(config, &Clock::manual(0, 6)).unwrap();
     assert_eq!(again.fresh_token(), None);
     assert_eq!(again.identify(Some(&format!("Bearer {token}")), false).unwrap().role, Role::Admin);
     assert!(!format!("{again:?}{access:?}").contains(&token));
+}
+
+#[test]
+fn a_file_without_a_token_is_refused_with_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokens");
+    for text in ["", "\n \n", "# one token and role (admin, viewer) a line\n"] {
+        std::fs::write(&path, text).unwrap();
+        let config = Config { anonymous: None, tokens_file: Some(path.clone()) };
+        let error = Access::open(config, &Clock::manual(0, 1)).unwrap_err();
+        assert!(matches!(error, Error::NoToken { .. }), "{text:?}: {error}");
+        assert!(
+            error.to_string().ends_with("or remove the file: a missing one is made with a random token"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The tokens file.
 //!
-//! Duty: one token and role a line; a missing file is made. Guarantee: a made file is readable by its owner only, and a
-//! comparison takes the same time for every wrong token. Left to others: headers.
+//! Duty: one token and role a line; a missing file is made. Guarantee: a made file is readable by its owner only and is
+//! there as a whole or not at all, a file without a token is refused, and a comparison takes the same time for every
+//! wrong token. Left to others: headers.
 
 use std::collections::HashMap;
 use std::fs;
@@ -50,9 +51,17 @@ impl Tokens {
             if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
                 fs::create_dir_all(dir)?;
             }
-            let mut made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            made.write_all(text.as_bytes())?;
-            made.sync_all()
+            let mut beside = path.as_os_str().to_owned();
+            beside.push(format!(".{:016x}.partial", clock.random()));
+            let beside = Path::new(&beside);
+            let mut made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
+            let written =
+                made.write_all(text.as_bytes()).and_then(|()| made.sync_all()).and_then(|()| place(beside, path));
+            if written.is_err() {
+                // Nobody looks for it there.
+                let _ = fs::remove_file(beside);
+            }
+            written
         };
         match write() {
             Ok(()) => Ok(Self { fresh: Some(token), ..Self::parse(path, &text)? }),
@@ -88,6 +97,9 @@ impl Tokens {
                 return Err(wrong("its token stands on an earlier line too"));
             }
         }
+        if roles.is_empty() {
+            return Err(Error::NoToken { path: path.to_owned() });
+        }
         Ok(Self { roles, fresh: None })
     }
 
@@ -100,6 +112,20 @@ impl Tokens {
 
     pub(super) fn fresh(&self) -> Option<&str> {
         self.fresh.as_deref()
+    }
+}
+
+/// Gives the whole file at `beside` the name `path`, unless another has it.
+fn place(beside: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(beside, path) {
+        Ok(()) => {
+            // The file is there: its other name harms nobody.
+            let _ = fs::remove_file(beside);
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // A file system without links.
+        Err(_) => fs::rename(beside, path),
     }
 }
 

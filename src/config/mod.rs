@@ -142,7 +142,7 @@ pub fn load(request: &Request, environment: &Environment) -> Result<Loaded, Erro
     if has_errors {
         return Err(Error::Invalid(found));
     }
-    config.settings = settings::all(&config, &tree);
+    config.settings = settings::all(&config, &tree, request.data.as_deref());
     let defaults_taken = defaults::lines(&config, &tree, request, built_in_graph);
     Ok(Loaded { config, warnings: found, defaults_taken })
 }

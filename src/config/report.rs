@@ -1,7 +1,7 @@
 //! Problems as text for people and for machines (collector_config.md 4).
 //!
 //! Duty: `error[WG-CFG-0013]: path: text`, ` --> file:line:column`, `help: …`; or a JSON array. Guarantee: at most 50 are
-//! told, and how many more there are. Left to others: writing it somewhere.
+//! told, and how many more there are; no warning takes the place of an error. Left to others: writing it somewhere.
 
 use std::fmt::Write;
 
@@ -19,7 +19,7 @@ pub enum Format {
     Json,
 }
 
-/// All `problems`, in their order.
+/// `problems`, in their order.
 pub fn render(problems: &[Problem], format: Format) -> String {
     match format {
         Format::Text => text(problems),
@@ -31,9 +31,23 @@ const fn severity(problem: &Problem) -> &'static str {
     if problem.code.is_error() { "error" } else { "warning" }
 }
 
+/// Those that are told: errors, then as many warnings as there is place for; in the order of `problems`.
+fn told(problems: &[Problem]) -> Vec<&Problem> {
+    let errors = problems.iter().filter(|problem| problem.code.is_error()).count();
+    let (mut errors_left, mut warnings_left) = (MOST, MOST.saturating_sub(errors));
+    let takes_place = |problem: &&Problem| {
+        let left = if problem.code.is_error() { &mut errors_left } else { &mut warnings_left };
+        let has_place = *left > 0;
+        *left = left.saturating_sub(1);
+        has_place
+    };
+    problems.iter().filter(takes_place).collect()
+}
+
 fn text(problems: &[Problem]) -> String {
     let mut out = String::new();
-    for problem in problems.iter().take(MOST) {
+    let told = told(problems);
+    for problem in &told {
         let at = if problem.path.is_empty() { String::new() } else { format!("{}: ", problem.path) };
         let (severity, code, text, mark) = (severity(problem), problem.code, &problem.text, &problem.mark);
         // Writing into a String cannot fail.
@@ -42,8 +56,8 @@ fn text(problems: &[Problem]) -> String {
             let _ = writeln!(out, "help: {help}");
         }
     }
-    if problems.len() > MOST {
-        let _ = writeln!(out, "… and {} more", problems.len() - MOST);
+    if problems.len() > told.len() {
+        let _ = writeln!(out, "… and {} more", problems.len() - told.len());
     }
     out.truncate(out.trim_end().len());
     out
@@ -63,5 +77,5 @@ fn json(problems: &[Problem]) -> String {
             "help": problem.help,
         })
     };
-    serde_json::Value::Array(problems.iter().take(MOST).map(object).collect()).to_string()
+    serde_json::Value::Array(told(problems).into_iter().map(object).collect()).to_string()
 }

@@ -403,6 +403,8 @@ impl<'a> Check<'_, 'a> {
         let bodies = self.bodies(root, ComponentKind::Extension);
         let read: BTreeMap<&Id, telemetry::HealthCheck> =
             bodies.iter().map(|(definition, body)| (&definition.id, telemetry::HealthCheck::read(body))).collect();
-        self.listed.iter().filter_map(|named| read.get(&named.id).cloned()).collect()
+        // One that is listed twice is meant once, as a receiver is.
+        let mut seen = BTreeSet::new();
+        self.listed.iter().filter(|named| seen.insert(&named.id)).filter_map(|n| read.get(&n.id).cloned()).collect()
     }
 }

@@ -4,6 +4,8 @@
 //! default. Guarantee: what may be a secret is not in it: passwords, tokens, keys, headers, and addresses with more than a
 //! host. Left to others: showing it (`app`).
 
+use std::path::Path;
+
 use super::{Config, defaults};
 use crate::yaml::{Node, Value};
 
@@ -21,9 +23,18 @@ pub struct Setting {
 /// What stands in place of a secret.
 pub const HIDDEN: &str = "(hidden)";
 
-pub(super) fn all(config: &Config, tree: &Node) -> Vec<Setting> {
+/// What `--data` sets.
+const DATA: &str = "storage.path";
+
+pub(super) fn all(config: &Config, tree: &Node, data: Option<&Path>) -> Vec<Setting> {
     let mut settings = Vec::new();
     written(tree, &mut Vec::new(), &mut settings);
+    if let Some(data) = data {
+        // It holds wherever else the folder is written.
+        settings.retain(|setting| setting.name != DATA);
+        let (name, value) = (DATA.to_owned(), data.display().to_string());
+        settings.push(Setting { name, value, source: "--data".to_owned() });
+    }
     for (name, value) in defaults::values(config) {
         if !settings.iter().any(|setting| setting.name == name) {
             settings.push(Setting { name: name.to_owned(), value, source: "default".to_owned() });
@@ -84,7 +95,34 @@ fn is_secret(path: &[String]) -> bool {
     // Addresses of people's hooks let everybody in who knows them.
     let hook = path.first().is_some_and(|section| section == "notify")
         && path.last().is_some_and(|name| name.contains("url") || name.contains("key"));
-    hook || path.iter().any(is_one)
+    hook || is_hidden_option(path) || path.iter().any(is_one)
+}
+
+/// Whether `path` leads to an option of the bucket that is not known to hold nothing secret: among the others are keys of
+/// several kinds, and each release of the client may add one.
+fn is_hidden_option(path: &[String]) -> bool {
+    const SHOWN: [&str; 13] = [
+        "allow_http",
+        "checksum_algorithm",
+        "connect_timeout",
+        "default_region",
+        "endpoint",
+        "endpoint_url",
+        "pool_idle_timeout",
+        "pool_max_idle_per_host",
+        "region",
+        "server_side_encryption",
+        "skip_signature",
+        "timeout",
+        "virtual_hosted_style_request",
+    ];
+    let [storage, store, options, rest @ ..] = path else { return false };
+    if (storage.as_str(), store.as_str(), options.as_str()) != ("storage", "object_store", "options") {
+        return false;
+    }
+    let [name] = rest else { return true };
+    let name = name.to_ascii_lowercase();
+    !SHOWN.contains(&name.strip_prefix("aws_").unwrap_or(&name))
 }
 
 /// `value` without the user, path and query of an address with a user or a query.
@@ -142,6 +180,23 @@ mod tests {
     }
 
     #[test]
+    fn the_data_folder_in_force_is_that_of_the_flag() {
+        let of = |data: Option<&str>, sets: &[&str]| {
+            let sets = sets.iter().map(|set| set.parse().unwrap()).collect();
+            let request = Request { sets, data: data.map(Into::into), ..Request::default() };
+            let settings = load(&request, &Environment::default()).unwrap().config.settings;
+            let mut found = settings.into_iter().filter(|setting| setting.name == "storage.path");
+            let setting = found.next().unwrap();
+            assert_eq!(found.next(), None);
+            (setting.value, setting.source)
+        };
+        let text = |value: &str, source: &str| (value.to_owned(), source.to_owned());
+        assert_eq!(of(Some("/flag"), &[]), text("/flag", "--data"));
+        assert_eq!(of(Some("/flag"), &["storage.path=/set"]), text("/flag", "--data"));
+        assert_eq!(of(None, &["storage.path=/set"]), text("/set", "--set storage.path"));
+    }
+
+    #[test]
     fn addresses_lose_what_may_let_others_in() {
         for (value, shown) in [
             ("https://hooks.example/T0/B0", "https://hooks.example/T0/B0"),
@@ -155,5 +210,14 @@ mod tests {
         assert!(is_secret(&path(&["notify", "receivers", "x", "slack", "url"])));
         assert!(is_secret(&path(&["storage", "s3", "secret_access_key"])));
         assert!(!is_secret(&path(&["storage", "path"])));
+        let option = |name: &str| is_secret(&path(&["storage", "object_store", "options", name]));
+        for name in ["sse_customer_key_base64", "aws_sse_customer_key_base64", "SSE_KMS_KEY_ID", "proxy_url", "new_one"]
+        {
+            assert!(option(name), "{name}");
+        }
+        for name in ["region", "aws_region", "AWS_Endpoint", "timeout", "skip_signature"] {
+            assert!(!option(name), "{name}");
+        }
+        assert!(!is_secret(&path(&["storage", "object_store", "url"])));
     }
 }

@@ -1,8 +1,8 @@
 //! The `weavergen` exporter: the span store of this process (collector_config.md 14).
 //!
 //! Duty: deliveries into [`Store::append`], its errors into refusals. Guarantee: `Ok` only after the durable commit; a
-//! store that is full, failing or stalled is retryable, never permanent. Left to others: the store's settings (section
-//! `storage`).
+//! store that is full, failing, stalled or defective is retryable, never permanent. Left to others: the store's settings
+//! (section `storage`).
 
 use crate::error::Class;
 use crate::span::{Next, Refusal};
@@ -19,7 +19,9 @@ pub fn next(store: Store) -> Next {
 
 fn refusal(error: &Error) -> Refusal {
     let class = match error.class() {
-        class @ (Class::Busy | Class::Unavailable | Class::Timeout | Class::TooLarge | Class::Internal) => class,
+        class @ (Class::Busy | Class::Unavailable | Class::Timeout | Class::TooLarge) => class,
+        // A defect of ours is no reason for the sender to throw its spans away: it may fail but once.
+        Class::Internal => Class::Unavailable,
         // What is wrong with the store's own files is not the sender's fault and may be repaired.
         Class::Invalid | Class::NotFound | Class::Conflict | Class::Denied => Class::Unavailable,
     };
@@ -50,6 +52,7 @@ mod tests {
             Error::DiskFull { detail: detail() },
             Error::Sync { detail: detail() },
             Error::Draining,
+            Error::Internal { detail: detail() },
         ] {
             let refusal = refusal(&error);
             assert!(refusal.class.is_retryable(), "{error}");

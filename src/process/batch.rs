@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::yaml::Section;
+use crate::yaml::{Code, Section};
 
 /// Settings of `batch`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +42,16 @@ impl Batch {
 
 fn metadata_keys(section: &Section<'_>) -> Vec<String> {
     let keys = section.texts("metadata_keys").unwrap_or_default();
+    let mut is_good = true;
     for (i, key) in keys.iter().enumerate() {
         if keys[..i].iter().any(|earlier| earlier.eq_ignore_ascii_case(key)) {
+            is_good = false;
             section.check("metadata_keys", format!("duplicate entry \"{}\" (case-insensitive)", key.to_lowercase()));
         }
+    }
+    if is_good && !keys.is_empty() {
+        let text = "is accepted and has no effect here: requests pass one by one, and what they came with is not kept";
+        section.warn("metadata_keys", Code::NoEffect, text);
     }
     keys
 }

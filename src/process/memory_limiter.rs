@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::yaml::Section;
+use crate::yaml::{Code, Section};
 
 /// A bound of the limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,7 @@ impl MemoryLimiter {
         }
         collector_gc(section);
         let (limit, spike) = bounds(section);
+        no_effect(section, limit, spike);
         Self { check_interval, limit, spike }
     }
 }
@@ -60,6 +61,18 @@ fn bounds(section: &Section<'_>) -> (Limit, Limit) {
         section.check("spike_limit_percentage", "must be smaller than limit_percentage");
     }
     (Limit::Percent(limit), Limit::Percent(spike_percent.unwrap_or(limit / 5)))
+}
+
+/// Whoever sets a limit expects it to hold.
+fn no_effect(section: &Section<'_>, limit: Limit, spike: Limit) {
+    let key = match (limit, spike) {
+        (Limit::Mib(limit), Limit::Mib(spike)) if spike < limit => "limit_mib",
+        (Limit::Percent(limit), Limit::Percent(spike)) if spike < limit => "limit_percentage",
+        // That has been refused.
+        _ => return,
+    };
+    let text = "is accepted and has no effect here: memory.limit bounds what requests in hand hold";
+    section.warn(key, Code::NoEffect, text);
 }
 
 /// The keys that pace Go's garbage collector: checked, without effect.

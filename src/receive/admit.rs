@@ -5,7 +5,7 @@
 //! `admission_wait`, and for bodies that do not come not at all (`arriving`). Left to others: the status of a refusal
 //! (`status`).
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,14 +25,32 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// Time constant of the commit rate.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 
-/// The pool of one receiver and what it knows of its drain rate.
+/// Room for the requests in hand of the receivers that are bound with it; cheap to clone, all clones are one share.
+#[derive(Clone, Debug)]
+pub struct Share(Arc<Shared>);
+
+/// How fast room comes back, and who holds it for nothing, is known of all receivers of a share or of none.
 #[derive(Debug)]
-pub(super) struct Admission {
+struct Shared {
     pool: Pool,
-    wait: Duration,
-    shortest_delay: Duration,
     rate: Mutex<Rate>,
     arriving: Arriving,
+}
+
+impl Share {
+    /// One of `bytes`.
+    pub fn new(bytes: u64) -> Self {
+        let rate = Mutex::new(Rate { bytes: 0.0, at: Instant::now(), known: false });
+        Self(Arc::new(Shared { pool: Pool::new(bytes), rate, arriving: Arriving::default() }))
+    }
+}
+
+/// How one receiver takes from its share.
+#[derive(Debug)]
+pub(super) struct Admission {
+    share: Arc<Shared>,
+    wait: Duration,
+    shortest_delay: Duration,
     clock: Clock,
 }
 
@@ -52,43 +70,42 @@ impl Rate {
 }
 
 impl Admission {
-    pub(super) fn new(pool: Pool, wait: Duration, shortest_delay: Duration, clock: Clock) -> Self {
-        let rate = Mutex::new(Rate { bytes: 0.0, at: Instant::now(), known: false });
-        Self { pool, wait, shortest_delay, rate, arriving: Arriving::default(), clock }
+    pub(super) fn new(share: Share, wait: Duration, shortest_delay: Duration, clock: Clock) -> Self {
+        Self { share: share.0, wait, shortest_delay, clock }
     }
 
     pub(super) fn pool(&self) -> &Pool {
-        &self.pool
+        &self.share.pool
     }
 
     /// Bodies that hold room before they are here.
     pub(super) fn arriving(&self) -> &Arriving {
-        &self.arriving
+        &self.share.arriving
     }
 
     /// The message limit that always fits: wire, decompressed and twice that for columns are four parts (B4).
     pub(super) fn message_limit(&self, configured: u64) -> u64 {
-        configured.min(self.pool.limit_bytes() / 4)
+        configured.min(self.pool().limit_bytes() / 4)
     }
 
     /// Room for a request whose body is `wire` bytes; if it is not compressed, also for its columns.
     pub(super) async fn reserve(&self, wire: u64, compressed: bool) -> Result<Reservation, Exhausted> {
         // What is known is taken at once: requests that hold a part while they wait for the rest block each other.
         let bytes = if compressed { wire } else { wire.saturating_mul(3) };
-        let mut reservation = self.pool.empty();
+        let mut reservation = self.pool().empty();
         self.grow(&mut reservation, bytes).await?;
         Ok(reservation)
     }
 
     pub(super) async fn grow(&self, reservation: &mut Reservation, bytes: u64) -> Result<(), Exhausted> {
-        let Err(_) = self.pool.try_grow(reservation, bytes) else { return Ok(()) };
-        self.arriving.want_room();
-        self.pool.grow(reservation, bytes, self.wait).await
+        let Err(_) = self.pool().try_grow(reservation, bytes) else { return Ok(()) };
+        self.arriving().want_room();
+        self.pool().grow(reservation, bytes, self.wait).await
     }
 
     /// The same without waiting.
     pub(super) fn try_grow(&self, reservation: &mut Reservation, bytes: u64) -> Result<(), Exhausted> {
-        self.pool.try_grow(reservation, bytes)
+        self.pool().try_grow(reservation, bytes)
     }
 
     /// A commit is over and gives `bytes` back.
@@ -97,7 +114,7 @@ impl Admission {
     }
 
     fn committed_at(&self, now: Instant, bytes: u64) {
-        let mut rate = self.rate.lock().expect("no holder of this lock panics");
+        let mut rate = self.share.rate.lock().expect("no holder of this lock panics");
         #[allow(clippy::cast_precision_loss, reason = "an estimate")]
         let bytes = rate.decayed(now) + bytes as f64;
         *rate = Rate { bytes, at: now, known: true };
@@ -115,10 +132,10 @@ impl Admission {
 
     fn drain_time(&self, now: Instant) -> Duration {
         let (per_second, known) = {
-            let rate = self.rate.lock().expect("no holder of this lock panics");
+            let rate = self.share.rate.lock().expect("no holder of this lock panics");
             (rate.decayed(now) / RATE_WINDOW.as_secs_f64(), rate.known)
         };
-        let reserved = self.pool.reserved_bytes();
+        let reserved = self.pool().reserved_bytes();
         if reserved == 0 || !known {
             return self.shortest_delay;
         }
@@ -141,7 +158,7 @@ mod tests {
 
     fn admission(pool_bytes: u64) -> Admission {
         let clock = Clock::manual(0, 1);
-        Admission::new(Pool::new(pool_bytes), Duration::from_millis(100), Duration::from_secs(1), clock)
+        Admission::new(Share::new(pool_bytes), Duration::from_millis(100), Duration::from_secs(1), clock)
     }
 
     #[tokio::test]
@@ -164,6 +181,22 @@ mod tests {
         assert!(delay >= Duration::from_secs(30) && delay <= Duration::from_secs(36), "{delay:?}");
         let stalled = admission.delay_at(start + Duration::from_secs(300));
         assert!(stalled >= STALLED && stalled <= STALLED + Duration::from_secs(1), "{stalled:?}");
+    }
+
+    #[tokio::test]
+    async fn receivers_of_one_share_have_its_room_once_and_know_what_comes_back() {
+        let share = Share::new(1 << 20);
+        let of = || Admission::new(share.clone(), Duration::ZERO, Duration::from_secs(1), Clock::manual(0, 1));
+        let (one, other) = (of(), of());
+        let held = one.reserve(1 << 20, true).await.unwrap();
+        assert!(other.reserve(1, true).await.is_err());
+        let start = Instant::now();
+        assert_eq!(other.drain_time(start), Duration::from_secs(1), "nothing was committed yet");
+        one.committed_at(start, 512 << 10);
+        let delay = other.drain_time(start).as_secs_f64();
+        assert!((19.0..21.0).contains(&delay), "1 MiB at 51 KiB a second: {delay}");
+        drop(held);
+        assert!(other.reserve(1 << 20, true).await.is_ok());
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::http::percent_decoded;
 use crate::otlp::Limits;
 use crate::yaml::{Code, Endpoint, Section};
 
@@ -14,14 +15,14 @@ pub struct Config {
     pub grpc: Option<Grpc>,
     /// `protocols.http`, if present.
     pub http: Option<Http>,
-    /// `weavergen.max_inflight_bytes`; `None` = the share of the memory limit.
+    /// `weavergen.max_inflight_bytes`; `None` = the share that all receivers have.
     pub max_inflight_bytes: Option<u64>,
     /// `weavergen.admission_wait`
     pub admission_wait: Duration,
     /// `weavergen.retry_delay`: the shortest delay told to a refused sender.
     pub retry_delay: Duration,
-    /// `weavergen.grpc_read_timeout`
-    pub grpc_read_timeout: Duration,
+    /// `weavergen.grpc_read_timeout`; `None` switches it off.
+    pub grpc_read_timeout: Option<Duration>,
     /// `weavergen.max_connections`, per listener.
     pub max_connections: usize,
     /// `weavergen.max_connections_per_ip`
@@ -54,7 +55,7 @@ pub struct Http {
     pub endpoint: String,
     /// Largest body in bytes, on the wire and decompressed.
     pub max_body_bytes: u64,
-    /// Path of the trace endpoint.
+    /// Path of the trace endpoint, without escapes.
     pub traces_path: String,
     /// `None` switches a timeout off.
     pub read_header_timeout: Option<Duration>,
@@ -77,7 +78,7 @@ impl Default for Config {
             max_inflight_bytes: None,
             admission_wait: Duration::from_millis(100),
             retry_delay: Duration::from_secs(1),
-            grpc_read_timeout: Duration::from_secs(30),
+            grpc_read_timeout: Some(Duration::from_secs(30)),
             max_connections: 8192,
             max_connections_per_ip: 1024,
             reject_request: false,
@@ -110,16 +111,19 @@ impl Default for Http {
 }
 
 impl Config {
-    /// Reads the body of the receiver `id`. A null body means every protocol with its defaults (D3).
+    /// Reads the body of the receiver `id`. A null body means every protocol with its defaults (D3); one that
+    /// says anything has to name a protocol, as in a Collector.
     pub fn read(id: &str, section: &Section<'_>) -> Self {
         let default = Self::default();
         let protocols = section.block("protocols");
-        let (grpc, http) = if protocols.is_given() {
+        let (grpc, http) = if section.is_given() {
             (Grpc::read(&protocols), Http::read(&protocols))
         } else {
             (default.grpc.clone(), default.http.clone())
         };
-        if grpc.is_none() && http.is_none() {
+        // What is no mapping has been reported.
+        let is_wrong = section.is_set("protocols") && !protocols.is_given();
+        if grpc.is_none() && http.is_none() && !is_wrong {
             protocols.check_self("must specify at least one protocol, grpc or http");
         }
         let config = Self { id: id.to_owned(), grpc, http, ..default };
@@ -135,7 +139,7 @@ impl Config {
             max_inflight_bytes: ours.size("max_inflight_bytes"),
             admission_wait: ours.duration("admission_wait").unwrap_or(self.admission_wait),
             retry_delay: ours.duration("retry_delay").unwrap_or(self.retry_delay),
-            grpc_read_timeout: ours.duration("grpc_read_timeout").unwrap_or(self.grpc_read_timeout),
+            grpc_read_timeout: timeout(ours, "grpc_read_timeout", self.grpc_read_timeout),
             max_connections: count(ours, "max_connections").unwrap_or(self.max_connections),
             max_connections_per_ip: count(ours, "max_connections_per_ip").unwrap_or(self.max_connections_per_ip),
             reject_request: ours.choice("on_invalid_span", &choices).unwrap_or(self.reject_request),
@@ -145,6 +149,11 @@ impl Config {
             ..self
         }
     }
+}
+
+/// H10: 0 switches a timeout off.
+fn timeout(section: &Section<'_>, key: &'static str, default: Option<Duration>) -> Option<Duration> {
+    section.duration(key).map_or(default, |time| Some(time).filter(|time| !time.is_zero()))
 }
 
 fn count(section: &Section<'_>, key: &'static str) -> Option<usize> {
@@ -212,8 +221,7 @@ impl Http {
         }
         // L2: <= 0 = default.
         let body = section.integer("max_request_body_size").and_then(|bytes| u64::try_from(bytes).ok());
-        // H10: 0 switches a timeout off.
-        let timeout = |key, default| section.duration(key).map_or(default, |t| Some(t).filter(|t| !t.is_zero()));
+        let timeout = |key, default| timeout(&section, key, default);
         Some(Self {
             endpoint: listener(&section).unwrap_or(default.endpoint),
             max_body_bytes: body.filter(|bytes| *bytes > 0).unwrap_or(default.max_body_bytes),
@@ -235,7 +243,14 @@ fn traces_path(section: &Section<'_>) -> Option<String> {
         section.check("traces_url_path", format!("must be a path without query or fragment, got \"{path}\""));
         return None;
     }
-    Some(path)
+    // H1: that of a request is compared after decoding, so one with an escape would never be asked for.
+    let decoded = percent_decoded(&path).and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = decoded.filter(|path| !path.chars().any(char::is_control));
+    if decoded.is_none() {
+        let text = format!("must be text without control characters, its escapes (%XX) as well, got {path:?}");
+        section.check("traces_url_path", text);
+    }
+    decoded
 }
 
 /// The endpoint, with the warning of T7.

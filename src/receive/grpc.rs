@@ -1,8 +1,8 @@
 //! OTLP/gRPC: one unary method, by hand (otlp.md 2).
 //!
 //! Duty: the order of checks of the gRPC column of otlp.md 1, the frame, the trailers. Guarantee: no body byte is read
-//! for a request that a header already condemns, and none of a message over the limit; the connection stays usable
-//! after every answer. Left to others: HTTP/2 itself (hyper), what the message means (`ingest`).
+//! for a request that a header already condemns, and none of a message over the limit; no head is kept while its body is
+//! waited for; the connection stays usable after every answer. Left to others: HTTP/2 itself (hyper), what the message means (`ingest`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -42,10 +43,11 @@ const FRAME_HEADER_BYTES: usize = 5;
 pub(super) async fn answer(ingest: &Arc<Ingest>, request: Request<Incoming>, peer: SocketAddr) -> Response<Reply> {
     let counted = ingest.metrics.request(Transport::Grpc);
     let started = Instant::now();
-    let (head, body) = request.into_parts();
-    let routed = route(ingest, head.uri.path());
+    let (Parts { uri, headers, .. }, body) = request.into_parts();
+    let routed = route(ingest, uri.path());
+    drop(uri);
     // The table's row 5: what does not speak gRPC gets plain HTTP.
-    let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
     if routed.is_ok() && !is_grpc {
         counted.ends("415");
         let mut response = Response::new(Reply::bytes("content-type application/grpc is expected on this port"));
@@ -53,11 +55,11 @@ pub(super) async fn answer(ingest: &Arc<Ingest>, request: Request<Incoming>, pee
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         return response;
     }
-    let deadline = timeout(&head.headers).map(|after| started + after);
+    let deadline = timeout(&headers).map(|after| started + after);
     let outcome = match routed {
         Err(failure) => Err(failure),
         Ok(()) => {
-            let call = export(ingest, &head.headers, body, peer, started, deadline);
+            let call = export(ingest, headers, body, peer, started, deadline);
             match deadline {
                 None => call.await,
                 Some(deadline) => tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(late())),
@@ -101,7 +103,7 @@ fn route(ingest: &Ingest, path: &str) -> Result<(), Failure> {
 
 async fn export(
     ingest: &Arc<Ingest>,
-    headers: &HeaderMap,
+    headers: HeaderMap,
     body: Incoming,
     peer: SocketAddr,
     started: Instant,
@@ -112,7 +114,9 @@ async fn export(
         let name = String::from_utf8_lossy(named.unwrap_or_default()).into_owned();
         return Err(Failure::new(Kind::Coding, format!("grpc-encoding {name} is not supported; use gzip")));
     };
-    let caller = ingest.caller(headers, peer).await?;
+    let caller = ingest.caller(&headers, peer).await?;
+    // No room is reserved for them, and the body may take its time: on many streams at once they would be much.
+    drop(headers);
     if ingest.is_draining() {
         let failure = Failure::draining();
         ingest.count_refusal(&failure, Transport::Grpc, 0);
@@ -120,8 +124,8 @@ async fn export(
     }
     let limit = ingest.config.grpc.as_ref().map_or(0, |grpc| grpc.max_recv_bytes);
     let limit = ingest.admission.message_limit(limit);
-    let read_by = started + ingest.config.grpc_read_timeout;
-    let mut reader = Reader::new(body, Some(deadline.map_or(read_by, |deadline| deadline.min(read_by))));
+    let read_by = ingest.config.grpc_read_timeout.map(|limit| started + limit);
+    let mut reader = Reader::new(body, deadline.into_iter().chain(read_by).min());
     let framing = |why: &str| Failure::new(Kind::Corrupt, why);
 
     let header = reader.exactly(FRAME_HEADER_BYTES, None).await.map_err(unread)?;

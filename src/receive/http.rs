@@ -11,6 +11,7 @@ use http::header::{
     ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -43,19 +44,20 @@ pub(super) async fn answer(
     let Some(config) = &ingest.config.http else { return Err(Closed) };
     let counted = ingest.metrics.request(Transport::Http);
     let (head, body) = request.into_parts();
+    let (method, version) = (head.method.clone(), head.version);
     let format = media_type(&head.headers);
     let mut reader = Reader::new(body, config.read_timeout.map(|limit| started + limit));
-    let outcome = export(ingest, config, &head, format, &mut reader, (peer, started)).await;
+    let outcome = export(ingest, config, head, format, &mut reader, (peer, started)).await;
     let mut response = match outcome {
         Ok(response) => response,
         Err(failure) if failure.kind == Kind::Closed => {
             counted.ends("closed");
             return Err(Closed);
         }
-        Err(failure) => refuse(&failure, &head, format),
+        Err(failure) => refuse(&failure, &method, format),
     };
     counted.ends(response.status().as_str());
-    if head.version < Version::HTTP_2 {
+    if version < Version::HTTP_2 {
         if !reader.is_at_end() {
             activity.left_unread();
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -63,7 +65,7 @@ pub(super) async fn answer(
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
-    if head.method == Method::HEAD {
+    if method == Method::HEAD {
         let length = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         *response.body_mut() = Reply::default();
@@ -74,7 +76,7 @@ pub(super) async fn answer(
 async fn export(
     ingest: &Arc<Ingest>,
     config: &Http,
-    head: &http::request::Parts,
+    head: Parts,
     format: Option<Format>,
     reader: &mut Reader,
     (peer, started): (SocketAddr, Instant),
@@ -95,6 +97,8 @@ async fn export(
         ));
     };
     let declared = http_body_length(&head.headers);
+    // No room is reserved for it, and the body may take its time: on many streams at once it would be much.
+    drop(head);
     if ingest.is_draining() {
         let failure = Failure::draining();
         ingest.count_refusal(&failure, Transport::Http, declared.unwrap_or(0));
@@ -183,7 +187,7 @@ fn route(ingest: &Ingest, uri: &http::Uri, traces_path: &str) -> Result<(), Fail
 }
 
 /// `None` for an escape that is none.
-fn percent_decoded(path: &str) -> Option<Vec<u8>> {
+pub(super) fn percent_decoded(path: &str) -> Option<Vec<u8>> {
     let mut bytes = path.bytes();
     let mut out = Vec::with_capacity(path.len());
     while let Some(byte) = bytes.next() {
@@ -217,7 +221,7 @@ fn media_type(headers: &HeaderMap) -> Option<Format> {
     [Format::Protobuf, Format::Json].into_iter().find(|format| essence.eq_ignore_ascii_case(format.media_type()))
 }
 
-fn refuse(failure: &Failure, head: &http::request::Parts, format: Option<Format>) -> Response<Reply> {
+fn refuse(failure: &Failure, method: &Method, format: Option<Format>) -> Response<Reply> {
     let (status, code) = failure.http();
     // Without a known media type: plain text, but an unknown coding is told in JSON (H4, H5, H7).
     let format = format.or((failure.kind == Kind::Coding).then_some(Format::Json));
@@ -239,7 +243,7 @@ fn refuse(failure: &Failure, head: &http::request::Parts, format: Option<Format>
     if let Some(seconds) = retry_after_seconds(status, failure.retry_after) {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    tracing::debug!(method = %head.method, status = status.as_u16(), reason = %failure.message, "request not taken");
+    tracing::debug!(%method, status = status.as_u16(), reason = %failure.message, "request not taken");
     response
 }
 

@@ -108,7 +108,10 @@ impl Metrics {
                 "Requests that are bad data as a whole.",
                 &["transport", "kind"],
             )?,
-            inflight_bytes: new.gauge("weavergen_receiver_inflight_bytes", "Bytes reserved for requests in hand.")?,
+            inflight_bytes: new.gauge(
+                "weavergen_receiver_inflight_bytes",
+                "Bytes reserved for requests in hand, those of receivers with the same pool included.",
+            )?,
             inflight_bytes_limit: new
                 .gauge("weavergen_receiver_inflight_bytes_limit", "Size of that reservation pool.")?,
             ack_seconds: new

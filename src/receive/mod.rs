@@ -35,7 +35,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::budget::{Budget, Pool};
 use crate::clock::Clock;
 use crate::error::Class;
 use crate::otlp::{Decoded, Limits, Room, Undecodable};
@@ -47,6 +46,7 @@ use ingest::Ingest;
 use listen::Caps;
 use metrics::Metrics;
 
+pub use admit::Share;
 pub use answer::Format;
 pub use auth::{Authenticate, Caller, Denied};
 pub use config::Config;
@@ -179,10 +179,11 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Binds every port of `config`; connections wait in the kernel until [`Receiver::serve`].
+    /// Binds every port of `config`; connections wait in the kernel until [`Receiver::serve`]. Room for requests is taken
+    /// from `share`, unless `config` gives the receiver a pool of its own.
     ///
     /// Errors: a port in use or a name without an address (`Unavailable`), no protocol (`Invalid`).
-    pub async fn bind(config: Config, wiring: Wiring, budget: &Budget, registry: &Registry) -> Result<Self, Error> {
+    pub async fn bind(config: Config, wiring: Wiring, share: &Share, registry: &Registry) -> Result<Self, Error> {
         if config.grpc.is_none() && config.http.is_none() {
             return Err(Error::NoProtocol { id: config.id });
         }
@@ -200,9 +201,10 @@ impl Receiver {
             }
         }
         let metrics = Metrics::register(registry, &config.id)?;
-        let pool = Pool::new(config.max_inflight_bytes.unwrap_or_else(|| budget.inflight_bytes()));
-        metrics.inflight_bytes_limit.set(i64::try_from(pool.limit_bytes()).unwrap_or(i64::MAX));
-        let admission = Admission::new(pool, config.admission_wait, config.retry_delay, wiring.clock);
+        let share = config.max_inflight_bytes.map_or_else(|| share.clone(), Share::new);
+        let admission = Admission::new(share, config.admission_wait, config.retry_delay, wiring.clock);
+        let limit_bytes = admission.pool().limit_bytes();
+        metrics.inflight_bytes_limit.set(i64::try_from(limit_bytes).unwrap_or(i64::MAX));
         let configured = [
             config.grpc.as_ref().map(|grpc| grpc.max_recv_bytes),
             config.http.as_ref().map(|http| http.max_body_bytes),

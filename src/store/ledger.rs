@@ -33,7 +33,7 @@ const WAITING_ROWS: usize = 16_384;
 /// Something that was not stored, although it was sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drop {
-    /// Where on the way: `receive`, `process`, `export`.
+    /// Where on the way: `receive`, `process`, `export`; `telemetry` = own spans, which come no such way.
     pub stage: String,
     /// Id of the component: `otlp`, `filter/health`.
     pub component: String,

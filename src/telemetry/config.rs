@@ -132,6 +132,8 @@ impl HealthCheck {
         let path = section.text("path").unwrap_or(default.path);
         if !path.starts_with('/') {
             section.check("path", format!("must start with /, got \"{path}\""));
+        } else if path.contains(['?', '#', ' ']) {
+            section.check("path", format!("must be a path without query or fragment, got \"{path}\""));
         }
         let body = section.block("response_body");
         Self {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -36,13 +36,19 @@ struct Health {
 
 /// The routes of the health endpoint; `since` is now.
 pub fn router(config: HealthCheck, ask: Ask, clock: Clock) -> Router {
-    let path = config.path.clone();
     let health = Health { since_ns: clock.now_ns(), config, ask, clock };
-    let mut router = Router::new().route("/live", get(live)).route("/ready", get(ready));
-    if path != "/live" && path != "/ready" {
-        router = router.route(&path, get(ready));
+    // The configured path is no route: what is a pattern to the router is a name to whoever wrote it.
+    Router::new().route("/live", get(live)).route("/ready", get(ready)).fallback(configured).with_state(health)
+}
+
+async fn configured(State(health): State<Health>, method: Method, uri: Uri) -> Response {
+    if uri.path() != health.config.path {
+        return StatusCode::NOT_FOUND.into_response();
     }
-    router.with_state(health)
+    match method {
+        Method::GET | Method::HEAD => ready(State(health)).await,
+        _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+    }
 }
 
 async fn ready(State(health): State<Health>) -> Response {
@@ -138,5 +144,21 @@ mod tests {
         assert_eq!((get("/ready").await.0, get("/").await.0, get("/live").await.0), (503, 503, 200));
         assert!(get("/").await.1.contains("Server not available"));
         assert_eq!(get("/other").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn the_configured_path_is_taken_to_the_letter() {
+        for path in ["/:status", "/*all", "/{id}", "/a/{*rest}", "/live", "/health/"] {
+            let config = HealthCheck { path: path.to_owned(), ..HealthCheck::default() };
+            let condition = || Condition { ready: true, degraded: Vec::new() };
+            let router = router(config, Arc::new(condition), Clock::manual(0, 1));
+            let status = async |method: &str, path: &str| {
+                let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+                router.clone().oneshot(request).await.unwrap().status().as_u16()
+            };
+            assert_eq!([status("GET", "/ready").await, status("GET", "/x").await], [200, 404], "{path}");
+            assert_eq!(status("POST", path).await, 405, "{path}");
+            assert_eq!([status("GET", path).await, status("HEAD", path).await], [200; 2], "{path}");
+        }
     }
 }

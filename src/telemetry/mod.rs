@@ -5,6 +5,7 @@
 //! what is counted (each module registers its metrics on the [`prometheus::Registry`] it is given) and what ready means
 //! (`app` passes it in).
 
+mod bind;
 pub mod config;
 pub mod health;
 pub mod logs;
@@ -13,6 +14,7 @@ pub mod own_spans;
 mod serve;
 mod socket;
 
+pub use bind::{Unbound, listen};
 pub use config::{Config, HealthCheck};
 pub use serve::{BindError, addresses, bind, serve};
 pub use socket::Socket;

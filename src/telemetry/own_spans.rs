@@ -92,26 +92,31 @@ pub struct Collected {
     queue: mpsc::Receiver<OwnSpan>,
     counts: Counts,
     handed_over: IntCounter,
+    dropped: IntCounter,
 }
 
 /// A layer, and the other end of its queue.
 pub fn collect(clock: Clock, registry: &Registry) -> prometheus::Result<(OwnSpans, Collected)> {
-    let handed_over = IntCounter::new("weavergen_self_spans", "Own spans handed to the store.")?;
-    let dropped = IntCounter::new("weavergen_self_spans_dropped", "Own spans left out by the cap a second and name.")?;
+    let handed_over = IntCounter::new("weavergen_self_spans", "Own spans that the store has taken.")?;
+    let dropped = IntCounter::new(
+        "weavergen_self_spans_dropped",
+        "Own spans left out by the cap a second and name, or refused by the store.",
+    )?;
     registry.register(Box::new(handed_over.clone()))?;
     registry.register(Box::new(dropped.clone()))?;
     let (sender, queue) = mpsc::channel(QUEUE);
     let counts = Counts::default();
-    let layer = OwnSpans { clock, queue: sender, counts: counts.clone(), dropped };
-    Ok((layer, Collected { queue, counts, handed_over }))
+    let layer = OwnSpans { clock, queue: sender, counts: counts.clone(), dropped: dropped.clone() };
+    Ok((layer, Collected { queue, counts, handed_over, dropped }))
 }
 
 impl Collected {
-    /// Hands what was collected to `deliver`, once a second and a last time when `stop` is cancelled.
+    /// Hands what was collected to `deliver`, which tells how many were taken, once a second and a last time when `stop` is
+    /// cancelled.
     pub async fn run<F, D>(mut self, stop: CancellationToken, deliver: D)
     where
         D: Fn(Vec<OwnSpan>) -> F,
-        F: Future<Output = ()>,
+        F: Future<Output = u64>,
     {
         loop {
             let last = tokio::select! {
@@ -120,8 +125,10 @@ impl Collected {
             };
             let spans = self.take();
             if !spans.is_empty() {
-                self.handed_over.inc_by(spans.len() as u64);
-                deliver(spans).await;
+                let count = spans.len() as u64;
+                let taken = deliver(spans).await.min(count);
+                self.handed_over.inc_by(taken);
+                self.dropped.inc_by(count - taken);
             }
             if last {
                 return;
@@ -319,6 +326,19 @@ mod tests {
             }
         });
         assert_eq!(collected.take().len(), 300);
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_is_counted_as_dropped_and_not_as_handed_over() {
+        let (layer, collected) = collect(Clock::manual(0, 1), &Registry::new()).unwrap();
+        let (handed_over, dropped) = (collected.handed_over.clone(), layer.dropped.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            (0..3).for_each(|_| drop(tracing::info_span!(target: TARGET, "often")));
+        });
+        let stop = CancellationToken::new();
+        stop.cancel();
+        collected.run(stop, |spans: Vec<OwnSpan>| async move { spans.len() as u64 - 1 }).await;
+        assert_eq!((handed_over.get(), dropped.get()), (2, 1));
     }
 
     #[test]

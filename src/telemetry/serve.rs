@@ -1,9 +1,8 @@
-//! Small HTTP servers: binding an endpoint, answering GET requests.
+//! Small HTTP servers: answering GET requests.
 //!
-//! Duty: what `/metrics` and health have in common. Guarantee: `localhost` binds every address it resolves to, and an
-//! address in use is told with the setting that moves it; a client that says nothing for 10 s, asks nothing more for
-//! 2 min or does not read for 30 s is cut, and at most 128 connections are open on an address. Left to others: the
-//! answers.
+//! Duty: what `/metrics` and health have in common. Guarantee: an address in use is told with the setting that moves it; a
+//! client that says nothing for 10 s, asks nothing more for 2 min or does not read for 30 s is cut, and at most 128
+//! connections are open on an address. Left to others: the answers, and the sockets (`bind`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::bind::{Unbound, listen};
 use super::socket::Socket;
 
 /// To the first byte: a probe asks at once.
@@ -43,23 +43,15 @@ impl BindError {
     }
 }
 
-/// Binds all addresses that `endpoint` (`host:port`) resolves to; with port 0 all get the first one's port if it is free.
+/// Listens on `endpoint` (`host:port`) as [`listen`] does, for `what`; `setting` moves it.
 pub async fn bind(endpoint: &str, what: &'static str, setting: &'static str) -> Result<Vec<TcpListener>, BindError> {
-    let failed = |why: String| BindError { endpoint: endpoint.to_owned(), what, why, setting };
-    let addresses = tokio::net::lookup_host(endpoint).await.map_err(|error| failed(error.to_string()))?;
-    let mut listeners: Vec<TcpListener> = Vec::new();
-    for mut address in addresses {
-        if let (0, Some(first)) = (address.port(), listeners.first()) {
-            address.set_port(first.local_addr().map_err(|error| failed(error.to_string()))?.port());
-        }
-        match TcpListener::bind(address).await {
-            Ok(listener) => listeners.push(listener),
-            // A machine without IPv6 still resolves `localhost` to ::1.
-            Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable && !listeners.is_empty() => {}
-            Err(error) => return Err(failed(error.to_string())),
-        }
-    }
-    if listeners.is_empty() { Err(failed("it resolves to no address".to_owned())) } else { Ok(listeners) }
+    listen(endpoint).await.map_err(|unbound| {
+        let why = match unbound {
+            Unbound::Unresolved(error) => format!("it does not resolve: {error}"),
+            Unbound::Refused(address, error) => format!("{address}: {error}"),
+        };
+        BindError { endpoint: endpoint.to_owned(), what, why, setting }
+    })
 }
 
 /// The addresses that are bound.

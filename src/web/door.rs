@@ -14,9 +14,14 @@ use super::status::grpc;
 use super::{AppState, Error, flight};
 use crate::access::is_cross_site;
 
-/// The address of ours that the connection of a request came to.
+/// Where the connection of a request came to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Local(pub SocketAddr);
+pub(super) struct Local {
+    /// Our end of it.
+    pub address: SocketAddr,
+    /// Whether its listener is on loopback.
+    pub loopback: bool,
+}
 
 pub(super) async fn check(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let is_grpc = flight::is_grpc(request.headers());
@@ -29,7 +34,7 @@ pub(super) async fn check(State(state): State<AppState>, request: Request, next:
 
 async fn checked(state: &AppState, mut request: Request, next: Next, is_grpc: bool) -> Result<Response, Error> {
     let local = request.extensions().get::<Local>().copied();
-    let Some(Local(local)) = local else {
+    let Some(Local { address: local, loopback }) = local else {
         return Err(Error::Host { host: "unknown".to_owned() });
     };
     // HTTP/2 has the host in the request's target.
@@ -49,7 +54,6 @@ async fn checked(state: &AppState, mut request: Request, next: Next, is_grpc: bo
     if (changes || is_api) && is_cross_site(text(headers, header::ORIGIN), text(headers, SITE), &host) {
         return Err(Error::CrossSite);
     }
-    let loopback = local.ip().to_canonical().is_loopback();
     let authorization = match request.headers().get(header::AUTHORIZATION) {
         // One that is no text is not taken for absent.
         Some(value) => Some(value.to_str().unwrap_or("unreadable")),

@@ -21,6 +21,7 @@ use tower::ServiceExt as _;
 use super::AppState;
 use super::door::Local;
 use super::idle::{Activity, NEXT};
+use crate::access;
 use crate::telemetry::Socket;
 
 const MAX_CONNECTIONS: usize = 1024;
@@ -33,10 +34,11 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// Serves on `listeners` until `shutdown`, then lets running answers end for up to 1 s.
 pub async fn serve(listeners: Vec<TcpListener>, state: AppState, shutdown: CancellationToken) {
     let router = super::router(state);
+    let loopback = access::is_on_loopback(&listeners);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(listener, router.clone(), slots.clone(), shutdown.clone()));
+        accepting.spawn(accept((listener, loopback), router.clone(), slots.clone(), shutdown.clone()));
     }
     while let Some(ended) = accepting.join_next().await {
         if let Err(error) = ended {
@@ -45,7 +47,12 @@ pub async fn serve(listeners: Vec<TcpListener>, state: AppState, shutdown: Cance
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, slots: Arc<Semaphore>, shutdown: CancellationToken) {
+async fn accept(
+    (listener, loopback): (TcpListener, bool),
+    router: Router,
+    slots: Arc<Semaphore>,
+    shutdown: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -64,7 +71,7 @@ async fn accept(listener: TcpListener, router: Router, slots: Arc<Semaphore>, sh
         };
         // Over the cap the connection is closed at once: it costs nothing to try again.
         if let Ok(slot) = slots.clone().try_acquire_owned() {
-            connections.spawn(connection(stream, router.clone(), slot, shutdown.clone()));
+            connections.spawn(connection((stream, loopback), router.clone(), slot, shutdown.clone()));
         }
     }
     drop(listener);
@@ -74,8 +81,13 @@ async fn accept(listener: TcpListener, router: Router, slots: Arc<Semaphore>, sh
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, _slot: OwnedSemaphorePermit, shutdown: CancellationToken) {
-    let Ok(local) = stream.local_addr() else { return };
+async fn connection(
+    (stream, loopback): (TcpStream, bool),
+    router: Router,
+    _slot: OwnedSemaphorePermit,
+    shutdown: CancellationToken,
+) {
+    let Ok(address) = stream.local_addr() else { return };
     // Answers are written in pieces; waiting for more would delay the last one.
     let _ = stream.set_nodelay(true);
     let activity = Activity::new();
@@ -83,7 +95,7 @@ async fn connection(stream: TcpStream, router: Router, _slot: OwnedSemaphorePerm
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let in_hand = of_service.begin();
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Local(local));
+        request.extensions_mut().insert(Local { address, loopback });
         let answering = router.clone().oneshot(request);
         async move { answering.await.map(|answer| answer.map(|body| in_hand.until_the_end_of(body))) }
     });

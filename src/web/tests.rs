@@ -53,8 +53,12 @@ pub(super) fn state(config: access::Config, query: crate::query::Config) -> AppS
 }
 
 pub(super) async fn served(state: AppState) -> Server {
-    let (listeners, gateway) = (bind("127.0.0.1:0").await.unwrap(), state.gateway.clone());
-    let address = listeners[0].local_addr().unwrap();
+    served_on("127.0.0.1:0", state).await
+}
+
+async fn served_on(endpoint: &str, state: AppState) -> Server {
+    let (listeners, gateway) = (bind(endpoint).await.unwrap(), state.gateway.clone());
+    let address = SocketAddr::from(([127, 0, 0, 1], listeners[0].local_addr().unwrap().port()));
     let stop = CancellationToken::new();
     let done = tokio::spawn(serve(listeners, state, stop.clone()));
     Server { address, gateway, stop, done }
@@ -227,6 +231,23 @@ async fn a_token_is_asked_for_where_nobody_is_anonymous() {
     assert_eq!((status, error["code"].as_str()), (401, Some("sql.unauthenticated")));
     let response = server.post("/api/v1/sql").bearer_auth("0123456789abcdef").body("SELECT 1").send().await.unwrap();
     assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
+async fn a_listener_beyond_loopback_asks_for_a_token_over_loopback_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokens");
+    std::fs::write(&path, "0123456789abcdef admin\n").unwrap();
+    for (endpoint, status) in [("127.0.0.1:0", 200), ("0.0.0.0:0", 401)] {
+        let config = access::Config { anonymous: None, tokens_file: Some(path.clone()) };
+        let query = crate::query::Config { threads: 1, ..Default::default() };
+        let server = served_on(endpoint, state(config, query)).await;
+        let response = server.post("/api/v1/sql").body("SELECT 1").send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{endpoint}");
+        let response =
+            server.post("/api/v1/sql").bearer_auth("0123456789abcdef").body("SELECT 1").send().await.unwrap();
+        assert_eq!(response.status(), 200, "{endpoint}");
+    }
 }
 
 #[tokio::test]

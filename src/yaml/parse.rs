@@ -1,8 +1,8 @@
 //! Text to tree.
 //!
 //! Duty: one YAML document, or several, from the parser's events, with marks: as the Collector reads it (C6), or strictly, as YAML
-//! 1.2's core schema says. Guarantee: aliases copy at most 100,000 nodes in all, nesting ends at 128 levels, a key
-//! stands once in a mapping; no input panics. Left to others: what the values mean.
+//! 1.2's core schema says. Guarantee: anchors and aliases copy at most 100,000 nodes in all, of which a long text is
+//! several; nesting ends at 128 levels, a key stands once in a mapping; no input panics. Left to others: what the values mean.
 
 use std::collections::HashMap;
 
@@ -12,6 +12,8 @@ use super::scalar::{resolve, resolve_core};
 use super::{Code, Entry, Map, Mark, Node, Problem, Value};
 
 const MAX_ALIASED_NODES: usize = 100_000;
+/// So many bytes of a text are copied like one node more.
+const NODE_BYTES: usize = 256;
 const MAX_DEPTH: usize = 128;
 
 /// Reads `text`; `source` names it in every mark. An empty text is an empty mapping.
@@ -125,7 +127,14 @@ fn problem(mark: Mark, why: String) -> Problem {
 /// A finished node that aliases may name, with its measures.
 struct Anchored {
     node: Node,
+    measure: Measure,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Measure {
     nodes: usize,
+    /// Nodes, and what its texts are beside them.
+    weight: usize,
     height: usize,
 }
 
@@ -254,7 +263,7 @@ impl<'s> Builder<'s> {
             return Err(problem(mark, "a key is empty".to_owned()));
         }
         if anchor > 0 {
-            self.keep(anchor, &node);
+            self.keep(anchor, &node)?;
         }
         self.key(text.to_owned(), is_merge, mark)
     }
@@ -307,7 +316,7 @@ impl<'s> Builder<'s> {
     /// Puts a finished node where it belongs.
     fn finish(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
         if anchor > 0 {
-            self.keep(anchor, &node);
+            self.keep(anchor, &node)?;
         }
         match self.stack.last_mut() {
             None => self.root = Some(node),
@@ -324,24 +333,32 @@ impl<'s> Builder<'s> {
         Ok(())
     }
 
-    fn keep(&mut self, anchor: usize, node: &Node) {
-        let (nodes, height) = measure(node);
-        self.anchors.insert(anchor, Anchored { node: node.clone(), nodes, height });
-        self.aliased = self.aliased.saturating_add(nodes);
+    fn keep(&mut self, anchor: usize, node: &Node) -> Result<(), Problem> {
+        let measure = measure(node);
+        // Each anchor copies what is inside it, be it anchored itself.
+        self.aliased = self.aliased.saturating_add(measure.weight);
+        if self.aliased > MAX_ALIASED_NODES {
+            return Err(problem(
+                node.mark.clone(),
+                format!("what anchors name grows beyond {MAX_ALIASED_NODES} nodes"),
+            ));
+        }
+        self.anchors.insert(anchor, Anchored { node: node.clone(), measure });
+        Ok(())
     }
 
     fn alias(&mut self, anchor: usize, mark: Mark) -> Result<(), Problem> {
         let Some(anchored) = self.anchors.get(&anchor) else {
             return Err(problem(mark, "an alias stands inside the node it names".to_owned()));
         };
-        let nodes = anchored.nodes;
-        self.aliased = self.aliased.saturating_add(nodes);
-        self.count(nodes, &mark)?;
+        let measure = anchored.measure;
+        self.aliased = self.aliased.saturating_add(measure.weight);
+        self.count(measure.nodes, &mark)?;
         let Some(anchored) = self.anchors.get(&anchor) else { return Ok(()) };
         if self.aliased > MAX_ALIASED_NODES {
             return Err(problem(mark, format!("aliases grow beyond {MAX_ALIASED_NODES} nodes")));
         }
-        if self.stack.len() + anchored.height > MAX_DEPTH {
+        if self.stack.len() + measure.height > MAX_DEPTH {
             return Err(problem(mark, format!("nested deeper than {MAX_DEPTH} levels through an alias")));
         }
         let node = anchored.node.clone();
@@ -365,17 +382,24 @@ fn key_text(value: &Value) -> Option<String> {
     }
 }
 
-fn measure(node: &Node) -> (usize, usize) {
-    let inner: (usize, usize) = match &node.value {
-        Value::List(items) => items.iter().map(measure).fold((0, 0), join),
-        Value::Map(map) => map.entries().iter().map(|entry| measure(&entry.value)).fold((0, 0), join),
-        _ => return (1, 0),
+fn measure(node: &Node) -> Measure {
+    let inner = match &node.value {
+        Value::List(items) => items.iter().map(measure).fold(Measure::default(), join),
+        Value::Map(map) => {
+            let entry = |entry: &Entry| {
+                let of_value = measure(&entry.value);
+                Measure { weight: of_value.weight + entry.key.len() / NODE_BYTES, ..of_value }
+            };
+            map.entries().iter().map(entry).fold(Measure::default(), join)
+        }
+        Value::Text(text) => return Measure { nodes: 1, weight: 1 + text.len() / NODE_BYTES, height: 0 },
+        _ => return Measure { nodes: 1, weight: 1, height: 0 },
     };
-    (inner.0 + 1, inner.1 + 1)
+    Measure { nodes: inner.nodes + 1, weight: inner.weight + 1, height: inner.height + 1 }
 }
 
-fn join(a: (usize, usize), b: (usize, usize)) -> (usize, usize) {
-    (a.0 + b.0, a.1.max(b.1))
+fn join(a: Measure, b: Measure) -> Measure {
+    Measure { nodes: a.nodes + b.nodes, weight: a.weight + b.weight, height: a.height.max(b.height) }
 }
 
 /// `<<: *a` and `<<: [*a, *b]`: keys written in the mapping win, then the earlier source.

@@ -222,6 +222,28 @@ fn a_body_of_100_mb_and_connections_left_half_open_do_not_stop_the_others() {
 }
 
 #[test]
+fn a_stop_ends_in_its_time_also_with_a_request_that_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let daemon = Daemon::start_with(&data, &["--set=service::weavergen::shutdown_timeout=6s"]);
+    daemon.wait_ready();
+    let mut stuck = TcpStream::connect(daemon.http().trim_start_matches("http://")).unwrap();
+    stuck
+        .write_all(
+            b"POST /v1/traces HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{",
+        )
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let began = std::time::Instant::now();
+    assert_eq!(daemon.stop(), 0);
+    let took = began.elapsed();
+    assert!(took > Duration::from_secs(3), "the request in hand had its time: {took:?}");
+    assert!(took < Duration::from_millis(5900), "{took:?}");
+    let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
+    assert!(!log.contains("did not close in time"), "{log}");
+}
+
+#[test]
 fn sql_that_cannot_or_must_not_run_says_where_and_why() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&dir.path().join("data"));

@@ -218,6 +218,21 @@ fn aliases_that_grow_without_bound_are_refused() {
 }
 
 #[test]
+fn anchors_copy_no_more_than_aliases_do_however_long_the_texts_are() {
+    // Each of a hundred anchors names all that the next one does.
+    let open: String = (0..100).map(|i| format!("&a{i} [")).collect();
+    let nested = format!("a: {open}{}{}", vec!["x"; 2000].join(", "), "]".repeat(100));
+    let said = said_of(&[&nested], &[]);
+    assert!(
+        said.contains("error[WG-CFG-0001]: cannot parse YAML: what anchors name grows beyond 100000 nodes"),
+        "{said}"
+    );
+    let long = format!("a: &a {}\nb: [{}]", "x".repeat(1 << 20), vec!["*a"; 100].join(", "));
+    let said = said_of(&[&long], &[]);
+    assert!(said.contains("cannot parse YAML: aliases grow beyond 100000 nodes"), "{said}");
+}
+
+#[test]
 fn any_cut_of_a_good_file_is_answered_without_a_panic() {
     let text = std::fs::read_to_string("tests/data/config/three_signals.yaml").unwrap();
     for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
@@ -240,6 +255,26 @@ fn a_collectors_file_with_three_signals_starts_and_runs_its_traces() {
     assert!(config.telemetry.json);
     let codes: Vec<String> = loaded.warnings.iter().map(|warning| warning.code.to_string()).collect();
     assert_eq!(codes.iter().filter(|code| *code == "WG-CFG-0109").count(), 2, "{codes:?}");
+}
+
+#[test]
+fn settings_of_processors_that_bound_nothing_here_are_told() {
+    let of = |name: &str, body: &str| {
+        let service = format!("traces: {{receivers: [otlp], processors: [{name}], exporters: [weavergen]}}");
+        let rest = format!("exporters: {{weavergen: }}\nservice: {{pipelines: {{{service}}}}}");
+        said_of(&[&format!("receivers: {{otlp: }}\nprocessors: {{{name}: {body}}}\n{rest}")], &[])
+    };
+    for (name, body, key) in [
+        ("memory_limiter", "{check_interval: 1s, limit_mib: 400, spike_limit_mib: 50}", "limit_mib"),
+        ("memory_limiter", "{check_interval: 1s, limit_percentage: 80}", "limit_percentage"),
+        ("batch", "{metadata_keys: [tenant]}", "metadata_keys"),
+    ] {
+        let said = of(name, body);
+        let want = format!("warning[WG-CFG-0107]: processors::{name}::{key}: is accepted and has no effect here");
+        assert!(said.starts_with(&want), "{said}");
+        assert_eq!(said.matches("[WG-CFG-").count(), 1, "{said}");
+    }
+    assert_eq!(of("batch", "{timeout: 1s, metadata_keys: []}"), "");
 }
 
 #[test]
@@ -296,6 +331,17 @@ fn at_most_fifty_problems_are_told_and_the_rest_counted() {
 }
 
 #[test]
+fn warnings_take_no_place_of_an_error() {
+    let unused: String = (0..60).map(|i| format!("  nop/{i}:\n")).collect();
+    let service = "service: {pipelines: {traces: {receivers: [otlp], exporters: [weavergen]}}}";
+    let text = format!("receivers:\n  otlp:\n{unused}exporters: {{weavergen: }}\n{service}\nweb: {{endpont: x}}\n");
+    let said = said_of(&[&text], &[]);
+    assert_eq!(said.matches("[WG-CFG-").count(), 50, "{said}");
+    assert_eq!(said.matches("error[WG-CFG-0003]: web: has invalid keys: endpont").count(), 1, "{said}");
+    assert!(said.ends_with("… and 11 more"), "{said}");
+}
+
+#[test]
 fn a_missing_file_is_unreadable_and_an_unknown_scheme_is_named() {
     let missing = load(&request(&[Path::new("/no/such.yaml")], &[]), &environment()).unwrap_err();
     assert!(matches!(missing, Error::Unreadable { .. }), "{missing}");
@@ -305,6 +351,73 @@ fn a_missing_file_is_unreadable_and_an_unknown_scheme_is_named() {
         let error = load(&request(&[Path::new(uri)], &[]), &environment()).unwrap_err().to_string();
         assert!(error.contains(want), "{error}");
     }
+}
+
+#[test]
+fn a_timeout_of_0_switches_it_off_over_grpc_as_over_http() {
+    let of = |sets: &[&str]| {
+        let loaded = load_texts(&[GRAPH], sets).unwrap();
+        let receiver = &loaded.config.receivers[0];
+        (receiver.grpc_read_timeout, receiver.http.as_ref().unwrap().read_timeout)
+    };
+    assert_eq!(of(&[]), (Some(Duration::from_secs(30)), Some(Duration::from_secs(30))));
+    let sets =
+        ["receivers::otlp::weavergen::grpc_read_timeout=0s", "receivers::otlp::protocols::http::read_timeout=0s"];
+    assert_eq!(of(&sets), (None, None));
+}
+
+#[test]
+fn a_path_of_traces_is_decoded_once_and_refused_where_no_request_can_have_it() {
+    let of = |path: &str| {
+        let set = format!("receivers::otlp::protocols::http::traces_url_path={path}");
+        let loaded = load_texts(&[GRAPH], &[&set]);
+        loaded.map(|loaded| loaded.config.receivers[0].http.as_ref().unwrap().traces_path.clone())
+    };
+    for (path, want) in [("/a%20b", "/a b"), ("v1/%74races", "/v1/traces"), ("/%2574", "/%74"), ("/sp%C3%A4t", "/spät")]
+    {
+        assert_eq!(of(path).unwrap(), want, "{path}");
+    }
+    for path in ["/%zz", "/%4", "/%ff", "/%0a", "/v1/traces?x", "/a#b"] {
+        let said = of(path).unwrap_err().to_string();
+        assert!(
+            said.contains("error[WG-CFG-0020]: receivers::otlp::protocols::http::traces_url_path: must be"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn what_is_listed_twice_runs_once() {
+    let text = "
+receivers: {otlp: }
+exporters: {weavergen: }
+extensions: {health_check: , health_check/2: {endpoint: 'localhost:1'}}
+service:
+  extensions: [health_check, health_check/2, health_check]
+  pipelines: {traces: {receivers: [otlp, otlp], exporters: [weavergen, weavergen]}}
+";
+    let config = load_texts(&[text], &[]).unwrap().config;
+    let endpoints: Vec<&str> = config.health.iter().map(|check| check.endpoint.as_str()).collect();
+    assert_eq!(endpoints, ["localhost:13133", "localhost:1"]);
+    assert_eq!((config.receivers.len(), config.graph.pipelines[0].exporters.len()), (1, 1));
+}
+
+#[test]
+fn a_receiver_names_its_protocols_or_says_nothing_at_all() {
+    let said = |body: &str| {
+        let graph =
+            "exporters: {weavergen: }\nservice: {pipelines: {traces: {receivers: [otlp], exporters: [weavergen]}}}";
+        said_of(&[&format!("receivers: {{otlp: {body}}}\n{graph}")], &[])
+    };
+    for body in ["", "{protocols: {http: }}", "{protocols: {grpc: }, weavergen: {json_strict: true}}"] {
+        assert_eq!(said(body), "", "{body}");
+    }
+    for body in ["{}", "{protocols: }", "{protocols: {}}", "{weavergen: {json_strict: true}}"] {
+        let want = "error[WG-CFG-0020]: receivers::otlp::protocols: must specify at least one protocol, grpc or http";
+        assert!(said(body).contains(want), "{body}: {}", said(body));
+    }
+    let wrong = said("{protocols: [grpc]}");
+    assert_eq!(wrong.matches("error[").count(), 1, "{wrong}");
 }
 
 #[test]

@@ -6,6 +6,8 @@
 //! configured. What the process holds is watched in both cases.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -197,6 +199,66 @@ fn fields_of_two_bytes_take_no_more_memory_than_is_reserved_for_a_request_of_the
         assert!(more <= 48, "{what}: {more} MiB for a request of 6, of which 4 times as much is reserved");
     }
     assert_eq!(daemon.stop(), 0);
+}
+
+/// A call of OTLP/gRPC over HTTP/2 whose message does not come, with a header field of `fat` bytes that nobody needs.
+fn call(stream: u32, fat: usize) -> Vec<u8> {
+    const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    // `:method: POST`, `:scheme: http`, then `:path` and `content-type` by their numbers in HPACK's table.
+    let mut block = vec![0x83, 0x86, 0x04, u8::try_from(EXPORT.len()).unwrap()];
+    block.extend_from_slice(EXPORT.as_bytes());
+    block.extend_from_slice(b"\x0f\x10\x10application/grpc\x00\x05x-fat\x7f");
+    prost::encoding::encode_varint((fat - 0x7f) as u64, &mut block);
+    block.resize(block.len() + fat, b'a');
+    frame(1, 4, stream, &block)
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[test]
+fn heads_of_calls_are_not_held_while_their_messages_do_not_come() {
+    const PEERS: u32 = 40;
+    const CALLS: u32 = 100;
+    let held_with = |fat: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let no_own_spans = "--set=service::telemetry::traces::level=none";
+        let limit = format!("--set=memory::limit={LIMIT}");
+        let daemon = Daemon::start_with(&dir.path().join("data"), &[no_own_spans, &limit]);
+        daemon.wait_ready();
+        let before = held(daemon.pid());
+        let address = daemon.grpc().trim_start_matches("http://").to_owned();
+        let peers: Vec<TcpStream> = (0..PEERS)
+            .map(|_| {
+                let mut peer = TcpStream::connect(&address).unwrap();
+                peer.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat()).unwrap();
+                for n in 0..CALLS {
+                    peer.write_all(&call(2 * n + 1, fat)).unwrap();
+                }
+                // A ping is answered once all before it was read.
+                peer.write_all(&frame(6, 0, 0, b"all read")).unwrap();
+                peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                let (mut said, mut piece) = (Vec::new(), [0; 4096]);
+                while !said.windows(8).any(|window| window == b"all read") {
+                    let n = peer.read(&mut piece).unwrap();
+                    assert_ne!(n, 0, "it is closed: {said:?}");
+                    said.extend_from_slice(&piece[..n]);
+                }
+                peer
+            })
+            .collect();
+        std::thread::sleep(Duration::from_secs(1));
+        let held = held(daemon.pid()).saturating_sub(before);
+        drop(peers);
+        drop(daemon.kill());
+        held
+    };
+    let (thin, fat) = (held_with(200), held_with(15_000));
+    let sent = u64::from(PEERS * CALLS) * (15_000 - 200);
+    let more = fat.saturating_sub(thin);
+    assert!(more < sent / 3, "{} of {} MiB of heads are held", more >> 20, sent >> 20);
 }
 
 #[test]

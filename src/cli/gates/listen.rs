@@ -21,7 +21,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gate::scalar;
-use crate::receive::{self, OnSetAside, Receiver, SetAside, Wiring};
+use crate::receive::{self, OnSetAside, Receiver, SetAside, Share, Wiring};
 use crate::span::{Delivery, Next};
 
 /// How long requests in hand may take at the end.
@@ -96,7 +96,8 @@ pub(super) async fn take(
     };
     let budget = house.budget().context("a listener needs a store")?;
     let settings = receiver(address, config)?;
-    let receiver = Receiver::bind(settings, wiring, budget, &prometheus::Registry::new()).await?;
+    let share = Share::new(budget.inflight_bytes());
+    let receiver = Receiver::bind(settings, wiring, &share, &prometheus::Registry::new()).await?;
     let signal = app::signals()?;
     let addresses = receiver.addresses();
     for (what, bound) in [("gRPC", &addresses.grpc), ("HTTP", &addresses.http)] {

@@ -20,6 +20,7 @@ use super::login::login;
 use super::problem::Problem;
 use super::waiting_room::{Chair, WaitingRoom};
 use super::wire::{Broken, Wire};
+use crate::access;
 
 const MAX_CONNECTIONS: usize = 256;
 const LOGIN: Duration = Duration::from_secs(10);
@@ -31,10 +32,11 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Serves on `listeners` until `shutdown`, then lets running statements end for up to 1 s.
 pub async fn serve(listeners: Vec<TcpListener>, state: State, shutdown: CancellationToken) {
     let state = Arc::new(state);
+    let loopback = access::is_on_loopback(&listeners);
     let slots = Slots { all: Arc::new(Semaphore::new(MAX_CONNECTIONS)), logins: WaitingRoom::default() };
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(listener, state.clone(), slots.clone(), shutdown.clone()));
+        accepting.spawn(accept((listener, loopback), state.clone(), slots.clone(), shutdown.clone()));
     }
     while let Some(ended) = accepting.join_next().await {
         if let Err(error) = ended {
@@ -49,7 +51,12 @@ struct Slots {
     logins: WaitingRoom,
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>, slots: Slots, shutdown: CancellationToken) {
+async fn accept(
+    (listener, loopback): (TcpListener, bool),
+    state: Arc<State>,
+    slots: Slots,
+    shutdown: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -67,7 +74,7 @@ async fn accept(listener: TcpListener, state: Arc<State>, slots: Slots, shutdown
             }
         };
         let login = slots.logins.enter(peer.ip());
-        connections.spawn(connection(stream, state.clone(), login, slots.all.clone(), shutdown.clone()));
+        connections.spawn(connection((stream, loopback), state.clone(), login, slots.all.clone(), shutdown.clone()));
     }
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
@@ -77,14 +84,12 @@ async fn accept(listener: TcpListener, state: Arc<State>, slots: Slots, shutdown
 }
 
 async fn connection(
-    stream: TcpStream,
+    (stream, loopback): (TcpStream, bool),
     state: Arc<State>,
     logging_in: Chair,
     slots: Arc<Semaphore>,
     shutdown: CancellationToken,
 ) {
-    let Ok(local) = stream.local_addr() else { return };
-    let loopback = local.ip().to_canonical().is_loopback();
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
     let mut wire = Wire::new(stream);

@@ -33,9 +33,13 @@ impl Drop for Server {
 }
 
 async fn server_of(spans: &[Span], config: Config, access: Access) -> Server {
+    server_on("127.0.0.1:0", spans, config, access).await
+}
+
+async fn server_on(endpoint: &str, spans: &[Span], config: Config, access: Access) -> Server {
     let gateway = fixture::gateway(spans, config);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind(endpoint).await.unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
     let stop = CancellationToken::new();
     let state = State::try_new(gateway.clone(), Arc::new(access), Clock::manual(fixture::NOW, 1)).unwrap();
     tokio::spawn(serve(vec![listener], state, stop.clone()));
@@ -476,6 +480,21 @@ async fn only_who_has_a_token_is_let_in_where_one_is_needed() {
     wrong.next().await;
     wrong.send('Q', b"SELECT 1\0").await;
     assert!(String::from_utf8_lossy(&wrong.rest().await).contains("08P01"));
+}
+
+#[tokio::test]
+async fn a_listener_beyond_loopback_wants_a_token_over_loopback_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = dir.path().join("tokens");
+    std::fs::write(&tokens, "0123456789abcdef admin\n").unwrap();
+    for (endpoint, wants) in [("127.0.0.1:0", 0), ("0.0.0.0:0", 3)] {
+        let config = crate::access::Config { anonymous: None, tokens_file: Some(tokens.clone()) };
+        let access = Access::open(config, &Clock::manual(0, 1)).unwrap();
+        let server = server_on(endpoint, &[Span::new(1, 1)], Config { threads: 1, ..Config::default() }, access).await;
+        let mut client = Client::connect(&server).await;
+        client.startup(&[("user", "me"), ("database", "default")]).await;
+        assert_eq!(client.next().await, Some(('R', vec![0, 0, 0, wants])), "{endpoint}");
+    }
 }
 
 #[tokio::test]

@@ -369,7 +369,7 @@ async fn a_client_that_goes_away_does_not_cancel_its_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_stalls_is_a_deadline_and_the_connection_lives() {
     let mut config = config();
-    config.grpc_read_timeout = Duration::from_millis(200);
+    config.grpc_read_timeout = Some(Duration::from_millis(200));
     let running = Running::start(config).await;
     let mut client = Client::to(&running).await;
     let mut part = framed(0, b"spans 1");

@@ -20,11 +20,10 @@ use prometheus::Registry;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use weavergen::budget::Budget;
 use weavergen::clock::Clock;
 use weavergen::error::Class;
 use weavergen::otlp::{Decoded, Limits, Reason, Rejected, Room, SpanBuilder, Undecodable, decode_within};
-use weavergen::receive::{Authenticate, Caller, Config, Decode, Denied, OnSetAside, Receiver, SetAside, Wiring};
+use weavergen::receive::{Authenticate, Caller, Config, Decode, Denied, OnSetAside, Receiver, SetAside, Share, Wiring};
 use weavergen::span::{Delivery, Next, Refusal, SpanBatch, schema};
 
 /// A running receiver and all it did.
@@ -124,6 +123,11 @@ impl Running {
 
     /// A receiver that asks `authenticate` who sends.
     async fn knowing(config: Config, authenticate: Option<Authenticate>) -> Self {
+        Self::sharing(config, authenticate, &Share::new(1 << 30)).await
+    }
+
+    /// One that has its room from `share`, unless `config` says otherwise.
+    async fn sharing(config: Config, authenticate: Option<Authenticate>, share: &Share) -> Self {
         let taken: Arc<Mutex<Vec<Delivery>>> = Arc::default();
         let set_aside: Arc<Mutex<Vec<SetAside>>> = Arc::default();
         let refusal: Arc<Mutex<Option<Refusal>>> = Arc::default();
@@ -156,8 +160,7 @@ impl Running {
             authenticate,
         };
         let registry = Registry::new();
-        let budget = Budget::try_new(1 << 30).unwrap();
-        let receiver = Arc::new(Receiver::bind(config, wiring, &budget, &registry).await.unwrap());
+        let receiver = Arc::new(Receiver::bind(config, wiring, share, &registry).await.unwrap());
         let shutdown = CancellationToken::new();
         let (served, stop) = (receiver.clone(), shutdown.clone());
         let serving = tokio::spawn(async move { served.serve(stop, Duration::from_secs(3)).await });

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use weavergen::receive::{Config, Share};
 
 use super::{Running, config};
 
@@ -257,6 +258,33 @@ async fn who_announces_bodies_and_sends_none_keeps_nobody_out() {
         let text = response(&mut socket).await;
         assert!(text.starts_with("HTTP/1.1 503") && text.to_lowercase().contains("retry-after"), "{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receivers_without_a_pool_of_their_own_take_from_one() {
+    let share = Share::new(4 << 20);
+    let of_share = || Config { max_inflight_bytes: None, ..config() };
+    let one = Running::sharing(of_share(), None, &share).await;
+    let other = Running::sharing(of_share(), None, &share).await;
+    let own = Running::sharing(config(), None, &share).await;
+    let head = format!("{HEAD}content-length: {}\r\n\r\n", 1 << 20);
+    let mut silent = TcpStream::connect(one.http()).await.unwrap();
+    silent.write_all(head.as_bytes()).await.unwrap();
+    for running in [&one, &other] {
+        running.until(|| running.metric("weavergen_receiver_inflight_bytes", &[]) >= f64::from(3 << 20)).await;
+        assert!(running.metric("weavergen_receiver_inflight_bytes_limit", &[]) <= f64::from(4 << 20));
+    }
+    assert!(own.metric("weavergen_receiver_inflight_bytes", &[]) < 1.0);
+    assert!(own.metric("weavergen_receiver_inflight_bytes_limit", &[]) >= f64::from(256 << 20));
+    // Who holds room for nothing gives it back also to a sender of another receiver.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let mut socket = TcpStream::connect(other.http()).await.unwrap();
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(&[b"{}".to_vec(), vec![b' '; (1 << 20) - 2]].concat()).await.unwrap();
+    let text = response(&mut socket).await;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    let text = response(&mut silent).await;
+    assert!(text.starts_with("HTTP/1.1 503"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
