@@ -112,7 +112,7 @@ fn of_daemon(data: &Path) -> Result<reqwest::Url, Failure> {
 }
 
 /// An address to connect to: what is bound to every address answers on loopback.
-fn reachable(bound: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(bound: SocketAddr) -> SocketAddr {
     let mut address = bound;
     if bound.ip().is_unspecified() {
         let loopback: std::net::IpAddr = match bound {
