@@ -1,0 +1,77 @@
+//! What commands end with where a pipe, a disk or a file is in the way (design.md, exit codes).
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::daemon::{BINARY, Daemon};
+
+/// Exit code and stderr of `weavergen ARGS` in `folder`, its stdout going to `out`.
+fn ran(folder: &Path, args: &[&str], out: impl Into<Stdio>) -> (Option<i32>, String) {
+    let mut command = Command::new(BINARY);
+    let child = command.args(args).current_dir(folder).env("XDG_DATA_HOME", folder).stdout(out).stderr(Stdio::piped());
+    let output = child.spawn().unwrap().wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A disk that is full.
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+/// A pipe whose reader left.
+fn left() -> std::io::PipeWriter {
+    std::io::pipe().unwrap().1
+}
+
+const OFFLINE: [&[&str]; 3] = [
+    &["semconv", "resolve", "--registry", "builtin:shop"],
+    &["learn", "check"],
+    &[
+        "generate",
+        "instrumentation",
+        "out",
+        "--registry",
+        "builtin:shop",
+        "--variant",
+        "complete",
+        "-D",
+        "service=cart",
+        "--diff",
+    ],
+];
+
+#[test]
+fn a_reader_that_left_is_no_failure_and_a_full_disk_is_74() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in OFFLINE {
+        let shown = dir.path().join("shown");
+        let (code, told) = ran(dir.path(), args, File::create(&shown).unwrap());
+        assert_eq!(code, Some(0), "{args:?}: {told}");
+        assert!(std::fs::metadata(&shown).unwrap().len() > 0, "{args:?} says something");
+        let (code, told) = ran(dir.path(), args, left());
+        assert_eq!(code, Some(0), "{args:?}: {told}");
+        let (code, told) = ran(dir.path(), args, full());
+        assert_eq!(code, Some(74), "{args:?}: {told}");
+        assert!(told.contains("cannot write stdout"), "{args:?}: {told}");
+    }
+    let (code, told) = ran(dir.path(), &["demo", "--data", "demo"], full());
+    assert_eq!(code, Some(74), "{told}");
+}
+
+#[test]
+fn a_load_keeps_its_summary_where_the_report_cannot_be_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&dir.path().join("data"));
+    daemon.wait_ready();
+    let (grpc, health) = (daemon.grpc(), daemon.url("health", ""));
+    let load = ["loadgen", "--traces", "2", "--endpoint", &grpc, "--summary", "summary.json"];
+    let (code, told) = ran(dir.path(), &load, full());
+    assert_eq!(code, Some(74), "{told}");
+    let summary = std::fs::read_to_string(dir.path().join("summary.json")).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&summary).unwrap().is_object(), "{summary}");
+    assert_eq!(ran(dir.path(), &load, left()).0, Some(0));
+    assert_eq!(ran(dir.path(), &["health", "--url", &health], left()).0, Some(0));
+    assert_eq!(ran(dir.path(), &["health", "--url", &health], full()).0, Some(74));
+    assert_eq!(daemon.stop(), 0);
+}
