@@ -39,6 +39,7 @@ use crate::{engine, export, gate, telemetry, web};
 use gates::Gates;
 use pipelines::Pipelines;
 use run_file::RunFile;
+pub use run_file::Unwritten;
 
 /// Temporary files of queries at most.
 const SPILL_BYTES: u64 = 10 << 30;

@@ -67,7 +67,10 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     if root.join("data/VERSION").exists() || root.join("VERSION").exists() {
         bail!("{} holds data already: give --data a new folder", root.display());
     }
-    std::fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
+    std::fs::create_dir_all(&root).map_err(|error| {
+        let text = format!("cannot make {}: {error}; give --data another folder", root.display());
+        Failure::new(Exit::Io, text)
+    })?;
     let shown = tokio::select! {
         shown = show(&args, &root) => Some(shown?),
         () = stop.cancelled() => None,

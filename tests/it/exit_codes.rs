@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::daemon::{BINARY, Daemon};
+use crate::daemon::{BINARY, Daemon, free_ports};
 
 /// Exit code and stderr of `weavergen ARGS` in `folder`, its stdout going to `out`.
 fn ran(folder: &Path, args: &[&str], out: impl Into<Stdio>) -> (Option<i32>, String) {
@@ -74,4 +74,43 @@ fn a_load_keeps_its_summary_where_the_report_cannot_be_shown() {
     assert_eq!(ran(dir.path(), &["health", "--url", &health], left()).0, Some(0));
     assert_eq!(ran(dir.path(), &["health", "--url", &health], full()).0, Some(74));
     assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn a_wrong_endpoint_is_usage_and_a_folder_that_cannot_be_written_is_74() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&dir.path().join("data"));
+    let grpc = daemon.grpc();
+    for (args, want, why) in [
+        (vec!["loadgen", "--endpoint", "https://localhost:4318"], 2, "only plain http"),
+        (vec!["loadgen", "--endpoint", "localhost"], 2, "the port is missing"),
+        (vec!["loadgen", "--traces", "5", "--endpoint", &grpc, "--summary", "/none/x"], 74, "--summary /none/x"),
+        (vec!["demo", "--data", "/proc/x"], 74, "cannot make /proc/x"),
+    ] {
+        let (code, told) = ran(dir.path(), &args, Stdio::null());
+        assert_eq!(code, Some(want), "{args:?}: {told}");
+        assert!(told.contains(why), "{args:?}: {told}");
+    }
+    // The load without a place for its summary was not sent.
+    assert_eq!(daemon.rows("SELECT 1 FROM spans WHERE scope_name IS NOT NULL AND service_name = 'frontend'").len(), 0);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn a_start_that_finds_a_damaged_file_or_cannot_write_its_own_is_74() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    assert_eq!(Daemon::start(&data).stop(), 0);
+    let ports = free_ports();
+    let run = ["run", "--data", data.to_str().unwrap()].into_iter().chain(ports.iter().map(String::as_str));
+    let run: Vec<&str> = run.collect();
+    std::fs::create_dir_all(data.join("run.json/in the way")).unwrap();
+    let (code, told) = ran(dir.path(), &run, Stdio::null());
+    assert_eq!(code, Some(74), "{told}");
+    assert!(told.contains("cannot write") && told.contains("run.json"), "{told}");
+    std::fs::remove_dir_all(data.join("run.json")).unwrap();
+    std::fs::write(data.join("engine.redb"), [b'x'; 1 << 16]).unwrap();
+    let (code, told) = ran(dir.path(), &run, Stdio::null());
+    assert_eq!(code, Some(74), "{told}");
+    assert!(told.contains("engine.redb"), "{told}");
 }

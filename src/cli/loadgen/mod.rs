@@ -149,9 +149,11 @@ impl Args {
 }
 
 /// Runs the command: [`Exit::Good`] when every span was acknowledged, [`Exit::Bad`] when some were not,
-/// [`Exit::Unavailable`] when no connection could be opened, [`Exit::Io`] when the report cannot be written.
+/// [`Exit::Unavailable`] when no connection could be opened, [`Exit::Usage`] when the endpoint is none, [`Exit::Io`] when
+/// the report cannot be written.
 pub async fn run(args: Args, clock: &Clock) -> anyhow::Result<Exit> {
-    let target = Target::try_new(args.endpoint(), args.protocol, args.compression)?;
+    let target = Target::try_new(args.endpoint(), args.protocol, args.compression)
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let mut connections = Vec::new();
     for _ in 0..args.connections {
         match target.connect().await {
