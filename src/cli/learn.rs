@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::gate::scalar::duration_text;
 use crate::gate::schema::empty_tables;
 use crate::learn::patterns::load::check;
-use crate::learn::patterns::{Planner, Problem, Request, load};
+use crate::learn::patterns::{Code, Planner, Request, load};
 use crate::semconv;
 
 /// `weavergen learn …`
@@ -129,11 +129,11 @@ fn checked(args: &Check) -> anyhow::Result<Exit> {
     for problem in &problems {
         eprintln!("{problem}");
     }
-    let is_error = |problem: &Problem| problem.code.is_error();
-    if args.files.iter().any(|path| std::fs::File::open(path).is_err()) {
+    // A folder opens, too, and is still no file that can be read: what reading came to decides.
+    if problems.iter().any(|problem| problem.code == Code::Unreadable) {
         return Ok(Exit::Io);
     }
-    if problems.iter().any(is_error) {
+    if problems.iter().any(|problem| problem.code.is_error()) {
         return Ok(Exit::Bad);
     }
     let mut out = Lines::stdout();
