@@ -42,6 +42,7 @@ use fallen::Fallen;
 use gates::Gates;
 use pipelines::Pipelines;
 use run_file::RunFile;
+pub use run_file::Unwritten;
 
 /// Temporary files of queries at most.
 const SPILL_BYTES: u64 = 10 << 30;
@@ -293,9 +294,14 @@ impl Side {
             true => Arc::new(Access::open(config.access.clone(), clock)?),
             false => Arc::default(),
         };
-        if let Some(token) = access.fresh_token() {
-            // Shown once, on the terminal only: log files must not hold it.
-            let _ = writeln!(std::io::stderr(), "made a tokens file with one admin token: {token}");
+        if let (Some(token), Some(path)) = (access.fresh_token(), &config.access.tokens_file) {
+            // Told once, and by no log line: what collects those must not hold it.
+            let told = format!(
+                "made {} with one admin token, which is not told again; send it as `Authorization: Bearer {token}`, or name \
+                 the file with `weavergen sql --token-file`",
+                path.display()
+            );
+            let _ = writeln!(std::io::stderr(), "{told}");
         }
         let mut of_pg = Vec::new();
         if let Some(endpoint) = &config.query.pg {

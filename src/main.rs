@@ -1,5 +1,6 @@
 //! The program: parse the arguments, run the command, turn an error into an exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -21,7 +22,8 @@ fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Where stderr cannot be written, the code is all that is left to say.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
             Exit::of(&error).into()
         }
     }

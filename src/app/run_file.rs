@@ -37,8 +37,18 @@ pub struct RunFile {
     path: PathBuf,
 }
 
+/// The file cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}: {error}; check the rights and the disk of the data folder", .path.display())]
+pub struct Unwritten {
+    path: PathBuf,
+    error: std::io::Error,
+}
+
 impl RunFile {
     /// Writes the file into `folder`.
+    ///
+    /// Errors: [`Unwritten`].
     pub fn write(folder: &Path, endpoints: &Endpoints) -> anyhow::Result<Self> {
         let text = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
         let started = jiff::Timestamp::from_nanosecond(i128::from(endpoints.started_ns)).unwrap_or_default();
@@ -57,7 +67,7 @@ impl RunFile {
         let bytes = serde_json::to_string_pretty(&content).context("addresses are plain data")? + "\n";
         std::fs::write(&written, bytes)
             .and_then(|()| std::fs::rename(&written, &path))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+            .map_err(|error| Unwritten { path: path.clone(), error })?;
         Ok(Self { path })
     }
 

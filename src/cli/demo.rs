@@ -11,14 +11,15 @@ mod repair;
 mod shop;
 mod stage;
 
-use std::io::Write as _;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::exit::Exit;
+use super::exit::{Exit, Failure};
+use super::lines::print;
 use super::loadgen::Recipe;
 use child::Daemon;
 use hook::Hook;
@@ -66,7 +67,10 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     if root.join("data/VERSION").exists() || root.join("VERSION").exists() {
         bail!("{} holds data already: give --data a new folder", root.display());
     }
-    std::fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
+    std::fs::create_dir_all(&root).map_err(|error| {
+        let text = format!("cannot make {}: {error}; give --data another folder", root.display());
+        Failure::new(Exit::Io, text)
+    })?;
     let shown = tokio::select! {
         shown = show(&args, &root) => Some(shown?),
         () = stop.cancelled() => None,
@@ -75,10 +79,10 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     if let Some((daemon, keeper)) = shown {
         if args.keep {
             let (api, grpc) = (daemon.api()?, daemon.grpc()?);
-            println!("\nIt stays up until Ctrl-C:\n  export OTEL_EXPORTER_OTLP_ENDPOINT={grpc}");
-            println!("  weavergen sql --url {api} \"SELECT * FROM gate_state\"");
-            println!("  weavergen pipeline list --url {api}\n  open {api}");
-            println!("Its files are in {}", root.display());
+            tell(format_args!("\nIt stays up until Ctrl-C:\n  export OTEL_EXPORTER_OTLP_ENDPOINT={grpc}"))?;
+            tell(format_args!("  weavergen sql --url {api} \"SELECT * FROM gate_state\""))?;
+            tell(format_args!("  weavergen pipeline list --url {api}\n  open {api}"))?;
+            tell(format_args!("Its files are in {}", root.display()))?;
             stop.cancelled().await;
         }
         drop(keeper);
@@ -96,10 +100,10 @@ async fn show(args: &Args, root: &Path) -> anyhow::Result<(Daemon, Keeper)> {
     let (hook, url) = Hook::listen().await?;
     let stage = Stage::build(root, &url)?;
 
-    say("1. a daemon starts, is killed with -9 in the middle of a load, and starts again");
+    say("1. a daemon starts, is killed with -9 in the middle of a load, and starts again")?;
     let daemon = durable(&stage, args.seed).await?;
 
-    say("2. a shop: each service a process that sets what its instrumentation file says");
+    say("2. a shop: each service a process that sets what its instrumentation file says")?;
     let keeper = Keeper::new(stage.clone(), daemon.grpc()?, args.seed);
     for service in Recipe::Shop.services().iter().filter(|service| service.name != "payment") {
         keeper.start(service.name)?;
@@ -111,25 +115,28 @@ async fn show(args: &Args, root: &Path) -> anyhow::Result<(Daemon, Keeper)> {
 
     let mut repair = Repair::new(&daemon, &stage, &hook);
     repair.watch("checkout", 3).await?;
-    say("8. it learned: payment starts, lacks attributes as well, and is repaired at the first try");
+    say("8. it learned: payment starts, lacks attributes as well, and is repaired at the first try")?;
     keeper.start("payment")?;
     let tries = repair.watch("payment", 9).await?;
     ensure!(tries == 1, "payment took {tries} tries");
 
-    say("14. what was learned: the record of variants, and which attribute is missing where");
+    say("14. what was learned: the record of variants, and which attribute is missing where")?;
     daemon.show(FEEDBACK).await?;
     daemon.until("patterns", Duration::from_secs(60), "SELECT 1 FROM learned_patterns").await?;
     daemon.show(PATTERNS).await?;
     // A firing and a resolved one for each of the two.
     ensure!(hook.count() == 4, "the webhook was told {} notices", hook.count());
-    println!("\nBoth services were repaired by what their spans said. Done in {:.1} s.", began.elapsed().as_secs_f64());
+    tell(format_args!(
+        "\nBoth services were repaired by what their spans said. Done in {:.1} s.",
+        began.elapsed().as_secs_f64()
+    ))?;
     Ok((daemon, keeper))
 }
 
 /// Loads, kills, lets it start again, and compares what was acknowledged with what is found.
 async fn durable(stage: &Stage, seed: u64) -> anyhow::Result<Daemon> {
     let daemon = Daemon::start(stage).await?;
-    println!("   OTLP {} · API {} · folder {}", daemon.grpc()?, daemon.api()?, stage.folder().display());
+    tell(format_args!("   OTLP {} · API {} · folder {}", daemon.grpc()?, daemon.api()?, stage.folder().display()))?;
     let mut shop = Shop::open(&daemon.grpc()?, seed)?;
     let bar = progress();
     send(&mut shop, 0..TRACES / 2, &bar).await?;
@@ -146,8 +153,10 @@ async fn durable(stage: &Stage, seed: u64) -> anyhow::Result<Daemon> {
     daemon.wait_successor(victim).await?;
     let (found, traces) = daemon.two_numbers(COUNT).await?;
     let (again, acknowledged) = (shop.again, shop.acknowledged);
-    println!("   killed; {again} exports got no answer and were sent again; {acknowledged} spans were acknowledged");
-    println!("   {acknowledged} acknowledged, {found} found in {traces} traces: none lost, none twice");
+    tell(format_args!(
+        "   killed; {again} exports got no answer and were sent again; {acknowledged} spans were acknowledged"
+    ))?;
+    tell(format_args!("   {acknowledged} acknowledged, {found} found in {traces} traces: none lost, none twice"))?;
     ensure!(found >= acknowledged, "{} acknowledged spans are lost", acknowledged - found);
     ensure!(found == acknowledged, "{} spans are stored twice", found - acknowledged);
     Ok(daemon)
@@ -166,8 +175,14 @@ fn progress() -> ProgressBar {
     ProgressBar::new(TRACES).with_style(style)
 }
 
-fn say(what: &str) {
-    println!("\n{what}");
-    // Output of children comes behind ours.
-    let _ = std::io::stdout().flush();
+/// A step that begins.
+fn say(what: &str) -> Result<(), Failure> {
+    tell(format_args!("\n{what}"))
+}
+
+/// A line; output of children comes behind it. Where nobody reads any more the demo goes on: its exit code tells.
+///
+/// Errors: it cannot be written (74).
+fn tell(line: impl Display) -> Result<(), Failure> {
+    print(&format!("{line}\n")).map(|_| ())
 }

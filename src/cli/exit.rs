@@ -68,19 +68,50 @@ impl Exit {
             return Some(Self::Config);
         }
         if let Some(error) = cause.downcast_ref::<crate::gate::journal::Error>() {
-            return Some(if error.class() == Class::Conflict { Self::Unavailable } else { Self::Io });
+            return Some(Self::of_gates(error));
+        }
+        if let Some(error) = cause.downcast_ref::<crate::engine::Error>() {
+            use crate::engine::Error;
+            return match error {
+                Error::Format(_) => Some(Self::Config),
+                Error::Held => Some(Self::Unavailable),
+                Error::Storage(_) | Error::Damaged(_) => Some(Self::Io),
+                // Requests end with these, no start does.
+                Error::Unavailable | Error::Rejected(_) | Error::Refused(_) => None,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<crate::learn::Error>() {
+            use crate::learn::Error;
+            return Some(match error {
+                Error::Format(_) => Self::Config,
+                Error::Held => Self::Unavailable,
+                Error::Storage(_) | Error::Damaged(_) | Error::Source(_) | Error::Quarantine(..) => Self::Io,
+            });
         }
         if let Some(error) = cause.downcast_ref::<crate::notify::OpenError>() {
             return Some(match error {
-                crate::notify::OpenError::Journal(_) => Self::Io,
+                crate::notify::OpenError::Journal(error) => Self::of_gates(error),
                 error if error.class() == Class::Invalid => Self::Config,
                 _ => Self::Bad,
             });
+        }
+        if cause.is::<crate::app::Unwritten>() {
+            return Some(Self::Io);
         }
         let unavailable = cause.is::<crate::telemetry::BindError>()
             || cause.is::<crate::receive::Error>()
             || cause.is::<crate::web::Error>();
         unavailable.then_some(Self::Unavailable)
+    }
+
+    /// The code of a `gates.redb` that cannot be used: a newer version's (78), another process's (69), unreadable (74).
+    const fn of_gates(error: &crate::gate::journal::Error) -> Self {
+        use crate::gate::journal::Error;
+        match error {
+            Error::Format(_) => Self::Config,
+            Error::Held => Self::Unavailable,
+            Error::Storage(_) | Error::Damaged(_) => Self::Io,
+        }
     }
 
     /// The code of a configuration that could not be loaded.
@@ -127,5 +158,27 @@ mod tests {
         assert_eq!(Exit::of(&anyhow::anyhow!("other")), Exit::Bad);
         let invalid = anyhow::Error::new(crate::config::Error::Invalid(Vec::new()));
         assert_eq!(Exit::of(&invalid), Exit::Config);
+    }
+    #[test]
+    fn a_file_of_a_newer_version_is_78_a_held_one_69_and_a_damaged_one_74() {
+        use crate::gate::journal;
+        use crate::notify::OpenError;
+        use crate::{engine, learn};
+
+        let damaged = || "a row".to_owned();
+        let files: [[anyhow::Error; 3]; 4] = [
+            [engine::Error::Format(9).into(), engine::Error::Held.into(), engine::Error::Damaged(damaged()).into()],
+            [learn::Error::Format(9).into(), learn::Error::Held.into(), learn::Error::Damaged(damaged()).into()],
+            [journal::Error::Format(9).into(), journal::Error::Held.into(), journal::Error::Damaged(damaged()).into()],
+            [
+                OpenError::Journal(journal::Error::Format(9)).into(),
+                OpenError::Journal(journal::Error::Held).into(),
+                OpenError::Journal(journal::Error::Damaged(damaged())).into(),
+            ],
+        ];
+        for errors in files {
+            let codes = errors.map(|error| Exit::of(&error.context("cannot start")));
+            assert_eq!(codes, [Exit::Config, Exit::Unavailable, Exit::Io]);
+        }
     }
 }

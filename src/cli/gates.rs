@@ -14,7 +14,6 @@ mod frames;
 mod house;
 mod import;
 mod input;
-mod lines;
 mod listen;
 mod looks;
 mod outbox;
@@ -30,8 +29,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use self::lines::Lines;
 use super::exit::Exit;
+use super::lines::Lines;
 use super::output::Output;
 use super::sql::ask::Daemon;
 use super::{exit, sources, sql};

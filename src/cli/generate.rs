@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use super::exit::{Exit, Failure};
+use super::lines::print;
 use crate::clock::Clock;
 use crate::config::pipelines_dir;
 use crate::disk::Disk;
@@ -82,7 +83,7 @@ pub fn run(args: &Args, clock: &Clock) -> anyhow::Result<Exit> {
     let rendering = generate::render(&input).map_err(failure)?;
     if args.check || args.diff {
         let preview = generate::preview(&args.output, &rendering).map_err(failure)?;
-        print!("{}", preview.diff);
+        print(&preview.diff)?;
         let differs = preview.added + preview.changed + preview.removed > 0;
         return Ok(if args.check && differs { Exit::Bad } else { Exit::Good });
     }
@@ -168,9 +169,9 @@ fn failure(error: Error) -> Failure {
         | Error::Path { .. } => Exit::Config,
     };
     if let Error::Conflict(conflicts) = &error {
-        for Conflict { yours, ours, .. } in conflicts {
-            print!("{yours}{ours}");
-        }
+        let text: String = conflicts.iter().map(|Conflict { yours, ours, .. }| format!("{yours}{ours}")).collect();
+        // That files were edited by hand is what has to be told, also where the difference cannot be.
+        drop(print(&text));
     }
     Failure::new(exit, error.to_string())
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::exit::{Exit, Failure};
+use super::lines::print;
 use crate::config::Environment;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,13 +43,13 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     })?;
     let status = answer.status();
     if status.is_success() {
-        println!("ready");
+        print("ready\n")?;
         for what in degraded(&answer.text().await.unwrap_or_default()) {
             eprintln!("degraded: {what}");
         }
         return Ok(Exit::Good);
     }
-    println!("not ready: {url} answered {status}");
+    print(&format!("not ready: {url} answered {status}\n"))?;
     Ok(Exit::Unavailable)
 }
 
@@ -112,7 +113,7 @@ fn of_daemon(data: &Path) -> Result<reqwest::Url, Failure> {
 }
 
 /// An address to connect to: what is bound to every address answers on loopback.
-fn reachable(bound: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(bound: SocketAddr) -> SocketAddr {
     let mut address = bound;
     if bound.ip().is_unspecified() {
         let loopback: std::net::IpAddr = match bound {

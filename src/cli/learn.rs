@@ -3,13 +3,13 @@
 //! Duty: check pattern files offline; list patterns and tries by the daemon's tables. Guarantee: each estimate is shown
 //! with its interval and its n; values are bound, never pasted. Left to others: the checks and the rows (`learn`).
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde_json::Value;
 
 use super::exit::{Exit, Failure};
+use super::lines::{Lines, print};
 use super::pipeline::Format;
 use super::pipeline::daemon::{Row, rows, show};
 use super::pipeline::list::instant;
@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::gate::scalar::duration_text;
 use crate::gate::schema::empty_tables;
 use crate::learn::patterns::load::check;
-use crate::learn::patterns::{Planner, Problem, Request, load};
+use crate::learn::patterns::{Code, Planner, Request, load};
 use crate::semconv;
 
 /// `weavergen learn …`
@@ -98,8 +98,7 @@ pub async fn run(command: Command, data_folder: PathBuf, clock: &Clock) -> anyho
             }
             let found = rows(&target, &asked.0, asked.1).await.map_err(Failure::from)?;
             let text: String = found.iter().map(line).collect();
-            // A reader that left, `| head`, is no failure.
-            drop(std::io::stdout().lock().write_all(text.as_bytes()));
+            print(&text)?;
             Ok(Exit::Good)
         }
         Command::Feedback(args) => {
@@ -130,15 +129,18 @@ fn checked(args: &Check) -> anyhow::Result<Exit> {
     for problem in &problems {
         eprintln!("{problem}");
     }
-    let is_error = |problem: &Problem| problem.code.is_error();
-    if args.files.iter().any(|path| std::fs::File::open(path).is_err()) {
+    // A folder opens, too, and is still no file that can be read: what reading came to decides.
+    if problems.iter().any(|problem| problem.code == Code::Unreadable) {
         return Ok(Exit::Io);
     }
-    if problems.iter().any(is_error) {
+    if problems.iter().any(|problem| problem.code.is_error()) {
         return Ok(Exit::Bad);
     }
+    let mut out = Lines::stdout();
     for line in lines {
-        println!("{line}");
+        if !out.put(line)? {
+            break;
+        }
     }
     Ok(Exit::Good)
 }

@@ -10,6 +10,7 @@ pub mod generate;
 pub mod gates;
 pub mod health;
 pub mod learn;
+mod lines;
 pub mod loadgen;
 pub mod output;
 pub mod pipeline;

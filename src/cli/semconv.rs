@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::exit::{Exit, Failure};
+use super::lines::print;
 use crate::semconv::{Registry, Source};
 
 /// `weavergen semconv …`
@@ -60,7 +61,7 @@ pub fn run(command: &Command, pipelines_dir: Option<PathBuf>) -> anyhow::Result<
         Format::Json => serde_json::to_string_pretty(&view).context("write JSON")? + "\n",
     };
     match &args.out {
-        None => print!("{text}"),
+        None => drop(print(&text)?),
         Some(path) => std::fs::write(path, text)
             .map_err(|error| Failure::new(Exit::Io, format!("cannot write --out {}: {error}", path.display())))?,
     }

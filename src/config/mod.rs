@@ -161,16 +161,21 @@ fn read(root: &Section<'_>, request: &Request, environment: &Environment, proble
     let telemetry = telemetry::Config::read(&service.block("telemetry"));
     let ours = ours::service(&service.block("weavergen").with_days(), &store.path);
     let gates = gate::Config::read(&root.block("gates").with_days());
-    let web_section = root.block("web");
-    let web = web::Config::read(&web_section);
+    let web = web::Config::read(&root.block("web"));
+    let query = query::Config::read(&root.block("query").with_days());
     let access = access::Config::read(&root.block("access"));
-    ours::check_listener(&web_section, &web, &access);
+    if web.enabled {
+        ours::check_listener(root, &["web", "endpoint"], &web.endpoint, &access, problems);
+    }
+    if let Some(endpoint) = &query.pg {
+        ours::check_listener(root, &["query", "pg", "endpoint"], endpoint, &access, problems);
+    }
     ours::not_built(root);
     let engine = engine::Settings::read(&root.block("engine"), ours::pipelines_dir());
     Config {
         memory_limit_bytes: ours::memory_limit(&root.block("memory")),
         queries_dir: ours::queries_dir(&root.block("queries")),
-        query: query::Config::read(&root.block("query").with_days()),
+        query,
         semconv: semconv::Config::read(&root.block("semconv")),
         pipelines_dir: engine.dir.clone(),
         engine,

@@ -6,10 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::access::config::Role;
+use crate::access::{self, Role};
 use crate::budget::{Budget, available_memory};
-use crate::yaml::{Code, Endpoint, Section, Size};
-use crate::{access, web};
+use crate::yaml::{Code, Endpoint, Problem, Problems, Section, Size};
 
 /// `service::weavergen`
 pub(super) struct Service {
@@ -65,27 +64,35 @@ pub(super) fn not_built(root: &Section<'_>) {
     }
 }
 
-/// The API beyond loopback needs tokens or a word about anonymous callers.
-pub(super) fn check_listener(section: &Section<'_>, web: &web::Config, access: &access::Config) {
-    let Ok(endpoint) = web.endpoint.parse::<Endpoint>() else { return };
-    if !web.enabled || endpoint.is_loopback() {
+/// A listener of the API or of PostgreSQL's clients beyond loopback needs tokens or a word about anonymous callers.
+///
+/// `path` leads from `root` to `endpoint`.
+pub(super) fn check_listener(
+    root: &Section<'_>,
+    path: &[&'static str],
+    endpoint: &str,
+    access: &access::Config,
+    problems: &Problems,
+) {
+    let Ok(parsed) = endpoint.parse::<Endpoint>() else { return };
+    if parsed.is_loopback() {
         return;
     }
-    let ways = "give callers tokens with `--set access.tokens_file=PATH`, or allow reading without one with `--set \
-                access.anonymous=viewer`; or stay on loopback with `--set web.endpoint=localhost:8080`";
-    let endpoint = &web.endpoint;
-    match (access.anonymous, &access.tokens_file) {
+    let (setting, port) = (path.join("."), parsed.port());
+    let ways = format!(
+        "give callers tokens with `--set access.tokens_file=PATH`, or allow reading without one with `--set \
+         access.anonymous=viewer`; or stay on loopback with `--set {setting}=localhost:{port}`"
+    );
+    let (code, text, help) = match (access.anonymous, &access.tokens_file) {
         (Some(Some(Role::Admin)), _) => {
-            let text = format!("everyone who reaches {endpoint} would be admin (access::anonymous)");
-            section.check_with_help("endpoint", text, ways);
+            (Code::Check, format!("everyone who reaches {endpoint} would be admin (access::anonymous)"), Some(ways))
         }
         (None, None) => {
-            let text = format!("other machines reach {endpoint} and nothing says who may call");
-            section.check_with_help("endpoint", text, ways);
+            (Code::Check, format!("other machines reach {endpoint} and nothing says who may call"), Some(ways))
         }
-        _ => {
-            let text = format!("takes plain text, tokens included, from other machines on {endpoint}");
-            section.warn("endpoint", Code::PlainText, text);
-        }
-    }
+        _ => (Code::PlainText, format!("takes plain text, tokens included, from other machines on {endpoint}"), None),
+    };
+    let node = path.split_first().and_then(|(&first, rest)| root.node(first)?.at(rest));
+    let mark = node.map_or_else(|| root.mark().clone(), |node| node.mark.clone());
+    problems.add(Problem { code, path: path.join("::"), text, mark, help });
 }

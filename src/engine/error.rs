@@ -20,7 +20,7 @@ pub enum Error {
     )]
     Format(u32),
     /// A row that cannot be read.
-    #[error("engine.redb: a row cannot be read ({0}); run `weavergen pipeline fsck`")]
+    #[error("engine.redb: a row cannot be read ({0}); restore the file from a copy, or move it away to start anew")]
     Damaged(String),
     /// The file is held by another process.
     #[error("engine.redb is held by another process; stop it first")]

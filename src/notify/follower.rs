@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::alertmanager::Terms;
 use super::metrics::Metrics;
 use super::retry::Reply;
+use super::wire;
 use crate::clock::Clock;
 use crate::gate::Journal;
 use crate::gate::journal::{Error, Notice, OutboxRow, Size, Status};
@@ -71,7 +72,7 @@ struct Shared {
     journal: Journal,
     clock: Clock,
     /// Of receivers without certificates of their own.
-    client: reqwest::Client,
+    client: wire::Client,
     metrics: Metrics,
     terms: Terms,
     /// Names this daemon.

@@ -1,9 +1,10 @@
 //! One POST and its answer.
 //!
 //! Duty: clients, with or without certificates of their own, and what an answer says. Guarantee: a redirect is an answer, not
-//! followed; an error's text holds no address, for it may be a secret. Left to others: bodies, and what follows from an answer
-//! (`retry`).
+//! followed; an error's text holds no address, for it may be a secret; what is on this machine is spoken to without a proxy.
+//! Left to others: bodies, and what follows from an answer (`retry`).
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,10 +20,43 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 const KEPT_TEXT: usize = 512;
 pub(super) const JSON: &str = "application/json";
 
+/// Speaks to receivers.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    /// To those on this machine: a proxy would look for them on its own.
+    here: reqwest::Client,
+    /// To all others, by the proxy that the environment names if it names one.
+    beyond: reqwest::Client,
+}
+
+impl Client {
+    /// A POST to `url`.
+    pub(super) fn post(&self, url: &str) -> reqwest::RequestBuilder {
+        if is_here(url) { self.here.post(url) } else { self.beyond.post(url) }
+    }
+}
+
+/// Whether `url` is on loopback.
+fn is_here(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    let host = url.host_str().unwrap_or_default();
+    // An address of IPv6 has brackets.
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
 /// A client that waits for an answer for `timeout`, and whose certificates are those of `tls`.
 ///
 /// Errors: the key of `tls` that is wrong, its file, and why; without a key, the client's own words.
-pub(super) fn client(timeout: Duration, tls: Option<&Tls>) -> Result<reqwest::Client, (Option<&'static str>, String)> {
+pub(super) fn client(timeout: Duration, tls: Option<&Tls>) -> Result<Client, (Option<&'static str>, String)> {
+    Ok(Client { here: built(builder(timeout, tls)?.no_proxy())?, beyond: built(builder(timeout, tls)?)? })
+}
+
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, (Option<&'static str>, String)> {
+    builder.build().map_err(|error| (None, chain(&error)))
+}
+
+fn builder(timeout: Duration, tls: Option<&Tls>) -> Result<reqwest::ClientBuilder, (Option<&'static str>, String)> {
     let mut builder = reqwest::Client::builder()
         .timeout(timeout)
         // A redirected POST would become a GET, and arrive as nothing.
@@ -49,7 +83,7 @@ pub(super) fn client(timeout: Duration, tls: Option<&Tls>) -> Result<reqwest::Cl
             builder = builder.identity(identity.map_err(|error| unusable(key, "tls::key_file", &error))?);
         }
     }
-    builder.build().map_err(|error| (None, chain(&error)))
+    Ok(builder)
 }
 
 fn read(path: &Path, key: &'static str) -> Result<Vec<u8>, (Option<&'static str>, String)> {
@@ -97,4 +131,31 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_loopback_is_here_and_nothing_else_is() {
+        for url in [
+            "http://localhost:9000/hook",
+            "https://LOCALHOST",
+            "http://127.0.0.1:1",
+            "http://127.9.9.9",
+            "http://[::1]:5/a",
+        ] {
+            assert!(is_here(url), "{url}");
+        }
+        for url in [
+            "http://localhost.example",
+            "http://10.0.0.1",
+            "http://[::2]",
+            "https://events.pagerduty.com/v2",
+            "localhost",
+        ] {
+            assert!(!is_here(url), "{url}");
+        }
+    }
 }

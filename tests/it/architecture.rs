@@ -266,3 +266,27 @@ fn what_must_be_one_copy_is_linked_once() {
         assert_eq!(versions.len(), 1, "{name} is linked as {versions:?}");
     }
 }
+
+#[test]
+fn every_command_that_a_text_names_is_one() {
+    let cli = <weavergen::cli::Cli as clap::CommandFactory>::command();
+    let mut named = 0;
+    for file in sources().into_iter().chain([PathBuf::from("README.md")]) {
+        for rest in read(&file).split("`weavergen ").skip(1) {
+            let is_of_words = |c: char| c.is_ascii_lowercase() || matches!(c, '_' | '-' | ' ');
+            let words = rest.split(|c: char| !is_of_words(c)).next().unwrap_or_default();
+            let mut at = &cli;
+            for word in words.split_whitespace().take_while(|word| !word.starts_with('-')) {
+                match at.find_subcommand(word) {
+                    Some(found) => (at, named) = (found, named + 1),
+                    None => {
+                        let file = file.display();
+                        assert!(!at.has_subcommands(), "{file}: `weavergen {words}`: there is no `{word}`");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    assert!(named > 50, "only {named} words of commands were found");
+}

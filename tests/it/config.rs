@@ -435,6 +435,23 @@ fn the_api_beyond_loopback_needs_a_word_about_callers() {
 }
 
 #[test]
+fn the_clients_of_postgresql_beyond_loopback_need_it_too() {
+    let with = |sets: &[&str]| said_of(&[], &[&["query.pg.endpoint=0.0.0.0:5433"], sets].concat());
+    for refused in [&["query.pg.enabled=true"][..], &["query.pg.enabled=true", "access.anonymous=admin"]] {
+        let said = with(refused);
+        assert!(said.contains("error[WG-CFG-0020]: query::pg::endpoint"), "{said}");
+        assert!(said.contains("--set query.pg.endpoint=localhost:5433"), "{said}");
+    }
+    for allowed in [
+        &["query.pg.enabled=false"][..],
+        &["query.pg.enabled=true", "access.tokens_file=/t"],
+        &["query.pg.enabled=true", "access.anonymous=none"],
+    ] {
+        assert!(!with(allowed).contains("error["), "{allowed:?}: {}", with(allowed));
+    }
+}
+
+#[test]
 fn usage_errors_end_with_two() {
     for line in [
         &["--set", "novalue"][..],

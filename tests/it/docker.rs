@@ -4,6 +4,8 @@ use std::path::Path;
 
 use weavergen::config::{Environment, Request, load};
 
+use crate::daemon::Daemon;
+
 #[test]
 fn the_shipped_configuration_loads_and_listens_where_the_image_exposes() {
     let request = Request { sources: vec!["docker/weavergen.yaml".to_owned()], ..Request::default() };
@@ -30,6 +32,21 @@ fn the_shipped_configuration_loads_and_listens_where_the_image_exposes() {
     let environment = Environment { xdg_data_home: Some("/var/lib".into()), ..Environment::default() };
     assert!(dockerfile.contains("ENV XDG_DATA_HOME=/var/lib\n"));
     assert_eq!(environment.data_folder(), Path::new(&config.store.path));
+}
+
+#[test]
+fn the_first_start_makes_the_tokens_file_and_tells_its_token_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, tokens) = (dir.path().join("data"), dir.path().join("tokens"));
+    let setting = format!("--set=access.tokens_file={}", tokens.display());
+    for _ in 0..2 {
+        assert_eq!(Daemon::start_with(&data, &[&setting]).stop(), 0);
+    }
+    let made = std::fs::read_to_string(&tokens).unwrap();
+    let token = made.lines().find_map(|line| line.strip_suffix(" admin")).unwrap();
+    let said = std::fs::read_to_string(data.with_extension("log")).unwrap();
+    assert_eq!(said.matches(token).count(), 1, "{said}");
+    assert!(said.contains(&format!("Authorization: Bearer {token}")) && said.contains("--token-file"), "{said}");
 }
 
 /// Every file that the sources of the binary include at compile time, by its path in the repository.

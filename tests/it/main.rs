@@ -15,6 +15,7 @@ mod demo;
 mod demo_service;
 mod docker;
 mod engine_kills;
+mod exit_codes;
 mod flight;
 mod gates;
 mod gates_http;

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::child::{ASK_EVERY, Daemon};
 use super::hook::Hook;
-use super::say;
 use super::stage::Stage;
+use super::{say, tell};
 
 /// How long a gate, a run or a recovery may take, of the time that the daemon answers.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -36,10 +36,10 @@ impl<'a> Repair<'a> {
         self.failing(service, &key, step).await?;
         let (run, tries) = self.repaired(service, &key, step + 1).await?;
         let after = std::fs::read_to_string(self.stage.instrumentation(service)).context("the file as it is")?;
-        say(&format!("{}. what was installed", step + 2));
+        say(&format!("{}. what was installed", step + 2))?;
         let changed = similar::TextDiff::from_lines(&before, &after);
         for line in changed.unified_diff().context_radius(1).header("before", "after").to_string().lines() {
-            println!("   {line}");
+            tell(format_args!("   {line}"))?;
         }
         self.recovered(service, &key, step + 3).await?;
         self.observed(run, step + 4).await?;
@@ -47,7 +47,7 @@ impl<'a> Repair<'a> {
     }
 
     async fn failing(&self, service: &str, key: &str, step: u32) -> anyhow::Result<()> {
-        say(&format!("{step}. the gate span_completeness fails for {service}"));
+        say(&format!("{step}. the gate span_completeness fails for {service}"))?;
         let what = format!("an episode of {service}");
         let sql = format!("SELECT 1 FROM gate_state WHERE key = '{key}' AND phase = 'firing'");
         self.daemon.until(&what, PATIENCE, &sql).await?;
@@ -69,7 +69,7 @@ impl<'a> Repair<'a> {
         let worst = "GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1";
         let worst = self.daemon.rows(&format!("SELECT f['key'] FROM {lacking} {worst}")).await?;
         let worst = worst.first().and_then(|row| row[0].as_str()).unwrap_or_default();
-        println!("   the worst is {worst}; three traces that lack it:");
+        tell(format_args!("   the worst is {worst}; three traces that lack it:"))?;
         self.daemon
             .show(&format!(
                 "SELECT hex(trace_id) AS trace_id FROM {lacking} AND f['key'] = '{worst}' GROUP BY 1 ORDER BY 1 LIMIT 3"
@@ -77,7 +77,7 @@ impl<'a> Repair<'a> {
             .await?;
         let notice = self.told(service, "firing").await?;
         let summary = notice.pointer("/alerts/0/annotations/summary").and_then(Value::as_str).unwrap_or_default();
-        println!("   the webhook was told once: firing, \"{summary}\"");
+        tell(format_args!("   the webhook was told once: firing, \"{summary}\""))?;
         Ok(())
     }
 
@@ -96,7 +96,7 @@ impl<'a> Repair<'a> {
     }
 
     async fn repaired(&self, service: &str, key: &str, step: u32) -> anyhow::Result<(u64, u64)> {
-        say(&format!("{step}. the pipeline `regenerate` repairs it"));
+        say(&format!("{step}. the pipeline `regenerate` repairs it"))?;
         let ended = format!("SELECT run, state FROM pipeline_runs WHERE key = '{key}' AND state <> 'running'");
         let rows = self.daemon.until(&format!("the run of {service}"), PATIENCE, &ended).await?;
         let run = number(&rows[0][0]).context("the run has a key")?;
@@ -111,12 +111,12 @@ impl<'a> Repair<'a> {
         let tried = self.daemon.rows(&format!("SELECT variant FROM feedback WHERE run = {run} ORDER BY at")).await?;
         let names: Vec<_> = tried.iter().filter_map(|row| row[0].as_str()).collect();
         let tries = if tried.len() == 1 { "try" } else { "tries" };
-        println!("   {} {tries}: {}", tried.len(), names.join(", then "));
+        tell(format_args!("   {} {tries}: {}", tried.len(), names.join(", then ")))?;
         Ok((run, tried.len() as u64))
     }
 
     async fn recovered(&self, service: &str, key: &str, step: u32) -> anyhow::Result<()> {
-        say(&format!("{step}. only new spans that pass close the episode"));
+        say(&format!("{step}. only new spans that pass close the episode"))?;
         let closed = format!("SELECT 1 FROM gate_episodes WHERE key = '{key}' AND closed IS NOT NULL");
         self.daemon.until(&format!("the recovery of {service}"), PATIENCE, &closed).await?;
         self.daemon
@@ -126,14 +126,14 @@ impl<'a> Repair<'a> {
             ))
             .await?;
         self.told(service, "resolved").await?;
-        println!("   the webhook was told once: resolved");
+        tell("   the webhook was told once: resolved")?;
         let recorded = format!("SELECT 1 FROM feedback WHERE key = '{key}' AND outcome = 'recovered'");
         self.daemon.until("the record of the variant", PATIENCE, &recorded).await?;
         Ok(())
     }
 
     async fn observed(&self, run: u64, step: u32) -> anyhow::Result<()> {
-        say(&format!("{step}. the run is itself a trace, and a drawing"));
+        say(&format!("{step}. the run is itself a trace, and a drawing"))?;
         let spans = format!("FROM spans WHERE attributes['weavergen.workflow.run.id'] = '{run}'");
         self.daemon.until("the spans of the run", PATIENCE, &format!("SELECT 1 {spans}")).await?;
         self.daemon

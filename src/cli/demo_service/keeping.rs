@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::exit::Exit;
+use crate::cli::lines::print;
 
 /// A running service that can be found.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ pub(super) async fn restart(folder: &Path, name: &str, patience: Duration) -> an
     while began.elapsed() < patience {
         let (running, heard) = (read(&pid_file), read(&heard_file));
         if running != Some(old) && running == heard && running.is_some() && !is_service(old, name) {
-            println!("{name} runs again: process {}", running.unwrap_or_default());
+            print(&format!("{name} runs again: process {}\n", running.unwrap_or_default()))?;
             return Ok(Exit::Good);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use super::exit::{Exit, Failure};
+use super::lines::print;
 use crate::clock::Clock;
 use crate::config::Environment;
 use export::Exporter;
@@ -101,7 +102,7 @@ async fn sandbox(mut work: Work, mut exporter: Exporter, traces: u64, clock: &Cl
             return Ok(Exit::Bad);
         }
     }
-    println!("{traces} traces, {} spans acknowledged", exporter.acknowledged());
+    print(&format!("{traces} traces, {} spans acknowledged\n", exporter.acknowledged()))?;
     Ok(Exit::Good)
 }
 

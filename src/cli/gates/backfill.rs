@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::definitions::Definitions;
-use super::lines::Lines;
 use super::replay::{evaluator, nanos, needed, no_gate};
 use super::report::rfc3339;
 use super::run::MOST_TICKS;
 use super::{house, load_gates};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::lines::Lines;
 use crate::cli::sources;
 use crate::clock::Clock;
 use crate::config::Config;

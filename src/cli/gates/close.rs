@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::sql::ask::Daemon;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::lines::print;
 
 /// Flags of `gates close`.
 #[derive(Debug, clap::Args)]
@@ -47,6 +48,6 @@ pub(super) async fn run(args: Args, data_folder: PathBuf) -> anyhow::Result<Exit
     let Some(episode) = closed.get("episode").and_then(Value::as_u64) else {
         return Err(Failure::new(Exit::Bad, "the daemon's answer names no episode: is it weavergen?").into());
     };
-    println!("closed episode {episode} of {} {}", args.gate, args.key);
+    print(&format!("closed episode {episode} of {} {}\n", args.gate, args.key))?;
     Ok(Exit::Good)
 }

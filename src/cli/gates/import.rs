@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Planner, Request, known, planner};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::lines::print;
 use crate::cli::sources;
 use crate::gate::import::{Format, Imported, import};
 use crate::yaml;
@@ -75,7 +76,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let written = written(&imported, &shown);
     match &args.out {
-        None => std::io::stdout().lock().write_all(written.as_bytes())?,
+        None => drop(print(&written)?),
         Some(path) => create(path, &written)?,
     }
     Ok(Exit::Good)

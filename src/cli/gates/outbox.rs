@@ -3,7 +3,7 @@
 //! Duty: list them, and have one that was given up tried again. Guarantee: listing shows all, however many. Left to others:
 //! the work (the daemon).
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,22 +58,22 @@ pub struct Retry {
 ///
 /// Errors: the daemon cannot be asked.
 pub(super) async fn run(args: Args, data_folder: PathBuf, clock: &Clock) -> Result<Exit, Failure> {
-    match args.command {
+    let written = match args.command {
         Some(Command::Retry(Retry { id, daemon })) => {
             let answer = daemon.target(data_folder)?.call(&format!("{PATH}/{id}/retry")).await?;
-            println!("message {id} waits again, as {}", answer["id"]);
+            writeln!(io::stdout(), "message {id} waits again, as {}", answer["id"]).map_err(Failure::from)
         }
         None => {
             let rows = batch(&all(&args.asked.daemon.target(data_folder)?).await?);
             let (output, mut out) = (Output::chosen(args.asked.output), io::BufWriter::new(io::stdout()));
-            match output::write(output, &rows.schema(), std::slice::from_ref(&rows), clock, &mut out) {
-                // The reader of a pipe had enough.
-                Err(Failure::Pipe) => {}
-                written => written?,
-            }
+            output::write(output, &rows.schema(), std::slice::from_ref(&rows), clock, &mut out)
         }
+    };
+    match written {
+        // The reader of a pipe had enough.
+        Err(Failure::Pipe) => Ok(Exit::Good),
+        written => written.map(|()| Exit::Good),
     }
-    Ok(Exit::Good)
 }
 
 async fn all(target: &Target) -> Result<Vec<Value>, Failure> {

@@ -19,11 +19,11 @@ use serde_json::json;
 
 use self::history::{History, Step};
 use super::definitions::{Copied, Definitions};
-use super::lines::Lines;
 use super::report::rfc3339;
 use super::run::MOST_TICKS;
 use super::{house, load_gates};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::lines::Lines;
 use crate::cli::sources;
 use crate::clock::Clock;
 use crate::gate::evaluator::{Evaluator, Position};

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use super::lines::Lines;
 use super::{compare, load_gates, must_match, stage};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::lines::Lines;
 use crate::cli::sources;
 use crate::config::{Assignment, Config};
 use crate::gate::suite::{self, Suite};

@@ -11,7 +11,9 @@ mod send;
 mod shop;
 mod standard;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,8 @@ pub use recipe::{Chance, Recipe, Service, Span, Trace, Value};
 pub use report::{Report, Tally};
 pub use send::{Connection, Outcome, Target};
 
-use super::exit::Exit;
+use super::exit::{Exit, Failure};
+use super::lines::print;
 use crate::clock::Clock;
 
 /// Bytes that may be encoded ahead of the senders.
@@ -146,9 +149,11 @@ impl Args {
 }
 
 /// Runs the command: [`Exit::Good`] when every span was acknowledged, [`Exit::Bad`] when some were not,
-/// [`Exit::Unavailable`] when no connection could be opened.
+/// [`Exit::Unavailable`] when no connection could be opened, [`Exit::Usage`] when the endpoint is none, [`Exit::Io`] when
+/// the report cannot be written.
 pub async fn run(args: Args, clock: &Clock) -> anyhow::Result<Exit> {
-    let target = Target::try_new(args.endpoint(), args.protocol, args.compression)?;
+    let target = Target::try_new(args.endpoint(), args.protocol, args.compression)
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let mut connections = Vec::new();
     for _ in 0..args.connections {
         match target.connect().await {
@@ -161,12 +166,20 @@ pub async fn run(args: Args, clock: &Clock) -> anyhow::Result<Exit> {
             }
         }
     }
+    let unwritten = |path: &Path, error: &std::io::Error| {
+        Failure::new(Exit::Io, format!("cannot write --summary {}: {error}; name another file", path.display()))
+    };
+    // Before the load, which may take hours and would end without its report.
+    let summary = match &args.summary {
+        Some(path) => Some((path, File::create(path).map_err(|error| unwritten(path, &error))?)),
+        None => None,
+    };
     let report = send_all(&args, &target, connections, clock.now_ns()).await?;
-    print!("{report}");
-    if let Some(path) = &args.summary {
-        let text = serde_json::to_string_pretty(&report).context("the report is plain data")?;
-        std::fs::write(path, text + "\n").with_context(|| format!("cannot write --summary {}", path.display()))?;
+    if let Some((path, mut file)) = summary {
+        let text = serde_json::to_string_pretty(&report).context("the report is plain data")? + "\n";
+        file.write_all(text.as_bytes()).map_err(|error| unwritten(path, &error))?;
     }
+    print(&report.to_string())?;
     let all = report.rejected == 0 && report.failed == 0;
     Ok(if all { Exit::Good } else { Exit::Bad })
 }

@@ -72,7 +72,7 @@ pub fn run(args: &Args, clock: &Clock) -> anyhow::Result<Exit> {
             findings.map(|finding| printable(&finding.to_string()) + "\n").collect()
         }
     };
-    print(&text);
+    print(&text)?;
     if !unreadable.is_empty() {
         return Err(cannot_read(&unreadable).into());
     }

@@ -59,7 +59,7 @@ pub(in crate::cli) async fn show(
 ) -> anyhow::Result<Exit> {
     if format == Format::Json {
         let rows = rows(target, &sql, params).await.map_err(exit::Failure::from)?;
-        super::print(&(serde_json::to_string_pretty(&json!({ name: rows })).context("write JSON")? + "\n"));
+        super::print(&(serde_json::to_string_pretty(&json!({ name: rows })).context("write JSON")? + "\n"))?;
         return Ok(Exit::Good);
     }
     let (schema, batches) = sql::rows_of_daemon(target, &sql, params).await.map_err(exit::Failure::from)?;

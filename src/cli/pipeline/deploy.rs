@@ -59,7 +59,7 @@ pub async fn run(args: Args, data_folder: PathBuf) -> anyhow::Result<Exit> {
         Format::Json => serde_json::to_string_pretty(&answer).context("write JSON")? + "\n",
         Format::Text => lines(&answer),
     };
-    print(&text);
+    print(&text)?;
     Ok(Exit::Good)
 }
 

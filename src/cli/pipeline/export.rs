@@ -48,7 +48,7 @@ pub async fn run(args: Args, data_folder: PathBuf) -> anyhow::Result<Exit> {
         None if args.mermaid => model::mermaid(&read(&args.what)?),
         None => serde_json::to_string_pretty(&model::census(&read(&args.what)?)).context("write JSON")?,
     };
-    print(&if text.ends_with('\n') { text } else { text + "\n" });
+    print(&if text.ends_with('\n') { text } else { text + "\n" })?;
     Ok(Exit::Good)
 }
 

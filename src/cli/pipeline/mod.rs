@@ -11,10 +11,10 @@ pub(super) mod list;
 mod show;
 mod start;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
+use super::lines::print;
 use crate::clock::Clock;
 use crate::engine::job::schema;
 use crate::engine::source::{Source, files_below};
@@ -103,11 +103,6 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
 /// Tells each on stderr and gives the failure that ends the command.
 fn cannot_read(unreadable: &[String]) -> Failure {
     Failure::new(Exit::Io, unreadable.join("\n"))
-}
-
-/// Writes data to stdout. A reader that left, `| head`, is no failure.
-fn print(text: &str) {
-    drop(std::io::stdout().lock().write_all(text.as_bytes()));
 }
 
 /// `text` without what a terminal would obey.

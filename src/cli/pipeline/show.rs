@@ -64,7 +64,7 @@ pub async fn run(args: Args, data_folder: PathBuf) -> anyhow::Result<Exit> {
             let all = json!({ "run": run.run, "steps": run.steps, "incidents": run.incidents });
             serde_json::to_string_pretty(&all).context("write JSON")? + "\n"
         }
-    });
+    })?;
     Ok(Exit::Good)
 }
 

@@ -67,13 +67,13 @@ pub async fn run(args: Args, data_folder: PathBuf) -> anyhow::Result<Exit> {
         print(&match args.format {
             Format::Json => format!("{}\n", json!({ "run": run })),
             Format::Text => format!("{run}\n"),
-        });
+        })?;
         return Ok(Exit::Good);
     };
     print(&match args.format {
         Format::Json => format!("{}\n", json!({ "run": run, "state": state, "error_code": code })),
         Format::Text => format!("{run} {state}{}\n", code.map(|code| format!(" {code}")).unwrap_or_default()),
-    });
+    })?;
     Ok(exit_of(&state))
 }
 

@@ -3,6 +3,7 @@
 //! Duty: find the daemon, send the statement, read its Arrow stream. Guarantee: an answer without its end is a failure,
 //! also after rows. Left to others: what the rows look like.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamDecoder;
 
 use super::{Ask, Failure};
+use crate::cli::health::reachable;
 use crate::query::render::Format;
 use crate::query::{self, Code, Position};
 
@@ -73,7 +75,7 @@ pub struct Target {
 #[derive(Debug, serde::Deserialize)]
 struct RunFile {
     #[serde(default)]
-    api: Vec<String>,
+    api: Vec<SocketAddr>,
 }
 
 impl Target {
@@ -100,7 +102,9 @@ impl Target {
                 run_file.display()
             )));
         };
-        Ok(Self { url: format!("http://{address}"), token, found: run_file.display().to_string() })
+        // A `Host` of 0.0.0.0 is no name of ours: a page of another site could send it.
+        let url = format!("http://{}", reachable(*address));
+        Ok(Self { url, token, found: run_file.display().to_string() })
     }
 }
 

@@ -20,6 +20,11 @@ struct Line {
 
 /// A daemon's API over 50 spans, and a data folder with its `run.json`.
 async fn daemon(access: crate::access::Config) -> (tempfile::TempDir, CancellationToken) {
+    daemon_on("127.0.0.1:0", access).await
+}
+
+/// As one that is bound to `endpoint`.
+async fn daemon_on(endpoint: &str, access: crate::access::Config) -> (tempfile::TempDir, CancellationToken) {
     let spans: Vec<Span> = (1..=50).map(|id| Span::new(1, id).with("k", 1_i64)).collect();
     let config = crate::query::Config { threads: 2, ..Default::default() };
     let state = AppState {
@@ -34,7 +39,7 @@ async fn daemon(access: crate::access::Config) -> (tempfile::TempDir, Cancellati
         clock: crate::clock::Clock::os(),
         links: Arc::new(Links::default()),
     };
-    let listeners = bind("127.0.0.1:0").await.unwrap();
+    let listeners = bind(endpoint).await.unwrap();
     let address = listeners[0].local_addr().unwrap();
     let stop = CancellationToken::new();
     tokio::spawn(serve(listeners, state, stop.clone()));
@@ -61,6 +66,14 @@ async fn piped(data: &Path, line: &[&str], script: &str) -> (Exit, String) {
         Ok(()) => (Exit::Good, String::from_utf8_lossy(&out).into_owned()),
         Err(failure) => (failure.exit(), failure.to_string()),
     }
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_bound_to_every_address_is_found_by_its_run_file() {
+    let anyone = crate::access::Config { anonymous: Some(Some(crate::access::Role::Viewer)), tokens_file: None };
+    let (dir, _stop) = daemon_on("0.0.0.0:0", anyone).await;
+    let (exit, text) = ran(dir.path(), &["SELECT count(*) AS n FROM spans"]).await;
+    assert_eq!((exit, text.lines().next()), (Exit::Good, Some(r#"{"n":50}"#)), "{text}");
 }
 
 #[tokio::test]

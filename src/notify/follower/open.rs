@@ -80,12 +80,7 @@ impl Notifier {
         Self::with(config, rim, metrics, client)
     }
 
-    pub(super) fn with(
-        config: &Config,
-        rim: Rim,
-        metrics: Metrics,
-        client: reqwest::Client,
-    ) -> Result<Self, OpenError> {
+    pub(super) fn with(config: &Config, rim: Rim, metrics: Metrics, client: wire::Client) -> Result<Self, OpenError> {
         let Rim { journal, clock, intervals, instance } = rim;
         let terms = Terms { external_url: config.external_url.clone(), resend: config.resend_interval, intervals };
         let shared = Arc::new(Shared { journal, clock, client, metrics, terms, instance });

@@ -35,7 +35,7 @@ pub(super) struct Peer {
     /// With path.
     pub(super) url: String,
     pub(super) auth: Option<Auth>,
-    pub(super) client: reqwest::Client,
+    pub(super) client: wire::Client,
     pub(super) round: Mutex<Round>,
 }
 

@@ -76,7 +76,7 @@ impl Each {
                 wire::post(request, content_type, body, now_ns).await
             }
             Self::PagerDuty { url, routing_key } => {
-                let request = shared.client.post(format!("{url}{}", pagerduty::PATH));
+                let request = shared.client.post(&format!("{url}{}", pagerduty::PATH));
                 wire::post(request, JSON, pagerduty::body(notice, routing_key, external_url), now_ns).await
             }
             Self::Slack { url, .. } => {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Format, Report};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::gates::lines::is_read;
+use crate::cli::lines::is_read;
 
 /// `--format` and `--out`, in the order in which they were given.
 #[derive(Clone, Debug, Default)]

@@ -14,19 +14,19 @@ pub(super) struct World {
     medium: Medium,
     pub(super) clock: Clock,
     config: Config,
-    client: reqwest::Client,
+    client: wire::Client,
     /// Of the follower that is looked at.
     line: String,
     life: Option<(Journal, Notifier)>,
 }
 
 impl World {
-    fn new(seed: u64, url: &str, client: reqwest::Client) -> Self {
+    fn new(seed: u64, url: &str, client: wire::Client) -> Self {
         Self::of(seed, ("hook", webhook(url)), "hook".to_owned(), client)
     }
 
     /// With one `receiver` that is looked at, and another that nobody reaches.
-    pub(super) fn of(seed: u64, receiver: (&str, Receiver), line: String, client: reqwest::Client) -> Self {
+    pub(super) fn of(seed: u64, receiver: (&str, Receiver), line: String, client: wire::Client) -> Self {
         let other = webhook("http://127.0.0.1:9/nobody");
         let receivers = [(receiver.0.to_owned(), receiver.1), ("other".to_owned(), other)].into();
         let config = Config { receivers, ..Config::default() };
@@ -80,7 +80,7 @@ pub(super) fn fault(chance: u64) -> Manner {
     }
 }
 
-async fn one(seed: u64, client: reqwest::Client) {
+async fn one(seed: u64, client: wire::Client) {
     let chance = Clock::manual(0, seed);
     let manners: Vec<Manner> = (0..24).map(|_| fault(chance.random())).collect();
     let peer = Peer::new(&manners).await;

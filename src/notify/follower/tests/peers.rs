@@ -339,7 +339,7 @@ fn check(seed: u64, seen: &[Request], now_ns: i64, stages: &mut BTreeMap<String,
     }
 }
 
-async fn one(seed: u64, client: reqwest::Client) {
+async fn one(seed: u64, client: wire::Client) {
     let chance = Clock::manual(0, seed);
     let manners: Vec<Manner> = (0..40).map(|_| fault(chance.random())).collect();
     let peer = Peer::new(&manners).await;

@@ -1,12 +1,12 @@
-//! Lines for whoever reads stdout.
+//! Text and lines for whoever reads stdout.
 //!
-//! Duty: one line after the other. Guarantee: a reader that went away ends nothing by force: who writes is told and goes on
-//! or stops. Left to others: what the lines say.
+//! Duty: a text at once, or one line after the other. Guarantee: a reader that went away ends nothing by force: who writes is
+//! told and goes on or stops; a disk that is full is an error, not a panic. Left to others: what is said.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use crate::cli::exit::{Exit, Failure};
+use super::exit::{Exit, Failure};
 
 /// A place for lines.
 #[derive(Debug)]
@@ -46,6 +46,14 @@ impl<W: Write> Lines<W> {
         }
         Ok(self.is_read)
     }
+}
+
+/// Writes `text` to stdout. `false`: nobody reads it, `| head`, which is no failure.
+///
+/// Errors: it cannot be written (74).
+pub(super) fn print(text: &str) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    is_read(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
 /// Whether somebody reads what was `written` to stdout.
