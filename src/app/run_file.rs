@@ -27,6 +27,8 @@ pub struct Endpoints {
     pub health: Vec<SocketAddr>,
     /// Clients of PostgreSQL.
     pub pg: Vec<SocketAddr>,
+    /// Whose first token the commands of whoever may read it send, absolute.
+    pub tokens_file: Option<PathBuf>,
     /// ns since 1970.
     pub started_ns: i64,
 }
@@ -61,6 +63,7 @@ impl RunFile {
             "metrics": text(&endpoints.metrics),
             "health": text(&endpoints.health),
             "pg": text(&endpoints.pg),
+            "tokens_file": endpoints.tokens_file,
         });
         let path = folder.join(NAME);
         let written = folder.join("tmp").join(NAME);

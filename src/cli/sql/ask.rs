@@ -76,6 +76,7 @@ pub struct Target {
 struct RunFile {
     #[serde(default)]
     api: Vec<SocketAddr>,
+    tokens_file: Option<PathBuf>,
 }
 
 impl Target {
@@ -104,6 +105,8 @@ impl Target {
         };
         // A `Host` of 0.0.0.0 is no name of ours: a page of another site could send it.
         let url = format!("http://{}", reachable(*address));
+        // Whoever may not read it is told by the daemon what is missing.
+        let token = token.or_else(|| read_token(run.tokens_file.as_deref()?).ok());
         Ok(Self { url, token, found: run_file.display().to_string() })
     }
 }

@@ -158,6 +158,14 @@ async fn access_denied_is_69_and_a_token_file_opens() {
     assert!(text.contains("--token-file"), "{text}");
     let (exit, text) = ran(dir.path(), &["SELECT 1", "--token-file", file.to_str().unwrap()]).await;
     assert_eq!(exit, Exit::Good, "{text}");
+    // As a daemon writes it: who may read the tokens need not name them.
+    let run_file = dir.path().join("run.json");
+    let run = std::fs::read_to_string(&run_file).unwrap();
+    std::fs::write(&run_file, run.replace('}', &format!(r#", "tokens_file": {file:?}}}"#))).unwrap();
+    let (exit, text) = ran(dir.path(), &["SELECT 1"]).await;
+    assert_eq!(exit, Exit::Good, "{text}");
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(ran(dir.path(), &["SELECT 1"]).await.0, Exit::Unavailable);
 }
 
 #[test]
