@@ -285,6 +285,12 @@ impl AttrLists {
         (self.open, self.list) = (0, self.list + 1);
     }
 
+    /// Ends a batch in which no list was closed: keys that are new are those of spans that were set aside.
+    pub(super) fn begin_batch_without(&mut self) {
+        self.keys.trim();
+        self.begin_batch();
+    }
+
     /// All closed lists as one array; empty afterwards.
     pub(super) fn finish(&mut self) -> ListArray {
         let keys = self.keys.finish(self.entries.len());

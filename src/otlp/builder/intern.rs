@@ -157,6 +157,13 @@ impl Interner {
         Arc::new(array)
     }
 
+    /// Ends a batch that uses no text: what is new since the last one goes.
+    pub(super) fn trim(&mut self) {
+        if self.slots.len() > self.before {
+            self.clear();
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         let used = self.slots.len().max(KEPT_ENTRIES);
         self.slots.clear();

@@ -103,6 +103,7 @@ impl Events {
     pub(super) fn finish(&mut self) -> ArrayRef {
         if self.times.is_empty() {
             let array = lists(event_item(), NO_EVENTS.clone(), &self.ends);
+            self.attributes.begin_batch_without();
             self.ends.clear();
             return array;
         }
@@ -180,6 +181,7 @@ impl Links {
     pub(super) fn finish(&mut self) -> ArrayRef {
         if self.span_ids.is_empty() {
             let array = lists(link_item(), NO_LINKS.clone(), &self.ends);
+            self.attributes.begin_batch_without();
             self.ends.clear();
             return array;
         }

@@ -179,6 +179,24 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_spans_that_were_set_aside_do_not_stay() {
+        let mut builder = SpanBuilder::new();
+        let mut held = Vec::new();
+        for request in 0..50 {
+            // In an event of a span whose trace id is one byte short.
+            let keys: Vec<u8> =
+                (0..300).flat_map(|n| field(3, &field(1, format!("key {request} {n}").as_bytes()))).collect();
+            let event = field(11, &keys);
+            let bad = field(2, &[field(1, &[1; 15]), field(2, &[2; 8]), event].concat());
+            let body = request(&[span(&[]), bad].concat());
+            let decoded = crate::otlp::decode(&body, &Limits::default(), &mut builder).unwrap();
+            assert_eq!((decoded.spans, decoded.rejected_spans()), (2, 1));
+            held.push(builder.column_bytes());
+        }
+        assert_eq!(held[49], held[0]);
+    }
+
+    #[test]
     fn decoding_ends_where_there_is_no_room_and_the_builder_is_as_new() {
         let body = request(&span(&field(13, &[]).repeat(8000)).repeat(100));
         let mut builder = SpanBuilder::new();

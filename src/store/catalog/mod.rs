@@ -130,6 +130,7 @@ impl Counted {
     fn add(&mut self, tally: &mut Tally, rows: &[Arc<Rows>]) {
         let position_us = self.position_us;
         rows.iter().filter(|rows| rows.ingest_us > position_us).for_each(|rows| tally.add(&mut self.counts, rows));
+        tally.finish(&mut self.counts);
     }
 }
 

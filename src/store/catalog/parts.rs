@@ -63,6 +63,7 @@ pub async fn count(
         }
         let batch = if is_whole { batch } else { within(&batch, gap)? };
         tally.add_stored(&mut counts, &batch, &promoted);
+        tally.finish(&mut counts);
     }
     Ok(Some(counts))
 }

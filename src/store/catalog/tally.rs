@@ -2,9 +2,12 @@
 //!
 //! Duty: [`Tally`], rows of memory and of parts into [`Counts`]. Guarantee: a row counts for the day of its home hour
 //! (storage.md 6.1), so an outlier for that of its ingest; of a key that a list holds twice only the first occurrence is
-//! the value, and reserved keys are none of the sender's. Left to others: which rows are counted, and that each is once.
+//! the value, and reserved keys are none of the sender's. Rows of several batches that share their dictionaries are added
+//! up before a name is looked for: what was counted is in the [`Counts`] after [`Tally::finish`]. Left to others: which rows
+//! are counted, and that each is once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -34,14 +37,36 @@ pub struct Promoted {
     pub column: String,
 }
 
-/// Room for counting a batch, kept from one to the next.
+/// Dictionaries of keys, and of operations, whose counts are kept until others come.
+const MOST_OPEN: usize = 24;
+/// Texts of a dictionary whose counts are kept behind the batch.
+const MOST_KEPT: usize = 4096;
+
+/// Rows that are not in the [`Counts`] yet.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// By the id of the key's dictionary.
-    words: Vec<Word>,
-    touched: Vec<usize>,
+    keys: Vec<Keys>,
+    operations: Vec<Operations>,
     /// Lists seen so far: stamps the last list that held a key.
     list: u64,
+}
+
+/// Spans of a day by the id of a key in a dictionary.
+#[derive(Debug)]
+struct Keys {
+    day: i32,
+    level: Level,
+    texts: ArrayRef,
+    words: Vec<Word>,
+    touched: Vec<usize>,
+}
+
+/// Spans of a day by the ids of service, name and kind in their dictionaries.
+#[derive(Debug)]
+struct Operations {
+    day: i32,
+    texts: [ArrayRef; 3],
+    spans: HashMap<[i32; 3], Spans>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,13 +114,13 @@ impl Spans {
 }
 
 impl Tally {
-    /// Counts rows of memory.
+    /// Counts rows of memory; they are in `counts` once it is finished.
     pub fn add(&mut self, counts: &mut Counts, rows: &Rows) {
         let batch = rows.batch.as_record_batch();
         self.by_day(counts, batch, |_| rows.ingest_us, &[]);
     }
 
-    /// Counts rows of a part: [`COLUMNS`], `ingest_time`, key and type of the lists, and `promoted`.
+    /// The same for rows of a part: [`COLUMNS`], `ingest_time`, key and type of the lists, and `promoted`.
     pub fn add_stored(&mut self, counts: &mut Counts, batch: &RecordBatch, promoted: &[Promoted]) {
         let ingests = column(batch, schema::INGEST_TIME).as_primitive::<TimestampMicrosecondType>();
         self.by_day(counts, batch, |row| ingests.value(row), promoted);
@@ -130,13 +155,19 @@ impl Tally {
                 self.of_day(counts, day, &rows, promoted);
             }
         }
+    }
+
+    /// Adds what was counted since the last call.
+    pub fn finish(&mut self, counts: &mut Counts) {
+        self.keys.drain(..).for_each(|keys| keys.close(counts));
+        self.operations.drain(..).for_each(|operations| operations.close(counts));
         counts.fit();
     }
 
     /// Counts rows that are all of `day`.
     fn of_day(&mut self, counts: &mut Counts, day: i32, batch: &RecordBatch, promoted: &[Promoted]) {
         let starts = column(batch, "start_time").as_primitive::<TimestampNanosecondType>().values();
-        operations(counts, day, batch, starts);
+        self.operations(counts, day, batch, starts);
         for level in Level::ALL {
             let own: Vec<(&Promoted, &ArrayRef)> = promoted
                 .iter()
@@ -185,10 +216,17 @@ impl Tally {
         let items = lists.values().as_struct();
         let keys = items.column(0).as_dictionary::<Int32Type>();
         let texts = keys.values().as_string::<i32>();
+        let open = |open: &Keys| open.day == day && open.level == level && Arc::ptr_eq(&open.texts, keys.values());
+        let at = self.keys.iter().position(open).unwrap_or_else(|| {
+            if self.keys.len() == MOST_OPEN {
+                self.keys.remove(0).close(counts);
+            }
+            let words = vec![Word::default(); texts.len()];
+            self.keys.push(Keys { day, level, texts: keys.values().clone(), words, touched: Vec::new() });
+            self.keys.len() - 1
+        });
+        let Keys { words, touched, .. } = &mut self.keys[at];
         let (keys, types) = (keys.keys().values(), items.column(1).as_primitive::<UInt8Type>().values());
-        if self.words.len() < texts.len() {
-            self.words.resize(texts.len(), Word::default());
-        }
         let columns: Vec<Option<&ArrayRef>> = match promoted.is_empty() {
             true => Vec::new(),
             false => texts.iter().map(|text| own_column(promoted, text.unwrap_or_default())).collect(),
@@ -206,57 +244,83 @@ impl Tally {
                 if columns.get(id).is_some_and(|column| column.is_some_and(|values| values.is_valid(row))) {
                     continue;
                 }
-                let word = &mut self.words[id];
+                let word = &mut words[id];
                 if std::mem::replace(&mut word.list, self.list) == self.list {
                     continue;
                 }
                 if word.spans.rows == 0 {
-                    self.touched.push(id);
+                    touched.push(id);
                 }
                 word.spans.add(spans);
                 word.types |= 1 << (types[at] & 7);
             }
         }
-        for id in self.touched.drain(..) {
-            let Word { spans, types, .. } = std::mem::take(&mut self.words[id]);
+        if texts.len() > MOST_KEPT {
+            self.keys.swap_remove(at).close(counts);
+            counts.fit();
+        }
+    }
+
+    /// Counts services and operations.
+    fn operations(&mut self, counts: &mut Counts, day: i32, batch: &RecordBatch, starts: &[i64]) {
+        let of = ["service_name", "name", "kind"].map(|name| column(batch, name).as_dictionary::<Int32Type>());
+        let [services, names, kinds] = of.map(|of| of.keys().values());
+        let statuses = column(batch, "status_code").as_dictionary::<Int32Type>();
+        let is_error: Vec<bool> =
+            statuses.values().as_string::<i32>().iter().map(|status| status == Some(ERROR)).collect();
+        let texts = of.map(|of| of.values());
+        let same = |open: &Operations| {
+            open.day == day && open.texts.iter().zip(texts).all(|(open, texts)| Arc::ptr_eq(open, texts))
+        };
+        let at = self.operations.iter().position(same).unwrap_or_else(|| {
+            if self.operations.len() == MOST_OPEN {
+                self.operations.remove(0).close(counts);
+            }
+            self.operations.push(Operations { day, texts: texts.map(Arc::clone), spans: HashMap::new() });
+            self.operations.len() - 1
+        });
+        let spans = &mut self.operations[at].spans;
+        for (row, (start, status)) in starts.iter().zip(statuses.keys().values()).enumerate() {
+            let span = Spans::one(*start, is_error[*status as usize]);
+            spans.entry([services[row], names[row], kinds[row]]).or_default().add(span);
+        }
+        if spans.len() > MOST_KEPT {
+            self.operations.swap_remove(at).close(counts);
+            counts.fit();
+        }
+    }
+}
+
+impl Keys {
+    fn close(self, counts: &mut Counts) {
+        let texts = self.texts.as_string::<i32>();
+        for id in self.touched {
+            let Word { spans, types, .. } = self.words[id];
             let key = texts.value(id);
             if !key.starts_with(reserved::PREFIX) {
-                counts.add(Table::of_level(level), &[key], spans.of_key_on(day), types);
+                counts.add(Table::of_level(self.level), &[key], spans.of_key_on(self.day), types);
             }
+        }
+    }
+}
+
+impl Operations {
+    fn close(self, counts: &mut Counts) {
+        let texts = self.texts.each_ref().map(|texts| texts.as_string::<i32>());
+        let mut by_service: HashMap<i32, Spans> = HashMap::new();
+        for (ids, spans) in self.spans {
+            by_service.entry(ids[0]).or_default().add(spans);
+            let [service, name, kind] = [0, 1, 2].map(|at| texts[at].value(ids[at] as usize));
+            counts.add(Table::Operations, &[service, name, kind], spans.on(self.day), 0);
+        }
+        for (service, spans) in by_service {
+            counts.add(Table::Services, &[texts[0].value(service as usize)], spans.on(self.day), 0);
         }
     }
 }
 
 fn own_column<'a>(promoted: &[(&Promoted, &'a ArrayRef)], key: &str) -> Option<&'a ArrayRef> {
     promoted.iter().find(|(promoted, _)| promoted.key == key).map(|(_, values)| *values)
-}
-
-/// Counts services and operations.
-fn operations(counts: &mut Counts, day: i32, batch: &RecordBatch, starts: &[i64]) {
-    let words = |name: &str| {
-        let of = column(batch, name).as_dictionary::<Int32Type>();
-        (of.keys().values(), of.values().as_string::<i32>())
-    };
-    let (services, service_texts) = words("service_name");
-    let (names, name_texts) = words("name");
-    let (kinds, kind_texts) = words("kind");
-    let (statuses, status_texts) = words("status_code");
-    let is_error: Vec<bool> = status_texts.iter().map(|status| status == Some(ERROR)).collect();
-    let mut by_operation: HashMap<[i32; 3], Spans> = HashMap::new();
-    for (row, start) in starts.iter().enumerate() {
-        let span = Spans::one(*start, is_error[statuses[row] as usize]);
-        by_operation.entry([services[row], names[row], kinds[row]]).or_default().add(span);
-    }
-    let mut by_service: HashMap<i32, Spans> = HashMap::new();
-    for ([service, name, kind], spans) in by_operation {
-        by_service.entry(service).or_default().add(spans);
-        let [service, name, kind] = [(service_texts, service), (name_texts, name), (kind_texts, kind)]
-            .map(|(texts, id)| texts.value(id as usize));
-        counts.add(Table::Operations, &[service, name, kind], spans.on(day), 0);
-    }
-    for (service, spans) in by_service {
-        counts.add(Table::Services, &[service_texts.value(service as usize)], spans.on(day), 0);
-    }
 }
 
 /// The day of an hour, both since 1970.

@@ -41,6 +41,7 @@ fn with_keys(keys: &[String]) -> SpanBatch {
 fn counted(batches: impl IntoIterator<Item = SpanBatch>, share: usize) -> Counts {
     let (mut counts, mut tally) = (Counts::new(share), Tally::default());
     batches.into_iter().for_each(|batch| tally.add(&mut counts, &Rows::new(batch, NOW_US, 1)));
+    tally.finish(&mut counts);
     counts
 }
 
