@@ -182,10 +182,10 @@ mod tests {
     fn keys_of_spans_that_were_set_aside_do_not_stay() {
         let mut builder = SpanBuilder::new();
         let mut held = Vec::new();
-        for request in 0..50 {
+        for at in 0..50 {
             // In an event of a span whose trace id is one byte short.
             let keys: Vec<u8> =
-                (0..300).flat_map(|n| field(3, &field(1, format!("key {request} {n}").as_bytes()))).collect();
+                (0..300).flat_map(|n| field(3, &field(1, format!("key {at} {n}").as_bytes()))).collect();
             let event = field(11, &keys);
             let bad = field(2, &[field(1, &[1; 15]), field(2, &[2; 8]), event].concat());
             let body = request(&[span(&[]), bad].concat());
