@@ -135,9 +135,11 @@ pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Op
                 let due_ns = t_ns.saturating_add(group.grid.offset_ns);
                 let taken = |gate: &String| history?.taken_ns.get(&(gate.clone(), t_ns)).copied();
                 let row = known.as_ref().and_then(|(_, ticks)| ticks.get(&t_ns));
-                let closed_ns =
-                    row.and_then(|row| row.closed_ns).or_else(|| group.gates.iter().filter_map(taken).max());
-                wall_ns = closed_ns.unwrap_or(due_ns).max(due_ns).max(wall_ns);
+                // Sources whose clocks run ahead close a tick before it is due by ours.
+                let closed_ns = row.and_then(|row| row.closed_ns).unwrap_or_else(|| {
+                    group.gates.iter().filter_map(taken).max().map_or(due_ns, |taken_ns| taken_ns.max(due_ns))
+                });
+                wall_ns = closed_ns.max(wall_ns);
                 let last_ns = last_of_tick.entry(t_ns).or_insert(i64::MIN);
                 if half {
                     wall_ns = wall_ns.max(*last_ns);

@@ -165,6 +165,23 @@ fn what_was_found_between_ticks_is_looked_at_once_at_its_position_and_in_the_ord
 }
 
 #[test]
+fn a_tick_whose_time_is_known_comes_then_also_before_it_is_due_by_the_clock() {
+    let journal = journal(200);
+    let early = TickRow { cut_us: Some(3), closed_ns: Some(132 * S), ..TickRow::default() };
+    let look = JournalRow { actor: None, looked_us: Some(7), ..row(133, 133, Cause::Firing) };
+    let ticks = [(("/etc/g.yaml;g".to_owned(), 130 * S), early)].into();
+    journal.commit(&Batch { ticks, journal: vec![look], ..Batch::default() }, 200 * S).unwrap();
+    let span = (110 * S, 140 * S);
+    let history = History::of(&journal.snapshot().unwrap(), span).unwrap();
+    let plan = plan(&[driven(0, "/etc/g.yaml;g", "good", false)], span, 99, Some(&history));
+    let expected =
+        [(124, None, false), (120, None, true), (130, Some(3), true), (133, Some(7), false), (140, Some(4), true)];
+    assert_eq!(shown(&plan), expected);
+    let walls: Vec<i64> = plan.steps.iter().map(|(wall_ns, _)| wall_ns / S).collect();
+    assert_eq!(walls, [124, 125, 132, 133, 145], "of the others it is a guess");
+}
+
+#[test]
 fn without_a_journal_every_tick_sees_all_spans() {
     let plan = plan(&[driven(0, "g", "good", false)], (0, 20 * S), 7, None);
     assert_eq!((shown(&plan), plan.notes.len()), (vec![(10, Some(7), true), (20, Some(7), true)], 0));
