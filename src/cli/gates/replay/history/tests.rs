@@ -182,6 +182,28 @@ fn a_tick_whose_time_is_known_comes_then_also_before_it_is_due_by_the_clock() {
 }
 
 #[test]
+fn what_happened_between_ticks_is_played_by_when_it_happened_whatever_its_event_time() {
+    let journal = journal(200);
+    let found =
+        |t_s, at_s, cut_us| JournalRow { actor: None, looked_us: Some(cut_us), ..row(t_s, at_s, Cause::Firing) };
+    // Of spans: late for all that is played, of a clock that runs ahead, and late for what is not played any more.
+    let batch = Batch { journal: vec![found(40, 131, 6), found(155, 132, 7), found(135, 146, 8)], ..Batch::default() };
+    journal.commit(&batch, 200 * S).unwrap();
+    let span = (110 * S, 140 * S);
+    let history = History::of(&journal.snapshot().unwrap(), span).unwrap();
+    let plan = plan(&[driven(0, "/etc/g.yaml;g", "good", false)], span, 99, Some(&history));
+    let expected = [
+        (124, None, false),
+        (120, None, true),
+        (131, Some(6), false),
+        (132, Some(7), false),
+        (130, None, true),
+        (140, Some(4), true),
+    ];
+    assert_eq!(shown(&plan), expected);
+}
+
+#[test]
 fn without_a_journal_every_tick_sees_all_spans() {
     let plan = plan(&[driven(0, "g", "good", false)], (0, 20 * S), 7, None);
     assert_eq!((shown(&plan), plan.notes.len()), (vec![(10, Some(7), true), (20, Some(7), true)], 0));
