@@ -153,6 +153,7 @@ fn tick() -> Batch {
             actor: None,
             summary: String::new(),
             looked_us: None,
+            looked_ns: None,
         });
         batch.running.insert(id.clone(), Some(run));
         batch.keys.insert(id, Some(row));

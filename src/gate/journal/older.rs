@@ -63,6 +63,7 @@ impl Row for JournalRow {
             actor: old.actor,
             summary: old.summary,
             looked_us: None,
+            looked_ns: None,
         };
         (version == 1).then(|| postcard::from_bytes(row).map(now))
     }
@@ -244,8 +245,9 @@ mod tests {
         let read: JournalRow = decode(&postcard::to_extend(&old, vec![1]).unwrap()).unwrap();
         assert_eq!((read.at_ns, read.t_ns, read.gate.as_str(), read.key.as_str()), (9, 7, "g", "k=a"));
         assert_eq!((read.to, read.cause, read.episode), (Phase::Firing(Level::Warn), Cause::Firing, Some(2)));
-        assert_eq!((read.transition.as_deref(), read.summary.as_str(), read.looked_us), (Some("a/2/0"), "s", None));
-        let now = JournalRow { looked_us: Some(5), ..read };
+        assert_eq!((read.transition.as_deref(), read.summary.as_str()), (Some("a/2/0"), "s"));
+        assert_eq!((read.looked_us, read.looked_ns), (None, None));
+        let now = JournalRow { looked_us: Some(5), looked_ns: Some(6), ..read };
         assert_eq!(decode::<JournalRow>(&encode(&now)).unwrap(), now);
     }
 

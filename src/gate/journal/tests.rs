@@ -102,6 +102,7 @@ fn opening(t_ns: i64) -> Batch {
         actor: None,
         summary: String::new(),
         looked_us: None,
+        looked_ns: None,
     };
     Batch {
         gates: BTreeMap::from([("g".to_owned(), gate(t_ns))]),

@@ -91,6 +91,7 @@ fn filled() -> (tempfile::TempDir, Journal) {
         actor: None,
         summary: String::new(),
         looked_us: None,
+        looked_ns: None,
     };
     let batch = Batch {
         gates: [("g", gate.clone()), ("quiet", gate.clone()), ("gone", GateRow { loaded: false, ..gate })]

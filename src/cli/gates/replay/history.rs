@@ -48,7 +48,7 @@ pub(super) enum Step {
     /// A tick of some groups; `None`: it was missed. In event order, if nothing is known of what had come by then. With what
     /// lay in the outbox, as far as that is known.
     Tick { t_ns: i64, cut_us: Option<i64>, in_event_order: bool, outbox: Option<Waiting>, groups: BTreeSet<usize> },
-    /// A gate was looked at between two ticks, and something was found.
+    /// A gate was looked at between two ticks, as of an instant, and something was found.
     Look { gate: String, t_ns: i64, cut_us: i64 },
     /// Somebody closed an episode.
     Close(Box<JournalRow>),
@@ -188,7 +188,9 @@ impl Plan {
     /// What happened between ticks; once, for a look whose transitions are several rows.
     fn add(&mut self, row: &JournalRow) {
         let step = match row.looked_us {
-            Some(cut_us) if row.cause != Cause::Manual => Step::Look { gate: row.gate.clone(), t_ns: row.t_ns, cut_us },
+            Some(cut_us) if row.cause != Cause::Manual => {
+                Step::Look { gate: row.gate.clone(), t_ns: row.looked_ns.unwrap_or(row.t_ns), cut_us }
+            }
             _ => Step::Close(Box::new(row.clone())),
         };
         let step = (row.at_ns, step);

@@ -27,6 +27,7 @@ fn row(t_s: i64, at_s: i64, cause: Cause) -> JournalRow {
         actor: Some("ann".to_owned()),
         summary: "known".to_owned(),
         looked_us: None,
+        looked_ns: None,
     }
 }
 
@@ -201,6 +202,27 @@ fn what_happened_between_ticks_is_played_by_when_it_happened_whatever_its_event_
         (140, Some(4), true),
     ];
     assert_eq!(shown(&plan), expected);
+}
+
+#[test]
+fn a_look_is_played_as_of_its_own_instant_not_of_what_it_found() {
+    let journal = journal(200);
+    // One look at 133 finds two keys, one of which is known to have been judged at 135.
+    let found = |key: &str, t_s| JournalRow {
+        key: key.to_owned(),
+        actor: None,
+        looked_us: Some(7),
+        looked_ns: Some(133 * S),
+        ..row(t_s, 134, Cause::Firing)
+    };
+    let batch = Batch { journal: vec![found("a", 133), found("b", 135)], ..Batch::default() };
+    journal.commit(&batch, 200 * S).unwrap();
+    let span = (110 * S, 140 * S);
+    let history = History::of(&journal.snapshot().unwrap(), span).unwrap();
+    let plan = plan(&[driven(0, "/etc/g.yaml;g", "good", false)], span, 99, Some(&history));
+    let looks: Vec<_> = plan.steps.iter().filter(|(_, step)| matches!(step, Step::Look { .. })).collect();
+    let look = Step::Look { gate: "good".to_owned(), t_ns: 133 * S, cut_us: 7 };
+    assert_eq!(looks, [&(134 * S, look)]);
 }
 
 #[test]
