@@ -98,6 +98,9 @@ pub struct KeyRow {
     pub last: Option<(Outcome, Option<f64>)>,
     /// What receivers were told when the open episode fired or was raised.
     pub told: Option<Told>,
+    /// With `on: ingest`, of a key whose episode is over: event time of the first span that came since and began no other, for
+    /// there was no room, ns since 1970.
+    pub untold_ns: Option<i64>,
 }
 
 /// Who was told what.

@@ -67,7 +67,8 @@ fn filled() -> (tempfile::TempDir, Journal) {
     let rule = Rule { interval_ns: 30 * S, ..Rule::default() };
     let now = Now { t_ns: 60 * S, wall_ns: 80 * S, downtimes: &[] };
     let (state, _) = step(&State::default(), &now, Input::Fail, &rule);
-    let key = KeyRow { labels: BTreeMap::new(), state, missing: 0, last: Some((Outcome::Fail, Some(0.5))), told: None };
+    let last = Some((Outcome::Fail, Some(0.5)));
+    let key = KeyRow { labels: BTreeMap::new(), state, missing: 0, last, told: None, untold_ns: None };
     let id = KeyId { gate: "g".into(), generation: 1, key: "k=a".into() };
     let opened = EpisodeRow {
         gate: "g".into(),
