@@ -130,6 +130,7 @@ fn tick() -> Batch {
             missing: 0,
             last: Some((Outcome::Fail, told.value)),
             told: Some(Told { receivers: vec!["hook".to_owned()], notice: told.clone() }),
+            untold_ns: None,
         };
         let opened = EpisodeRow {
             gate: told.gate.clone(),
@@ -153,6 +154,7 @@ fn tick() -> Batch {
             actor: None,
             summary: String::new(),
             looked_us: None,
+            looked_ns: None,
         });
         batch.running.insert(id.clone(), Some(run));
         batch.keys.insert(id, Some(row));

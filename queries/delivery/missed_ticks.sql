@@ -1,6 +1,6 @@
 -- about: Share of their ticks that gates did not judge, or not for every key, by group of gates, and why
 -- unit: value ratio
-SELECT gate_group,
+SELECT gate_group AS observed_group,
     sum(missed) / CAST(nullif(sum(gates), 0) AS DOUBLE) AS value,
     sum(gates) AS n,
     sum(overrun) AS overrun,

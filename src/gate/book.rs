@@ -330,16 +330,18 @@ impl Book {
         self.since_ns.get_or_insert(now_ns);
     }
 
-    /// Takes in, by `take_in`, what was found between two ticks with the spans up to `cut_us`: its transitions say so, for no tick
-    /// does.
+    /// Takes in, by `take_in`, what was found between two ticks as of an instant with the spans up to a position (µs): its
+    /// transitions say so, for no tick does.
     pub(super) fn between_ticks(
         &mut self,
-        cut_us: i64,
+        (looked_ns, cut_us): (i64, i64),
         take_in: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let before = self.batch.journal.len();
         take_in(self)?;
-        self.batch.journal.iter_mut().skip(before).for_each(|row| row.looked_us = Some(cut_us));
+        for row in self.batch.journal.iter_mut().skip(before) {
+            (row.looked_us, row.looked_ns) = (Some(cut_us), Some(looked_ns));
+        }
         Ok(())
     }
 

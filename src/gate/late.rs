@@ -77,7 +77,7 @@ async fn count(gateway: &Gateway, prepared: &Prepared, late: Between) -> Result<
     let params = instants.into_iter().map(|(name, ns)| (name.to_owned(), Param::Instant(ns))).collect();
     let statement =
         Statement { sql: SQL.to_owned(), params: Params::Map(params), shape: Shape::Arrow, ..Statement::default() };
-    let within = Within { cut_us: None, spans: Spans::NotOf(vec!["pipeline", "self"]), window: None };
+    let within = Within { spans: Spans::NotOf(vec!["pipeline", "self"]), ..Within::default() };
     let mut answer = gateway.run_prepared(statement, within, prepared).await.map_err(|error| error.message)?;
     let batches = answer.collect().await.map_err(|error| error.message)?;
     rows::count(&batches).ok_or_else(|| "the count is not there".to_owned())

@@ -28,9 +28,9 @@ pub(super) const PARAMETERS: [&str; 3] = ["window_start", "window_end", "gate"];
 /// The column whose ids become those of the verdict.
 pub(super) const TRACE_IDS: &str = "trace_ids";
 /// Tables beside `spans` and how the implicit window reads them: a derived gate sees the results of its own tick time, also
-/// those that have grown since, for the outcome of a run is that of each of its ticks. Ticks of derived gates it does not see:
-/// they close side by side with its own.
-const WINDOWED: &[Table] = &[
+/// those that have grown since, for the outcome of a run is that of each of its ticks. Ticks of derived gates it does not see,
+/// whoever bounds its window: they close side by side with its own.
+const TABLES: &[Table] = &[
     Table::all("gate_results", Times::Ticks("first_tick", "last_tick")),
     Table::all("gate_transitions", Times::Ticks("tick", "tick")),
     Table { name: "gate_ticks", by: Times::Ticks("tick", "tick"), only: Some("NOT derived") },
@@ -161,8 +161,8 @@ pub(super) fn within(gate: &Gate, window: Window, spans: &Selection) -> Within {
         EventTime::Start => "start_time",
     };
     let Window { start_ns, end_ns } = window;
-    let window = within::Window { start_ns, end_ns, spans_by, tables: WINDOWED };
-    Within { cut_us: None, spans, window: (!gate.source.explicit_window).then_some(window) }
+    let window = within::Window { start_ns, end_ns, spans_by };
+    Within { cut_us: None, spans, window: (!gate.source.explicit_window).then_some(window), tables: TABLES }
 }
 
 /// What a statement ended in, as gates tell it.

@@ -1,13 +1,18 @@
 //! Columns of the tables that queries of gates may read beside `spans` (gates.md 10, bpmn.md 15).
 //!
 //! Duty: names and Arrow types, in the order that `SELECT *` shows. Guarantee: a query planned against them offline
-//! plans against the daemon's tables. Left to others: rows (their modules' providers).
+//! plans against the daemon's tables; of what differs whenever the same tick is judged again, as its cost does, gates see
+//! nothing. Left to others: rows (their modules' providers).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use datafusion::catalog::TableProvider;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Result;
 use datafusion::datasource::empty::EmptyTable;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
 
 use crate::span::schema::timestamp;
 
@@ -34,7 +39,6 @@ pub fn gate_results() -> SchemaRef {
         ("evidence", &text),
         ("trace_ids", &DataType::List(Arc::new(trace_id))),
         ("mode", &text),
-        ("cost_ns", &int),
     ])
 }
 
@@ -87,7 +91,6 @@ pub fn gate_ticks() -> SchemaRef {
         ("overrun", &int),
         ("downtime", &int),
         ("timeout", &int),
-        ("cost_ns", &int),
         ("outbox_waiting", &int),
         ("outbox_dead", &int),
     ])
@@ -114,10 +117,67 @@ pub fn pipeline_definitions() -> SchemaRef {
 }
 
 /// Of `tables`, those that gates and pattern files may read: the others have neither window nor cut, so the same window
-/// would not give the same result (gates.md 2).
+/// would not give the same result (gates.md 2). Of their columns, those that are listed here.
 pub fn readable(tables: Vec<(String, Arc<dyn TableProvider>)>) -> Vec<(String, Arc<dyn TableProvider>)> {
-    let known: Vec<String> = empty_tables().into_iter().map(|(name, _)| name).collect();
-    tables.into_iter().filter(|(name, _)| known.contains(name)).collect()
+    let listed: BTreeMap<String, SchemaRef> =
+        empty_tables().into_iter().map(|(name, table)| (name, table.schema())).collect();
+    let narrowed = |(name, table): (String, Arc<dyn TableProvider>)| {
+        let columns = listed.get(&name)?;
+        Some((name, Narrowed::over(table, columns)))
+    };
+    tables.into_iter().filter_map(narrowed).collect()
+}
+
+/// A table without those of its columns that are not listed.
+#[derive(Debug)]
+struct Narrowed {
+    table: Arc<dyn TableProvider>,
+    schema: SchemaRef,
+    /// Where each column is in the table.
+    places: Vec<usize>,
+}
+
+impl Narrowed {
+    /// `table` itself, if all its columns are `listed`.
+    fn over(table: Arc<dyn TableProvider>, listed: &SchemaRef) -> Arc<dyn TableProvider> {
+        let whole = table.schema();
+        let is_listed = |(_, field): &(usize, &Arc<Field>)| listed.column_with_name(field.name()).is_some();
+        let (places, fields): (Vec<usize>, Vec<Arc<Field>>) =
+            whole.fields().iter().enumerate().filter(is_listed).map(|(at, field)| (at, field.clone())).unzip();
+        if places.len() == whole.fields().len() {
+            return table;
+        }
+        Arc::new(Self { table, schema: Arc::new(Schema::new(fields)), places })
+    }
+}
+
+#[async_trait::async_trait]
+impl TableProvider for Narrowed {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        self.table.table_type()
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        self.table.supports_filters_pushdown(filters)
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let places = match projection {
+            Some(kept) => kept.iter().map(|at| self.places[*at]).collect(),
+            None => self.places.clone(),
+        };
+        self.table.scan(session, Some(&places), filters, limit).await
+    }
 }
 
 /// All of them without rows, to plan against where no daemon is.

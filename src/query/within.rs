@@ -22,8 +22,10 @@ pub struct Within {
     pub cut_us: Option<i64>,
     /// Which of them.
     pub spans: Spans,
-    /// Only rows of this time, over all tables that [`Window::tables`] and [`Window::spans_by`] name.
+    /// Only rows of this time, over all tables that [`Within::tables`] and [`Window::spans_by`] name.
     pub window: Option<Window>,
+    /// Other tables of which not all rows are seen, where they exist.
+    pub tables: &'static [Table],
 }
 
 /// Which spans, by where they come from.
@@ -50,18 +52,16 @@ pub struct Window {
     pub end_ns: i64,
     /// Column of `spans` that must lie in it.
     pub spans_by: &'static str,
-    /// Other tables, where they exist.
-    pub tables: &'static [Table],
 }
 
-/// A table of another module, read through the window.
+/// A table of another module, and which of its rows are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
     /// Its name.
     pub name: &'static str,
-    /// What of it must lie in the window.
+    /// What of it must lie in the window, if there is one.
     pub by: Times,
-    /// What else must hold of a row, in SQL; `None` = nothing.
+    /// What else must hold of a row, also without a window, in SQL; `None` = nothing.
     pub only: Option<&'static str>,
 }
 
@@ -109,11 +109,10 @@ impl Within {
             context.deregister_table(name)?;
             context.register_table(name, table)?;
         }
-        let Some(window) = &self.window else { return Ok(spans) };
-        for table in window.tables {
-            if context.table_exist(table.name)? {
-                let only = table.only.map(str::to_owned);
-                let conditions: Vec<String> = [window.holds(table.by, instants)].into_iter().chain(only).collect();
+        for table in self.tables {
+            let times = self.window.as_ref().map(|window| window.holds(table.by, instants));
+            let conditions: Vec<String> = times.into_iter().chain(table.only.map(str::to_owned)).collect();
+            if !conditions.is_empty() && context.table_exist(table.name)? {
                 let narrowed = view(context, table.name, &conditions).await?;
                 context.deregister_table(table.name)?;
                 context.register_table(table.name, narrowed)?;
@@ -132,7 +131,7 @@ impl Within {
     /// Equal for what differs in instants alone.
     pub(super) fn without_instants(&self) -> Self {
         let window = self.window.clone().map(|window| Window { start_ns: 0, end_ns: 0, ..window });
-        Self { cut_us: self.cut_us.map(|_| 0), spans: self.spans.clone(), window }
+        Self { cut_us: self.cut_us.map(|_| 0), spans: self.spans.clone(), window, tables: self.tables }
     }
 
     /// What a span must meet, in SQL.

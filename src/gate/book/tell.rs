@@ -45,6 +45,7 @@ pub(super) fn journal_row(
         actor: None,
         summary: String::new(),
         looked_us: None,
+        looked_ns: None,
     }
 }
 

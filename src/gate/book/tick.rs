@@ -257,7 +257,7 @@ impl Book {
         }
         let of = |row: &ResultRow| verdict::judge(gate, row, moment.baselines.get(&alert_key(&row.key)).copied());
         let judged = rows.into_iter().map(|row| (of(&row), row)).map(|(j, row)| (row, j));
-        let (remembered, judged) = judged.partition(|(row, _)| self.is_remembered(gate, row));
+        let (remembered, judged) = judged.partition(|(row, _)| self.is_remembered(gate, row, moment.t_ns));
         let (mut kept, held) = verdict::worst(gate, judged);
         // The limit is for keys of which something is to be said.
         kept.extend(remembered);
@@ -297,7 +297,8 @@ impl Book {
         let written = read.last_episodes(&alerts)?;
         for (((key, labels), alert), last) in fresh.into_iter().zip(alerts).zip(written) {
             let last = self.batch.last_episode(alert).max(last).max(floor);
-            let row = KeyRow { labels, state: State::fresh(last), missing: 0, last: None, told: None };
+            let state = State::fresh(last);
+            let row = KeyRow { labels, state, missing: 0, last: None, told: None, untold_ns: None };
             if let Some(entry) = self.gates.get_mut(&gate.name) {
                 entry.keys.insert(key, row);
             }
@@ -355,7 +356,7 @@ impl Book {
         if !x.is_breach() && self.is_ahead(&gate.name, key, moment.t_ns) {
             x = Input::Hold;
         }
-        if x.is_breach() && self.is_over(gate, key) {
+        if x.is_breach() && self.is_over(gate, key, moment.t_ns) {
             // However long ago: it stays resolved while what was told of it matches.
             return Ok(true);
         }
@@ -435,6 +436,8 @@ impl Book {
         let now = Now { t_ns: moment.t_ns, wall_ns: moment.wall_ns, downtimes: &self.downtimes };
         let (state, transitions) = state::step(&before.state, &now, x, &rule);
         let mut after = KeyRow { state, ..before.clone() };
+        // The next episode tells it.
+        after.untold_ns = after.untold_ns.filter(|_| after.state.phase == Phase::Resolved);
         if row.is_some() {
             after.last = Some((outcome, row.and_then(|row| row.value).filter(|value| value.is_finite())));
         } else if outcome != Outcome::Error && x != Input::Gone && after.missing == 0 && !moment.after_downtime {

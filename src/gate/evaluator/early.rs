@@ -187,7 +187,7 @@ impl Evaluator {
                 let least = book.groups().get(group).and_then(least_pause).unwrap_or(SETTLED);
                 self.looks.pause(group, least, (Duration::from_nanos(cost_ns), has_failed));
                 for (name, found) in found {
-                    book.between_ticks(cut_us, |book| match found {
+                    book.between_ticks((t_ns, cut_us), |book| match found {
                         Found::Came(came) => book.arrive(&name, came, (cut_us, wall_ns)),
                         Found::Settled(rows) => book.settle(&name, rows, (t_ns, cut_us, wall_ns)),
                     })?;

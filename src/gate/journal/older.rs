@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::super::result::Window;
-use super::super::state::{Cause, Phase, StateV1};
+use super::super::state::{Cause, Phase, State, StateV1};
 use super::super::verdict::Outcome;
 use super::rows::{GateRow, JournalRow, KeyRow, Missed, OutcomeRun, Row, TickRow, Told};
 
@@ -63,6 +63,7 @@ impl Row for JournalRow {
             actor: old.actor,
             summary: old.summary,
             looked_us: None,
+            looked_ns: None,
         };
         (version == 1).then(|| postcard::from_bytes(row).map(now))
     }
@@ -115,18 +116,37 @@ struct GateRowV1 {
 }
 
 impl Row for KeyRow {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn older(version: u8, row: &[u8]) -> Option<postcard::Result<Self>> {
-        let now = |old: KeyRowV1| Self {
+        let second = |old: KeyRowV2| Self {
             labels: old.labels,
-            state: old.state.into(),
+            state: old.state,
             missing: old.missing,
             last: old.last,
             told: old.told,
+            untold_ns: None,
         };
-        (version == 1).then(|| postcard::from_bytes(row).map(now))
+        let first = |old: KeyRowV1| {
+            let KeyRowV1 { labels, state, missing, last, told } = old;
+            second(KeyRowV2 { labels, state: state.into(), missing, last, told })
+        };
+        match version {
+            1 => Some(postcard::from_bytes(row).map(first)),
+            2 => Some(postcard::from_bytes(row).map(second)),
+            _ => None,
+        }
     }
+}
+
+/// [`KeyRow`] before it knew of spans that nobody was told of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct KeyRowV2 {
+    labels: BTreeMap<String, String>,
+    state: State,
+    missing: u32,
+    last: Option<(Outcome, Option<f64>)>,
+    told: Option<Told>,
 }
 
 /// [`KeyRow`] before the state knew `fire_after` and `step_down_after`.
@@ -197,7 +217,7 @@ impl OutcomeRunV1 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::state::{Level, Phase, State};
+    use super::super::super::state::Level;
     use super::super::Error;
     use super::super::past::PastTick;
     use super::super::rows::tests::run;
@@ -244,8 +264,9 @@ mod tests {
         let read: JournalRow = decode(&postcard::to_extend(&old, vec![1]).unwrap()).unwrap();
         assert_eq!((read.at_ns, read.t_ns, read.gate.as_str(), read.key.as_str()), (9, 7, "g", "k=a"));
         assert_eq!((read.to, read.cause, read.episode), (Phase::Firing(Level::Warn), Cause::Firing, Some(2)));
-        assert_eq!((read.transition.as_deref(), read.summary.as_str(), read.looked_us), (Some("a/2/0"), "s", None));
-        let now = JournalRow { looked_us: Some(5), ..read };
+        assert_eq!((read.transition.as_deref(), read.summary.as_str()), (Some("a/2/0"), "s"));
+        assert_eq!((read.looked_us, read.looked_ns), (None, None));
+        let now = JournalRow { looked_us: Some(5), looked_ns: Some(6), ..read };
         assert_eq!(decode::<JournalRow>(&encode(&now)).unwrap(), now);
     }
 
@@ -319,6 +340,24 @@ mod tests {
         assert_eq!(decode::<KeyRow>(&encode(&read)).unwrap(), read, "and it is written as what it is now");
         let (after, _) = step(&read.state, &at(90), Input::Fail, &rule);
         assert_eq!((after.phase, after.episode), (Phase::Firing(Level::Fail), 5), "60 ns of breach were not lost");
-        assert!(matches!(decode::<KeyRow>(&[3, 0]), Err(Error::Format(3))));
+        assert!(matches!(decode::<KeyRow>(&[4, 0]), Err(Error::Format(4))));
+    }
+
+    #[test]
+    fn a_key_that_an_earlier_version_wrote_has_no_span_that_nobody_was_told_of() {
+        let mut state = State::fresh(4);
+        state.phase = Phase::Resolved;
+        let old = KeyRowV2 {
+            labels: BTreeMap::from([("k".to_owned(), "a".to_owned())]),
+            state,
+            missing: 2,
+            last: Some((Outcome::Fail, Some(0.5))),
+            told: None,
+        };
+        let read: KeyRow = decode(&postcard::to_extend(&old, vec![2]).unwrap()).unwrap();
+        assert_eq!((&read.labels, &read.state, read.missing, read.last), (&old.labels, &old.state, 2, old.last));
+        assert_eq!((&read.told, read.untold_ns), (&None, None));
+        let now = KeyRow { untold_ns: Some(7), ..read };
+        assert_eq!(decode::<KeyRow>(&encode(&now)).unwrap(), now);
     }
 }

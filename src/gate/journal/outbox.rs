@@ -3,7 +3,8 @@
 //! Duty: count messages, re-sends and bytes of each receiver, and remove what may go. Guarantee: a message that is still
 //! tried never goes, however full the outbox is, nor does a re-send of what fires: without it the receiver would hold the
 //! episode for over, and there are never more of them than open episodes, which the table `state` holds anyway; what goes
-//! are first re-sends of ends, then dead letters, the oldest first. Left to others: writing and sending.
+//! are first re-sends of ends, then dead letters, the oldest first, and what fires leaves them half of the room. Left to others:
+//! writing and sending.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +38,8 @@ pub struct Size {
     pub resends: u64,
     /// Those of them that say that something fires.
     pub firing: u64,
+    /// Their bytes.
+    pub firing_bytes: u64,
 }
 
 /// What ticks say of the outbox.
@@ -91,14 +94,20 @@ impl Sizes {
         let size = self.0.entry(receiver.to_owned()).or_default();
         size.resends += 1;
         size.bytes += bytes as u64;
-        size.firing += u64::from(fires);
+        if fires {
+            size.firing += 1;
+            size.firing_bytes += bytes as u64;
+        }
     }
 
     pub(super) fn forgot(&mut self, receiver: &str, bytes: usize, fires: bool) {
         let size = self.0.entry(receiver.to_owned()).or_default();
         size.resends = size.resends.saturating_sub(1);
         size.bytes = size.bytes.saturating_sub(bytes as u64);
-        size.firing = size.firing.saturating_sub(u64::from(fires));
+        if fires {
+            size.firing = size.firing.saturating_sub(1);
+            size.firing_bytes = size.firing_bytes.saturating_sub(bytes as u64);
+        }
     }
 
     /// Names of all that had messages.
@@ -212,11 +221,15 @@ impl Sizes {
 
 impl Size {
     /// Whether it is over `limits` and something of it may go.
-    const fn surplus(&self, limits: Limits) -> bool {
+    fn surplus(&self, limits: Limits) -> bool {
         (self.dead > 0 || self.resends > self.firing) && self.is_over(limits)
     }
 
-    const fn is_over(&self, limits: Limits) -> bool {
-        self.messages + self.resends > limits.messages || self.bytes > limits.bytes
+    /// What fires never goes, so it counts for half of each limit at most: else all that may go went as soon as it came, and
+    /// there was still no room.
+    fn is_over(&self, limits: Limits) -> bool {
+        let over = |all: u64, firing: u64, limit: u64| all.saturating_sub(firing) + firing.min(limit / 2) > limit;
+        over(self.messages + self.resends, self.firing, limits.messages)
+            || over(self.bytes, self.firing_bytes, limits.bytes)
     }
 }

@@ -98,6 +98,9 @@ pub struct KeyRow {
     pub last: Option<(Outcome, Option<f64>)>,
     /// What receivers were told when the open episode fired or was raised.
     pub told: Option<Told>,
+    /// With `on: ingest`, of a key whose episode is over: event time of the first span that came since and began no other, for
+    /// there was no room, ns since 1970.
+    pub untold_ns: Option<i64>,
 }
 
 /// Who was told what.
@@ -156,6 +159,9 @@ pub struct JournalRow {
     /// Of what was found between two ticks: the store position up to which spans counted, µs. Of what was closed by hand: the
     /// one up to which arrivals had been looked at. `None` = a tick or a load decided it, or an earlier version did not say.
     pub looked_us: Option<i64>,
+    /// Of what was found between two ticks: the instant as of which it was looked for, ns since 1970. `t_ns` may lie behind it,
+    /// for it is not before what is known of the key.
+    pub looked_ns: Option<i64>,
 }
 
 /// Why a tick, or one gate of it, was not judged.

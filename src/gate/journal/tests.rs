@@ -79,6 +79,7 @@ fn opening(t_ns: i64) -> Batch {
         missing: 0,
         last: None,
         told: Some(Told { receivers: vec!["hook".into()], notice: notice(0) }),
+        untold_ns: None,
     };
     let opened = EpisodeRow {
         gate: "g".into(),
@@ -102,6 +103,7 @@ fn opening(t_ns: i64) -> Batch {
         actor: None,
         summary: String::new(),
         looked_us: None,
+        looked_ns: None,
     };
     Batch {
         gates: BTreeMap::from([("g".to_owned(), gate(t_ns))]),

@@ -8,10 +8,10 @@ use datafusion::prelude::SessionContext;
 use super::super::identity::AlertId;
 use super::super::journal::{
     Batch, EpisodeEdit, EpisodeRow, GateRow, JournalRow, KeyId, KeyRow, Missed, Notice, OutboxRow, OutcomeRun, Sampled,
-    Status, TickOf, TickRow,
+    Status, TickOf, TickRow, Waiting,
 };
 use super::super::result::Window;
-use super::super::schema::empty_tables;
+use super::super::schema::{empty_tables, readable};
 use super::super::state::{Cause, Level, Now, Phase, Rule, State, step};
 use super::super::verdict::{Input, Outcome};
 use super::*;
@@ -67,7 +67,8 @@ fn filled() -> (tempfile::TempDir, Journal) {
     let rule = Rule { interval_ns: 30 * S, ..Rule::default() };
     let now = Now { t_ns: 60 * S, wall_ns: 80 * S, downtimes: &[] };
     let (state, _) = step(&State::default(), &now, Input::Fail, &rule);
-    let key = KeyRow { labels: BTreeMap::new(), state, missing: 0, last: Some((Outcome::Fail, Some(0.5))), told: None };
+    let last = Some((Outcome::Fail, Some(0.5)));
+    let key = KeyRow { labels: BTreeMap::new(), state, missing: 0, last, told: None, untold_ns: None };
     let id = KeyId { gate: "g".into(), generation: 1, key: "k=a".into() };
     let opened = EpisodeRow {
         gate: "g".into(),
@@ -91,6 +92,7 @@ fn filled() -> (tempfile::TempDir, Journal) {
         actor: None,
         summary: String::new(),
         looked_us: None,
+        looked_ns: None,
     };
     let batch = Batch {
         gates: [("g", gate.clone()), ("quiet", gate.clone()), ("gone", GateRow { loaded: false, ..gate })]
@@ -332,11 +334,35 @@ async fn the_outbox_shows_what_waits_and_what_was_given_up() {
 
 #[test]
 fn gates_are_planned_against_the_columns_that_the_daemon_has() {
+    let seen = readable(tables(None));
+    assert_eq!(seen.len(), 4);
     for (name, planned) in empty_tables() {
-        for (_, table) in tables(None).into_iter().filter(|(of, _)| *of == name) {
+        for (_, table) in seen.iter().filter(|(of, _)| *of == name) {
             assert_eq!(planned.schema(), table.schema(), "{name}");
         }
     }
+}
+
+#[tokio::test]
+async fn gates_do_not_see_what_a_tick_cost_and_people_do() {
+    let (_dir, journal) = filled();
+    journal.sample(Sampled::Given(Some(Waiting { messages: 5, dead: 6 })));
+    let ticks = [(("f;shop".to_owned(), 30 * S), tick("shop", false, Some(3), &[]))].into();
+    journal.commit(&Batch { ticks, ..Batch::default() }, 80 * S).unwrap();
+    let context = SessionContext::new();
+    for (name, table) in readable(tables(Some(&journal))) {
+        context.register_table(name, table).unwrap();
+    }
+    for table in ["gate_ticks", "gate_results"] {
+        let cost = format!("SELECT cost_ns FROM {table}");
+        assert!(context.sql(&cost).await.is_err(), "{table}");
+        assert!(ask(Some(&journal), &cost).await.contains("| 9 "), "{table}");
+        assert!(context.sql(&format!("SELECT * FROM {table}")).await.unwrap().collect().await.is_ok(), "{table}");
+    }
+    let behind = "SELECT outbox_dead, timeout, outbox_waiting FROM gate_ticks WHERE late_spans = 3";
+    let batches = context.sql(behind).await.unwrap().collect().await.unwrap();
+    let shown = pretty_format_batches(&batches).unwrap().to_string();
+    assert_eq!(cells(&shown), ["| 6 | 0 | 5 |"], "columns behind it are those of their names");
 }
 
 #[tokio::test]

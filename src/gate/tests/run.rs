@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::definition::{Comparison, EventTime, Gate, Source, Test};
+use super::super::journal::{Batch, TickOf, TickRow};
 use super::super::load::Loaded;
 use super::super::result::{Ask, ResultRow, RunError, Selection, Window};
 use super::super::run::{gateway, params, run as run_prepared, within as within_of};
-use super::super::{Config, Planner, exemplars, rows, run::runner};
+use super::super::schema::empty_tables;
+use super::super::{Config, Journal, Planner, exemplars, rows, run::runner, tables};
 use super::{load_files, load_text, load_text_by, said};
 use crate::clock::Clock;
 use crate::query::gateway::Shape;
@@ -119,6 +121,31 @@ async fn the_implicit_window_is_half_open_over_event_time_in_memory_and_parts() 
         );
         let rows = run(&gateway, &ask(&explicit, NOW, NOW + 10 * S)).await.unwrap();
         assert_eq!((rows[0].value, rows[0].evidence["g"].as_str()), (Some(4.0), Some("a")));
+    }
+}
+
+#[tokio::test]
+async fn ticks_of_derived_gates_are_not_seen_also_where_a_query_bounds_its_window() {
+    let journal = Journal::in_memory().unwrap();
+    let tick = |is_derived| {
+        let of = TickOf { group: "g".to_owned(), gates: 1, is_derived };
+        TickRow { of: Some(of), ..TickRow::default() }
+    };
+    let ticks = [("f;g", tick(false)), ("f;g;derived", tick(true))];
+    let ticks = ticks.map(|(group, row)| ((group.to_owned(), NOW + S), row)).into();
+    journal.commit(&Batch { ticks, ..Batch::default() }, NOW + S).unwrap();
+    let query = query::Config { threads: 2, ..query::Config::default() };
+    let view = Fill::new().view();
+    let (tables, clock) = (tables(Some(&journal)), Clock::manual(NOW, 7));
+    let gateway = gateway(reader(&view), &query, &Config::default(), tables, clock).unwrap();
+    let whole = "SELECT count(*) AS value FROM gate_ticks";
+    let bounded = format!("{whole} WHERE tick > $window_start AND tick <= $window_end");
+    let planner = Planner::new(query::Config::default(), empty_tables());
+    for sql in [whole, bounded.as_str()] {
+        let text = format!("groups: [{{name: g, gates: [{{gate: a, sql: \"{sql}\", window: 1m, pass: \"> 0\"}}]}}]");
+        let gate = only_gate(&load_text_by(&text, &planner));
+        assert_eq!(gate.source.explicit_window, sql == bounded);
+        assert_eq!(value(&gateway, &ask(&gate, NOW, NOW + 10 * S)).await, Some(1.0), "{sql}");
     }
 }
 

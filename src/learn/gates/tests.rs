@@ -92,6 +92,7 @@ fn firing(t_s: i64) -> Batch {
         actor: None,
         summary: String::new(),
         looked_us: None,
+        looked_ns: None,
     };
     let start = StartRequest {
         alert: alert(),

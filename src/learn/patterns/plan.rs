@@ -17,7 +17,7 @@ use crate::gate::plan::{
 };
 use crate::gate::window::nanos;
 use crate::query::probe::{Ground, Probe, Scan, probe};
-use crate::query::within::{Spans, Within};
+use crate::query::within::Within;
 use crate::query::{self, Position, params, place_of, session, sql_type};
 use crate::span::TimeRange;
 use crate::yaml::nearest;
@@ -91,7 +91,7 @@ impl Planner {
         let params = run::params(sql, start_ns, end_ns);
         // Only the times are looked at, and only those of the statement itself.
         let window = (!is_explicit).then(|| run::window(start_ns, end_ns));
-        let within = Within { cut_us: None, spans: Spans::default(), window };
+        let within = Within { window, tables: run::TABLES, ..Within::default() };
         let broken = |why: String| query::Error::new(query::Code::Internal, format!("the planner failed: {why}"));
         std::thread::scope(|scope| {
             let work = || {

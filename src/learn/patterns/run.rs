@@ -22,7 +22,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// Rows above which a result is an error.
 pub const MAX_ROWS: usize = 100_000;
 /// Tables beside `spans` and how the implicit window reads them: each row lies in one window.
-const WINDOWED: &[Table] = &[
+pub(super) const TABLES: &[Table] = &[
     Table::all("gate_results", Times::At("last_tick")),
     Table::all("gate_transitions", Times::At("tick")),
     Table::all("gate_ticks", Times::At("tick")),
@@ -70,6 +70,7 @@ async fn run(gateway: &Gateway, ask: Ask) -> Result<Vec<arrow::array::RecordBatc
         cut_us: Some(ask.cut_us),
         spans: Spans::NotOf(left_out),
         window: (!ask.is_explicit).then(|| window(start_ns, end_ns)),
+        tables: TABLES,
     };
     let told = |error: query::Error| error.message;
     let mut answer = gateway.run_within(statement, within).await.map_err(told)?;
@@ -93,5 +94,5 @@ pub(super) fn params(sql: &str, start_ns: i64, end_ns: i64) -> Params {
 
 /// The implicit window.
 pub(super) fn window(start_ns: i64, end_ns: i64) -> within::Window {
-    within::Window { start_ns, end_ns, spans_by: "end_time", tables: WINDOWED }
+    within::Window { start_ns, end_ns, spans_by: "end_time" }
 }

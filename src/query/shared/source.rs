@@ -48,7 +48,7 @@ impl Scan {
             format!("ingest_time > {}", instant("shared_after")),
             format!("ingest_time <= {}", instant("shared_until")),
         ];
-        let selection = Within { cut_us: None, spans: spans.clone(), window: None };
+        let selection = Within { spans: spans.clone(), ..Within::default() };
         conditions.extend(selection.conditions(Instants::Later));
         let sql = format!("SELECT * FROM {SPANS} WHERE {}", conditions.join(" AND "));
         let state = &floor.state;

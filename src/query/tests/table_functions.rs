@@ -330,7 +330,7 @@ async fn a_gate_sees_its_window_through_them() {
     ];
     let gateway = gateway(&spans, Config { threads: 2, ..Config::default() });
     let within = || Within {
-        window: Some(Window { start_ns: NOW - 60_000 * MS, end_ns: NOW, spans_by: "start_time", tables: &[] }),
+        window: Some(Window { start_ns: NOW - 60_000 * MS, end_ns: NOW, spans_by: "start_time" }),
         ..Within::default()
     };
     let id = format!("{:032x}", 1);

@@ -48,7 +48,7 @@ pub(super) enum Step {
     /// A tick of some groups; `None`: it was missed. In event order, if nothing is known of what had come by then. With what
     /// lay in the outbox, as far as that is known.
     Tick { t_ns: i64, cut_us: Option<i64>, in_event_order: bool, outbox: Option<Waiting>, groups: BTreeSet<usize> },
-    /// A gate was looked at between two ticks, and something was found.
+    /// A gate was looked at between two ticks, as of an instant, and something was found.
     Look { gate: String, t_ns: i64, cut_us: i64 },
     /// Somebody closed an episode.
     Close(Box<JournalRow>),
@@ -66,7 +66,7 @@ pub(super) struct Plan {
 }
 
 impl History {
-    /// All that `snapshot` says of ticks behind `from_ns` up to `to_ns`.
+    /// All that `snapshot` says of ticks behind `from_ns` up to `to_ns`, and of what happened between them and behind.
     ///
     /// Errors: the journal cannot be read.
     pub(super) fn of(snapshot: &Snapshot, (from_ns, to_ns): (i64, i64)) -> Result<Self, Error> {
@@ -86,10 +86,11 @@ impl History {
             let rows = snapshot.journal(next, PIECE)?;
             let Some((last, _)) = rows.last() else { return Ok(history) };
             next = last + 1;
-            for (_, row) in rows.into_iter().filter(|(_, row)| row.t_ns > from_ns && row.t_ns <= to_ns) {
+            for (_, row) in rows {
                 if row.cause == Cause::Manual || row.looked_us.is_some() {
-                    history.between.push(row);
-                } else {
+                    // Spans that came late, or from clocks that run ahead, were found at another time than theirs.
+                    history.between.extend(Some(row).filter(|row| row.at_ns > from_ns));
+                } else if row.t_ns > from_ns && row.t_ns <= to_ns {
                     history.taken_ns.insert((row.gate, row.t_ns), row.at_ns);
                 }
             }
@@ -120,7 +121,8 @@ impl History {
 /// spans come in the order of their times, and what lay in the outbox.
 type Played = (i64, i64, bool, Option<i64>, bool, Option<Waiting>);
 
-/// The ticks of `groups` behind `from_ns` up to `to_ns`, and what happened between them. Ticks of which `history` knows
+/// The ticks of `groups` in `span`, behind its first instant up to its last, and what happened until the last of them closed,
+/// at least in `span`: what happened behind them met the states of ticks that are not played. Ticks of which `history` knows
 /// nothing see all spans, up to `all_us`, as all do without it.
 pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Option<&History>) -> Plan {
     let mut plan = Plan::default();
@@ -135,9 +137,11 @@ pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Op
                 let due_ns = t_ns.saturating_add(group.grid.offset_ns);
                 let taken = |gate: &String| history?.taken_ns.get(&(gate.clone(), t_ns)).copied();
                 let row = known.as_ref().and_then(|(_, ticks)| ticks.get(&t_ns));
-                let closed_ns =
-                    row.and_then(|row| row.closed_ns).or_else(|| group.gates.iter().filter_map(taken).max());
-                wall_ns = closed_ns.unwrap_or(due_ns).max(due_ns).max(wall_ns);
+                // Sources whose clocks run ahead close a tick before it is due by ours.
+                let closed_ns = row.and_then(|row| row.closed_ns).unwrap_or_else(|| {
+                    group.gates.iter().filter_map(taken).max().map_or(due_ns, |taken_ns| taken_ns.max(due_ns))
+                });
+                wall_ns = closed_ns.max(wall_ns);
                 let last_ns = last_of_tick.entry(t_ns).or_insert(i64::MIN);
                 if half {
                     wall_ns = wall_ns.max(*last_ns);
@@ -166,7 +170,9 @@ pub(super) fn plan(groups: &[Driven], span: (i64, i64), all_us: i64, history: Op
             }
         }
     }
-    let is_played = |row: &&JournalRow| groups.iter().any(|group| group.gates.contains(&row.gate));
+    let last_ns = ticks.keys().map(|(wall_ns, ..)| *wall_ns).max().map_or(span.1, |wall_ns| wall_ns.max(span.1));
+    let is_played =
+        |row: &&JournalRow| row.at_ns <= last_ns && groups.iter().any(|group| group.gates.contains(&row.gate));
     let mut between = history.into_iter().flat_map(|history| &history.between).filter(is_played).peekable();
     for ((wall_ns, t_ns, _, cut_us, in_event_order, outbox), groups) in ticks {
         while let Some(row) = between.next_if(|row| row.at_ns < wall_ns) {
@@ -182,7 +188,9 @@ impl Plan {
     /// What happened between ticks; once, for a look whose transitions are several rows.
     fn add(&mut self, row: &JournalRow) {
         let step = match row.looked_us {
-            Some(cut_us) if row.cause != Cause::Manual => Step::Look { gate: row.gate.clone(), t_ns: row.t_ns, cut_us },
+            Some(cut_us) if row.cause != Cause::Manual => {
+                Step::Look { gate: row.gate.clone(), t_ns: row.looked_ns.unwrap_or(row.t_ns), cut_us }
+            }
             _ => Step::Close(Box::new(row.clone())),
         };
         let step = (row.at_ns, step);

@@ -2,7 +2,8 @@
 //!
 //! Duty: breaches at instants that are no ticks, and what ticks do with keys that have them. Guarantee: a key that is in an
 //! episode gets no other one by what comes; an episode that began behind a tick is not ended by it; a key of which nothing
-//! matches clears; what came of a key above the limit is counted, and a tick is free to tell it. Left to others: asking (`evaluator`), all other rules of a tick (the parent).
+//! matches clears; what came of a key above the limit is counted, and a tick behind it is free to tell it. Left to others:
+//! asking (`evaluator`), all other rules of a tick (the parent).
 
 use super::super::super::arrivals::{Arrival, Came, is_matched, take_next};
 use super::*;
@@ -60,9 +61,7 @@ impl Book {
                 phase if open >= gate.limit => {
                     held += 1;
                     if phase == Phase::Resolved {
-                        // It was remembered so that no tick tells its spans twice. One that nobody told came behind them.
-                        self.forget(name, &key);
-                        self.touched.insert(name.to_owned());
+                        self.leave_untold(name, &key, oldest_ns);
                     }
                     continue;
                 }
@@ -81,6 +80,15 @@ impl Book {
         }
         self.show_keys_of(name);
         Ok(())
+    }
+
+    /// A span of a key whose episode is over that nobody is told of: a tick behind it may, once there is room.
+    fn leave_untold(&mut self, name: &str, key: &str, at_ns: i64) {
+        let Some(entry) = self.gates.get_mut(name) else { return };
+        let Some(row) = entry.keys.get_mut(key) else { return };
+        row.untold_ns = Some(row.untold_ns.map_or(at_ns, |known_ns| known_ns.min(at_ns)));
+        let id = KeyId { gate: name.to_owned(), generation: entry.row.generation, key: key.to_owned() };
+        self.batch.keys.insert(id, Some(row.clone()));
     }
 
     /// Takes in the shares of traces that have settled by `t_ns`, of a gate with `on: trace`: those that pass wait for a tick.
@@ -158,25 +166,29 @@ impl Book {
         Ok(())
     }
 
-    /// Whether a row of a gate with `on: ingest` says no more than that nothing matches of a key that is in no episode, or
-    /// that what was told of it still matches.
-    pub(super) fn is_remembered(&self, gate: &Gate, row: &ResultRow) -> bool {
+    /// Whether a row of a gate with `on: ingest` says no more at a tick than that nothing matches of a key that is in no episode,
+    /// or that what was told of it still matches.
+    pub(super) fn is_remembered(&self, gate: &Gate, row: &ResultRow, t_ns: i64) -> bool {
         if !gate.on.is_ingest() {
             return false;
         }
         let key = alert_key(&row.key);
         let phase = self.state_of(&gate.name, &key).map(|state| state.phase);
         match is_matched(row) {
-            true => self.is_over(gate, &key),
+            true => self.is_over(gate, &key, t_ns),
             false => matches!(phase, None | Some(Phase::Inactive | Phase::Resolved)),
         }
     }
 
-    /// Whether the episode of a key is over, so that a tick of `on: ingest` does not begin the next: the spans of its window
-    /// were looked at as they came, and what was said of them, also by hand, is said.
-    pub(super) fn is_over(&self, gate: &Gate, key: &str) -> bool {
-        let is_resolved = || self.state_of(&gate.name, key).is_some_and(|state| state.phase == Phase::Resolved);
-        gate.on.is_ingest() && !is_patient(gate) && is_resolved()
+    /// Whether the episode of a key is over, so that the tick `t_ns` of `on: ingest` does not begin the next: the spans of its
+    /// window were looked at as they came, and what was said of them, also by hand, is said. Not so if it lies behind one of
+    /// which nothing was said.
+    pub(super) fn is_over(&self, gate: &Gate, key: &str, t_ns: i64) -> bool {
+        let row = self.gates.get(&gate.name).and_then(|entry| entry.keys.get(key));
+        let is_told = |row: &KeyRow| {
+            row.state.phase == Phase::Resolved && row.untold_ns.is_none_or(|untold_ns| t_ns <= untold_ns)
+        };
+        gate.on.is_ingest() && !is_patient(gate) && row.is_some_and(is_told)
     }
 
     /// Whether the open episode of a key began at the tick or behind it: then the tick says nothing of its end.

@@ -273,6 +273,32 @@ async fn what_comes_above_the_limit_of_a_key_whose_episode_is_over_is_told_by_th
 }
 
 #[tokio::test]
+async fn what_comes_above_the_limit_is_not_told_by_a_tick_before_it_whose_spans_were_told() {
+    for restarts in [false, true] {
+        let mut daemon = daemon(vec![Gate { limit: 1, ..errors(60) }]);
+        daemon.wait(5);
+        daemon.comes(3, false).await;
+        assert!(daemon.evaluator.as_ref().unwrap().operator().close("errors", "service=a", "me", "known"));
+        daemon.store.take([(4, "b", false)]);
+        daemon.look().await;
+        daemon.wait(30);
+        daemon.comes(33, false).await;
+        if restarts {
+            daemon.kill();
+            daemon.start();
+        }
+        let of = |service: &str, at: i64, cause| (at, format!("service={service}"), cause);
+        let first = [of("a", 3, Cause::Firing), of("a", 5, Cause::Manual), of("b", 4, Cause::Firing)];
+        // The tick at 30 closes, in whose window only the span lies that was closed.
+        daemon.until(65).await;
+        assert_eq!(daemon.seen(), first, "{restarts}");
+        // That at 60 holds the other one too, and more of `a` match than of `b`.
+        daemon.until(95).await;
+        assert_eq!(daemon.seen()[3..], [of("a", 60, Cause::Firing)], "{restarts}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_was_closed_by_hand_takes_no_place_while_its_spans_match() {
     let mut daemon = daemon(vec![Gate { limit: 1, ..errors(3_600) }]);
     daemon.wait(5);

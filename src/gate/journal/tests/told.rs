@@ -79,6 +79,24 @@ fn of_a_full_line_ends_go_first_then_dead_letters_and_what_fires_or_is_tried_nev
 }
 
 #[test]
+fn what_fires_leaves_half_of_the_room_to_the_rest() {
+    let firing: Vec<_> = (1..=9).map(|alert| row(alert, None)).collect();
+    let measure = Medium::default().limited(99, u64::MAX);
+    fill(&measure, 3, &[0], 1);
+    let room = measure.outbox_size("hook").bytes;
+    for journal in [Medium::default().limited(6, u64::MAX), Medium::default().limited(99, 2 * room)] {
+        put(&journal, "hook", &firing);
+        let size = journal.outbox_size("hook");
+        assert!(size.firing == 9 && size.firing_bytes > room, "{size:?}");
+        fill(&journal, 3, &[0], 1);
+        assert_eq!(numbers(&journal), [0, 1, 2], "the dead letter stays");
+        journal.commit(&outbox(&[("hook", notice(3))]), 2).unwrap();
+        assert_eq!(numbers(&journal), [1, 2, 3], "once the rest needs more, it goes");
+        assert_eq!(alerts(&journal, "hook").len(), 9);
+    }
+}
+
+#[test]
 fn messages_are_handed_on_to_every_line_in_order_under_new_numbers() {
     let (_dir, journal) = journal();
     let lines = ["am@a".to_owned(), "am@b".to_owned()];

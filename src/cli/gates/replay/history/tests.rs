@@ -27,6 +27,7 @@ fn row(t_s: i64, at_s: i64, cause: Cause) -> JournalRow {
         actor: Some("ann".to_owned()),
         summary: "known".to_owned(),
         looked_us: None,
+        looked_ns: None,
     }
 }
 
@@ -162,6 +163,66 @@ fn what_was_found_between_ticks_is_looked_at_once_at_its_position_and_in_the_ord
             (145, Some(8), false),
         ]
     );
+}
+
+#[test]
+fn a_tick_whose_time_is_known_comes_then_also_before_it_is_due_by_the_clock() {
+    let journal = journal(200);
+    let early = TickRow { cut_us: Some(3), closed_ns: Some(132 * S), ..TickRow::default() };
+    let look = JournalRow { actor: None, looked_us: Some(7), ..row(133, 133, Cause::Firing) };
+    let ticks = [(("/etc/g.yaml;g".to_owned(), 130 * S), early)].into();
+    journal.commit(&Batch { ticks, journal: vec![look], ..Batch::default() }, 200 * S).unwrap();
+    let span = (110 * S, 140 * S);
+    let history = History::of(&journal.snapshot().unwrap(), span).unwrap();
+    let plan = plan(&[driven(0, "/etc/g.yaml;g", "good", false)], span, 99, Some(&history));
+    let expected =
+        [(124, None, false), (120, None, true), (130, Some(3), true), (133, Some(7), false), (140, Some(4), true)];
+    assert_eq!(shown(&plan), expected);
+    let walls: Vec<i64> = plan.steps.iter().map(|(wall_ns, _)| wall_ns / S).collect();
+    assert_eq!(walls, [124, 125, 132, 133, 145], "of the others it is a guess");
+}
+
+#[test]
+fn what_happened_between_ticks_is_played_by_when_it_happened_whatever_its_event_time() {
+    let journal = journal(200);
+    let found =
+        |t_s, at_s, cut_us| JournalRow { actor: None, looked_us: Some(cut_us), ..row(t_s, at_s, Cause::Firing) };
+    // Of spans: late for all that is played, of a clock that runs ahead, and late for what is not played any more.
+    let batch = Batch { journal: vec![found(40, 131, 6), found(155, 132, 7), found(135, 146, 8)], ..Batch::default() };
+    journal.commit(&batch, 200 * S).unwrap();
+    let span = (110 * S, 140 * S);
+    let history = History::of(&journal.snapshot().unwrap(), span).unwrap();
+    let plan = plan(&[driven(0, "/etc/g.yaml;g", "good", false)], span, 99, Some(&history));
+    let expected = [
+        (124, None, false),
+        (120, None, true),
+        (131, Some(6), false),
+        (132, Some(7), false),
+        (130, None, true),
+        (140, Some(4), true),
+    ];
+    assert_eq!(shown(&plan), expected);
+}
+
+#[test]
+fn a_look_is_played_as_of_its_own_instant_not_of_what_it_found() {
+    let journal = journal(200);
+    // One look at 133 finds two keys, one of which is known to have been judged at 135.
+    let found = |key: &str, t_s| JournalRow {
+        key: key.to_owned(),
+        actor: None,
+        looked_us: Some(7),
+        looked_ns: Some(133 * S),
+        ..row(t_s, 134, Cause::Firing)
+    };
+    let batch = Batch { journal: vec![found("a", 133), found("b", 135)], ..Batch::default() };
+    journal.commit(&batch, 200 * S).unwrap();
+    let span = (110 * S, 140 * S);
+    let history = History::of(&journal.snapshot().unwrap(), span).unwrap();
+    let plan = plan(&[driven(0, "/etc/g.yaml;g", "good", false)], span, 99, Some(&history));
+    let looks: Vec<_> = plan.steps.iter().filter(|(_, step)| matches!(step, Step::Look { .. })).collect();
+    let look = Step::Look { gate: "good".to_owned(), t_ns: 133 * S, cut_us: 7 };
+    assert_eq!(looks, [&(134 * S, look)]);
 }
 
 #[test]
