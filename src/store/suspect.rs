@@ -13,6 +13,7 @@ use super::manifest::PartEntry;
 use super::open::count_quarantine;
 use super::part::{self, Reread};
 use super::rescue::{Ground, Rescued, rescue};
+use super::settle::Open;
 use super::shelf::parts_error;
 use super::upkeep::Upkeep;
 use super::{Error, ledger};
@@ -86,7 +87,8 @@ impl Upkeep {
         let ground = Ground { objects, config, clock, live: &live, removed: &removed };
         let Rescued { delta, lost, .. } = rescue(&ground, entry, origin.as_ref()).await?;
         let entry = entry.clone();
-        self.commit(delta, move |upkeep| upkeep.tell_quarantined(&entry, &problem, lost)).await
+        let open = Open::new(delta, move |upkeep| upkeep.tell_quarantined(&entry, &problem, lost));
+        self.commit_as(if self.is_unread(path) { open.unread(path) } else { open }).await
     }
 
     /// What the bytes of a part are, `mono` after the start.
@@ -109,6 +111,11 @@ impl Upkeep {
             true => Ok(Reread::Damaged(error.to_string())),
             false => Err(parts_error(&error)),
         }
+    }
+
+    /// Whether the disk did not give the bytes of the part when they were last asked for.
+    fn is_unread(&self, path: &str) -> bool {
+        self.status.unread.lock().expect("no holder of this lock panics").contains_key(path)
     }
 
     fn readable(&self, path: &str) {

@@ -105,6 +105,45 @@ async fn a_part_that_the_disk_gives_again_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_the_disk_gives_again_after_a_failed_commit_stays() {
+    let (sim, clock) = (Sim::new(1), clock());
+    let (store, paths) = three_parts(&sim, &clock).await;
+    let (steps, live) = (upkeep(&store), || store.reader().view().parts.parts.len());
+    sim.faults().break_reads(&file(&paths[0]));
+    steps.shelf.part_store().suspect(&paths[0]);
+    for at in [0, 30] {
+        steps.quarantine_suspects_at(Duration::from_secs(at)).await.unwrap_err();
+    }
+    // The same disk, which gives nothing, takes nothing either.
+    sim.faults().arm(Op::Sync, 0, 1, EIO);
+    steps.quarantine_suspects_at(Duration::from_secs(60)).await.unwrap_err();
+    assert_eq!((steps.chores.lock().unwrap().open.len(), live()), (1, 3));
+    sim.faults().disarm();
+    sim.faults().mend_reads();
+    steps.quarantine_suspects_at(Duration::from_secs(61)).await.unwrap();
+    assert_eq!((steps.chores.lock().unwrap().open.len(), live()), (0, 3));
+    assert_eq!((ids(&store.reader()).await, store.health().reasons), (once(&[(1, 4), (2, 4), (3, 4)]), Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_stays_on_a_bad_sector_leaves_after_a_failed_commit_all_the_same() {
+    let (sim, clock) = (Sim::new(1), clock());
+    let (store, paths) = three_parts(&sim, &clock).await;
+    let steps = upkeep(&store);
+    sim.faults().break_reads(&file(&paths[0]));
+    steps.shelf.part_store().suspect(&paths[0]);
+    for at in [0, 30] {
+        steps.quarantine_suspects_at(Duration::from_secs(at)).await.unwrap_err();
+    }
+    sim.faults().arm(Op::Sync, 0, 1, EIO);
+    steps.quarantine_suspects_at(Duration::from_secs(60)).await.unwrap_err();
+    steps.quarantine_suspects_at(Duration::from_secs(61)).await.unwrap();
+    let reasons = store.health().reasons;
+    assert!(reasons.len() == 1 && reasons[0].contains("4 of them cannot be read any more"), "{reasons:?}");
+    assert_eq!(ids(&store.reader()).await, once(&[(2, 4), (3, 4)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn checksums_on_a_bad_sector_are_written_anew_beside_their_part() {
     let (sim, clock) = (Sim::new(1), clock());
     let (store, paths) = three_parts(&sim, &clock).await;
