@@ -197,6 +197,7 @@ fn start(
     let reader = Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone())
         .with_files(Arc::new(files))
         .with_skipping(config.on_corrupt_part)
+        .with_judge(shelf.part_store().clone())
         .with_indexes(indexes.clone())
         .with_catalog(catalog.clone());
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,6 +28,9 @@ use crate::store::local::is_unreadable;
 use crate::store::manifest::PartEntry;
 
 const STORE: &str = "PartStore";
+/// How often all blocks may have to be checked anew: what a defect of ours makes undecodable stays so, and a check reads
+/// whole blocks.
+const ANEW_EVERY: Duration = Duration::from_secs(60);
 
 /// The live parts of a dataset as objects; cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ struct Marks {
     doubted: BTreeSet<String>,
     /// Parts that were doubted and whole at their source.
     whole: BTreeSet<String>,
+    /// When all blocks were last to be checked anew.
+    anew: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -107,6 +112,22 @@ impl PartStore {
         let mut marks = self.marks();
         if !marks.whole.contains(path) && marks.suspects.insert(path.to_owned()) {
             marks.doubted.insert(path.to_owned());
+        }
+    }
+
+    /// Has every block checked anew by the next read of it: a decoder has found damage, and nobody knows in which part. The
+    /// read that meets it says so. At most once a minute.
+    pub fn check_anew(&self) {
+        {
+            let mut marks = self.marks();
+            if marks.anew.is_some_and(|last| last.elapsed() < ANEW_EVERY) {
+                return;
+            }
+            marks.anew = Some(Instant::now());
+        }
+        let all = self.known.read().expect("no holder of this lock panics");
+        for (_, checked) in all.values().filter_map(|known| known.sums.get()) {
+            checked.iter().for_each(|block| block.store(false, Ordering::Release));
         }
     }
 
