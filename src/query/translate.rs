@@ -14,7 +14,7 @@ use super::nearest::nearest;
 use super::relations::{self, DAEMON_ONLY};
 use super::table_functions;
 use crate::span::pinned;
-use crate::store::part;
+use crate::store::part::{self, PartStore};
 
 /// Longest cause that is passed on, in characters.
 const LONGEST: usize = 600;
@@ -54,6 +54,24 @@ pub fn translate(error: &DataFusionError, sql: &str, context: Option<&SessionCon
         _ => internal(error),
     };
     translated.at(position)
+}
+
+/// The same for a statement that reads parts: what it found damaged is judged by who keeps them (storage.md 12.3).
+pub fn translate_reading(
+    error: &DataFusionError,
+    sql: &str,
+    context: Option<&SessionContext>,
+    judged: Option<&PartStore>,
+) -> Error {
+    let translated = translate(error, sql, context);
+    if let Some(parts) = judged.filter(|_| translated.code == Code::PartCorrupt) {
+        match damage(error) {
+            Some((path, _)) => parts.doubt(&path),
+            // A decoder of the engine does not know what it reads.
+            None => parts.check_anew(),
+        }
+    }
+    translated
 }
 
 fn syntax(error: &ParserError, sql: &str) -> Error {

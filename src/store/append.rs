@@ -2,8 +2,9 @@
 //!
 //! Duty: pack a delivery for the log, queue it, wait until it is durable and visible; hold it up for a moment while a flush
 //! makes room. Guarantee: what is refused is not stored and is counted, `offered = acked + failed` at every scrape; a repeat
-//! is answered without room. Of a caller that goes away the record counts as what becomes of it. Left to others: the queue itself (`wal::door`), how many requests may wait here (`receive`
-//! reserves their memory beforehand).
+//! is answered without room. Of a caller that goes away the record counts as what becomes of it, also where the log ends.
+//! Left to others: the queue itself (`wal::door`), how many requests may wait here (`receive` reserves their memory
+//! beforehand).
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::wal::door::{Entered, Offer};
 use super::wal::next::Next;
 use super::wal::payload::Payload;
 use super::wal::record;
+use super::wal::told::Answer;
 use super::{Appended, Error, Inner, Lsn};
 use crate::span::{Delivery, Origin, SpanBatch};
 
@@ -36,11 +38,15 @@ impl Inner {
         let mut offer = self.pack(delivery).await?;
         loop {
             match self.door.enter(offer, || self.refusal())? {
-                // An ended thread answers nothing.
-                Entered::Queued(answer) => {
-                    return match account.queued.insert(answer).await {
-                        Ok(answer) => answer.map(stored),
-                        Err(_) => Err(self.door.ended().await),
+                Entered::Queued(queued) => {
+                    let answer = account.queued.insert(queued).await;
+                    return match answer.ok().flatten() {
+                        Some(answer) => answer.map(stored),
+                        None => {
+                            // Its end counts nothing any more: who leaves now counts as one who was never queued.
+                            account.queued = None;
+                            Err(self.door.ended().await)
+                        }
                     };
                 }
                 Entered::Stored => return Ok(Appended { lsn: 0, duplicate: true }),
@@ -148,7 +154,7 @@ pub(super) struct Account {
     spans: u64,
     open: bool,
     /// Where the answer to the queued record comes.
-    queued: Option<oneshot::Receiver<Result<Lsn, Error>>>,
+    queued: Option<oneshot::Receiver<Answer>>,
 }
 
 impl Account {
@@ -177,15 +183,16 @@ impl Drop for Account {
             return;
         }
         // The caller went away.
-        match self.queued.take() {
-            None => self.metrics.given_up(self.source, self.spans),
-            Some(mut queued) => {
-                queued.close();
-                if let Ok(answer) = queued.try_recv() {
-                    self.close(&answer.map(stored));
-                }
-                // Else who answers it finds nobody there, and counts it.
-            }
+        let answer = self.queued.take().map(|mut queued| {
+            queued.close();
+            queued.try_recv()
+        });
+        match answer {
+            Some(Ok(Some(answer))) => self.close(&answer.map(stored)),
+            // It was not queued, or the log has ended.
+            None | Some(Ok(None)) => self.metrics.given_up(self.source, self.spans),
+            // Who answers it finds nobody there, and counts it.
+            Some(Err(_)) => {}
         }
     }
 }

@@ -182,7 +182,7 @@ fn start(
     let mut identities = Identities::new(window_us, capacity);
     survey.identities.iter().for_each(|(identity, ingest_us)| identities.durable(*identity, *ingest_us));
     let last_us = survey.last_us.max(shown.max_ingest_us);
-    let door = Arc::new(Door::new(survey.next_lsn, last_us, identities, clock.clone()));
+    let door = Arc::new(Door::new(survey.next_lsn, last_us, identities, clock.clone(), metrics.clone()));
     let progress = Arc::new(Progress {
         durable_lsn: AtomicU64::new(survey.last_valid),
         visible_lsn: AtomicU64::new(survey.next_lsn - 1),
@@ -197,6 +197,7 @@ fn start(
     let reader = Reader::until(memtable.snapshot().clone(), shelf.reads(), status.complete.clone())
         .with_files(Arc::new(files))
         .with_skipping(config.on_corrupt_part)
+        .with_judge(shelf.part_store().clone())
         .with_indexes(indexes.clone())
         .with_catalog(catalog.clone());
 

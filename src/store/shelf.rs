@@ -260,6 +260,11 @@ impl Shelf {
         }
     }
 
+    /// Whether the manifest has no version that this process does not know: what failed has not come through.
+    pub async fn is_newest(&self) -> Result<bool, Error> {
+        self.manifest.lock().await.is_newest().await.map_err(|e| manifest_error(&e))
+    }
+
     /// Calls `publish` for a commit that another one has brought to light.
     pub async fn show_again(&self, publish: impl FnOnce(&Shown)) {
         let _in_turn = self.manifest.lock().await;

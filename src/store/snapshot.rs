@@ -17,7 +17,7 @@ use super::config::OnCorruptPart;
 use super::files::Files;
 use super::held::Held;
 use super::index::Indexes;
-use super::part::Part;
+use super::part::{Part, PartStore};
 use super::trace_filter::TraceFilter;
 use super::{Lsn, outlier};
 use crate::span::{SpanBatch, TimeRange};
@@ -172,6 +172,7 @@ pub struct Reader {
     complete: Arc<AtomicBool>,
     /// `on_corrupt_part: skip`
     skips: bool,
+    judged: Option<PartStore>,
     files: Option<Arc<Files>>,
     indexes: Option<Indexes>,
     catalog: Option<Catalog>,
@@ -214,6 +215,8 @@ pub struct View {
     /// With `on_corrupt_part: skip`, where a statement notes the parts that it leaves out (storage.md 12.3); without, it
     /// ends at the first.
     pub skipped: Option<Arc<Skipped>>,
+    /// Where a statement tells what it found damaged; `None` where nobody judges it.
+    pub judged: Option<PartStore>,
     /// The files behind it; `None` where the rows are in no data folder.
     pub files: Option<Arc<Files>>,
     /// The trace indexes of the parts; `None` where nobody keeps any.
@@ -226,6 +229,7 @@ impl View {
     /// A view without rows: enough to plan against.
     pub fn empty() -> Self {
         Self {
+            judged: None,
             files: None,
             indexes: None,
             catalog: None,
@@ -279,6 +283,12 @@ impl Reader {
         Self { skips: on_corrupt == OnCorruptPart::Skip, ..self }
     }
 
+    /// The same, whose statements tell `parts` what they found damaged.
+    #[must_use]
+    pub(super) fn with_judge(self, parts: PartStore) -> Self {
+        Self { judged: Some(parts), ..self }
+    }
+
     /// The same, with the trace indexes of its parts.
     #[must_use]
     pub fn with_indexes(self, indexes: Indexes) -> Self {
@@ -297,7 +307,7 @@ impl Reader {
         objects: Arc<dyn object_store::ObjectStore>,
         complete: Arc<AtomicBool>,
     ) -> Self {
-        Self { current, objects, complete, skips: false, files: None, indexes: None, catalog: None }
+        Self { current, objects, complete, skips: false, judged: None, files: None, indexes: None, catalog: None }
     }
 
     /// Whether replay of the log has ended.
@@ -333,6 +343,7 @@ impl Reader {
             until_us: None,
             complete,
             skipped: self.skips.then(Arc::default),
+            judged: self.judged.clone(),
             files: self.files.clone(),
             indexes: self.indexes.clone(),
             catalog: self.catalog.clone(),

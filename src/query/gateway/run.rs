@@ -33,7 +33,7 @@ use crate::query::params::Params;
 use crate::query::pg::catalogue::Caller;
 use crate::query::prepared::{Bare, Plan, Prepared, What, bare};
 use crate::query::sources::Sources;
-use crate::query::translate::{translate, unknown_table};
+use crate::query::translate::{translate, translate_reading, unknown_table};
 use crate::query::within::{Instants, Within};
 use crate::query::{guard, lazy, memory, relations, session};
 use crate::store::View;
@@ -148,7 +148,7 @@ async fn steps(mut job: Job, reader: &mut Reader) -> Result<(), Error> {
         None => view,
     };
     let (snapshot_us, parts) = (view.visible_us, view.parts.parts.len());
-    let (complete, skipped) = (view.complete, view.skipped.clone());
+    let (complete, skipped, judged) = (view.complete, view.skipped.clone(), view.judged.clone());
     let again = match (&job.prepared, &job.within) {
         (Some((prepared, session)), Some(within)) => again(&job, within, prepared, session, &view).await,
         _ => None,
@@ -161,7 +161,8 @@ async fn steps(mut job: Job, reader: &mut Reader) -> Result<(), Error> {
     if let Some(entry) = &job.entry {
         entry.planned(&physical, task.memory_pool());
     }
-    let mut stream = execute_stream(physical.clone(), task).map_err(|e| translate(&e, &job.sql, Some(&context)))?;
+    let failed = |e| translate_reading(&e, &job.sql, Some(&context), judged.as_ref());
+    let mut stream = execute_stream(physical.clone(), task).map_err(failed)?;
     let schema = if stream.schema().fields().len() == schema.fields().len() { stream.schema() } else { schema };
     let schema = names.applied(schema);
     if !reader.tell(Event::Planned { schema: schema.clone(), snapshot_us, notices }).await {
@@ -170,7 +171,7 @@ async fn steps(mut job: Job, reader: &mut Reader) -> Result<(), Error> {
     let mut cut = Cut::new(job.rows, job.bytes);
     while let Some(batch) = stream.next().await {
         let batch = batch.and_then(|batch| names.renamed(batch, &schema));
-        let batch = batch.map_err(|e| translate(&e, &job.sql, Some(&context)))?;
+        let batch = batch.map_err(failed)?;
         if let Some(batch) = cut.take(batch)
             && !reader.tell(Event::Rows(batch)).await
         {

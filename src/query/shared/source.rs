@@ -24,8 +24,9 @@ use crate::query::gateway::Floor;
 use crate::query::memory;
 use crate::query::params::{Param, Params};
 use crate::query::prepared::Plan;
-use crate::query::translate::translate;
+use crate::query::translate::{translate, translate_reading};
 use crate::query::within::{Instants, Spans, Within};
+use crate::store::part::PartStore;
 use crate::store::{Skipped, View};
 
 /// Rows that are aggregated at a time.
@@ -113,7 +114,7 @@ impl Source {
             [("shared_from", part.from_ns), ("shared_after", ns(part.after_us)), ("shared_until", ns(part.until_us))];
         let params: BTreeMap<String, Param> =
             instants.into_iter().map(|(name, at)| (name.to_owned(), Param::Instant(at))).collect();
-        let (complete, skipped) = (view.complete, view.skipped.clone());
+        let (complete, skipped, judged) = (view.complete, view.skipped.clone(), view.judged.clone());
         let opened = async {
             let Floor { state, config, .. } = &self.floor;
             let plan = self.scan.plan.bind(&Params::Map(params), &Within::default(), &view, config, state)?;
@@ -122,7 +123,7 @@ impl Source {
             execute_stream(physical, self.task())
         };
         let rows = opened.await.map_err(|error| translate(&error, "", None))?;
-        Ok(Reading { rows, complete, skipped })
+        Ok(Reading { rows, complete, skipped, judged })
     }
 }
 
@@ -131,6 +132,7 @@ pub struct Reading {
     rows: SendableRecordBatchStream,
     complete: bool,
     skipped: Option<Arc<Skipped>>,
+    judged: Option<PartStore>,
 }
 
 impl fmt::Debug for Reading {
@@ -148,7 +150,7 @@ impl Reading {
         while count < CHUNK_ROWS
             && let Some(batch) = self.rows.next().await
         {
-            let batch = batch.map_err(|error| translate(&error, "", None))?;
+            let batch = batch.map_err(|error| translate_reading(&error, "", None, self.judged.as_ref()))?;
             count += batch.num_rows();
             found.push(batch);
         }

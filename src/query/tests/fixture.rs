@@ -373,6 +373,7 @@ impl Fill {
             until_us: None,
             complete: true,
             skipped: None,
+            judged: None,
             files: None,
             catalog: None,
         }

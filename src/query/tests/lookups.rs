@@ -178,7 +178,8 @@ async fn zones_of_one_part_are_read_by_several_partitions() {
     let plan = try_ask_in(&session, &format!("EXPLAIN SELECT * FROM spans WHERE trace_id = {}", id(1))).await.unwrap();
     let plan = plan.concat().join("\n");
     assert!(plan.contains("parts=1 of 1, row_groups=2, "), "{plan}");
-    assert!(plan.contains("file_groups={2 groups"), "{plan}");
+    // The engine cuts each of the two pieces into ranges of bytes besides, as it does a file.
+    assert_eq!(plan.matches(".parquet:0..").count(), 2, "{plan}");
 }
 
 #[tokio::test]

@@ -1,4 +1,7 @@
-//! Damaged parts in a statement's way (storage.md 12.3): an error, or an answer that says it is incomplete.
+//! Damaged parts in a statement's way (storage.md 12.3): an error, or an answer that says it is incomplete; also where
+//! only a decoder sees the damage.
+
+use std::time::{Duration, Instant};
 
 use super::fixture::NOW;
 use crate::clock::Clock;
@@ -44,4 +47,40 @@ async fn a_damaged_part_ends_a_statement_or_is_left_out_of_an_answer_that_says_s
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_decayed_since_its_blocks_were_checked_is_judged_once_a_decoder_fails_on_it() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW, 1));
+    let store = store_with(crate::store::Config::at(dir.path()), clock.clone()).await;
+    for seed in 1..=5 {
+        store.append(samples::delivery(seed, 10)).await.unwrap();
+        store.freeze_and_flush().await.unwrap();
+    }
+    let gateway =
+        Gateway::new(store.reader(), Config { threads: 2, ..Config::default() }, clock, &prometheus::Registry::new())
+            .unwrap();
+    let rows = async || {
+        let mut answer = gateway.run(Statement::new(STATEMENT)).await?;
+        let rows: usize = answer.collect().await?.iter().map(|batch| batch.num_rows()).sum();
+        Ok::<_, crate::query::Error>(rows)
+    };
+    assert_eq!(rows().await.unwrap(), 50);
+    let entry = store.reader().view().parts.parts[2].entry.clone();
+    let file = dir.path().join(&entry.path);
+    let mut bytes = std::fs::read(&file).unwrap();
+    // All but the footer: no page is one any more, and no block is read for the first time.
+    let end = bytes.len() - usize::try_from(entry.footer_bytes).unwrap();
+    bytes[4..end].fill(0);
+    std::fs::write(&file, bytes).unwrap();
+    let (began, mut failed) = (Instant::now(), 0);
+    // It is named by the next statement, and has left with a step of the store's own thread.
+    while rows().await.map_err(|error| assert_eq!(error.code, Code::PartCorrupt, "{error}")) != Ok(40) {
+        failed += 1;
+        assert!(began.elapsed() < Duration::from_secs(60), "it stays");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(failed > 0);
+    let reasons = store.health().reasons;
+    assert!(reasons.iter().any(|reason| reason.contains(&entry.path)), "{reasons:?}");
 }

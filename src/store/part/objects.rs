@@ -7,8 +7,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,16 +28,29 @@ use crate::store::local::is_unreadable;
 use crate::store::manifest::PartEntry;
 
 const STORE: &str = "PartStore";
+/// How often all blocks may have to be checked anew: what a defect of ours makes undecodable stays so, and a check reads
+/// whole blocks.
+const ANEW_EVERY: Duration = Duration::from_secs(60);
 
 /// The live parts of a dataset as objects; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct PartStore {
     objects: Arc<dyn ObjectStore>,
     known: Arc<RwLock<HashMap<String, Arc<Known>>>>,
-    /// Parts that a read found damaged.
-    suspects: Arc<Mutex<BTreeSet<String>>>,
-    /// Parts that were marked and were whole at their source.
-    whole: Arc<Mutex<BTreeSet<String>>>,
+    marks: Arc<Mutex<Marks>>,
+}
+
+/// What is held against parts.
+#[derive(Debug, Default)]
+struct Marks {
+    /// Parts that are to be read again from their source.
+    suspects: BTreeSet<String>,
+    /// Those of them, and of what is being read again, whose blocks had their checksums.
+    doubted: BTreeSet<String>,
+    /// Parts that were doubted and whole at their source.
+    whole: BTreeSet<String>,
+    /// When all blocks were last to be checked anew.
+    anew: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -59,7 +72,7 @@ impl Known {
 impl PartStore {
     /// No parts yet; `objects` are rooted at the dataset's folder.
     pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects, known: Arc::default(), suspects: Arc::default(), whole: Arc::default() }
+        Self { objects, known: Arc::default(), marks: Arc::default() }
     }
 
     /// Makes a part readable; call it before the snapshot that names the part is published.
@@ -76,33 +89,63 @@ impl PartStore {
 
     /// Checks every block of a part anew, which was whole at its source.
     pub fn renew(&self, entry: &PartEntry) {
-        self.forget(&entry.path);
+        self.known.write().expect("no holder of this lock panics").remove(&entry.path);
         self.register(entry);
-        self.whole.lock().expect("no holder of this lock panics").insert(entry.path.clone());
+        let mut marks = self.marks();
+        // What the disk did not give for a moment says nothing of our code.
+        if marks.doubted.remove(&entry.path) {
+            marks.whole.insert(entry.path.clone());
+        }
     }
 
     /// Marks a part as damaged until it is read again from its source (storage.md 12.3).
     pub fn suspect(&self, path: &str) {
-        self.suspects.lock().expect("no holder of this lock panics").insert(path.to_owned());
+        let mut marks = self.marks();
+        marks.suspects.insert(path.to_owned());
+        marks.doubted.remove(path);
+        marks.whole.remove(path);
     }
 
     /// Marks a part that a decoder, or the hash of the whole file, found damaged: its blocks may have decayed since they were
     /// checked. Of one that was whole at its source after such a mark the damage is in our code: it is not read again.
     pub fn doubt(&self, path: &str) {
-        if !self.whole.lock().expect("no holder of this lock panics").contains(path) {
-            self.suspect(path);
+        let mut marks = self.marks();
+        if !marks.whole.contains(path) && marks.suspects.insert(path.to_owned()) {
+            marks.doubted.insert(path.to_owned());
+        }
+    }
+
+    /// Has every block checked anew by the next read of it: a decoder has found damage, and nobody knows in which part. The
+    /// read that meets it says so. At most once a minute.
+    pub fn check_anew(&self) {
+        {
+            let mut marks = self.marks();
+            if marks.anew.is_some_and(|last| last.elapsed() < ANEW_EVERY) {
+                return;
+            }
+            marks.anew = Some(Instant::now());
+        }
+        let all = self.known.read().expect("no holder of this lock panics");
+        for (_, checked) in all.values().filter_map(|known| known.sums.get()) {
+            checked.iter().for_each(|block| block.store(false, Ordering::Release));
         }
     }
 
     /// Takes the parts that were marked.
     pub fn take_suspects(&self) -> BTreeSet<String> {
-        std::mem::take(&mut *self.suspects.lock().expect("no holder of this lock panics"))
+        std::mem::take(&mut self.marks().suspects)
     }
 
     /// Forgets a part that no snapshot holds any more.
     pub fn forget(&self, path: &str) {
         self.known.write().expect("no holder of this lock panics").remove(path);
-        self.whole.lock().expect("no holder of this lock panics").remove(path);
+        let mut marks = self.marks();
+        marks.doubted.remove(path);
+        marks.whole.remove(path);
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().expect("no holder of this lock panics")
     }
 
     fn known(&self, location: &Path) -> Result<Arc<Known>> {

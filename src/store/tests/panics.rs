@@ -63,6 +63,46 @@ async fn when_the_log_panics_everyone_is_told_and_a_restart_finds_what_was_ackno
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_of_callers_who_left_are_counted_also_when_the_log_panics() {
+    let (sim, clock) = (Sim::new(1), clock());
+    let config = Config { by_hand: true, ..config(Path::new(DATA)) };
+    let store = open_on(&sim, &config, &clock).await;
+    let metrics = &store.inner.metrics;
+    let of = |family: &prometheus::IntCounterVec| family.with_label_values(&["received"]).get();
+    let counts = || (of(&metrics.offered), of(&metrics.acked), of(&metrics.failed));
+    store.append(request(1, 1)).await.unwrap();
+    quiet(&sim).await;
+    let send = |seed, rows| {
+        let store = store.clone();
+        tokio::spawn(async move { store.append(request(seed, rows)).await })
+    };
+    let (before, is_queued) = (sim.ops(), || !store.inner.door.lock().pending.is_empty());
+    sim.slow_syncs(Duration::from_secs(5));
+    let written = send(2, 4);
+    until(|| sim.ops() > before).await;
+    // The log waits for the sync. This one loses its answer and has nobody to ask why: the log has not ended.
+    let unanswered = send(3, 8);
+    until(is_queued).await;
+    drop(store.inner.door.lock().take());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(counts(), (1, 1, 0), "it asks");
+    unanswered.abort();
+    assert!(unanswered.await.unwrap_err().is_cancelled());
+    assert_eq!(counts(), (9, 1, 8));
+    let (queued, waiting) = (send(4, 16), send(5, 32));
+    until(|| store.inner.door.lock().pending.len() == 2).await;
+    for left in [written, queued] {
+        left.abort();
+        assert!(left.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!(counts(), (9, 1, 8), "nobody knows yet");
+    sim.plan(sim.ops() + 1, Fate::Panics);
+    let error = in_time(waiting).await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Died { .. }), "{error}");
+    assert_eq!(counts(), (1 + 4 + 8 + 16 + 32, 1, 4 + 8 + 16 + 32));
+}
+
 /// Fail points `memtable` and `ack` of storage.md 18: what the log did is durable, and nobody was told.
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_memtable_panics_behind_a_sync_nobody_is_told_success_and_a_restart_finds_the_rows() {

@@ -72,14 +72,15 @@ async fn a_part_that_stays_on_a_bad_sector_is_told_then_leaves_and_the_rest_is_r
     assert!(told.contains(&format!("part `{}` is damaged", paths[0])), "{told}");
     first_bytes(&store, &paths[1]).await.unwrap();
     let (steps, live) = (upkeep(&store), || store.reader().view().parts.parts.len());
-    for _ in 0..2 {
-        steps.quarantine_suspects().await.unwrap_err();
+    for at in [0, 30, 59] {
+        steps.quarantine_suspects_at(Duration::from_secs(at)).await.unwrap_err();
         let reasons = store.health().reasons;
         assert!(reasons.len() == 1 && reasons[0].contains(&paths[0]), "{reasons:?}");
         assert_eq!(live(), 3, "it may be the cable");
-        clock.advance(Duration::from_secs(30));
+        // A wall clock that is set right says nothing of the disk.
+        clock.advance(Duration::from_secs(3600));
     }
-    steps.quarantine_suspects().await.unwrap();
+    steps.quarantine_suspects_at(Duration::from_secs(60)).await.unwrap();
     assert_eq!((live(), ids(&store.reader()).await), (2, once(&[(2, 4), (3, 4)])));
     let reasons = store.health().reasons;
     assert!(reasons.len() == 1 && reasons[0].contains("4 of them cannot be read any more"), "{reasons:?}");
@@ -95,13 +96,51 @@ async fn a_part_that_the_disk_gives_again_stays() {
         // A statement's read, and the judgement's first.
         sim.faults().arm(Op::Read, 0, 2, EIO);
         first_bytes(&store, &paths[0]).await.unwrap_err();
-        steps.quarantine_suspects().await.unwrap_err();
-        clock.advance(Duration::from_secs(60));
+        steps.quarantine_suspects_at(Duration::from_secs(120 * round)).await.unwrap_err();
         assert_eq!(store.health().reasons.len(), 1, "round {round}: {:?}", store.health());
-        steps.quarantine_suspects().await.unwrap();
+        steps.quarantine_suspects_at(Duration::from_secs(120 * round + 60)).await.unwrap();
         assert_eq!(store.health().reasons, Vec::<String>::new(), "round {round}");
     }
     assert_eq!(ids(&store.reader()).await, once(&[(1, 4), (2, 4), (3, 4)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_the_disk_gives_again_after_a_failed_commit_stays() {
+    let (sim, clock) = (Sim::new(1), clock());
+    let (store, paths) = three_parts(&sim, &clock).await;
+    let (steps, live) = (upkeep(&store), || store.reader().view().parts.parts.len());
+    sim.faults().break_reads(&file(&paths[0]));
+    steps.shelf.part_store().suspect(&paths[0]);
+    for at in [0, 30] {
+        steps.quarantine_suspects_at(Duration::from_secs(at)).await.unwrap_err();
+    }
+    // The same disk, which gives nothing, takes nothing either.
+    sim.faults().arm(Op::Sync, 0, 1, EIO);
+    steps.quarantine_suspects_at(Duration::from_secs(60)).await.unwrap_err();
+    assert_eq!((steps.chores.lock().unwrap().open.len(), live()), (1, 3));
+    sim.faults().disarm();
+    sim.faults().mend_reads();
+    steps.quarantine_suspects_at(Duration::from_secs(61)).await.unwrap();
+    assert_eq!((steps.chores.lock().unwrap().open.len(), live()), (0, 3));
+    assert_eq!((ids(&store.reader()).await, store.health().reasons), (once(&[(1, 4), (2, 4), (3, 4)]), Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_stays_on_a_bad_sector_leaves_after_a_failed_commit_all_the_same() {
+    let (sim, clock) = (Sim::new(1), clock());
+    let (store, paths) = three_parts(&sim, &clock).await;
+    let steps = upkeep(&store);
+    sim.faults().break_reads(&file(&paths[0]));
+    steps.shelf.part_store().suspect(&paths[0]);
+    for at in [0, 30] {
+        steps.quarantine_suspects_at(Duration::from_secs(at)).await.unwrap_err();
+    }
+    sim.faults().arm(Op::Sync, 0, 1, EIO);
+    steps.quarantine_suspects_at(Duration::from_secs(60)).await.unwrap_err();
+    steps.quarantine_suspects_at(Duration::from_secs(61)).await.unwrap();
+    let reasons = store.health().reasons;
+    assert!(reasons.len() == 1 && reasons[0].contains("4 of them cannot be read any more"), "{reasons:?}");
+    assert_eq!(ids(&store.reader()).await, once(&[(2, 4), (3, 4)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,15 +4,17 @@
 //! and positions strictly increase in queue order; every queued record is answered exactly once; nothing enters while
 //! the door is shut. Left to others: writing what is queued (`thread.rs`).
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::identity::{Identities, Seen};
 use super::payload::Payload;
+use super::told::{Answer, Told};
 use crate::clock::Clock;
 use crate::span::SpanBatch;
+use crate::store::metrics::Metrics;
 use crate::store::{Error, Lsn};
 
 /// A record on its way into the log.
@@ -37,7 +39,7 @@ pub struct Pending {
     /// When it was queued.
     pub since: Instant,
     /// Who waits for it.
-    pub done: oneshot::Sender<Result<Lsn, Error>>,
+    pub done: Told,
 }
 
 /// What an append offers.
@@ -61,7 +63,7 @@ pub struct Offer {
 #[derive(Debug)]
 pub enum Entered {
     /// It is queued; the answer comes when it is durable and visible.
-    Queued(oneshot::Receiver<Result<Lsn, Error>>),
+    Queued(oneshot::Receiver<Answer>),
     /// The same is stored.
     Stored,
     /// The same is queued by someone else.
@@ -77,6 +79,7 @@ pub struct Door {
     /// Wakes the log thread.
     pub(super) wake: Condvar,
     clock: Clock,
+    metrics: Arc<Metrics>,
 }
 
 /// See [`Door`].
@@ -104,7 +107,7 @@ pub struct State {
 
 impl Door {
     /// A door whose first record gets `next_lsn` and a position above `last_us`.
-    pub fn new(next_lsn: Lsn, last_us: i64, identities: Identities, clock: Clock) -> Self {
+    pub fn new(next_lsn: Lsn, last_us: i64, identities: Identities, clock: Clock, metrics: Metrics) -> Self {
         let state = State {
             pending: Vec::new(),
             pending_bytes: 0,
@@ -119,7 +122,7 @@ impl Door {
             ended: false,
             died: None,
         };
-        Self { state: Mutex::new(state), wake: Condvar::new(), clock }
+        Self { state: Mutex::new(state), wake: Condvar::new(), clock, metrics: Arc::new(metrics) }
     }
 
     /// The state, locked.
@@ -215,7 +218,7 @@ impl Door {
         self.lock().why_ended()
     }
 
-    /// The same for one whose answer was dropped: the thread lets go of what it holds before it says what it died of.
+    /// The same for one who got no answer: the thread lets go of what it holds before it says what it died of.
     pub async fn ended(&self) -> Error {
         for _ in 0..5_000 {
             {
@@ -230,8 +233,8 @@ impl Door {
     }
 
     /// Lines a record up whatever the door's state: for the shutdown mark.
-    pub(in crate::store) fn queue(&self, state: &mut State, offer: Offer) -> oneshot::Receiver<Result<Lsn, Error>> {
-        let (done, answer) = oneshot::channel();
+    pub(in crate::store) fn queue(&self, state: &mut State, offer: Offer) -> oneshot::Receiver<Answer> {
+        let (done, answer) = Told::new(self.metrics.clone(), offer.own, offer.spans);
         // storage.md 2: max(now, last + 1 µs), so it increases strictly even where the clock stands behind.
         state.last_us = self.clock.now_us().max(state.last_us + 1);
         let pending = Pending {

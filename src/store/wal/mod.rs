@@ -5,7 +5,7 @@
 //! Left to others: what rows mean (`memtable.rs`), and starting from a log (`recover.rs`).
 //!
 //! The way of a record: [`payload`] makes its bytes, [`door`] gives it its place, [`thread`] groups it with others,
-//! [`writer`] writes it into a segment that [`next`] prepared.
+//! [`writer`] writes it into a segment that [`next`] prepared, and [`told`] answers who waits for it.
 
 pub mod door;
 pub mod identity;
@@ -16,4 +16,5 @@ pub mod scan;
 pub mod segment;
 pub mod segments;
 pub mod thread;
+pub mod told;
 pub mod writer;

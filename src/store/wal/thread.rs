@@ -18,7 +18,7 @@ use super::payload::Payload;
 use super::record;
 use super::writer::{WriteError, Writer};
 use crate::store::memtable::Memtable;
-use crate::store::metrics::{Metrics, source_of};
+use crate::store::metrics::Metrics;
 use crate::store::{Error, Lsn, Rows, panics};
 
 /// How long the log waits between two tries to prove a fresh segment (storage.md 4.6: 5 s; tests need not wait so long).
@@ -179,11 +179,11 @@ impl LogThread {
         let mut log_bytes = 0;
         for pending in group {
             log_bytes += pending.log_bytes();
-            let Pending { batches, lsn, ingest_us, identity, since, done, own, spans, .. } = pending;
+            let Pending { batches, lsn, ingest_us, identity, since, done, .. } = pending;
             rows.extend(
                 batches.into_iter().map(|batch| Arc::new(Rows::within(batch, ingest_us, lsn, self.limits.max_age))),
             );
-            answers.push((identity, ingest_us, since, lsn, done, (own, spans)));
+            answers.push((identity, ingest_us, since, lsn, done));
         }
         if !rows.is_empty() {
             self.active_since.get_or_insert_with(Instant::now);
@@ -195,12 +195,9 @@ impl LogThread {
             state.identities.durable(*identity, *ingest_us);
         }
         drop(state);
-        for (_, _, since, lsn, done, (own, spans)) in answers {
+        for (_, _, since, lsn, done) in answers {
             self.metrics.visible_lag_seconds.observe(since.elapsed().as_secs_f64());
-            if done.send(Ok(lsn)).is_err() {
-                // A client that went away needs no answer; its spans stay (otlp.md A5).
-                self.metrics.stored(source_of(own), spans.into());
-            }
+            done.answer(Ok(lsn));
         }
         // Behind the answers: nobody waits for a follower.
         self.progress.news.send_replace(last);
@@ -213,9 +210,7 @@ impl LogThread {
         }
         drop(state);
         for pending in group {
-            if pending.done.send(Err(error.clone())).is_err() {
-                self.metrics.not_stored(source_of(pending.own), pending.spans.into(), error);
-            }
+            pending.done.answer(Err(error.clone()));
         }
     }
 

@@ -153,3 +153,58 @@ async fn what_a_decoder_doubts_is_judged_once_and_what_has_no_checksum_each_time
     reads.suspect(path);
     assert!(!reads.take_suspects().is_empty());
 }
+
+#[tokio::test]
+async fn blocks_that_decayed_since_they_were_checked_are_found_once_all_are_checked_anew() {
+    let part = part(100);
+    let (objects, reads) = stored(&part).await;
+    let at = Path::from(part.entry.path.as_str());
+    let read = async || reads.get_range(&at, 0..64).await;
+    read().await.unwrap();
+    let mut bad = part.file.to_vec();
+    bad[32] ^= 1;
+    overwrite(&objects, &part.entry.path, bad).await;
+    read().await.unwrap();
+    assert!(reads.take_suspects().is_empty(), "it was checked before");
+    reads.check_anew();
+    read().await.unwrap_err();
+    assert_eq!(reads.take_suspects().into_iter().collect::<Vec<_>>(), [part.entry.path.as_str()]);
+    // Once a minute at most.
+    overwrite(&objects, &part.entry.path, part.file.to_vec()).await;
+    read().await.unwrap();
+    overwrite(&objects, &part.entry.path, vec![0; part.file.len()]).await;
+    reads.check_anew();
+    read().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_part_that_was_whole_after_a_failed_read_is_judged_again_when_a_decoder_doubts_it() {
+    let part = part(100);
+    let (_, reads) = stored(&part).await;
+    let path = part.entry.path.as_str();
+    let judged = || {
+        let is_marked = !reads.take_suspects().is_empty();
+        reads.renew(&part.entry);
+        is_marked
+    };
+    reads.suspect(path);
+    assert!(judged());
+    reads.doubt(path);
+    assert!(judged(), "the failed read says nothing of the decoder");
+    reads.doubt(path);
+    assert!(!judged(), "it was whole, and so it is our code");
+    reads.suspect(path);
+    assert!(judged());
+    reads.doubt(path);
+    assert!(judged(), "its blocks were damaged since");
+    // Whatever found it first: a failed read is the weightier.
+    let both: [fn(&PartStore, &str); 2] = [PartStore::doubt, PartStore::suspect];
+    for marks in [both, [both[1], both[0]]] {
+        reads.suspect(path);
+        assert!(judged());
+        marks.iter().for_each(|mark| mark(&reads, path));
+        assert!(judged());
+        reads.doubt(path);
+        assert!(judged());
+    }
+}
