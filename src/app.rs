@@ -115,7 +115,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
             metrics: side.metrics.clone(),
             health: side.health.clone(),
             pg: side.pg.clone(),
-            tokens_file: config.access.tokens_file.as_ref().and_then(|path| std::path::absolute(path).ok()),
+            tokens_file: config.access.tokens_file.as_deref().and_then(run_file::told),
             started_ns: clock.now_ns(),
         },
     )?;
