@@ -15,6 +15,7 @@ mod semconv;
 mod settings;
 mod span_gate;
 mod step_spans;
+mod stop;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ use gates::Gates;
 use pipelines::Pipelines;
 use run_file::RunFile;
 pub use run_file::Unwritten;
+use stop::Running;
 
 /// Temporary files of queries at most.
 const SPILL_BYTES: u64 = 10 << 30;
@@ -123,32 +125,31 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     tracing::info!(%data, version, durability = config.store.durability.as_str(), "ready");
 
     let drain = CancellationToken::new();
-    let mut serving = JoinSet::new();
+    let mut running = Running::default();
     for receiver in receivers {
         let (receiver, drain) = (Arc::new(receiver), drain.clone());
         // Within the time that a stop has as a whole: the store is to close in it too.
         let timeout = config.shutdown_timeout * 3 / 4;
-        serving.spawn(async move { receiver.serve(drain, timeout).await });
+        running.receivers.spawn(async move { receiver.serve(drain, timeout).await });
     }
     let gateways = vec![gateway.clone(), gates.gateway(), of_learn];
     let watchdog = Watchdog::register(&gateways, budget.limit_bytes(), &registry)?;
     tokio::spawn(watchdog.run(telemetry::metrics::held_bytes, drain.clone()));
     tokio::spawn(semconv::follow(conventions, gateways, drain.clone()));
-    let mut judging = JoinSet::new();
     let parts = (gates.starts(&clock), gateway.clone(), into_store.clone());
-    pipelines.run(&config, parts, &clock, &drain, &mut judging);
-    gates.run(evaluator, drain.clone(), &mut judging);
+    pipelines.run(&config, parts, &clock, &drain, &mut running.pipelines);
+    gates.run(evaluator, drain.clone(), &mut running.gates);
     let learn_stop = drain.clone();
-    judging.spawn(async move {
+    running.learning.spawn(async move {
         if let Err(error) = learn.run(learn_stop).await {
             tracing::error!(%error, "learning has ended; ingest, gates and pipelines go on");
         }
     });
     let own_stop = CancellationToken::new();
-    let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store, store.ledger())));
+    let mut own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store, store.ledger())));
 
     let falls = async {
-        side.fallen.watch(&mut judging).await;
+        running.watch(&side.fallen).await;
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -160,15 +161,14 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     drain.cancel();
     // One for all that a stop waits for.
     let deadline = tokio::time::Instant::now() + config.shutdown_timeout;
-    let ended = async {
-        while serving.join_next().await.is_some() {}
-        side.fallen.watch(&mut judging).await;
-        own_stop.cancel();
-        drop(own.await);
-    };
-    if tokio::time::timeout_at(deadline, ended).await.is_err() {
-        tracing::warn!("gates, pipelines or learning did not end in time and are cut off");
-        judging.abort_all();
+    let mut cut = running.end(&side.fallen, deadline).await;
+    own_stop.cancel();
+    if tokio::time::timeout_at(deadline, &mut own).await.is_err() {
+        own.abort();
+        cut.push("own spans");
+    }
+    if !cut.is_empty() {
+        tracing::warn!(parts = cut.join(", "), "parts of the daemon did not end in time and were cut off");
     }
     side.no_more_answers.cancel();
     // What runs reads what it has seen. A statement that does not end must not cost the clean end of the log.
