@@ -128,7 +128,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let mut running = Running::default();
     for receiver in receivers {
         let (receiver, drain) = (Arc::new(receiver), drain.clone());
-        // Within the time that a stop has as a whole: the store is to close in it too.
+        // Within the time that a stop has as a whole: see below.
         let timeout = config.shutdown_timeout * 3 / 4;
         running.receivers.spawn(async move { receiver.serve(drain, timeout).await });
     }
@@ -159,11 +159,12 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     tracing::info!("draining");
     side.draining.store(true, std::sync::atomic::Ordering::Release);
     drain.cancel();
-    // One for all that a stop waits for.
-    let deadline = tokio::time::Instant::now() + config.shutdown_timeout;
-    let mut cut = running.end(&side.fallen, deadline).await;
+    // One time for all that a stop waits for, of which the store always has a part, whatever the others take.
+    let began = tokio::time::Instant::now();
+    let within = |sixteenths: u32| began + config.shutdown_timeout / 16 * sixteenths;
+    let mut cut = running.end(&side.fallen, within(13)).await;
     own_stop.cancel();
-    if tokio::time::timeout_at(deadline, &mut own).await.is_err() {
+    if tokio::time::timeout_at(within(14), &mut own).await.is_err() {
         own.abort();
         cut.push("own spans");
     }
@@ -172,15 +173,12 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     }
     side.no_more_answers.cancel();
     // What runs reads what it has seen. A statement that does not end must not cost the clean end of the log.
-    let closing = tokio::time::timeout_at(deadline, store.close());
+    let closing = stop::close(store, config.store.durability, within(16));
     let answering = async { while side.answering.join_next().await.is_some() {} };
-    let (closed, _) = tokio::join!(closing, tokio::time::timeout_at(deadline, answering));
+    let (closed, _) = tokio::join!(closing, tokio::time::timeout_at(within(16), answering));
     side.stop.cancel();
     run_file.remove();
-    match closed {
-        Ok(closed) => closed.context("the store closed with an error; what was acknowledged is in the log")?,
-        Err(_) => tracing::warn!("the store did not close in time; the next start replays the log"),
-    }
+    closed?;
     tracing::info!("stopped");
     Ok(())
 }
