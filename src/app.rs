@@ -134,7 +134,8 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     }
     let gateways = vec![gateway.clone(), gates.gateway(), of_learn];
     let watchdog = Watchdog::register(&gateways, budget.limit_bytes(), &registry)?;
-    tokio::spawn(watchdog.run(telemetry::metrics::held_bytes, drain.clone()));
+    // Statements go on behind the drain, up to the end of the last answer.
+    tokio::spawn(watchdog.run(telemetry::metrics::held_bytes, side.stop.clone()));
     tokio::spawn(semconv::follow(conventions, gateways, drain.clone()));
     let parts = (gates.starts(&clock), gateway.clone(), into_store.clone());
     pipelines.run(&config, parts, &clock, &drain, &mut running.pipelines);
