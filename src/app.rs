@@ -15,6 +15,7 @@ mod semconv;
 mod settings;
 mod span_gate;
 mod step_spans;
+mod stop;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ use gates::Gates;
 use pipelines::Pipelines;
 use run_file::RunFile;
 pub use run_file::Unwritten;
+use stop::Running;
 
 /// Temporary files of queries at most.
 const SPILL_BYTES: u64 = 10 << 30;
@@ -115,7 +117,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
             metrics: side.metrics.clone(),
             health: side.health.clone(),
             pg: side.pg.clone(),
-            tokens_file: config.access.tokens_file.as_ref().and_then(|path| std::path::absolute(path).ok()),
+            tokens_file: config.access.tokens_file.as_deref().and_then(run_file::told),
             started_ns: clock.now_ns(),
         },
     )?;
@@ -123,32 +125,32 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     tracing::info!(%data, version, durability = config.store.durability.as_str(), "ready");
 
     let drain = CancellationToken::new();
-    let mut serving = JoinSet::new();
+    let mut running = Running::default();
     for receiver in receivers {
         let (receiver, drain) = (Arc::new(receiver), drain.clone());
-        // Within the time that a stop has as a whole: the store is to close in it too.
+        // Within the time that a stop has as a whole: see below.
         let timeout = config.shutdown_timeout * 3 / 4;
-        serving.spawn(async move { receiver.serve(drain, timeout).await });
+        running.receivers.spawn(async move { receiver.serve(drain, timeout).await });
     }
     let gateways = vec![gateway.clone(), gates.gateway(), of_learn];
     let watchdog = Watchdog::register(&gateways, budget.limit_bytes(), &registry)?;
-    tokio::spawn(watchdog.run(telemetry::metrics::held_bytes, drain.clone()));
+    // Statements go on behind the drain, up to the end of the last answer.
+    tokio::spawn(watchdog.run(telemetry::metrics::held_bytes, side.stop.clone()));
     tokio::spawn(semconv::follow(conventions, gateways, drain.clone()));
-    let mut judging = JoinSet::new();
     let parts = (gates.starts(&clock), gateway.clone(), into_store.clone());
-    pipelines.run(&config, parts, &clock, &drain, &mut judging);
-    gates.run(evaluator, drain.clone(), &mut judging);
+    pipelines.run(&config, parts, &clock, &drain, &mut running.pipelines);
+    gates.run(evaluator, drain.clone(), &mut running.gates);
     let learn_stop = drain.clone();
-    judging.spawn(async move {
+    running.learning.spawn(async move {
         if let Err(error) = learn.run(learn_stop).await {
             tracing::error!(%error, "learning has ended; ingest, gates and pipelines go on");
         }
     });
     let own_stop = CancellationToken::new();
-    let own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store, store.ledger())));
+    let mut own = tokio::spawn(own.run(own_stop.clone(), own_spans::deliver(into_store, store.ledger())));
 
     let falls = async {
-        side.fallen.watch(&mut judging).await;
+        running.watch(&side.fallen).await;
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -158,29 +160,26 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     tracing::info!("draining");
     side.draining.store(true, std::sync::atomic::Ordering::Release);
     drain.cancel();
-    // One for all that a stop waits for.
-    let deadline = tokio::time::Instant::now() + config.shutdown_timeout;
-    let ended = async {
-        while serving.join_next().await.is_some() {}
-        side.fallen.watch(&mut judging).await;
-        own_stop.cancel();
-        drop(own.await);
-    };
-    if tokio::time::timeout_at(deadline, ended).await.is_err() {
-        tracing::warn!("gates, pipelines or learning did not end in time and are cut off");
-        judging.abort_all();
+    // One time for all that a stop waits for, of which the store always has a part, whatever the others take.
+    let began = tokio::time::Instant::now();
+    let within = |sixteenths: u32| began + config.shutdown_timeout / 16 * sixteenths;
+    let mut cut = running.end(&side.fallen, within(13)).await;
+    own_stop.cancel();
+    if tokio::time::timeout_at(within(14), &mut own).await.is_err() {
+        own.abort();
+        cut.push("own spans");
+    }
+    if !cut.is_empty() {
+        tracing::warn!(parts = cut.join(", "), "parts of the daemon did not end in time and were cut off");
     }
     side.no_more_answers.cancel();
     // What runs reads what it has seen. A statement that does not end must not cost the clean end of the log.
-    let closing = tokio::time::timeout_at(deadline, store.close());
+    let closing = stop::close(store, config.store.durability, within(16));
     let answering = async { while side.answering.join_next().await.is_some() {} };
-    let (closed, _) = tokio::join!(closing, tokio::time::timeout_at(deadline, answering));
+    let (closed, _) = tokio::join!(closing, tokio::time::timeout_at(within(16), answering));
     side.stop.cancel();
     run_file.remove();
-    match closed {
-        Ok(closed) => closed.context("the store closed with an error; what was acknowledged is in the log")?,
-        Err(_) => tracing::warn!("the store did not close in time; the next start replays the log"),
-    }
+    closed?;
     tracing::info!("stopped");
     Ok(())
 }

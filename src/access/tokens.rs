@@ -1,8 +1,8 @@
 //! The tokens file.
 //!
-//! Duty: one token and role a line; a missing file is made. Guarantee: a made file is readable by its owner only and is
-//! there as a whole or not at all, a file without a token is refused, and a comparison takes the same time for every
-//! wrong token. Left to others: headers.
+//! Duty: one token and role a line; a missing file is made. Guarantee: a made file is readable by its owner only, replaces
+//! none, and is there as a whole or not at all (where the file system has links or a rename that replaces nothing); a file
+//! without a token is refused, and a comparison takes the same time for every wrong token. Left to others: headers.
 
 use std::collections::HashMap;
 use std::fs;
@@ -54,14 +54,11 @@ impl Tokens {
             let mut beside = path.as_os_str().to_owned();
             beside.push(format!(".{:016x}.partial", clock.random()));
             let beside = Path::new(&beside);
-            let mut made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
-            let written =
-                made.write_all(text.as_bytes()).and_then(|()| made.sync_all()).and_then(|()| place(beside, path));
-            if written.is_err() {
-                // Nobody looks for it there.
-                let _ = fs::remove_file(beside);
-            }
-            written
+            written(beside, text.as_bytes())?;
+            let placed = place(beside, path, text.as_bytes());
+            // Nobody looks for it there.
+            let _ = fs::remove_file(beside);
+            placed
         };
         match write() {
             Ok(()) => Ok(Self { fresh: Some(token), ..Self::parse(path, &text)? }),
@@ -115,18 +112,36 @@ impl Tokens {
     }
 }
 
-/// Gives the whole file at `beside` the name `path`, unless another has it.
-fn place(beside: &Path, path: &Path) -> io::Result<()> {
-    match fs::hard_link(beside, path) {
-        Ok(()) => {
-            // The file is there: its other name harms nobody.
-            let _ = fs::remove_file(beside);
-            Ok(())
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-        // A file system without links.
-        Err(_) => fs::rename(beside, path),
+/// Gives the whole file at `beside`, which holds `bytes`, the name `path`; `AlreadyExists` if another has it.
+fn place(beside: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let is_answer =
+        |placed: &io::Result<()>| placed.as_ref().err().is_none_or(|e| e.kind() == io::ErrorKind::AlreadyExists);
+    // Not every file system has links, nor a rename that replaces nothing.
+    let linked = fs::hard_link(beside, path);
+    if is_answer(&linked) {
+        return linked;
     }
+    let renamed = renamed(beside, path);
+    if is_answer(&renamed) {
+        return renamed;
+    }
+    // Here a crash may leave a part of the file, but none of another process is ever replaced.
+    written(path, bytes)
+}
+
+fn renamed(beside: &Path, path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, beside, CWD, path, RenameFlags::NOREPLACE)?)
+}
+
+/// Makes the file `path` of `bytes`, for its owner only; none is there after an error.
+fn written(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = made.write_all(bytes).and_then(|()| made.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written
 }
 
 fn hash(token: &str) -> Hash {
@@ -135,4 +150,34 @@ fn hash(token: &str) -> Hash {
 
 fn file(action: &'static str, path: &Path, error: &io::Error) -> Error {
     Error::File { action, path: path.to_owned(), detail: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn no_way_to_place_a_file_replaces_one_that_is_there() {
+        let ways: [(&str, fn(&Path, &Path) -> io::Result<()>); 4] = [
+            ("any", |beside, path| place(beside, path, b"ours")),
+            ("link", |beside, path| fs::hard_link(beside, path)),
+            ("rename", renamed),
+            ("write", |_, path| written(path, b"ours")),
+        ];
+        for (name, way) in ways {
+            let dir = tempfile::tempdir().unwrap();
+            let (beside, path) = (dir.path().join("beside"), dir.path().join("tokens"));
+            written(&beside, b"ours").unwrap();
+            fs::write(&path, "theirs").unwrap();
+            let refused = way(&beside, &path).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists, "{name}");
+            assert_eq!(fs::read(&path).unwrap(), b"theirs", "{name}");
+            fs::remove_file(&path).unwrap();
+            way(&beside, &path).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"ours", "{name}");
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        }
+    }
 }

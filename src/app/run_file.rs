@@ -27,8 +27,8 @@ pub struct Endpoints {
     pub health: Vec<SocketAddr>,
     /// Clients of PostgreSQL.
     pub pg: Vec<SocketAddr>,
-    /// Whose first token the commands of whoever may read it send, absolute.
-    pub tokens_file: Option<PathBuf>,
+    /// Whose token the commands of whoever may read it send where one is asked for, absolute; not told if it is no text.
+    pub tokens_file: Option<String>,
     /// ns since 1970.
     pub started_ns: i64,
 }
@@ -77,5 +77,31 @@ impl RunFile {
     /// Removes it; a file that is gone already is fine.
     pub fn remove(self) {
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// `path` as the file tells it: absolute; `None` if it, or the working folder, is no UTF-8.
+pub(super) fn told(path: &Path) -> Option<String> {
+    std::path::absolute(path).ok()?.into_os_string().into_string().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_no_text_is_left_out_and_the_file_is_written() {
+        assert_eq!(told(Path::new("/etc/tokens")).as_deref(), Some("/etc/tokens"));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("tmp")).unwrap();
+        let tokens_file = told(Path::new(OsStr::from_bytes(b"/caf\xe9/tokens")));
+        assert_eq!(tokens_file, None);
+        RunFile::write(folder.path(), &Endpoints { tokens_file, ..Endpoints::default() }).unwrap();
+        let text = std::fs::read_to_string(folder.path().join(NAME)).unwrap();
+        let run: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(run["tokens_file"].is_null(), "{text}");
     }
 }

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::gate::scalar::duration_text;
 use crate::gate::schema::empty_tables;
 use crate::learn::patterns::load::check;
-use crate::learn::patterns::{Code, Planner, Request, load};
+use crate::learn::patterns::{Planner, Request, load};
 use crate::semconv;
 
 /// `weavergen learn …`
@@ -115,25 +115,25 @@ fn checked(args: &Check) -> anyhow::Result<Exit> {
     let planner = Planner::new(config.query.with_registry_types(types), empty_tables());
     let retention = config.store.max_age;
     let request = Request { config: &config.learn, queries_dir: config.queries_dir.as_deref(), retention };
-    let (problems, lines) = if args.files.is_empty() {
+    let (loaded, lines) = if args.files.is_empty() {
         let loaded = load(&request, &planner);
         let line = |pattern: &crate::learn::patterns::Pattern| {
             let (every, window) = (duration_text(pattern.every), duration_text(pattern.window));
             format!("{}  every {every}  window {window}  {}", pattern.name, pattern.path)
         };
-        let lines = loaded.patterns.iter().map(line).collect();
-        (loaded.problems, lines)
+        let lines: Vec<String> = loaded.patterns.iter().map(line).collect();
+        (loaded, lines)
     } else {
         (check(&args.files, &request, &planner), Vec::new())
     };
-    for problem in &problems {
+    for problem in &loaded.problems {
         eprintln!("{problem}");
     }
     // A folder opens, too, and is still no file that can be read: what reading came to decides.
-    if problems.iter().any(|problem| problem.code == Code::Unreadable) {
+    if loaded.is_unread {
         return Ok(Exit::Io);
     }
-    if problems.iter().any(|problem| problem.code.is_error()) {
+    if loaded.has_errors() {
         return Ok(Exit::Bad);
     }
     let mut out = Lines::stdout();

@@ -15,6 +15,7 @@ mod rows;
 mod session;
 mod shell;
 mod target;
+mod token;
 
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::{Path, PathBuf};

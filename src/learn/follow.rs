@@ -68,6 +68,15 @@ impl Follower {
         level.await.map_err(|_| stopped())?
     }
 
+    /// Begins anew where the engine's file was replaced since it was followed last. Blocks. To be called before the engine
+    /// goes on: an older copy that has as many events again looks like the file that was followed.
+    ///
+    /// Errors: see [`Error`].
+    pub(super) fn meet_engine(&self) -> Result<(), Error> {
+        let _turn = self.inner.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.recognise(&self.inner.engine.head().map_err(Error::Source)?)
+    }
+
     /// As [`Follower::catch_up`]; rows that wait for a verdict are looked at only if `thorough`, or if the gates' journal
     /// has grown.
     pub(super) fn follow(&self, thorough: bool) -> Result<(), Error> {

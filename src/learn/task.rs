@@ -80,7 +80,7 @@ struct Open {
 }
 
 impl Learn {
-    /// Opens the file, if anything is to be learned. Blocks.
+    /// Opens the file, if anything is to be learned. Blocks. The engine must not have begun to work yet.
     ///
     /// Errors: see [`Error`]; a damaged file is none, it is moved away.
     pub fn open(parts: Parts) -> Result<Self, Error> {
@@ -97,6 +97,9 @@ impl Learn {
         let follow =
             || Follower::new(journal.clone(), parts.engine.clone(), parts.gates.clone(), parts.metrics.clone());
         let follower = is_on(Learner::Feedback).then(follow);
+        if let Some(follower) = &follower {
+            follower.meet_engine()?;
+        }
         Ok(Self { open: Some(Open { journal, follower }), parts })
     }
 

@@ -103,20 +103,25 @@ struct House {
 
 fn house(gates: GateFacts) -> House {
     let dir = tempfile::tempdir().unwrap();
-    let (engine, metrics) = (Engine::default(), metrics());
-    let parts = Parts {
+    let engine = Engine::default();
+    let parts = parts(dir.path(), &engine, gates);
+    let metrics = parts.metrics.clone();
+    House { learn: Learn::open(parts).unwrap(), engine, metrics, _dir: dir }
+}
+
+fn parts(dir: &std::path::Path, engine: &Engine, gates: GateFacts) -> Parts {
+    Parts {
         config: Config::default(),
-        path: dir.path().join("learn.redb"),
-        quarantine: dir.path().join("quarantine"),
+        path: dir.join("learn.redb"),
+        quarantine: dir.join("quarantine"),
         patterns: Vec::new(),
         asker: Asker::new(|_| Box::pin(async { Ok(Vec::new()) })),
         progress: Progress::new(|| Some(1), |_| true),
         engine: engine.handle(),
         gates,
         clock: Clock::manual(NOW, 7),
-        metrics: metrics.clone(),
-    };
-    House { learn: Learn::open(parts).unwrap(), engine, metrics, _dir: dir }
+        metrics: metrics(),
+    }
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 //!
 //! Duty: hand out room for wire bytes, decompressed bytes and columns before they exist, and estimate when there will
 //! be room again. Guarantee: the bytes of all requests in hand stay within the pool; nobody waits longer than
-//! `admission_wait`, and for bodies that do not come not at all (`arriving`). Left to others: the status of a refusal
-//! (`status`).
+//! `admission_wait`, for bodies that do not come not at all (`arriving`), and nobody is refused for want of room only
+//! because another receiver of the share waits longer. Left to others: the status of a refusal (`status`).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,13 +36,16 @@ struct Shared {
     pool: Pool,
     rate: Mutex<Rate>,
     arriving: Arriving,
+    /// Of the receivers that wait at all, in ms.
+    shortest_wait_ms: AtomicU64,
 }
 
 impl Share {
     /// One of `bytes`.
     pub fn new(bytes: u64) -> Self {
         let rate = Mutex::new(Rate { bytes: 0.0, at: Instant::now(), known: false });
-        Self(Arc::new(Shared { pool: Pool::new(bytes), rate, arriving: Arriving::default() }))
+        let shortest_wait_ms = AtomicU64::new(u64::MAX);
+        Self(Arc::new(Shared { pool: Pool::new(bytes), rate, arriving: Arriving::default(), shortest_wait_ms }))
     }
 }
 
@@ -71,6 +75,10 @@ impl Rate {
 
 impl Admission {
     pub(super) fn new(share: Share, wait: Duration, shortest_delay: Duration, clock: Clock) -> Self {
+        if !wait.is_zero() {
+            let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+            share.0.shortest_wait_ms.fetch_min(ms, Ordering::Relaxed);
+        }
         Self { share: share.0, wait, shortest_delay, clock }
     }
 
@@ -98,9 +106,22 @@ impl Admission {
     }
 
     pub(super) async fn grow(&self, reservation: &mut Reservation, bytes: u64) -> Result<(), Exhausted> {
-        let Err(_) = self.pool().try_grow(reservation, bytes) else { return Ok(()) };
-        self.arriving().want_room();
-        self.pool().grow(reservation, bytes, self.wait).await
+        let Err(exhausted) = self.pool().try_grow(reservation, bytes) else { return Ok(()) };
+        if bytes > self.pool().limit_bytes() {
+            return Err(exhausted);
+        }
+        let start = Instant::now();
+        loop {
+            // Whoever waits longest would keep the head of the line, and what comes free, while the others give up behind
+            // it. After as long as the most impatient wait it goes to the end of the line.
+            let left = self.wait.saturating_sub(start.elapsed());
+            let turn = left.min(Duration::from_millis(self.share.shortest_wait_ms.load(Ordering::Relaxed)));
+            self.arriving().want_room();
+            match self.pool().grow(reservation, bytes, turn).await {
+                Err(_) if turn < left => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     /// The same without waiting.
@@ -197,6 +218,33 @@ mod tests {
         assert!((19.0..21.0).contains(&delay), "1 MiB at 51 KiB a second: {delay}");
         drop(held);
         assert!(other.reserve(1 << 20, true).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_waits_longer_than_others_of_its_share_lets_them_pass() {
+        let share = Share::new(1 << 20);
+        let of = |wait_ms: u64| {
+            let wait = Duration::from_millis(wait_ms);
+            Admission::new(share.clone(), wait, Duration::from_secs(1), Clock::manual(0, 1))
+        };
+        let (patient, other) = (of(60_000), of(400));
+        let held = other.reserve(512 << 10, true).await.unwrap();
+        let waiting = tokio::spawn(async move { patient.reserve(1 << 20, true).await });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let passed = other.reserve(256 << 10, true).await.unwrap();
+        assert!(!waiting.is_finished());
+        drop((held, passed));
+        assert_eq!(waiting.await.unwrap().unwrap().bytes(), 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn more_than_the_share_is_refused_without_waiting() {
+        let start = Instant::now();
+        let share = Share::new(1 << 20);
+        let _other = Admission::new(share.clone(), Duration::from_millis(1), Duration::ZERO, Clock::manual(0, 1));
+        let patient = Admission::new(share, Duration::from_secs(3600), Duration::ZERO, Clock::manual(0, 1));
+        assert!(patient.reserve((1 << 20) + 1, true).await.is_err());
+        assert!(start.elapsed() < Duration::from_secs(60));
     }
 
     #[tokio::test]

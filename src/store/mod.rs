@@ -317,8 +317,9 @@ impl Store {
     pub async fn close(self) -> Result<(), Error> {
         let inner = &self.inner;
         inner.door.drain();
-        // During replay the log still holds everything.
-        let flushed = if self.is_ready() { self.freeze_and_flush().await } else { Ok(()) };
+        // During replay the log still holds everything, but what came meanwhile where none is written.
+        let has_log = inner.config.durability != config::Durability::Memory;
+        let flushed = if self.is_ready() || !has_log { self.freeze_and_flush().await } else { Ok(()) };
         if let Ok(finished) = inner.door.finish() {
             // An error: the thread ended without a mark, and the next start replays.
             let _ = finished.await;

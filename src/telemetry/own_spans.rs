@@ -123,6 +123,10 @@ impl Collected {
                 () = stop.cancelled() => true,
                 () = tokio::time::sleep(Duration::from_secs(1)) => false,
             };
+            if last {
+                // What ends from now on finds the queue closed, and is counted as dropped.
+                self.queue.close();
+            }
             let spans = self.take();
             if !spans.is_empty() {
                 let count = spans.len() as u64;
@@ -339,6 +343,23 @@ mod tests {
         stop.cancel();
         collected.run(stop, |spans: Vec<OwnSpan>| async move { spans.len() as u64 - 1 }).await;
         assert_eq!((handed_over.get(), dropped.get()), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn what_ends_while_the_last_ones_are_handed_over_is_counted_as_dropped() {
+        let (layer, collected) = collect(Clock::manual(0, 1), &Registry::new()).unwrap();
+        let (handed_over, dropped) = (collected.handed_over.clone(), layer.dropped.clone());
+        let subscriber = tracing_subscriber::registry().with(layer);
+        let _here = tracing::subscriber::set_default(subscriber);
+        drop(tracing::info_span!(target: TARGET, "before"));
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let deliver = |spans: Vec<OwnSpan>| {
+            drop(tracing::info_span!(target: TARGET, "meanwhile"));
+            std::future::ready(spans.len() as u64)
+        };
+        collected.run(stop, deliver).await;
+        assert_eq!((handed_over.get(), dropped.get()), (1, 1));
     }
 
     #[test]

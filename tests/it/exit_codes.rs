@@ -120,9 +120,16 @@ fn a_pattern_file_that_cannot_be_read_is_74_and_a_wrong_one_1() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("folder")).unwrap();
     std::fs::write(dir.path().join("wrong.sql"), "SELECT 1").unwrap();
-    for (files, want) in
-        [(vec!["folder"], 74), (vec!["wrong.sql", "folder"], 74), (vec!["nowhere.sql"], 74), (vec!["wrong.sql"], 1)]
-    {
+    std::fs::write(dir.path().join("two.sql"), "SELECT 1; SELECT 2").unwrap();
+    std::fs::write(dir.path().join("bytes.sql"), b"\xff").unwrap();
+    for (files, want) in [
+        (vec!["folder"], 74),
+        (vec!["wrong.sql", "folder"], 74),
+        (vec!["nowhere.sql"], 74),
+        (vec!["wrong.sql"], 1),
+        (vec!["two.sql"], 1),
+        (vec!["bytes.sql"], 1),
+    ] {
         let (code, told) = ran(dir.path(), &[vec!["learn", "check"], files.clone()].concat(), Stdio::null());
         assert_eq!(code, Some(want), "{files:?}: {told}");
         assert!(told.contains("LRN"), "{files:?}: {told}");

@@ -1,9 +1,12 @@
 //! A statement to the daemon.
 //!
 //! Duty: find the daemon, send the statement, read its Arrow stream. Guarantee: an answer without its end is a failure,
-//! also after rows. Left to others: what the rows look like.
+//! also after rows; a token that the caller did not name is sent only where one is asked for. Left to others: which token
+//! (`token`), what the rows look like.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,7 +15,7 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamDecoder;
 
-use super::{Ask, Failure};
+use super::{Ask, Failure, token};
 use crate::cli::health::reachable;
 use crate::query::render::Format;
 use crate::query::{self, Code, Position};
@@ -67,6 +70,9 @@ pub struct Source {
 pub struct Target {
     url: String,
     token: Option<String>,
+    /// Sent once the daemon refuses what came without: where it asks for none, an edited file must not shut anybody out,
+    /// nor make less of whoever may do everything.
+    spare_token: Option<String>,
     /// How it was found, for the message if nobody is there.
     found: String,
 }
@@ -82,14 +88,14 @@ struct RunFile {
 impl Target {
     /// The daemon at `url`, else the one whose `run.json` lies in `data_folder`.
     pub(in crate::cli) fn of(url: Option<String>, token: Option<PathBuf>, data_folder: &Path) -> Result<Self, Failure> {
-        let token = token.map(|path| read_token(&path)).transpose()?;
+        let token = token.map(|path| token::named(&path)).transpose()?;
         if let Some(url) = url {
             let url = if url.contains("://") { url } else { format!("http://{url}") };
             let found = "--url".to_owned();
-            return Ok(Self { url: url.trim_end_matches('/').to_owned(), token, found });
+            return Ok(Self { url: url.trim_end_matches('/').to_owned(), token, spare_token: None, found });
         }
         let run_file = data_folder.join("run.json");
-        let text = std::fs::read_to_string(&run_file).map_err(|_| {
+        let (text, owner) = read_with_owner(&run_file).map_err(|_| {
             Failure::Daemon(format!(
                 "no daemon: there is no {}; start `weavergen`, name one with --url, or read a folder with --data",
                 run_file.display()
@@ -104,10 +110,12 @@ impl Target {
             )));
         };
         // A `Host` of 0.0.0.0 is no name of ours: a page of another site could send it.
-        let url = format!("http://{}", reachable(*address));
-        // Whoever may not read it is told by the daemon what is missing.
-        let token = token.or_else(|| read_token(run.tokens_file.as_deref()?).ok());
-        Ok(Self { url, token, found: run_file.display().to_string() })
+        let address = reachable(*address);
+        let spare_token = match &token {
+            Some(_) => None,
+            None => run.tokens_file.and_then(|path| token::of_daemon(&path, owner, address)),
+        };
+        Ok(Self { url: format!("http://{address}"), token, spare_token, found: run_file.display().to_string() })
     }
 }
 
@@ -142,6 +150,17 @@ impl Target {
 
     /// `or` is a further way out if nobody is there.
     async fn send(&self, request: reqwest::RequestBuilder, or: &str) -> Result<reqwest::Response, Failure> {
+        let with_token =
+            self.spare_token.as_ref().and_then(|token| request.try_clone().map(|again| again.bearer_auth(token)));
+        let response = self.send_once(request, or).await?;
+        match with_token {
+            // Nothing was done yet.
+            Some(again) if matches!(response.status().as_u16(), 401 | 403) => self.send_once(again, or).await,
+            _ => Ok(response),
+        }
+    }
+
+    async fn send_once(&self, request: reqwest::RequestBuilder, or: &str) -> Result<reqwest::Response, Failure> {
         request.send().await.map_err(|error| {
             if error.is_timeout() && !error.is_connect() {
                 return Failure::from(query::Error::new(Code::Timeout, "the daemon did not answer in time"));
@@ -199,12 +218,12 @@ impl Target {
     }
 }
 
-fn read_token(path: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Data(format!("--token-file {}: {error}", path.display())))?;
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-    let token = line.and_then(|line| line.split_whitespace().next());
-    token.map(str::to_owned).ok_or_else(|| Failure::Data(format!("--token-file {}: it is empty", path.display())))
+/// The text of a file and the id of its owner, both of the file that was opened.
+fn read_with_owner(path: &Path) -> std::io::Result<(String, u32)> {
+    let mut file = std::fs::File::open(path)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok((text, file.metadata()?.uid()))
 }
 
 /// The rows of an answer.

@@ -159,13 +159,52 @@ async fn access_denied_is_69_and_a_token_file_opens() {
     let (exit, text) = ran(dir.path(), &["SELECT 1", "--token-file", file.to_str().unwrap()]).await;
     assert_eq!(exit, Exit::Good, "{text}");
     // As a daemon writes it: who may read the tokens need not name them.
-    let run_file = dir.path().join("run.json");
-    let run = std::fs::read_to_string(&run_file).unwrap();
-    std::fs::write(&run_file, run.replace('}', &format!(r#", "tokens_file": {file:?}}}"#))).unwrap();
+    naming(dir.path(), &file);
     let (exit, text) = ran(dir.path(), &["SELECT 1"]).await;
     assert_eq!(exit, Exit::Good, "{text}");
     std::fs::remove_file(&file).unwrap();
     assert_eq!(ran(dir.path(), &["SELECT 1"]).await.0, Exit::Unavailable);
+}
+
+/// A `run.json` that names the tokens file `file`, as a daemon writes it.
+fn naming(data: &Path, file: &Path) {
+    let run_file = data.join("run.json");
+    let run = std::fs::read_to_string(&run_file).unwrap();
+    std::fs::write(&run_file, run.replace('}', &format!(r#", "tokens_file": {file:?}}}"#))).unwrap();
+}
+
+#[tokio::test]
+async fn where_no_token_is_asked_for_none_is_sent_that_was_not_named() {
+    let secret = tempfile::tempdir().unwrap();
+    let file = secret.path().join("tokens");
+    let config = crate::access::Config { anonymous: None, tokens_file: Some(file.clone()) };
+    let (dir, _stop) = daemon(config).await;
+    naming(dir.path(), &file);
+    // Edited since the daemon read it.
+    std::fs::write(&file, "fedcba9876543210 admin\n").unwrap();
+    let (exit, text) = ran(dir.path(), &["SELECT 1"]).await;
+    assert_eq!(exit, Exit::Good, "{text}");
+    let (exit, text) = ran(dir.path(), &["SELECT 1", "--token-file", file.to_str().unwrap()]).await;
+    assert_eq!(exit, Exit::Unavailable, "{text}");
+}
+
+#[tokio::test]
+async fn what_a_caller_without_a_token_may_not_do_is_asked_again_as_an_admin() {
+    let secret = tempfile::tempdir().unwrap();
+    let file = secret.path().join("tokens");
+    std::fs::write(&file, "fedcba9876543210 viewer\n0123456789abcdef admin\n").unwrap();
+    let anonymous = Some(Some(crate::access::Role::Viewer));
+    let (dir, _stop) = daemon(crate::access::Config { anonymous, tokens_file: Some(file.clone()) }).await;
+    let asked = || async {
+        let target = ask::Target::of(None, None, dir.path()).unwrap();
+        // Needs the role admin, and a store, which this daemon does not have.
+        target.call("/api/v1/store/compact").await.unwrap_err().to_string()
+    };
+    let refused = asked().await;
+    assert!(refused.contains("role admin"), "{refused}");
+    naming(dir.path(), &file);
+    let passed = asked().await;
+    assert!(!passed.contains("role admin"), "{passed}");
 }
 
 #[test]

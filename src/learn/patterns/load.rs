@@ -39,6 +39,8 @@ pub struct Loaded {
     pub patterns: Vec<Pattern>,
     /// Errors and warnings by file, line and column.
     pub problems: Vec<Problem>,
+    /// The system did not give a file or the folder; what they say is not known then.
+    pub is_unread: bool,
 }
 
 /// Pattern files that may not run.
@@ -72,7 +74,8 @@ pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
     let problems = Problems::default();
     let mut files: Vec<(String, Source)> =
         builtin::files().map(|(name, text)| (name.to_owned(), Source::Builtin(text))).collect();
-    for (name, path) in on_disk(request.queries_dir, &problems) {
+    let mut is_unread = false;
+    for (name, path) in on_disk(request.queries_dir, &problems, &mut is_unread) {
         match files.iter_mut().find(|(known, _)| *known == name) {
             Some((_, source)) => *source = Source::Disk(path),
             None => files.push((name, Source::Disk(path))),
@@ -95,34 +98,37 @@ pub fn load(request: &Request<'_>, planner: &Planner) -> Loaded {
             );
             continue;
         }
-        let pattern = text(source, teller).map(|text| one(&name, &shown, text, request, planner, teller));
+        let pattern =
+            text(source, teller, &mut is_unread).map(|text| one(&name, &shown, text, request, planner, teller));
         let is_enabled = request.config.patterns.get(&name).is_none_or(|of| of.enabled);
         patterns.extend(pattern.filter(|_| is_enabled));
     }
     unknown(request.config, &names, &problems);
-    Loaded { patterns, problems: problems.into_sorted() }
+    Loaded { patterns, problems: problems.into_sorted(), is_unread }
 }
 
-/// Checks the files at `paths` alone, as `learn check FILES` does: without built-in ones.
-pub fn check(paths: &[PathBuf], request: &Request<'_>, planner: &Planner) -> Vec<Problem> {
+/// Checks the files at `paths` alone, as `learn check FILES` does: without built-in ones, and none of them is to run.
+pub fn check(paths: &[PathBuf], request: &Request<'_>, planner: &Planner) -> Loaded {
     let problems = Problems::default();
+    let mut is_unread = false;
     for path in paths {
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let shown = path.display().to_string();
         let teller = Teller { file: &shown, pattern: &name, problems: &problems };
-        if let Some(text) = text(Source::Disk(path.clone()), teller) {
+        if let Some(text) = text(Source::Disk(path.clone()), teller, &mut is_unread) {
             one(&name, &shown, text, request, planner, teller);
         }
     }
-    problems.into_sorted()
+    Loaded { patterns: Vec::new(), problems: problems.into_sorted(), is_unread }
 }
 
-fn on_disk(queries_dir: Option<&Path>, problems: &Problems) -> BTreeMap<String, PathBuf> {
+fn on_disk(queries_dir: Option<&Path>, problems: &Problems, is_unread: &mut bool) -> BTreeMap<String, PathBuf> {
     let Some(dir) = queries_dir.map(|dir| dir.join("patterns")).filter(|dir| dir.is_dir()) else {
         return BTreeMap::new();
     };
     let shown = dir.display().to_string();
-    let unreadable = |error: std::io::Error| {
+    let mut unreadable = |error: std::io::Error| {
+        *is_unread = true;
         let teller = Teller { file: &shown, pattern: "*", problems };
         teller.tell(Code::Unreadable, (1, 1), format!("the folder cannot be read: {error}"), "check `queries.dir`");
     };
@@ -149,7 +155,7 @@ fn on_disk(queries_dir: Option<&Path>, problems: &Problems) -> BTreeMap<String, 
     found
 }
 
-fn text(source: Source, teller: Teller<'_>) -> Option<String> {
+fn text(source: Source, teller: Teller<'_>, is_unread: &mut bool) -> Option<String> {
     let path = match source {
         Source::Builtin(text) => return Some(text.to_owned()),
         Source::Disk(path) => path,
@@ -157,6 +163,7 @@ fn text(source: Source, teller: Teller<'_>) -> Option<String> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(&path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
+        *is_unread = true;
         teller.tell(Code::Unreadable, (1, 1), format!("the file cannot be read: {error}"), "check the path");
         return None;
     }

@@ -39,7 +39,7 @@ fn told(text: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("p.sql");
     std::fs::write(&path, text).unwrap();
-    let problems = check(std::slice::from_ref(&path), &request(&Config::default()), &Planner::default());
+    let problems = check(std::slice::from_ref(&path), &request(&Config::default()), &Planner::default()).problems;
     let shown = path.display().to_string();
     problems.iter().map(|problem| problem.to_string().replace(&shown, "p.sql")).collect::<Vec<_>>().join("\n")
 }

@@ -66,3 +66,21 @@ fn an_older_copy_of_the_engine_is_taken_in_again() {
     assert_eq!(tries(&journal), [of("a", Some("not_better")), of("c", None)]);
     assert_eq!(house.metrics.lost_events.get(), 1);
 }
+
+#[test]
+fn an_older_copy_is_known_at_the_start_also_if_it_soon_has_as_many_events_again() {
+    let house = house(GateFacts::none());
+    drop(before(&house));
+    let House { learn, engine, _dir: dir, .. } = house;
+    drop(learn);
+    engine.0.lock().unwrap().truncate(2);
+    let parts = parts(dir.path(), &engine, GateFacts::none());
+    let metrics = parts.metrics.clone();
+    let learn = Learn::open(parts).unwrap();
+    // The pipelines open before anybody follows.
+    (0..5).for_each(|_| engine.happens(30, EngineFact::Other));
+    let follower = learn.follower().unwrap();
+    follower.catch_up().unwrap();
+    assert_eq!(tries(follower.journal()), [(7, "a".to_owned(), None)]);
+    assert_eq!(metrics.lost_events.get(), 1);
+}
