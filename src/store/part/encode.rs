@@ -98,7 +98,9 @@ fn groups(batches: &[RecordBatch], config: &Config) -> Vec<Vec<RecordBatch>> {
                 room = most;
             }
             let taken = room.min(batch.num_rows() - from);
-            groups.last_mut().expect("one was just pushed").push(batch.slice(from, taken));
+            // A slice has an array of its own for each column, and many batches are small.
+            let piece = if taken == batch.num_rows() { batch.clone() } else { batch.slice(from, taken) };
+            groups.last_mut().expect("one was just pushed").push(piece);
             (from, room) = (from + taken, room - taken);
         }
     }
