@@ -256,7 +256,8 @@ impl Tally {
             }
         }
         if texts.len() > MOST_KEPT {
-            self.keys.swap_remove(at).close(counts);
+            // Names get their room in the order in which they came.
+            self.keys.drain(..).for_each(|keys| keys.close(counts));
             counts.fit();
         }
     }
@@ -285,7 +286,7 @@ impl Tally {
             spans.entry([services[row], names[row], kinds[row]]).or_default().add(span);
         }
         if spans.len() > MOST_KEPT {
-            self.operations.swap_remove(at).close(counts);
+            self.operations.drain(..).for_each(|operations| operations.close(counts));
             counts.fit();
         }
     }
