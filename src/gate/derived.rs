@@ -6,11 +6,11 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{ObjectName, visit_relations};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::definition::Group;
 use super::window::Grid;
+use crate::query::dialect::Postgres;
 
 /// Tables that other gates fill.
 const TABLES: [&str; 5] = ["gate_results", "gate_state", "gate_transitions", "gate_episodes", "gate_ticks"];
@@ -21,7 +21,7 @@ pub(super) fn is_derived(sql: &str) -> bool {
         let last = name.0.last().and_then(|part| part.as_ident());
         last.is_some_and(|ident| TABLES.contains(&ident.value.to_lowercase().as_str()))
     };
-    let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap_or_default();
+    let statements = Parser::parse_sql(&Postgres, sql).unwrap_or_default();
     let found = visit_relations(&statements, |name| match is_ours(name) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),

@@ -8,10 +8,10 @@ use std::ops::ControlFlow;
 
 use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::ast::{Expr, Function, Query, Value, Visit, Visitor};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::dialect::Postgres;
 use super::error::{Code, Error};
 use super::guard::{MAX_DEPTH, MAX_NODES, tokens, too_complex};
 use super::translate::translate;
@@ -21,7 +21,7 @@ use super::{allow, functions};
 pub fn condition(text: &str) -> Result<Expr, Error> {
     let tokens = tokens(text)?;
     let broken = |error: &DataFusionError| Error { position: None, ..translate(error, text, None) };
-    let dialect = PostgreSqlDialect {};
+    let dialect = Postgres;
     let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens);
     let expr = parser.parse_expr().map_err(|e| broken(&DataFusionError::SQL(Box::new(e), None)))?;
     let rest = parser.peek_token().token;

@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use super::dialect::Postgres;
 use super::error::{Code, Error, Position};
 use super::nearest::nearest;
 use super::params::Params;
@@ -40,7 +41,8 @@ const MAX_CTES: usize = 16;
 const MAX_COLUMNS: usize = 500;
 const MAX_IN_LIST: usize = 10_000;
 /// Nodes that common table expressions may add where they are read more than once: a list of [`MAX_IN_LIST`] in one that
-/// is read three times; and those that expressions may gain over levels of queries.
+/// is read three times; those that subqueries within subqueries add; and those that expressions may gain over levels of
+/// queries.
 const MAX_COPIED: usize = 20_000;
 const MAX_GROUPING_SETS: usize = 4096;
 
@@ -274,7 +276,7 @@ fn first_word(tokens: &[TokenWithSpan], sql: &str) -> Result<(), Error> {
 }
 
 fn parse(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Parsed, Error> {
-    let dialect = PostgreSqlDialect {};
+    let dialect = Postgres;
     let parser = DFParserBuilder::new(tokens).with_dialect(&dialect).with_recursion_limit(MAX_DEPTH);
     let mut statements =
         parser.build().and_then(|mut parser| parser.parse_statements()).map_err(|e| translate(&e, sql, None))?;
@@ -327,7 +329,7 @@ impl Walk {
             return Err(too_complex("common table expressions", MAX_CTES));
         }
         if self.expansion.copied() > MAX_COPIED {
-            return Err(too_complex("nodes in what is named once and read again", MAX_COPIED));
+            return Err(too_complex("nodes in what is planned more than once", MAX_COPIED));
         }
         Ok(())
     }
@@ -384,7 +386,7 @@ impl Visitor for Walk {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
         self.nodes += 1;
-        self.expansion.node();
+        self.expansion.node_begins();
         if let Expr::InList { list, .. } = expr {
             if list.len() > MAX_IN_LIST {
                 return ControlFlow::Break(Box::new(too_complex("values in an IN list", MAX_IN_LIST)));
@@ -397,6 +399,11 @@ impl Visitor for Walk {
             }
             self.listed += elem.iter().filter_map(constant).sum::<usize>();
         }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<Self::Break> {
+        self.expansion.node_ends();
         ControlFlow::Continue(())
     }
 

@@ -17,6 +17,7 @@ mod catalog;
 pub(crate) mod condition;
 pub mod config;
 mod derived;
+pub mod dialect;
 pub mod docs;
 pub mod error;
 mod events;

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast::{Expr, Ident, SelectItem, SetExpr, Statement};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::Matching;
@@ -16,6 +15,7 @@ use crate::gate::problem::Code;
 use crate::gate::reader::Keys;
 use crate::gate::run::TRACE_IDS;
 use crate::query::condition::condition;
+use crate::query::dialect::Postgres;
 use crate::query::place_of;
 use crate::yaml::Mark;
 
@@ -95,7 +95,7 @@ pub(in crate::gate) fn check_comparisons(keys: &Keys<'_>, pass: &Comparison, cle
 }
 
 fn matching(sql: &str, by: &[String], time: EventTime, skew: Duration) -> Result<Matching, Fault> {
-    let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).map_err(|_| Fault::Other)?;
+    let statements = Parser::parse_sql(&Postgres, sql).map_err(|_| Fault::Other)?;
     let [Statement::Query(query)] = statements.as_slice() else { return Err(Fault::Other) };
     let more = || MORE.into_iter().find(|word| place_of(word, sql).is_some());
     let SetExpr::Select(select) = query.body.as_ref() else {

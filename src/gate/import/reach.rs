@@ -5,8 +5,9 @@
 //! Left to others: whether names and types fit (`plan`).
 
 use datafusion::sql::sqlparser::ast::{Expr, SelectItem, SetExpr, Statement};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::query::dialect::Postgres;
 
 /// What a statement over `spans` asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl Asked {
 
 /// Reads `SELECT … FROM spans [WHERE …]`. `Err` says what else it is.
 pub(super) fn asked(sql: &str) -> Result<Asked, String> {
-    let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).map_err(|error| format!("no SQL: {error}"))?;
+    let statements = Parser::parse_sql(&Postgres, sql).map_err(|error| format!("no SQL: {error}"))?;
     let other = || "more than `SELECT … FROM spans WHERE …`".to_owned();
     let [statement] = statements.as_slice() else { return Err(other()) };
     let Statement::Query(query) = statement else { return Err(other()) };

@@ -1,8 +1,8 @@
 //! What a short text becomes while it is planned.
 //!
 //! Duty: count the nodes of a statement as the engine plans it, with each common table expression written out at every
-//! place that reads it, and each alias and window at every place of its SELECT that names it; and the sets that a GROUP BY
-//! stands for. Guarantee: a count is never too small, saturates, and costs no more than the text is long: planning walks
+//! place that reads it, each alias and window at every place of its SELECT that names it, and each query that stands in an
+//! expression twice, for so often the planner checks it for each query around it; and the sets that a GROUP BY stands for. Guarantee: a count is never too small, saturates, and costs no more than the text is long: planning walks
 //! what it counts in one go that nothing can stop. Left to others: the caps on the counts (`guard`), what the optimizer
 //! makes of the plan (`inlining`).
 
@@ -29,6 +29,10 @@ pub struct Expansion {
 #[derive(Default)]
 struct Scope {
     nodes: usize,
+    /// Expressions of it around the place that the walk has come to.
+    expressions: usize,
+    /// It stands in an expression.
+    is_operand: bool,
     /// Names of its WITH whose queries are still ahead, the next one last.
     ahead: Vec<String>,
     /// What names of its WITH stand for.
@@ -41,12 +45,16 @@ impl Expansion {
         let with = query.with.iter().flat_map(|with| &with.cte_tables);
         let mut ahead: Vec<String> = with.map(|expression| name(&expression.alias.name)).collect();
         ahead.reverse();
-        self.around.push(Scope { ahead, ..Scope::default() });
+        let is_operand = self.around.last().is_some_and(|outer| outer.expressions > 0);
+        self.around.push(Scope { ahead, is_operand, ..Scope::default() });
     }
 
     /// The innermost query ends.
     pub fn ends(&mut self) {
-        let Some(ended) = self.around.pop() else { return };
+        let Some(mut ended) = self.around.pop() else { return };
+        if ended.is_operand {
+            ended.nodes = ended.nodes.saturating_mul(2);
+        }
         match self.around.last_mut() {
             Some(outer) => match outer.ahead.pop() {
                 Some(name) => outer.known.push((name, ended.nodes)),
@@ -56,9 +64,19 @@ impl Expansion {
         }
     }
 
-    /// An expression.
-    pub fn node(&mut self) {
+    /// An expression begins.
+    pub fn node_begins(&mut self) {
         self.count(1, 1);
+        if let Some(scope) = self.around.last_mut() {
+            scope.expressions += 1;
+        }
+    }
+
+    /// The innermost expression ends.
+    pub fn node_ends(&mut self) {
+        if let Some(scope) = self.around.last_mut() {
+            scope.expressions = scope.expressions.saturating_sub(1);
+        }
     }
 
     /// A SELECT; `name` is how a name in it is read.

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use datafusion::common::DataFusionError;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    self, BinaryOperator, Expr, SetExpr, UnaryOperator, Value, VisitMut, VisitorMut,
+    self, BinaryOperator, Expr, SetExpr, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
@@ -61,6 +61,7 @@ pub fn parse(
         }
         // What is replaced is known by its text: the tree is not changed before.
         if !search_path(query)
+            && calls_deep(query) <= MOST_DEEP
             && let Some(replaced) = replaced(sql, query)?
         {
             *query = replaced;
@@ -97,6 +98,37 @@ fn replaced(sql: &str, statement: &ast::Statement) -> Result<Option<ast::Stateme
         }
         _ => Err(Error::new(Code::NotAllowed, "more than one statement").hint("send them one by one")),
     }
+}
+
+/// Calls within calls of a text that is read once more as the crate reads it, in twice the time for each.
+const MOST_DEEP: usize = 10;
+
+/// How many calls stand within each other at most.
+fn calls_deep(statement: &ast::Statement) -> usize {
+    #[derive(Default)]
+    struct Calls {
+        open: usize,
+        most: usize,
+    }
+
+    impl Visitor for Calls {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            self.open += usize::from(matches!(expr, Expr::Function(_)));
+            self.most = self.most.max(self.open);
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            self.open -= usize::from(matches!(expr, Expr::Function(_)));
+            ControlFlow::Continue(())
+        }
+    }
+
+    let mut calls = Calls::default();
+    let _ = statement.visit(&mut calls);
+    calls.most
 }
 
 /// Rules for statements that read the catalogue, in the order of datafusion-pg-catalog. The one that puts NULL in place of

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use bytes::BufMut as _;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +26,7 @@ use super::settings::Settings;
 use super::wire::{Broken, Wire};
 use super::{State, compat, named};
 use crate::access::Identity;
+use crate::query::dialect::Postgres;
 use crate::query::error::{Code, Error};
 use crate::query::gateway::{POSTGRES_ROWS, Shape};
 use crate::query::params::Params;
@@ -492,7 +492,7 @@ pub(super) async fn columns(gateway: &Gateway, schema: &Schema, sql: &str, forma
     // listing has names of its own.
     let sql = sql.to_owned();
     let names = gateway.spawn(async move {
-        let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &sql).ok().filter(|parsed| parsed.len() == 1);
+        let parsed = Parser::parse_sql(&Postgres, &sql).ok().filter(|parsed| parsed.len() == 1);
         parsed.map_or((None, None), |parsed| (compat::names(&parsed[0]), named::json(&parsed[0])))
     });
     let (names, json) = names.await.unwrap_or_default();

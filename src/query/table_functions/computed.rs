@@ -15,9 +15,9 @@ use datafusion::logical_expr::{Expr, LogicalPlanBuilder, TableType, cast};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{self, Value, ValueWithSpan, VisitMut, VisitorMut};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 
 use super::gather::{GatherExec, Step};
+use crate::query::dialect::Postgres;
 use crate::query::params::instant_text;
 use crate::query::sources::Sources;
 use crate::query::{derived, guard};
@@ -62,7 +62,7 @@ pub fn instant(ns: i64) -> String {
 
 /// The statement, with the predicates in their places.
 fn parsed(sql: &str, predicates: &[(&'static str, ast::Expr)]) -> Result<Statement> {
-    let dialect = PostgreSqlDialect {};
+    let dialect = Postgres;
     let mut statements = DFParserBuilder::new(sql).with_dialect(&dialect).build()?.parse_statements()?;
     let Some(Statement::Statement(mut statement)) = statements.pop_front() else {
         return internal_err!("a statement of ours is none");

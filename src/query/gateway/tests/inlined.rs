@@ -35,7 +35,7 @@ async fn what_doubles_with_each_level_is_refused_before_it_is_optimised() {
     let sum = format!("max(duration_ns){}", " + 1".repeat(200));
     let aliases = format!("SELECT {sum} AS x FROM spans HAVING x > 0{}", " AND x > 0".repeat(100));
     let error = one(&gateway, &aliases).await.unwrap_err();
-    assert!(error.message.contains("named once and read again"), "{}", told(&error));
+    assert!(error.message.contains("planned more than once"), "{}", told(&error));
 }
 
 #[tokio::test]
@@ -56,4 +56,16 @@ async fn what_does_not_grow_runs_at_any_level() {
     ] {
         assert_eq!(one(&gateway, &sql).await.unwrap(), expected, "{sql}");
     }
+}
+
+#[tokio::test]
+async fn subqueries_within_subqueries_are_refused_before_each_level_doubles_the_planning() {
+    let gateway = gateway();
+    let nested = |levels: usize| format!("SELECT {}1{}", "(SELECT ".repeat(levels), ")".repeat(levels));
+    assert_eq!(one(&gateway, &nested(5)).await.unwrap(), "1");
+    let error = one(&gateway, &nested(14)).await.unwrap_err();
+    assert_eq!(error.code, Code::TooComplex, "{}", told(&error));
+    // Side by side they cost what each costs.
+    let beside = format!("SELECT {}", vec!["(SELECT 1)"; 40].join(" + "));
+    assert_eq!(one(&gateway, &beside).await.unwrap(), "40");
 }
