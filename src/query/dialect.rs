@@ -88,9 +88,9 @@ mod tests {
             "SELECT f(a => 1), make_interval(days => 10), INTERVAL '1 day' DAY, extract(epoch FROM t), trim(BOTH 'x' FROM y)",
             "SELECT - 2 ^ 2, NOT a = b, a -> 'b' ->> 'c', a @> b, a ~* 'x', a BETWEEN 1 AND 2 AND c, substring(a FROM 1 FOR 2)",
         ] {
-            let theirs = Parser::parse_sql(&PostgreSqlDialect {}, sql).map_err(|error| error.to_string());
-            assert!(theirs.is_ok(), "{sql}: {theirs:?}");
-            assert_eq!(Parser::parse_sql(&Postgres, sql).map_err(|error| error.to_string()), theirs, "{sql}");
+            // As text: the name of an argument is a name here, and an expression there.
+            let read = |dialect: &dyn Dialect| Parser::parse_sql(dialect, sql).unwrap()[0].to_string();
+            assert_eq!(read(&Postgres), read(&PostgreSqlDialect {}));
         }
     }
 
