@@ -142,7 +142,8 @@ impl Inner {
         let found = self.local(from, false)?;
         let plain = self.zone.to_ambiguous_timestamp(found).compatible().ok()?;
         let change = self.zone.following(after.checked_sub(FARTHEST).ok()?).next();
-        if change.is_none_or(|change| change.timestamp() > plain) {
+        // While an hour is repeated, a later local time may mean an instant that has passed.
+        if plain > after && change.is_none_or(|change| change.timestamp() > plain) {
             return Some(plain);
         }
         // Near a change local times are in another order than instants.

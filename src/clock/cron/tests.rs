@@ -100,8 +100,17 @@ fn time_ends_without_a_panic() {
     assert!(cron.next(i64::MIN) > i64::MIN && cron.previous(i64::MAX) < i64::MAX);
 }
 
+#[test]
+fn an_hour_that_is_repeated_is_left_behind() {
+    let cron = Cron::parse("5,55 */2 * * *", "Europe/Berlin").unwrap();
+    let instants: Vec<i64> =
+        std::iter::successors(Some(ns("2026-10-25T00:00:00Z")), |at| Some(cron.next(*at))).take(7).collect();
+    let expected = ["00:00", "00:05", "00:55", "01:05", "01:55", "03:05", "03:55"];
+    assert_eq!(instants, expected.map(|time| ns(&format!("2026-10-25T{time}:00Z"))));
+}
+
 proptest::proptest! {
-    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+    #![proptest_config(proptest::test_runner::Config::with_cases(1024))]
     #[test]
     fn what_lies_between_is_what_a_walk_over_all_minutes_finds(
         minute in proptest::sample::select(vec!["*/15", "0", "30", "5,55"]),
