@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn no_way_to_place_a_file_replaces_one_that_is_there() {
-        let ways: [(&str, fn(&Path, &Path) -> io::Result<()>); 4] = [
+        type Way = fn(&Path, &Path) -> io::Result<()>;
+        let ways: [(&str, Way); 4] = [
             ("any", |beside, path| place(beside, path, b"ours")),
             ("link", |beside, path| fs::hard_link(beside, path)),
             ("rename", renamed),
