@@ -79,6 +79,9 @@ struct Absent {
 }
 
 impl Absent {
+    /// Beyond so many rows they are not kept for the next batch.
+    const KEPT_ROWS: usize = 1 << 16;
+
     fn new(rows: usize) -> Self {
         Self { doubles: Float64Array::new_null(rows), binaries: BinaryArray::new_null(rows) }
     }
@@ -297,6 +300,9 @@ impl AttrLists {
         let types = self.entries.iter().fold(0, |types, entry| types | 1 << entry.of);
         self.absent.reach(self.entries.len());
         let lists = self.lists_with(keys, types);
+        if self.absent.doubles.len() > Absent::KEPT_ROWS {
+            self.absent = Absent::new(0);
+        }
         self.begin_batch();
         lists
     }
