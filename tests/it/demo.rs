@@ -111,16 +111,11 @@ impl Drop for Demo {
     }
 }
 
-#[test]
-fn ten_kills_of_its_daemon_change_nothing_that_the_demo_shows() {
-    // Another seed in each run; that of a run that failed is on its output.
-    #[allow(clippy::disallowed_methods, reason = "a test's own knob")]
-    let asked = std::env::var("DEMO_SEED").ok().and_then(|n| n.parse().ok());
-    let seed: u64 = asked.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("seed {seed}");
+/// A demo that ended well although its daemon was killed ten times, the last time when it had been up for at most `latest`
+/// milliseconds; None if it ended well before that.
+fn killed_ten_times(seed: u64, latest: u64) -> Option<Demo> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    // Of the time that its daemon is up, of which the demo needs 38 s without kills on a machine that does nothing else.
-    let mut moments: Vec<u64> = (0..10).map(|_| rng.next_u64() % 34_000).collect();
+    let mut moments: Vec<u64> = (0..10).map(|_| rng.next_u64() % latest).collect();
     moments.sort_unstable();
     println!("moments {moments:?} ms");
     let began = Instant::now();
@@ -131,10 +126,15 @@ fn ten_kills_of_its_daemon_change_nothing_that_the_demo_shows() {
         // The demo itself kills one as well: then it is another that dies here.
         while killed.len() == before {
             wait_for("a daemon to kill", || {
-                assert_eq!(demo.ended(), None, "after {before} kills");
                 // Every other one has a chance to do something; the rest may die while it replays its log.
-                (before % 2 == 1 || demo.is_ready()) && demo.daemon().is_some_and(|pid| !killed.contains(&pid))
+                demo.ended().is_some()
+                    || (before % 2 == 1 || demo.is_ready()) && demo.daemon().is_some_and(|pid| !killed.contains(&pid))
             });
+            if let Some(code) = demo.ended() {
+                assert_eq!(code, 0, "after {before} kills");
+                println!("ended before kill {} of 10", before + 1);
+                return None;
+            }
             std::thread::sleep(Duration::from_millis(moment - up));
             if let Some(victim) = demo.daemon().filter(|pid| killed.insert(*pid)) {
                 println!("killed {victim} after {} ms", began.elapsed().as_millis());
@@ -145,9 +145,25 @@ fn ten_kills_of_its_daemon_change_nothing_that_the_demo_shows() {
     }
     assert_eq!(killed.len(), 10);
     wait_for("the demo's end", || demo.ended().is_some());
-    println!("ended after {} ms", began.elapsed().as_millis());
     assert_eq!(demo.ended(), Some(0));
     assert_eq!(processes_of(demo.dir.path()), BTreeMap::new());
+    Some(demo)
+}
+
+#[test]
+fn ten_kills_of_its_daemon_change_nothing_that_the_demo_shows() {
+    // Another seed in each run; that of a run that failed is on its output.
+    #[allow(clippy::disallowed_methods, reason = "a test's own knob")]
+    let asked = std::env::var("DEMO_SEED").ok().and_then(|n| n.parse().ok());
+    let seed: u64 = asked.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("seed {seed}");
+    let began = Instant::now();
+    // Of the time that its daemon is up, of which the demo needs 38 s without kills on a machine that does nothing else:
+    // its own timers go on while a daemon is away, so it can end before the last of late kills. Then it starts anew, with
+    // earlier ones.
+    let demo =
+        [34_000, 27_000, 20_000].into_iter().find_map(|latest| killed_ten_times(seed, latest)).expect("ten kills");
+    println!("ended after {} ms", began.elapsed().as_millis());
 
     let data = demo.dir.path().join("data");
     no_effect_has_two_inputs(&data);
