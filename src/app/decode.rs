@@ -1,13 +1,14 @@
-//! The decoder that receivers use: one [`SpanBuilder`] per thread that decodes.
+//! The decoder that receivers use: one builder per thread that decodes.
 //!
-//! Duty: builders at rest between requests, so that a usual request finds its buffers grown. Guarantee: what they keep
-//! while nothing is decoded was made for columns of 32 MiB in all, whatever was sent before. Left to others: decoding
-//! (`otlp`).
+//! Duty: builders at rest between requests, so that a usual request finds its buffers grown and small ones share their
+//! arrays. Guarantee: what they keep while nothing is decoded was made for columns of 32 MiB in all, whatever was sent
+//! before; a request that may wait for room shares nothing, for a flush that makes room may wait for what is shared. Left
+//! to others: decoding (`otlp`).
 
 use std::sync::{Arc, Mutex};
 
-use crate::otlp::{self, SpanBuilder};
-use crate::receive::{Decode, Format};
+use crate::otlp::{self, SharedBuilder, SpanBuilder};
+use crate::receive::{Decode, Format, Reading};
 
 /// Builders at rest beyond this are let go, so that a burst does not keep its memory.
 const MAX_IDLE: usize = 8;
@@ -19,12 +20,20 @@ const SMALL_BYTES: u64 = 2 << 20;
 const MAX_BYTES: u64 = 16 << 20;
 /// What all at rest may have grown to.
 const MAX_ALL_BYTES: u64 = 32 << 20;
+/// A larger message becomes batches of its own.
+const SHARED_BYTES: usize = 1 << 20;
 
 /// A builder, and the bytes that it has grown to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Grown {
-    builder: SpanBuilder,
+    builder: Arc<SharedBuilder>,
     bytes: u64,
+}
+
+impl Default for Grown {
+    fn default() -> Self {
+        Self { builder: SpanBuilder::shared(), bytes: 0 }
+    }
 }
 
 /// Builders at rest.
@@ -40,32 +49,45 @@ impl Idle {
     fn keep(&self, mut grown: Grown, message: u64, given: u64, made: impl FnOnce() -> u64) {
         let is_small = message <= SMALL_BYTES && given <= 2 * SMALL_BYTES;
         let columns = if is_small { given } else { made() };
-        grown.bytes = grown.bytes.max(message).max(columns);
-        if grown.bytes > MAX_BYTES || (!is_small && columns < message) {
-            return;
+        grown.bytes = grown.bytes.max(message).max(columns).max(grown.builder.lock().block_bytes());
+        if grown.bytes <= MAX_BYTES && (is_small || columns >= message) {
+            let mut idle = self.0.lock().expect("no holder of this lock panics");
+            let held: u64 = idle.iter().map(|grown| grown.bytes).sum();
+            if idle.len() < MAX_IDLE && held + grown.bytes <= MAX_ALL_BYTES {
+                return idle.push(grown);
+            }
         }
-        let mut idle = self.0.lock().expect("no holder of this lock panics");
-        let held: u64 = idle.iter().map(|grown| grown.bytes).sum();
-        if idle.len() < MAX_IDLE && held + grown.bytes <= MAX_ALL_BYTES {
-            idle.push(grown);
-        }
+        // Else its buffers would stay until somebody looks at what it holds.
+        grown.builder.lock().end_block();
     }
 }
 
 /// Reads OTLP requests in both encodings.
 pub fn otlp() -> Decode {
     let idle = Arc::<Idle>::default();
-    Decode::new(move |format, body, limits, strict, room| {
-        let mut grown = idle.take();
+    Decode::new(move |reading, body, room| {
+        let Reading { format, limits, strict, may_wait } = reading;
+        let grown = idle.take();
+        let shares = !may_wait && body.len() <= SHARED_BYTES;
         let mut most = 0;
         let mut room = |bytes| {
             let given = room(bytes)?;
             most = most.max(given);
             Some(given)
         };
-        let decoded = match format {
-            Format::Protobuf => otlp::decode_within(body, limits, &mut room, &mut grown.builder),
-            Format::Json => otlp::decode_json_within(body, limits, strict, &mut room, &mut grown.builder),
+        let decoded = {
+            let mut builder = grown.builder.lock();
+            if !shares {
+                builder.end_block();
+            }
+            let decoded = match format {
+                Format::Protobuf => otlp::decode_within(body, limits, &mut room, &mut builder),
+                Format::Json => otlp::decode_json_within(body, limits, strict, &mut room, &mut builder),
+            };
+            if !shares {
+                builder.end_block();
+            }
+            decoded
         };
         let made =
             || decoded.as_ref().map_or(0, |done| done.batches.iter().map(|batch| batch.memory_bytes()).sum::<u64>());

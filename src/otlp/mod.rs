@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use crate::span::SpanBatch;
 
-pub use builder::SpanBuilder;
+pub use builder::{SharedBuilder, SpanBuilder};
 pub use decode::{decode, decode_within};
 pub use encode::encode;
 pub use json::{decode_json, decode_json_within};

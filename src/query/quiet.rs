@@ -37,12 +37,13 @@ impl Region {
             return false;
         }
         let time = self.from_ns..self.to_ns;
-        let starts = rows.batch.start_times().values().iter();
+        let starts = rows.batch.start_times();
+        let starts = starts.values().iter();
         match self.by_start {
             true => starts.copied().any(|start| time.contains(&start)),
             false => {
-                let lasts = rows.batch.durations_ns().values();
-                starts.zip(lasts).any(|(start, last)| time.contains(&start.saturating_add(*last)))
+                let lasts = rows.batch.durations_ns();
+                starts.zip(lasts.values()).any(|(start, last)| time.contains(&start.saturating_add(*last)))
             }
         }
     }

@@ -34,7 +34,7 @@ use super::config::Config;
 use super::inflate::{Failed, inflate};
 use super::metrics::{Metrics, Transport};
 use super::status::{Failure, Kind};
-use super::{Decode, OnSetAside, SetAside};
+use super::{Decode, OnSetAside, Reading, SetAside};
 
 /// Messages over this size, and all compressed ones, leave the threads that serve connections.
 const INLINE_BYTES: usize = 1 << 20;
@@ -276,27 +276,39 @@ impl Ingest {
 
     fn message(&self, arrived: &mut Arrived, runtime: Option<&Handle>) -> Result<Message, Stopped> {
         let Arrived { wire, coding, format, reservation, columns, limit, .. } = arrived;
-        let grow = |reservation: &mut Reservation, bytes: u64| match runtime {
+        let grow = |reservation: &mut Reservation, bytes: u64, runtime: Option<&Handle>| match runtime {
             Some(runtime) => runtime.block_on(self.admission.grow(reservation, bytes)),
             None => self.admission.try_grow(reservation, bytes),
         };
         // Once for the message, twice for its columns.
-        let plain =
-            inflate(*coding, wire, *limit, |bytes| grow(reservation, bytes as u64 * 3)).map_err(Stopped::Inflate)?;
+        let plain = inflate(*coding, wire, *limit, |bytes| grow(reservation, bytes as u64 * 3, runtime))
+            .map_err(Stopped::Inflate)?;
         *columns = (*columns).max(plain.len() as u64 * 2);
         let mut too_wide = None;
-        // Rows and elements of few bytes have wider columns than that.
-        let mut room = |bytes: u64| {
-            let more = bytes.saturating_sub(*columns).next_multiple_of(STEP_BYTES as u64);
-            if reservation.bytes().saturating_add(more) > self.admission.pool().limit_bytes() {
-                too_wide = Some(bytes);
-                return None;
-            }
-            grow(reservation, more).ok()?;
-            *columns += more;
-            Some(*columns)
+        let mut decode = |waiting: Option<&Handle>| {
+            // Rows and elements of few bytes have wider columns than that.
+            let mut room = |bytes: u64| {
+                let more = bytes.saturating_sub(*columns).next_multiple_of(STEP_BYTES as u64);
+                if reservation.bytes().saturating_add(more) > self.admission.pool().limit_bytes() {
+                    too_wide = Some(bytes);
+                    return None;
+                }
+                grow(reservation, more, waiting).ok()?;
+                *columns += more;
+                Some(*columns)
+            };
+            let Config { limits, json_strict, .. } = &self.config;
+            let reading = Reading { format: *format, limits, strict: *json_strict, may_wait: waiting.is_some() };
+            (self.decode.0)(reading, &plain, &mut room)
         };
-        let decoded = (self.decode.0)(*format, &plain, &self.config.limits, self.config.json_strict, &mut room);
+        // What is small is read anew to wait for room, which it seldom has to: what may wait costs more.
+        let decoded = match runtime.filter(|_| plain.len() > INLINE_BYTES) {
+            Some(runtime) => decode(Some(runtime)),
+            None => match decode(None) {
+                Err(error) if error.kind == otlp::NO_ROOM && runtime.is_some() => decode(runtime),
+                decoded => decoded,
+            },
+        };
         let decoded = decoded.map_err(|error| too_wide.map_or(Stopped::Bad(error), Stopped::TooWide))?;
         let identity = XxHash3_128::oneshot_with_seed(self.seed, wire);
         let keep = *format == Format::Protobuf && decoded.rejected.is_empty();

@@ -52,16 +52,29 @@ pub use auth::{Authenticate, Caller, Denied};
 pub use config::Config;
 pub use metrics::Transport;
 
-/// Bytes of one request to columns: format, (decompressed) message, limits, `json_strict`, room for the columns.
+/// How a message is to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// The encoding.
+    pub format: Format,
+    /// What is acceptable.
+    pub limits: &'a Limits,
+    /// `json_strict`
+    pub strict: bool,
+    /// Whoever gives room may wait until there is some, as for a flush.
+    pub may_wait: bool,
+}
+
+/// Bytes of one request to columns: how, the (decompressed) message, room for the columns.
 #[derive(Clone)]
 pub struct Decode(Arc<DecodeFn>);
 
-type DecodeFn = dyn Fn(Format, &[u8], &Limits, bool, &mut Room<'_>) -> Result<Decoded, Undecodable> + Send + Sync;
+type DecodeFn = dyn Fn(Reading<'_>, &[u8], &mut Room<'_>) -> Result<Decoded, Undecodable> + Send + Sync;
 
 impl Decode {
     /// Wraps a decoder; it is called by several threads at once.
     pub fn new(
-        decode: impl Fn(Format, &[u8], &Limits, bool, &mut Room<'_>) -> Result<Decoded, Undecodable> + Send + Sync + 'static,
+        decode: impl Fn(Reading<'_>, &[u8], &mut Room<'_>) -> Result<Decoded, Undecodable> + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(decode))
     }

@@ -3,21 +3,30 @@
 //! Duty: the type that proves the schema once, at the edge. Guarantee: column `i` of a `SpanBatch` has the type that
 //! [`schema::incoming`] gives it. Left to others: the content (`otlp` validates it).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
     TimestampNanosecondArray, new_null_array,
 };
+use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 
+use super::block::{Block, Shared};
 use super::{TimeRange, schema};
 
 /// Rows of spans as they arrive: one row a span, columns of [`schema::incoming`]; once they were checked, with the
 /// columns of [`schema::semconv_fields`] beside them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct SpanBatch {
-    spans: RecordBatch,
+    spans: Spans,
     semconv: Option<Arc<[ArrayRef]>>,
+}
+
+#[derive(Clone, Debug)]
+enum Spans {
+    Own(RecordBatch),
+    Shared(Shared),
 }
 
 /// The columns offered are not those of [`schema::incoming`].
@@ -32,39 +41,71 @@ impl SpanBatch {
     /// Takes a record batch whose fields equal [`schema::incoming`] (names, types, nullability, order).
     pub fn try_new(batch: RecordBatch) -> Result<Self, SchemaMismatch> {
         if batch.schema_ref().fields() == schema::incoming().fields() {
-            return Ok(Self { spans: batch, semconv: None });
+            return Ok(Self { spans: Spans::Own(batch), semconv: None });
         }
         Err(SchemaMismatch { expected: describe(schema::incoming()), got: describe(batch.schema_ref()) })
     }
 
+    /// The rows `at` of `block`, one at least, which start within `starts` and hold about `bytes` of memory.
+    pub fn shared(block: Arc<Block>, at: Range<usize>, starts: TimeRange, bytes: u64) -> Self {
+        Self { spans: Spans::Shared(Shared::new(block, at, starts, bytes)), semconv: None }
+    }
+
+    /// These rows and those of `next`, if they follow them in the same block.
+    pub fn joined(&self, next: &Self) -> Option<Self> {
+        match (&self.spans, &next.spans) {
+            (Spans::Shared(first), Spans::Shared(second)) if self.semconv.is_none() && next.semconv.is_none() => {
+                Some(Self { spans: Spans::Shared(first.joined(second)?), semconv: None })
+            }
+            _ => None,
+        }
+    }
+
     /// Number of spans.
     pub fn rows(&self) -> usize {
-        self.spans.num_rows()
+        match &self.spans {
+            Spans::Own(batch) => batch.num_rows(),
+            Spans::Shared(shared) => shared.len(),
+        }
     }
 
     /// The columns, in the order of [`schema::incoming`].
     pub fn as_record_batch(&self) -> &RecordBatch {
-        &self.spans
+        match &self.spans {
+            Spans::Own(batch) => batch,
+            Spans::Shared(shared) => shared.rows(),
+        }
+    }
+
+    fn column(&self, at: usize) -> ArrayRef {
+        match &self.spans {
+            Spans::Own(batch) => batch.column(at).clone(),
+            Spans::Shared(shared) => shared.column(at),
+        }
     }
 
     /// Ids of their traces, 16 bytes each.
-    pub fn trace_ids(&self) -> &FixedSizeBinaryArray {
-        self.spans.column(0).as_any().downcast_ref().expect("SpanBatch::try_new checked the schema")
+    pub fn trace_ids(&self) -> FixedSizeBinaryArray {
+        self.column(0).as_fixed_size_binary().clone()
     }
 
     /// Start times in ns since 1970.
-    pub fn start_times(&self) -> &TimestampNanosecondArray {
-        self.spans.column(3).as_any().downcast_ref().expect("SpanBatch::try_new checked the schema")
+    pub fn start_times(&self) -> TimestampNanosecondArray {
+        self.column(3).as_primitive::<TimestampNanosecondType>().clone()
     }
 
     /// Durations in ns, never negative.
-    pub fn durations_ns(&self) -> &Int64Array {
-        self.spans.column(4).as_any().downcast_ref().expect("SpanBatch::try_new checked the schema")
+    pub fn durations_ns(&self) -> Int64Array {
+        self.column(4).as_primitive::<Int64Type>().clone()
     }
 
     /// First and last start time; `None` without rows.
     pub fn start_range(&self) -> Option<TimeRange> {
-        let starts = self.start_times().values();
+        if let Spans::Shared(shared) = &self.spans {
+            return Some(shared.starts);
+        }
+        let starts = self.start_times();
+        let starts = starts.values();
         Some(TimeRange { min_ns: *starts.iter().min()?, max_ns: *starts.iter().max()? })
     }
 
@@ -75,7 +116,8 @@ impl SpanBatch {
             field.data_type() == column.data_type() && column.len() == self.rows()
         };
         if fields.len() == columns.len() && fields.iter().zip(&columns).all(fits) {
-            return Ok(Self { spans: self.spans, semconv: Some(columns.into()) });
+            let spans = Spans::Own(self.as_record_batch().clone());
+            return Ok(Self { spans, semconv: Some(columns.into()) });
         }
         let got: Vec<_> = columns.iter().map(|column| format!("{} × {}", column.len(), column.data_type())).collect();
         let expected = describe(&arrow::datatypes::Schema::new(fields.clone()));
@@ -87,32 +129,41 @@ impl SpanBatch {
         self.semconv.as_deref()
     }
 
-    /// Bytes that the columns hold in memory.
+    /// Bytes that the columns hold in memory; of rows of a block about their share.
     pub fn memory_bytes(&self) -> u64 {
         let checked = self.semconv.iter().flat_map(|columns| columns.iter());
         let checked: usize = checked.map(|column| column.get_array_memory_size()).sum();
-        (self.spans.get_array_memory_size() + checked) as u64
+        let spans = match &self.spans {
+            Spans::Own(batch) => batch.get_array_memory_size() as u64,
+            Spans::Shared(shared) => shared.bytes,
+        };
+        spans + checked as u64
     }
 
     /// The same spans with another column `at`, of the type of the one there.
     pub fn with_column(&self, at: usize, column: ArrayRef) -> Result<Self, SchemaMismatch> {
-        let mut columns = self.spans.columns().to_vec();
+        let spans = self.as_record_batch();
+        let mut columns = spans.columns().to_vec();
         columns[at] = column;
         let mismatch = |error: arrow::error::ArrowError| SchemaMismatch {
             expected: describe(schema::incoming()),
             got: error.to_string(),
         };
-        let spans = RecordBatch::try_new(self.spans.schema(), columns).map_err(mismatch)?;
-        Ok(Self { spans, semconv: self.semconv.clone() })
+        let spans = RecordBatch::try_new(spans.schema(), columns).map_err(mismatch)?;
+        Ok(Self { spans: Spans::Own(spans), semconv: self.semconv.clone() })
     }
 
     /// The rows with the store position `ingest_us`: columns of [`schema::stored`], those of the check null where the
     /// spans were not checked.
     pub fn with_ingest_time(&self, ingest_us: i64) -> RecordBatch {
-        let rows = self.spans.num_rows();
-        let mut columns = self.spans.columns().to_vec();
-        let ingest = TimestampMicrosecondArray::from_value(ingest_us, rows).with_timezone("UTC");
-        columns.insert(schema::INGEST_TIME_INDEX, Arc::new(ingest));
+        self.with_ingest_times(TimestampMicrosecondArray::from_value(ingest_us, self.rows()))
+    }
+
+    /// The same with a position for each row.
+    pub fn with_ingest_times(&self, ingest_us: TimestampMicrosecondArray) -> RecordBatch {
+        let rows = self.rows();
+        let mut columns = self.as_record_batch().columns().to_vec();
+        columns.insert(schema::INGEST_TIME_INDEX, Arc::new(ingest_us.with_timezone("UTC")));
         match &self.semconv {
             Some(checked) => columns.extend(checked.iter().cloned()),
             None => {
@@ -121,6 +172,12 @@ impl SpanBatch {
         }
         RecordBatch::try_new(schema::stored().clone(), columns)
             .expect("incoming and stored differ by these columns only")
+    }
+}
+
+impl PartialEq for SpanBatch {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_record_batch() == other.as_record_batch() && self.semconv == other.semconv
     }
 }
 

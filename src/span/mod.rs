@@ -5,6 +5,7 @@
 //! bytes become columns (`otlp`), where columns are kept (`store`), how they are asked for (`query`).
 
 mod batch;
+mod block;
 mod check;
 mod ids;
 mod next;
@@ -12,6 +13,7 @@ pub mod pinned;
 pub mod schema;
 
 pub use batch::{SchemaMismatch, SpanBatch};
+pub use block::{Block, Gather};
 pub use check::Check;
 pub use ids::{InvalidId, SpanId, TimeRange, TraceId, from_hex, hex};
 pub use next::{Coding, Delivery, Next, Origin, Refusal, RequestBody};

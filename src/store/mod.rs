@@ -39,6 +39,7 @@ pub mod repair;
 mod rescue;
 mod retain;
 mod room;
+mod run;
 #[cfg(test)]
 pub(crate) mod samples;
 mod scrub;
@@ -67,6 +68,7 @@ pub use error::Error;
 pub use files::Files;
 pub use follow::{Followed, Follower, News};
 pub use ledger::Ledger;
+pub use run::Run;
 pub use shelf::is_hour;
 pub use snapshot::{Gen, PartSet, Reader, Rows, Skipped, Snapshot, View};
 use tokio::sync::watch;

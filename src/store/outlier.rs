@@ -31,7 +31,8 @@ pub fn may_have(range: TimeRange, ingest_us: i64, max_age: Option<Duration>) -> 
 
 /// `batch` with anomaly bit 5 on its outliers.
 pub fn mark(batch: SpanBatch, ingest_us: i64, max_age: Option<Duration>) -> SpanBatch {
-    let starts = batch.start_times().values();
+    let starts = batch.start_times();
+    let starts = starts.values();
     if !starts.iter().any(|start| is_outlier(*start, ingest_us, max_age)) {
         return batch;
     }

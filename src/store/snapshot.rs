@@ -64,7 +64,7 @@ impl Rows {
 
     /// Whether a row may be of one of `traces`; one that is, is never missed.
     pub fn may_hold(&self, traces: &BTreeSet<[u8; 16]>) -> bool {
-        self.traces.may_hold(self.batch.trace_ids(), traces)
+        self.traces.may_hold(&self.batch.trace_ids(), traces)
     }
 }
 

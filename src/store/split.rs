@@ -10,7 +10,7 @@ use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::UInt16Type;
 
-use super::Rows;
+use super::{Rows, Run};
 use crate::span::schema::anomaly;
 
 /// Hours with a part of their own in one flush.
@@ -30,7 +30,8 @@ pub struct Set {
 
 /// Splits `rows`; the stray set is filed under `flush_hour` (hours since 1970).
 pub fn split(rows: &[Arc<Rows>], flush_hour: i64) -> Vec<Set> {
-    let hours: Vec<Vec<i64>> = rows.iter().map(|rows| hours_of(rows)).collect();
+    let runs = Run::of(rows);
+    let hours: Vec<Vec<i64>> = runs.iter().map(hours_of).collect();
     let mut counts: HashMap<i64, usize> = HashMap::new();
     hours.iter().flatten().for_each(|hour| *counts.entry(*hour).or_default() += 1);
     let mut biggest: Vec<(i64, usize)> = counts.into_iter().collect();
@@ -42,8 +43,8 @@ pub fn split(rows: &[Arc<Rows>], flush_hour: i64) -> Vec<Set> {
 
     let mut sets: Vec<Set> = own.iter().map(|hour| Set { hour: *hour, stray: false, batches: Vec::new() }).collect();
     sets.push(Set { hour: flush_hour, stray: true, batches: Vec::new() });
-    for (rows, hours) in rows.iter().zip(&hours) {
-        let batch = rows.to_record_batch();
+    for (run, hours) in runs.iter().zip(&hours) {
+        let batch = run.to_record_batch();
         let places: Vec<usize> = hours.iter().map(|hour| own.binary_search(hour).unwrap_or(own.len())).collect();
         let Some(first) = places.first() else { continue };
         if places.iter().all(|place| place == first) {
@@ -62,11 +63,12 @@ pub fn split(rows: &[Arc<Rows>], flush_hour: i64) -> Vec<Set> {
     sets
 }
 
-fn hours_of(rows: &Rows) -> Vec<i64> {
-    let anomalies = rows.batch.as_record_batch().column_by_name("anomalies").expect("a column of every batch of spans");
+fn hours_of(run: &Run) -> Vec<i64> {
+    let anomalies = run.batch.as_record_batch().column_by_name("anomalies").expect("a column of every batch of spans");
     let anomalies = anomalies.as_primitive::<UInt16Type>().values();
-    let rows_of = rows.batch.start_times().values().iter().zip(anomalies);
-    rows_of.map(|(start, anomalies)| home_hour(*start, rows.ingest_us, *anomalies)).collect()
+    let (starts, ingests) = (run.batch.start_times(), run.ingest_times(0, run.batch.rows()));
+    let rows = starts.values().iter().zip(ingests.values()).zip(anomalies);
+    rows.map(|((start, ingest_us), anomalies)| home_hour(*start, *ingest_us, *anomalies)).collect()
 }
 
 /// The hour a row belongs to: of its start time; of its store position where its `anomalies` say that it is an outlier

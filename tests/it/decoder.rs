@@ -14,6 +14,7 @@ mod mutate;
 mod reuse;
 mod rows;
 mod rules;
+mod shared;
 
 use std::time::{Duration, Instant};
 

@@ -109,7 +109,8 @@ pub(super) fn heard(batch: &SpanBatch, position_us: i64, latest_ns: i64) -> Hear
     let may_be_own = own_resources.is_some() || own_spans.is_some();
     let mut latest = vec![i64::MIN; words.len()];
     let mut future = 0;
-    let ends = batch.start_times().values().iter().zip(batch.durations_ns().values());
+    let (starts, lasts) = (batch.start_times(), batch.durations_ns());
+    let ends = starts.values().iter().zip(lasts.values());
     for (row, ((start_ns, last_ns), service)) in ends.zip(services.keys().values()).enumerate() {
         if may_be_own && is_own(row) {
             continue;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 
 use super::SpanBuilder;
 use super::rows::Columns;
@@ -27,7 +27,11 @@ const MIN_KEY_BYTES: usize = 4;
 impl SpanBuilder {
     /// Ends the request: everything since [`SpanBuilder::begin`]. The builder is ready for the next.
     pub fn finish(&mut self) -> Decoded {
-        self.end_batch();
+        if self.is_shared() {
+            self.end_rows();
+        } else {
+            self.end_batch();
+        }
         let decoded = Decoded {
             batches: std::mem::take(&mut self.batches),
             spans: std::mem::take(&mut self.spans),
@@ -42,7 +46,15 @@ impl SpanBuilder {
 
     /// Forgets the request at hand, as after an error; buffers are kept.
     pub fn reset(&mut self) {
-        self.clear_batch();
+        if self.is_shared() {
+            self.take_back();
+        } else {
+            self.clear_batch();
+            self.forget_request();
+        }
+    }
+
+    pub(super) fn forget_request(&mut self) {
         self.batches.clear();
         self.begin_request();
     }
@@ -83,8 +95,9 @@ impl SpanBuilder {
             || shared > 0 && shared.saturating_add(self.pending_bytes() / MIN_KEY_BYTES) > MAX_DISTINCT
     }
 
-    fn end_batch(&mut self) {
-        if self.rows.len() == 0 {
+    pub(super) fn end_batch(&mut self) {
+        let block = self.block_to_make();
+        if self.rows.len() == 0 || self.is_shared() && block.is_none() {
             // keys of spans that were set aside may still fill dictionaries
             return self.clear_batch();
         }
@@ -96,13 +109,20 @@ impl SpanBuilder {
         columns.push(Arc::new(self.attributes.finish()));
         columns.extend([resource, scope, self.events.finish(), self.links.finish()]);
         columns.extend(tail);
-        let batch = span_batch(columns);
-        self.made_bytes += batch.memory_bytes();
-        self.batches.push(batch);
+        let batch = RecordBatch::try_new(schema::incoming().clone(), columns)
+            .expect("the columns are those of the schema, one value a row");
+        match block {
+            Some(block) => block.make(batch),
+            None => {
+                let batch = SpanBatch::try_new(batch).expect("it has the incoming schema");
+                self.made_bytes += batch.memory_bytes();
+                self.batches.push(batch);
+            }
+        }
         self.begin_batch();
     }
 
-    fn clear_batch(&mut self) {
+    pub(super) fn clear_batch(&mut self) {
         self.rows.clear();
         self.attributes.clear();
         self.events.clear();
@@ -116,11 +136,6 @@ impl SpanBuilder {
         (self.raw_bytes, self.seen_bytes) = (0, 0);
         self.resource.service = None;
         self.scope.words = None;
+        self.begin_block();
     }
-}
-
-fn span_batch(columns: Vec<ArrayRef>) -> SpanBatch {
-    let batch = RecordBatch::try_new(schema::incoming().clone(), columns)
-        .expect("the columns are those of the schema, one value a row");
-    SpanBatch::try_new(batch).expect("it has the incoming schema")
 }

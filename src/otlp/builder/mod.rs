@@ -17,6 +17,7 @@ mod fault;
 mod intern;
 mod known;
 mod nested;
+mod open;
 mod room;
 mod rows;
 mod shared;
@@ -24,6 +25,7 @@ mod span;
 mod text;
 
 pub use attrs::Value;
+pub use open::SharedBuilder;
 pub use shared::Envelope;
 pub(in crate::otlp) use span::{KINDS, STATUS_CODES};
 pub use span::{LinkFields, SpanFields};
@@ -35,6 +37,7 @@ use attrs::AttrLists;
 use fault::{Detail, Fault, Rejections};
 use known::Source;
 use nested::{Events, Links};
+use open::Sharing;
 use rows::Rows;
 use shared::SharedLists;
 
@@ -86,6 +89,7 @@ pub struct SpanBuilder {
     rejections: Rejections,
     advisories: Advisories,
     unknown_fields: UnknownFields,
+    sharing: Sharing,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -187,6 +191,7 @@ impl SpanBuilder {
             rejections: Rejections::default(),
             advisories: Advisories::default(),
             unknown_fields: UnknownFields::default(),
+            sharing: Sharing::default(),
         }
     }
 
@@ -195,6 +200,9 @@ impl SpanBuilder {
         if self.limits != *limits {
             self.limits = limits.clone();
             self.resource.lists.forget_sources();
+        }
+        if self.is_shared() {
+            self.begin_rows();
         }
     }
 

@@ -88,6 +88,12 @@ impl Events {
         self.dropped.truncate(mark.items);
     }
 
+    /// The same, with the lists of all rows but the first `rows`.
+    pub(super) fn rollback_rows(&mut self, mark: Mark, rows: usize) {
+        self.rollback(mark);
+        self.ends.truncate(rows);
+    }
+
     pub(super) fn clear(&mut self) {
         self.attributes.clear();
         self.clear_values();
@@ -162,6 +168,12 @@ impl Links {
         self.span_ids.truncate(mark.items);
         self.dropped.truncate(mark.items);
         self.flags.truncate(mark.items);
+    }
+
+    /// The same, with the lists of all rows but the first `rows`.
+    pub(super) fn rollback_rows(&mut self, mark: Mark, rows: usize) {
+        self.rollback(mark);
+        self.ends.truncate(rows);
     }
 
     pub(super) fn clear(&mut self) {

@@ -30,13 +30,25 @@ const WORD: usize = 4;
 impl SpanBuilder {
     /// About how many bytes the columns of the request have so far.
     pub(in crate::otlp) fn column_bytes(&self) -> u64 {
+        let at_hand = (BATCH + self.at_hand_bytes()).saturating_sub(self.bytes_before());
+        self.made_bytes.saturating_add(at_hand as u64)
+    }
+
+    /// The same of the batch at hand, which is one of others if it has rows of theirs.
+    pub(super) fn request_bytes(&self) -> u64 {
+        let before = self.bytes_before();
+        let of_batch = if before == 0 { BATCH } else { 0 };
+        (of_batch + self.at_hand_bytes()).saturating_sub(before) as u64
+    }
+
+    /// The same of all rows of the batch at hand.
+    pub(super) fn at_hand_bytes(&self) -> usize {
         let lists = self.attributes.column_bytes()
             + self.events.column_bytes()
             + self.links.column_bytes()
             + self.resource.lists.column_bytes()
             + self.scope.lists.column_bytes();
-        let at_hand = BATCH + self.rows.column_bytes() + lists;
-        self.made_bytes.saturating_add(at_hand as u64)
+        self.rows.column_bytes() + lists
     }
 }
 

@@ -3,6 +3,7 @@
 //! Duty: one value a row for every column that is no list. Guarantee: all columns have the same length after each row.
 //! Left to others: which value belongs there ([`super::SpanBuilder`]).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -12,7 +13,8 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 
 use super::intern::Interner;
-use super::text::TextColumn;
+use super::text::{self, TextColumn};
+use crate::span::TimeRange;
 use crate::span::schema::word;
 
 /// A column of few distinct texts.
@@ -49,6 +51,21 @@ impl WordColumn {
         let array = DictionaryArray::new(keys, self.words.finish(rows.len()));
         self.rows.clear();
         Arc::new(array)
+    }
+}
+
+/// How far the columns were filled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark {
+    rows: usize,
+    status_message: text::Mark,
+    trace_state: text::Mark,
+}
+
+impl Mark {
+    /// Rows up to it.
+    pub(super) fn len(&self) -> usize {
+        self.rows
     }
 }
 
@@ -162,6 +179,41 @@ impl Rows {
         self.scopes.push(row.scope.cast_signed());
         self.is_entry.push(row.is_entry);
         self.anomalies.push(row.anomalies);
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        let (status_message, trace_state) = (self.status_message.mark(), self.trace_state.mark());
+        Mark { rows: self.len(), status_message, trace_state }
+    }
+
+    /// Takes back all rows since `mark`, the last of which may have no value in some columns yet.
+    pub(super) fn rollback(&mut self, mark: Mark) {
+        let rows = mark.rows;
+        self.trace_ids.truncate(rows);
+        self.span_ids.truncate(rows);
+        self.parents.truncate(rows);
+        self.starts.truncate(rows);
+        self.durations.truncate(rows);
+        self.flags.truncate(rows);
+        self.dropped_attributes.truncate(rows);
+        self.dropped_events.truncate(rows);
+        self.dropped_links.truncate(rows);
+        self.resource_keys.truncate(rows);
+        self.resources.truncate(rows);
+        self.scopes.truncate(rows);
+        self.is_entry.truncate(rows);
+        self.anomalies.truncate(rows);
+        self.status_message.rollback(mark.status_message);
+        self.trace_state.rollback(mark.trace_state);
+        for column in self.words_mut() {
+            column.rows.truncate(rows);
+        }
+    }
+
+    /// First and last start time of the rows `at`; `None` if they are none.
+    pub(super) fn start_range(&self, at: Range<usize>) -> Option<TimeRange> {
+        let starts = &self.starts[at];
+        Some(TimeRange { min_ns: *starts.iter().min()?, max_ns: *starts.iter().max()? })
     }
 
     /// Indices into the dictionaries of resources and of scopes, one each a row.

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, new_null_array};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{Int32Type, SchemaRef};
 use datafusion::common::stats::Precision;
@@ -31,12 +31,12 @@ use super::columns;
 use crate::query::attributes::attr::Attr;
 use crate::query::attributes::visible;
 use crate::span::schema;
-use crate::store::Rows;
+use crate::store::{Rows, Run};
 
 /// Leaf over batches in memory.
 #[derive(Debug)]
 pub struct MemoryExec {
-    partitions: Vec<Vec<Arc<Rows>>>,
+    partitions: Vec<Vec<Arc<Run>>>,
     outputs: Vec<Output>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
@@ -54,21 +54,22 @@ enum Output {
 
 impl MemoryExec {
     /// A leaf over `rows`, dealt out to at most `partitions` partitions; `projection` indexes [`super::table_schema`].
-    pub fn try_new(rows: Vec<Arc<Rows>>, projection: Vec<usize>, partitions: usize) -> Result<Self> {
+    pub fn try_new(rows: &[Arc<Rows>], projection: Vec<usize>, partitions: usize) -> Result<Self> {
         let schema = Arc::new(super::table_schema().project(&projection)?);
         let outputs = projection.into_iter().map(Output::Column).collect();
-        let count = partitions.clamp(1, rows.len().max(1));
+        let runs = Run::of(rows);
+        let count = partitions.clamp(1, runs.len().max(1));
         let mut dealt = vec![Vec::new(); count];
         let mut filled = vec![0_usize; count];
-        for batch in rows {
+        for run in runs {
             let least = (0..count).min_by_key(|&i| filled[i]).expect("count is at least 1");
-            filled[least] += batch.batch.rows();
-            dealt[least].push(batch);
+            filled[least] += run.batch.rows();
+            dealt[least].push(Arc::new(run));
         }
         Ok(Self::of(dealt, outputs, schema))
     }
 
-    fn of(partitions: Vec<Vec<Arc<Rows>>>, outputs: Vec<Output>, schema: SchemaRef) -> Self {
+    fn of(partitions: Vec<Vec<Arc<Run>>>, outputs: Vec<Output>, schema: SchemaRef) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema.clone()),
             Partitioning::UnknownPartitioning(partitions.len()),
@@ -94,7 +95,7 @@ impl MemoryExec {
     }
 
     fn rows(&self, partition: Option<usize>) -> usize {
-        let count = |batches: &Vec<Arc<Rows>>| batches.iter().map(|b| b.batch.rows()).sum::<usize>();
+        let count = |batches: &Vec<Arc<Run>>| batches.iter().map(|b| b.batch.rows()).sum::<usize>();
         match partition {
             Some(one) => self.partitions.get(one).map_or(0, count),
             None => self.partitions.iter().map(count).sum(),
@@ -152,13 +153,13 @@ impl ExecutionPlan for MemoryExec {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let (outputs, schema) = (self.outputs.clone(), self.schema.clone());
         let batch_size = context.session_config().batch_size().max(1);
-        let slices = batches.into_iter().flat_map(move |rows| {
-            let total = rows.batch.rows();
-            (0..total).step_by(batch_size).map(move |from| (rows.clone(), from, batch_size.min(total - from)))
+        let slices = batches.into_iter().flat_map(move |run| {
+            let total = run.batch.rows();
+            (0..total).step_by(batch_size).map(move |from| (run.clone(), from, batch_size.min(total - from)))
         });
-        let stream = slices.map(move |(rows, from, len)| {
+        let stream = slices.map(move |(run, from, len)| {
             let _timer = metrics.elapsed_compute().timer();
-            project(&rows, from, len, &outputs, &schema).record_output(&metrics)
+            project(&run, from, len, &outputs, &schema).record_output(&metrics)
         });
         let stream = RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::iter(stream));
         Ok(Box::pin(cooperative(stream)))
@@ -182,49 +183,55 @@ impl ExecutionPlan for MemoryExec {
 }
 
 /// Rows `from .. from + len` as the columns of `schema`.
-fn project(rows: &Rows, from: usize, len: usize, outputs: &[Output], schema: &SchemaRef) -> Result<RecordBatch> {
-    let batch = rows.batch.as_record_batch().slice(from, len);
-    let checked = |at: usize| Some(rows.batch.semconv()?.get(at)?.slice(from, len));
+fn project(run: &Run, from: usize, len: usize, outputs: &[Output], schema: &SchemaRef) -> Result<RecordBatch> {
+    let batch = run.batch.as_record_batch().slice(from, len);
+    let beside = Beside { run, from, len };
     let arrays = outputs.iter().map(|output| match output {
-        Output::Column(at) => column(&batch, &checked, rows.ingest_us, *at),
-        Output::Bracket(at, attr) => bracket(&batch, &checked, rows.ingest_us, *at, attr),
+        Output::Column(at) => column(&batch, beside, *at),
+        Output::Bracket(at, attr) => bracket(&batch, beside, *at, attr),
     });
     let arrays = arrays.collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(len));
     RecordBatch::try_new_with_options(schema.clone(), arrays, &options).map_err(DataFusionError::from)
 }
 
+/// The columns that rows of a run have beside those they came with.
+#[derive(Clone, Copy)]
+struct Beside<'a> {
+    run: &'a Run,
+    from: usize,
+    len: usize,
+}
+
+impl Beside<'_> {
+    fn ingest_times(self) -> ArrayRef {
+        Arc::new(self.run.ingest_times(self.from, self.len).with_timezone("UTC"))
+    }
+
+    /// Those of the check, by their place among [`schema::semconv_fields`].
+    fn checked(self, at: usize) -> Option<ArrayRef> {
+        Some(self.run.batch.semconv()?.get(at)?.slice(self.from, self.len))
+    }
+}
+
 /// The value of a key in column `at`: once a distinct container where they are interned.
-fn bracket(
-    batch: &RecordBatch,
-    checked: &impl Fn(usize) -> Option<ArrayRef>,
-    ingest_us: i64,
-    at: usize,
-    attr: &Attr,
-) -> Result<ArrayRef> {
+fn bracket(batch: &RecordBatch, beside: Beside<'_>, at: usize, attr: &Attr) -> Result<ArrayRef> {
     let source = if at > schema::INGEST_TIME_INDEX { at - 1 } else { at };
     match batch.columns().get(source).and_then(|array| array.as_dictionary_opt::<Int32Type>()) {
         Some(interned) => {
             let values = attr.values(&visible::attributes(interned.values())?)?;
             Ok(take(&values, interned.keys(), None)?)
         }
-        None => attr.values(&column(batch, checked, ingest_us, at)?),
+        None => attr.values(&column(batch, beside, at)?),
     }
 }
 
-/// Column `at` of the table over `batch`, which has the columns of [`schema::incoming`]; those of the check come from
-/// `checked`, by their place among [`schema::semconv_fields`].
-fn column(
-    batch: &RecordBatch,
-    checked: &impl Fn(usize) -> Option<ArrayRef>,
-    ingest_us: i64,
-    at: usize,
-) -> Result<ArrayRef> {
+/// Column `at` of the table over `batch`, which has the columns of [`schema::incoming`].
+fn column(batch: &RecordBatch, beside: Beside<'_>, at: usize) -> Result<ArrayRef> {
     let incoming = schema::incoming().fields().len();
     let field = super::table_schema().field(at).clone();
     if at == schema::INGEST_TIME_INDEX {
-        let ingest = TimestampMicrosecondArray::from_value(ingest_us, batch.num_rows()).with_timezone("UTC");
-        return Ok(Arc::new(ingest));
+        return Ok(beside.ingest_times());
     }
     match field.name().as_str() {
         columns::END_TIME => return columns::end_time(batch.column(3), batch.column(4)),
@@ -234,7 +241,7 @@ fn column(
     let source = if at > schema::INGEST_TIME_INDEX { at - 1 } else { at };
     if source >= incoming {
         let absent = || new_null_array(field.data_type(), batch.num_rows());
-        return Ok(checked(source - incoming).unwrap_or_else(absent));
+        return Ok(beside.checked(source - incoming).unwrap_or_else(absent));
     }
     let array = batch.column(source);
     match field.name().as_str() {

@@ -117,7 +117,7 @@ async fn inputs(
         |rows: &Arc<Rows>| memory_may_hold(rows, bounds) && pinned.as_ref().is_none_or(|pinned| pinned.may_be_in(rows));
     let memory: Vec<_> = view.memory.iter().filter(|rows| may_hold(rows)).cloned().collect();
     if !memory.is_empty() {
-        inputs.push(Arc::new(MemoryExec::try_new(memory, projection.to_vec(), partitions)?));
+        inputs.push(Arc::new(MemoryExec::try_new(&memory, projection.to_vec(), partitions)?));
     }
     Ok(inputs)
 }

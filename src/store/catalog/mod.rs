@@ -42,7 +42,7 @@ use tally::Tally;
 use super::manifest::PartEntry;
 use super::part::Part;
 use super::shelf::{Shelf, Shown};
-use super::{Error, Rows, View, panics};
+use super::{Error, Rows, Run, View, panics};
 
 /// Rows that are counted under one lock, about.
 const STEP_ROWS: usize = 8192;
@@ -129,7 +129,8 @@ impl Counted {
     /// Counts those of `rows` that are not yet.
     fn add(&mut self, tally: &mut Tally, rows: &[Arc<Rows>]) {
         let position_us = self.position_us;
-        rows.iter().filter(|rows| rows.ingest_us > position_us).for_each(|rows| tally.add(&mut self.counts, rows));
+        let new = rows.iter().filter(|rows| rows.ingest_us > position_us);
+        Run::of(new).iter().for_each(|run| tally.add(&mut self.counts, run));
         tally.finish(&mut self.counts);
     }
 }

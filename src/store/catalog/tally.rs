@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 
 use super::counts::{Counts, Day, Table};
 use crate::span::schema::{self, reserved};
-use crate::store::Rows;
+use crate::store::Run;
 use crate::store::part::Level;
 use crate::store::split::home_hour;
 
@@ -115,9 +115,9 @@ impl Spans {
 
 impl Tally {
     /// Counts rows of memory; they are in `counts` once it is finished.
-    pub fn add(&mut self, counts: &mut Counts, rows: &Rows) {
-        let batch = rows.batch.as_record_batch();
-        self.by_day(counts, batch, |_| rows.ingest_us, &[]);
+    pub fn add(&mut self, counts: &mut Counts, run: &Run) {
+        let ingests = run.ingest_times(0, run.batch.rows());
+        self.by_day(counts, run.batch.as_record_batch(), |row| ingests.value(row), &[]);
     }
 
     /// The same for rows of a part: [`COLUMNS`], `ingest_time`, key and type of the lists, and `promoted`.

@@ -40,7 +40,10 @@ fn with_keys(keys: &[String]) -> SpanBatch {
 
 fn counted(batches: impl IntoIterator<Item = SpanBatch>, share: usize) -> Counts {
     let (mut counts, mut tally) = (Counts::new(share), Tally::default());
-    batches.into_iter().for_each(|batch| tally.add(&mut counts, &Rows::new(batch, NOW_US, 1)));
+    batches.into_iter().for_each(|batch| {
+        let rows = Arc::new(Rows::new(batch, NOW_US, 1));
+        Run::of([&rows]).iter().for_each(|run| tally.add(&mut counts, run));
+    });
     tally.finish(&mut counts);
     counts
 }

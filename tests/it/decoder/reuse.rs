@@ -57,7 +57,7 @@ fn what_was_read_before_changes_no_row_and_no_count() {
 }
 
 /// Resource spans with an attribute `n` of the resource and `spans` spans.
-fn resource_spans(n: u64, spans: usize) -> Vec<u8> {
+pub fn resource_spans(n: u64, spans: usize) -> Vec<u8> {
     let attribute = bytes::len(1, &[bytes::len(1, b"n"), bytes::len(2, &bytes::num(3, n))].concat());
     let span = bytes::len(2, &[bytes::len(1, &[1; 16]), bytes::len(2, &[2; 8])].concat());
     bytes::len(1, &[bytes::len(1, &attribute), bytes::len(2, &span.repeat(spans))].concat())

@@ -153,7 +153,7 @@ impl Running {
         let kept = set_aside.clone();
         let wiring = Wiring {
             next,
-            decode: Decode::new(|_, message, limits, _, room| scripted(message, limits, room)),
+            decode: Decode::new(|reading, message, room| scripted(message, reading.limits, room)),
             set_aside: OnSetAside::new(move |rows| kept.lock().unwrap().extend(rows)),
             identity_seed: 7,
             clock: Clock::manual(0, 1),
