@@ -40,8 +40,7 @@ impl Default for Config {
             idle_source_after: Duration::from_secs(30),
             max_future_skew: Duration::from_secs(10),
             max_watermark_lag: Duration::from_secs(300),
-            // Sharing has to be asked for: it has not run for long enough to be on for everybody.
-            bucket: Duration::ZERO,
+            bucket: Duration::from_secs(10),
             bucket_bytes: 512 << 20,
             rerun_memory: 256 << 20,
             value_metrics: true,
@@ -148,7 +147,7 @@ mod tests {
         );
         let bucket = |text: &str| (read(text).0.bucket, read(text).1.len());
         assert_eq!(bucket("bucket: 0s"), (Duration::ZERO, 0));
-        assert_eq!(bucket("bucket: 10s"), (Duration::from_secs(10), 0));
+        assert_eq!((bucket("{}"), bucket("bucket: 1s")), ((Duration::from_secs(10), 0), (Duration::from_secs(1), 0)));
         assert_eq!(bucket("bucket: 500ms").1, 1);
     }
 }

@@ -146,7 +146,7 @@ storage: {{ path: "{data}" }}
 web: {{ endpoint: 127.0.0.1:{api} }}
 queries: {{ dir: "{queries}" }}
 semconv: {{ registry: "builtin:shop" }}
-gates: {{ interval: 1s, query_offset: 1s, idle_source_after: 1s }}
+gates: {{ interval: 1s, query_offset: 1s, idle_source_after: 1s, bucket: 1s }}
 notify:
   default: [demo]
   receivers:

@@ -102,9 +102,14 @@ fn text_of(gates: &[(&str, &str)]) -> String {
     format!("groups: [{{name: g, interval: 10s, gates: [{}]}}]", gates.join(", "))
 }
 
-/// Gates share.
+/// Gates share in buckets of ten seconds.
 fn sharing() -> Config {
-    Config { bucket: Duration::from_secs(10), ..Config::default() }
+    Config::default()
+}
+
+/// They do not.
+fn unshared() -> Config {
+    Config { bucket: Duration::ZERO, ..Config::default() }
 }
 
 fn groups_of(gates: &[(&str, &str)]) -> Vec<Group> {
@@ -325,9 +330,9 @@ fn what_may_share_is_known_when_it_is_loaded_and_what_may_not_says_why() {
 
 #[test]
 fn without_a_width_of_buckets_nothing_is_shared() {
-    let unshared = |sql: &str| groups_in(Config::default(), &[(sql, "window: 1m")]).remove(0).gates.remove(0).class;
-    assert_eq!(unshared("SELECT count(*) AS value FROM spans"), Class::Rerun("`gates.bucket` is 0".to_owned()));
-    let distinct = unshared("SELECT count(DISTINCT name) AS value FROM spans");
+    let class = |sql: &str| groups_in(unshared(), &[(sql, "window: 1m")]).remove(0).gates.remove(0).class;
+    assert_eq!(class("SELECT count(*) AS value FROM spans"), Class::Rerun("`gates.bucket` is 0".to_owned()));
+    let distinct = class("SELECT count(DISTINCT name) AS value FROM spans");
     assert_eq!(distinct, Class::Rerun("`count` is asked for DISTINCT values".to_owned()), "whatever the width");
 }
 
@@ -344,7 +349,7 @@ fn who_checks_hears_once_why_a_gate_shares_nothing_where_gates_share() {
     let why = "gate g1: it falls to class re-run (`count` is asked for DISTINCT values); ";
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].starts_with("WG-GATE-W01 ") && told[0].contains(why), "{told:?}");
-    assert!(notes(Config::default(), &[distinct]).is_empty(), "nobody shares");
+    assert!(notes(unshared(), &[distinct]).is_empty(), "nobody shares");
     assert!(notes(sharing(), &[(shared.0, "window: 65s")]).is_empty(), "W06 says it");
 }
 
@@ -360,7 +365,7 @@ fn times_that_do_not_fit_to_the_buckets_are_warned_of_where_gates_share() {
         warned.contains("gate g0: its window is no multiple of `gates.bucket`, 10s: it shares nothing"),
         "{warned}"
     );
-    assert!(!told(sharing(), "window: 60s").contains("W06") && !told(Config::default(), "window: 65s").contains("W06"));
+    assert!(!told(sharing(), "window: 60s").contains("W06") && !told(unshared(), "window: 65s").contains("W06"));
 }
 
 /// A store with gates over it.

@@ -77,7 +77,7 @@ fn groups() -> Vec<Group> {
 }
 
 fn open(store: &SpanStore, dir: &tempfile::TempDir, clock: &Clock) -> Evaluator {
-    let (groups, config) = (groups(), Config { bucket: Duration::from_secs(10), ..Config::default() });
+    let (groups, config) = (groups(), Config::default());
     let query = query::Config { threads: 1, ..query::Config::default() };
     let gateway = run::gateway(store.reader(), &query, &config, Vec::new(), clock.clone()).unwrap();
     let metrics = Metrics::register(&Registry::new()).unwrap();

@@ -53,18 +53,17 @@ impl House {
         let store = store_at(dir.path(), clock.clone()).await;
         let journal = medium.journal().unwrap();
         let query = query::Config { threads: 1, ..query::Config::default() };
-        let tables = tables(Some(&journal));
-        let gateway = run::gateway(store.reader(), &query, &Config::default(), tables, clock.clone()).unwrap();
+        let (tables, config) = (tables(Some(&journal)), Config::default());
+        let gateway = run::gateway(store.reader(), &query, &config, tables, clock.clone()).unwrap();
         let reader = store.reader();
         let metrics = Metrics::register(&Registry::new()).unwrap();
-        let sharing = Config { bucket: Duration::from_secs(10), ..Config::default() };
         let parts = Parts {
             questions: BTreeMap::new(),
             groups: groups.to_vec(),
             default_receivers: vec![],
             value_metrics: false,
             late: Late::over(gateway.clone()),
-            runner: run::sharing_runner(gateway, groups, &sharing, &metrics),
+            runner: run::sharing_runner(gateway, groups, &config, &metrics),
             position: Position::new(move || {
                 let view = reader.view();
                 view.complete.then_some(view.visible_us)
