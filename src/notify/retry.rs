@@ -67,8 +67,15 @@ pub(super) enum Next {
     Dead(String),
 }
 
-/// After try number `attempts` (from 1) of a message written at `written_ns`.
-pub(super) fn next(reply: &Reply, attempts: u32, written_ns: i64, now_ns: i64, chance: u64) -> Next {
+/// After try number `attempts` (from 1) of a message written at `written_ns`, to a receiver that is told again every `interval`
+/// if it has one: a message that waits stands for what would be told again of its alert, so it waits no longer than that does.
+pub(super) fn next(
+    reply: &Reply,
+    attempts: u32,
+    (written_ns, now_ns): (i64, i64),
+    interval: Option<Duration>,
+    chance: u64,
+) -> Next {
     let why = match reply {
         Reply::Status { code: 200..=299, .. } => return Next::Done,
         Reply::Status { code: code @ (408 | 429 | 500..=599), .. } => format!("status {code}"),
@@ -79,13 +86,11 @@ pub(super) fn next(reply: &Reply, attempts: u32, written_ns: i64, now_ns: i64, c
     if now_ns.saturating_sub(written_ns) >= OLDEST_NS {
         return Next::Dead(format!("not delivered within a day; last: {why}"));
     }
-    Next::Again(again_ns(reply, attempts, now_ns, chance))
-}
-
-/// When what was answered by `reply` is tried again after try number `attempts` (from 1), ns since 1970.
-pub(super) fn again_ns(reply: &Reply, attempts: u32, now_ns: i64, chance: u64) -> i64 {
-    let wait = jitter(attempts, chance).max(reply.retry_after().unwrap_or_default());
-    now_ns.saturating_add(nanos(wait))
+    let wait_ns = match interval {
+        Some(interval) => resend_wait_ns(reply, attempts, interval, chance),
+        None => nanos(jitter(attempts, chance).max(reply.retry_after().unwrap_or_default())),
+    };
+    Next::Again(now_ns.saturating_add(wait_ns))
 }
 
 /// How long what is told again every `interval` waits after failure number `attempts` (from 1) in a row, in ns.
@@ -130,13 +135,13 @@ mod tests {
         for reply in
             [status(408), status(429), status(500), status(503), Reply::Timeout, Reply::Network("reset".into())]
         {
-            assert!(matches!(next(&reply, 1, 0, 0, 7), Next::Again(_)), "{reply:?}");
-            assert!(matches!(next(&reply, 1, 0, OLDEST_NS, 7), Next::Dead(_)), "a day old: {reply:?}");
+            assert!(matches!(next(&reply, 1, (0, 0), None, 7), Next::Again(_)), "{reply:?}");
+            assert!(matches!(next(&reply, 1, (0, OLDEST_NS), None, 7), Next::Dead(_)), "a day old: {reply:?}");
         }
         for code in [301, 400, 401, 404, 413] {
-            assert_eq!(next(&status(code), 1, 0, 0, 7), Next::Dead(format!("status {code}: no")));
+            assert_eq!(next(&status(code), 1, (0, 0), None, 7), Next::Dead(format!("status {code}: no")));
         }
-        assert_eq!(next(&status(204), 9, 0, OLDEST_NS * 2, 7), Next::Done);
+        assert_eq!(next(&status(204), 9, (0, OLDEST_NS * 2), None, 7), Next::Done);
     }
 
     #[test]
@@ -144,10 +149,10 @@ mod tests {
         for (attempts, longest_s) in [(1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (4_000, 300)] {
             let longest = longest_s * S;
             for chance in [0, longest as u64 / 2, longest as u64, u64::MAX] {
-                let Next::Again(at) = next(&status(500), attempts, 0, 0, chance) else { panic!() };
+                let Next::Again(at) = next(&status(500), attempts, (0, 0), None, chance) else { panic!() };
                 assert!((0..=longest).contains(&at), "{attempts} {chance} {at}");
             }
-            let at = next(&status(500), attempts, 0, 0, longest as u64);
+            let at = next(&status(500), attempts, (0, 0), None, longest as u64);
             assert_eq!(at, Next::Again(longest), "the longest wait can be drawn");
         }
     }
@@ -155,7 +160,7 @@ mod tests {
     #[test]
     fn a_receiver_that_asks_for_time_gets_it() {
         let asks = Reply::Status { code: 429, retry_after: retry_after("120", 0), text: String::new() };
-        assert_eq!(next(&asks, 1, 0, 5 * S, 3), Next::Again(125 * S));
+        assert_eq!(next(&asks, 1, (0, 5 * S), None, 3), Next::Again(125 * S));
         assert_eq!(retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 10 * S), Some(Duration::from_secs(50)));
         assert_eq!(retry_after("Thu, 01 Jan 1970 00:00:00 GMT", 10 * S), Some(Duration::ZERO));
         assert_eq!(retry_after("soon", 0), None);
@@ -175,6 +180,9 @@ mod tests {
             (status(500), longest, 60),
         ] {
             assert_eq!(resend_wait_ns(&reply, 20, interval, chance), wait_s * S, "{reply:?}");
+            // A message that waits stands for it.
+            let again = next(&reply, 20, (0, 5 * S), Some(interval), chance);
+            assert_eq!(again, Next::Again((5 + wait_s) * S), "{reply:?}");
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::super::retry::{self, Next, Reply};
 use super::super::shown::transition;
+use super::target::Target;
 use super::{Follower, blocking};
 use crate::gate::health::{Condition, HealthKind};
 use crate::gate::journal::{Batch, Error, OutboxRow, Resend, Status};
@@ -66,12 +67,14 @@ impl Follower {
     /// Errors: the journal; then it is kept, and [`Follower::flush`] writes it.
     pub(super) async fn settle(&self, ended: Vec<Ended>) -> Result<(), Error> {
         let now_ns = self.shared.clock.now_ns();
+        let interval = matches!(self.target, Target::Alertmanager(_)).then_some(self.shared.terms.resend);
         let mut unmarked = Unmarked::default();
         let (mut arrived, mut dead) = (false, None);
         for Ended { sequence, row, reply, changes } in ended {
             let attempts = row.attempts.saturating_add(1);
             let id = transition(&row.notice);
-            match retry::next(&reply, attempts, row.written_ns, now_ns, self.shared.clock.random()) {
+            let times = (row.written_ns, now_ns);
+            match retry::next(&reply, attempts, times, interval, self.shared.clock.random()) {
                 Next::Done => {
                     arrived = true;
                     unmarked.marks.push((sequence, None));

@@ -1,9 +1,9 @@
 //! One Alertmanager (gates.md 9).
 //!
 //! Duty: messages in batches, what fires or has ended again and again, halving what is refused. Guarantee: what is told again
-//! is what arrived last, and nothing is told again of an alert of which a message waits, so nothing is told out of order; all
-//! of it survives a restart, after which it is told at once. Left to others: what a message says (`alertmanager`), marks (the
-//! parent).
+//! is what arrived last, and nothing is told again of an alert of which a message waits, so nothing is told out of order: the
+//! message is tried as often as its alert would be told again. All of it survives a restart, after which it is told at once.
+//! Left to others: what a message says (`alertmanager`), marks (the parent).
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

@@ -199,6 +199,23 @@ async fn nothing_is_told_again_of_an_alert_whose_next_message_may_have_arrived()
 }
 
 #[tokio::test]
+async fn a_message_that_waits_is_tried_as_often_as_its_alert_would_be_told_again() {
+    let refusals = (0..20).map(|_| Manner::Answer(503, ""));
+    let peer = Peer::new(&[Manner::Answer(200, "")].into_iter().chain(refusals).collect::<Vec<_>>()).await;
+    let bench = bench(&[("am", am(&[&peer]))]);
+    bench.clock.advance(Duration::from_secs(400));
+    bench.write(&[("am", says(1, 0, Level::Warn, Status::Firing))]);
+    assert_eq!(bench.told(&peer).await, [["s1 warn firing"]]);
+    bench.write(&[("am", says(1, 1, Level::Fail, Status::Firing))]);
+    for attempts in 0..=20 {
+        let told = bench.told(&peer).await;
+        assert_eq!(told, [["s1 warn resolved", "s1 fail firing"]], "after {attempts} failures");
+        bench.clock.advance(GAP);
+    }
+    assert!(bench.rows(&line(&peer)).is_empty(), "the last one is taken");
+}
+
+#[tokio::test]
 async fn a_peer_that_asks_for_time_is_not_told_again_before() {
     let peer = Peer::new(&[Manner::Answer(200, ""), Manner::Answer(429, "retry-after: 90\r\n")]).await;
     let bench = bench(&[("am", am(&[&peer]))]);
