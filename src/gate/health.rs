@@ -1,8 +1,8 @@
 //! Health alerts: about gates and receivers, not about spans (gates.md 4.3).
 //!
 //! Duty: turn one on or off, with what receivers are told. Guarantee: it fires on the first tick of its condition, resolves
-//! on the first without it, and starts no pipeline; it has an identity of its own; who heard its begin hears its end, also
-//! where receivers change between. Left to others: when the condition holds (`book`, `notify`).
+//! on the first without it, and starts no pipeline; between, its sentence is that of the last tick, of which nobody gets a
+//! message; it has an identity of its own; who heard its begin hears its end, also where receivers change between. Left to others: when the condition holds (`book`, `notify`).
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,9 @@ use super::identity::{AlertId, TENANT, alert_key};
 use super::journal::{HealthRow, Notice, Status, Told};
 use super::result::Window;
 use super::state::Level;
+
+/// The annotation that holds the sentence for people.
+const SUMMARY: &str = "summary";
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -114,6 +117,12 @@ impl Condition<'_> {
                 let messages = told.receivers.iter().map(|r| (r.clone(), notice.clone())).collect();
                 Some((row(notice.episode, None), messages))
             }
+            (Some(told), true) if told.notice.annotations.get(SUMMARY) != Some(&self.summary) => {
+                // No transition: it is for those who look, or are told again.
+                let mut told = told.clone();
+                told.notice.annotations.insert(SUMMARY.to_owned(), self.summary.clone());
+                Some((row(told.notice.episode, Some(told)), Vec::new()))
+            }
             (None, false) | (Some(_), true) => None,
         }
     }
@@ -145,7 +154,7 @@ impl Condition<'_> {
             key: alert_key(self.key),
             by: self.key.clone(),
             labels,
-            annotations: BTreeMap::from([("summary".to_owned(), self.summary.clone())]),
+            annotations: BTreeMap::from([(SUMMARY.to_owned(), self.summary.clone())]),
             level: Level::Warn,
             outcome: None,
             reason: "health".to_owned(),
@@ -185,6 +194,23 @@ mod tests {
         assert_eq!((told[0].1.status, told[0].1.number, told[0].1.ends_at_ns), (Status::Resolved, 1, Some(30)));
         let (_, told) = about(40).turn(Some(&row), true).unwrap();
         assert_eq!((told[0].1.episode, told[0].1.number), (2, 0));
+    }
+
+    #[test]
+    fn while_it_fires_its_sentence_is_that_of_the_last_tick_and_nobody_gets_a_message() {
+        let (key, receivers) = (BTreeMap::new(), ["hook".to_owned()]);
+        let turn = |summary: &str, before: Option<&HealthRow>, holds| {
+            let (kind, summary) = (HealthKind::GateOverflow, summary.to_owned());
+            Condition { kind, about: "g", key: &key, receivers: &receivers, summary, t_ns: 10 }.turn(before, holds)
+        };
+        let (first, _) = turn("2 keys", None, true).unwrap();
+        let (second, messages) = turn("5 keys", Some(&first), true).unwrap();
+        assert!(messages.is_empty() && turn("5 keys", Some(&second), true).is_none());
+        let summary = |row: &HealthRow| row.told.as_ref().unwrap().notice.annotations["summary"].clone();
+        assert_eq!([summary(&first), summary(&second)], ["2 keys", "5 keys"]);
+        assert_eq!(second.told.as_ref().unwrap().notice.number, 0, "the transition is the same");
+        let (_, ended) = turn("", Some(&second), false).unwrap();
+        assert_eq!((ended[0].1.number, ended[0].1.annotations["summary"].as_str()), (1, "5 keys"));
     }
 
     #[test]

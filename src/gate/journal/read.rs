@@ -303,7 +303,7 @@ impl Snapshot {
         rows.map(|entry| decode(entry?.1.value())).collect()
     }
 
-    /// At most `limit` rows of what `line` knows, behind `after`.
+    /// At most `limit` rows of what `line` knows, behind `after`. A health alert that fires has the annotations of now.
     pub fn resends(
         &self,
         line: &str,
@@ -322,7 +322,14 @@ impl Snapshot {
         let rows = table.range::<(&str, [u8; 16], [u8; 16])>((from, to))?.take(limit).map(|entry| {
             let (key, row) = entry?;
             let (_, alert, set) = key.value();
-            Ok(((AlertId(alert), LabelSet(set)), decode(row.value())?))
+            let mut row: ResendRow = decode(row.value())?;
+            if row.notice.health && row.until_ns.is_none() {
+                let now = self.health_of(AlertId(alert))?.and_then(|now| now.told).map(|told| told.notice);
+                if let Some(now) = now.filter(|now| now.episode == row.notice.episode) {
+                    row.notice.annotations = now.annotations;
+                }
+            }
+            Ok(((AlertId(alert), LabelSet(set)), row))
         });
         rows.collect()
     }

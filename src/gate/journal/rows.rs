@@ -456,7 +456,7 @@ pub struct HealthRow {
     pub key: BTreeMap<String, String>,
     /// Number of the last episode.
     pub episode: u64,
-    /// What was told, while it fires.
+    /// What was told, while it fires, with the sentence of the last tick.
     pub told: Option<Told>,
 }
 

@@ -193,6 +193,23 @@ async fn over_the_limit_the_worst_keys_are_judged_and_it_is_told() {
 }
 
 #[tokio::test]
+async fn over_the_limit_the_number_of_keys_is_that_of_the_last_tick() {
+    let mut daemon = Daemon::new(vec![every_30s(vec![Gate { limit: 1, ..by_service(0.9) }])]);
+    for (service, from_s) in [("a", 0), ("b", 0), ("c", 60)] {
+        daemon.store.take(spans(service, from_s, 200, true));
+    }
+    let told = |daemon: &Daemon| daemon.evaluator.as_ref().unwrap().overflows()["good"].clone();
+    daemon.until(60).await;
+    assert_eq!(told(&daemon), "1 keys above the limit of 1 were not judged");
+    daemon.until(130).await;
+    assert_eq!(told(&daemon), "2 keys above the limit of 1 were not judged");
+    daemon.kill();
+    daemon.start();
+    assert_eq!(told(&daemon), "2 keys above the limit of 1 were not judged", "which is written");
+    assert_eq!(daemon.told(), [("GateOverflow".to_owned(), Status::Firing)], "and no transition");
+}
+
+#[tokio::test]
 async fn no_tick_closes_before_the_replay_has_ended() {
     let mut daemon = Daemon::new(vec![every_30s(vec![by_service(0.9)])]);
     daemon.store.take(spans("a", 0, 90, false));

@@ -351,3 +351,23 @@ fn a_health_alert_comes_back_only_while_it_is_as_it_says() {
     journal.commit(&Batch { health: [(ALERT, row(None))].into(), ..Batch::default() }, 100).unwrap();
     assert_eq!(journal.revive(give_up(&journal), 300).unwrap(), Revived::Overtaken);
 }
+
+#[test]
+fn a_health_alert_is_told_again_with_what_it_says_now() {
+    let (_dir, journal) = journal();
+    let sent = ResendRow { notice: Notice { health: true, ..notice(0) }, starts_at_ns: 1, until_ns: None };
+    put(&journal, "am@a", std::slice::from_ref(&sent));
+    let write = |notice: &Notice| {
+        let told = Told { receivers: vec!["am".into()], notice: notice.clone() };
+        let (kind, key, episode) = (HealthKind::GateOverflow, BTreeMap::new(), notice.episode);
+        let row = HealthRow { kind, about: "g".into(), key, episode, told: Some(told) };
+        journal.commit(&Batch { health: [(ALERT, row)].into(), ..Batch::default() }, 100).unwrap();
+    };
+    let again = || journal.snapshot().unwrap().resends("am@a", None, 9).unwrap().remove(0).1;
+    let mut now = sent.notice.clone();
+    now.annotations.insert("summary".into(), "5 keys".into());
+    write(&now);
+    assert_eq!(again(), ResendRow { notice: now.clone(), ..sent.clone() });
+    write(&Notice { episode: now.episode + 1, ..now });
+    assert_eq!(again(), sent, "another episode says nothing of this one");
+}
