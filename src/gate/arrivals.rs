@@ -36,6 +36,7 @@ const NEXT: &str = "__next";
 const FIRST: &str = "__first";
 const ARRIVED: &str = "__arrived";
 const OLDEST: &str = "__oldest";
+const NEWEST: &str = "__newest";
 /// What counts in the window.
 const INSIDE: &str = "__at >= $window_start AND __at < $window_end";
 
@@ -74,6 +75,8 @@ pub struct Arrival {
     pub came_us: i64,
     /// The lowest event time of all that came of the key.
     pub oldest_ns: i64,
+    /// The highest one.
+    pub newest_ns: i64,
 }
 
 /// What came of a gate between two positions.
@@ -142,7 +145,8 @@ impl Matching {
         format!(
             "SELECT {columns}1 AS value, 1 AS n, make_array(first_value(__trace ORDER BY {order})) AS trace_ids,\n  \
              CAST(first_value(__at ORDER BY {order}) AS BIGINT) AS {FIRST},\n  CAST(min(__came) AS BIGINT) AS {ARRIVED}, \
-             CAST(min(__at) AS BIGINT) AS {OLDEST}\nFROM (\n  {}\n) AS matching{counting}{grouped}\nLIMIT {MAX_ROWS}",
+             CAST(min(__at) AS BIGINT) AS {OLDEST}, CAST(max(__at) AS BIGINT) AS {NEWEST}\nFROM (\n  {}\n) AS \
+             matching{counting}{grouped}\nLIMIT {MAX_ROWS}",
             self.rows(bounds, &self.predicate)
         )
     }
@@ -180,8 +184,8 @@ impl Matching {
 
     /// `None`: without keys there is a row also where nothing matches.
     fn arrival(&self, mut row: ResultRow) -> Option<Arrival> {
-        let (first, came, oldest) = (take(&mut row, FIRST), take(&mut row, ARRIVED), take(&mut row, OLDEST));
-        Some(Arrival { row, at_ns: first?, came_us: came?, oldest_ns: oldest? })
+        let [first, came, oldest, newest] = [FIRST, ARRIVED, OLDEST, NEWEST].map(|column| take(&mut row, column));
+        Some(Arrival { row, at_ns: first?, came_us: came?, oldest_ns: oldest?, newest_ns: newest? })
     }
 }
 

@@ -36,7 +36,7 @@ pub use resend::{LabelSet, Resend, ResendPlace, ResendRow};
 pub use revive::Revived;
 pub use rows::{
     EVIDENCE_BYTES, EpisodeRow, GateRow, HealthRow, JournalRow, KeyId, KeyRow, Missed, Notice, Occasion, OutboxRow,
-    OutcomeRun, RUN_NS, StartRequest, StartRow, StartState, Status, TickOf, TickRow, Told, Waiting,
+    OutcomeRun, RUN_NS, StartRequest, StartRow, StartState, Status, TickOf, TickRow, Told, Untold, Waiting,
 };
 pub use sources::{SourceKey, SourceRow, SourcesKept};
 

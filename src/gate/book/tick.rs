@@ -298,7 +298,7 @@ impl Book {
         for (((key, labels), alert), last) in fresh.into_iter().zip(alerts).zip(written) {
             let last = self.batch.last_episode(alert).max(last).max(floor);
             let state = State::fresh(last);
-            let row = KeyRow { labels, state, missing: 0, last: None, told: None, untold_ns: None };
+            let row = KeyRow { labels, state, missing: 0, last: None, told: None, untold: None };
             if let Some(entry) = self.gates.get_mut(&gate.name) {
                 entry.keys.insert(key, row);
             }
@@ -437,7 +437,7 @@ impl Book {
         let (state, transitions) = state::step(&before.state, &now, x, &rule);
         let mut after = KeyRow { state, ..before.clone() };
         // The next episode tells it.
-        after.untold_ns = after.untold_ns.filter(|_| after.state.phase == Phase::Resolved);
+        after.untold = after.untold.filter(|_| after.state.phase == Phase::Resolved);
         if row.is_some() {
             after.last = Some((outcome, row.and_then(|row| row.value).filter(|value| value.is_finite())));
         } else if outcome != Outcome::Error && x != Input::Gone && after.missing == 0 && !moment.after_downtime {

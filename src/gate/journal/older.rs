@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::state::StateV1;
 use super::super::verdict::Outcome;
-use super::rows::{GateRow, JournalRow, KeyRow, OutcomeRun, Row, TickRow, Told};
+use super::rows::{GateRow, JournalRow, KeyRow, OutcomeRun, Row, TickRow, Told, Untold};
 
 /// A row that got `more` fields since, all behind those that it had: they are absent.
 ///
@@ -57,7 +57,7 @@ impl Row for GateRow {
 }
 
 impl Row for KeyRow {
-    const VERSION: u8 = 3;
+    const VERSION: u8 = 4;
 
     fn older(version: u8, row: &[u8]) -> Option<postcard::Result<Self>> {
         let first = |KeyRowV1 { labels, state, missing, last, told }| Self {
@@ -66,12 +66,18 @@ impl Row for KeyRow {
             missing,
             last,
             told,
-            untold_ns: None,
+            untold: None,
+        };
+        // Before it knew of the last of them: any tick behind the first may hold one.
+        let third = |mut row: Self| {
+            row.untold = row.untold.map(|untold| Untold { last_ns: i64::MAX, ..untold });
+            row
         };
         match version {
             1 => Some(postcard::from_bytes(row).map(first)),
             // Before it knew of spans that nobody was told of.
             2 => grown(row, 1),
+            3 => grown(row, 1).map(|read| read.map(third)),
             _ => None,
         }
     }
@@ -196,7 +202,7 @@ mod tests {
         assert_eq!(decode::<KeyRow>(&encode(&read)).unwrap(), read, "and it is written as what it is now");
         let (after, _) = step(&read.state, &at(90), Input::Fail, &rule);
         assert_eq!((after.phase, after.episode), (Phase::Firing(Level::Fail), 5), "60 ns of breach were not lost");
-        assert!(matches!(decode::<KeyRow>(&[4, 0]), Err(Error::Format(4))));
+        assert!(matches!(decode::<KeyRow>(&[5, 0]), Err(Error::Format(5))));
     }
 
     #[test]
@@ -207,9 +213,19 @@ mod tests {
         let last = Some((Outcome::Fail, Some(0.5)));
         let read: KeyRow = decode(&written(2, &(&labels, &state, 2_u32, last, None::<Told>))).unwrap();
         assert_eq!((&read.labels, &read.state, read.missing, read.last), (&labels, &state, 2, last));
-        assert_eq!((&read.told, read.untold_ns), (&None, None));
-        let now = KeyRow { untold_ns: Some(7), ..read };
+        assert_eq!((&read.told, read.untold), (&None, None));
+        let now = KeyRow { untold: Some(Untold { first_ns: 7, last_ns: 9 }), ..read };
         assert_eq!(decode::<KeyRow>(&encode(&now)).unwrap(), now);
+    }
+
+    #[test]
+    fn of_spans_that_nobody_was_told_of_an_earlier_version_wrote_the_first_alone() {
+        let (labels, state) = (BTreeMap::<String, String>::new(), State::fresh(4));
+        for (first_ns, untold) in [(None, None), (Some(-7_i64), Some(Untold { first_ns: -7, last_ns: i64::MAX }))] {
+            let fields = (&labels, &state, 0_u32, None::<(Outcome, Option<f64>)>, None::<Told>, first_ns);
+            let read: KeyRow = decode(&written(3, &fields)).unwrap();
+            assert_eq!((&read.state, read.untold), (&state, untold));
+        }
     }
 
     #[test]

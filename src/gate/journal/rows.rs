@@ -98,9 +98,34 @@ pub struct KeyRow {
     pub last: Option<(Outcome, Option<f64>)>,
     /// What receivers were told when the open episode fired or was raised.
     pub told: Option<Told>,
-    /// With `on: ingest`, of a key whose episode is over: event time of the first span that came since and began no other, for
-    /// there was no room, ns since 1970.
-    pub untold_ns: Option<i64>,
+    /// With `on: ingest`, of a key whose episode is over: spans that came since and began no other, for there was no room.
+    pub untold: Option<Untold>,
+}
+
+/// Spans that nobody was told of: their first and last event times, ns since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Untold {
+    /// Of the first.
+    pub first_ns: i64,
+    /// Of the last.
+    pub last_ns: i64,
+}
+
+impl Untold {
+    /// These and those of `other`.
+    pub(in crate::gate) fn and(self, other: Self) -> Self {
+        Self { first_ns: self.first_ns.min(other.first_ns), last_ns: self.last_ns.max(other.last_ns) }
+    }
+
+    /// Those from `from_ns` on, if there are any.
+    pub(in crate::gate) fn since(self, from_ns: i64) -> Option<Self> {
+        (from_ns <= self.last_ns).then(|| Self { first_ns: self.first_ns.max(from_ns), ..self })
+    }
+
+    /// Whether one of them may lie in `window`: surely if it holds the first or the last.
+    pub(in crate::gate) const fn may_lie_in(self, window: Window) -> bool {
+        self.first_ns < window.end_ns && window.start_ns <= self.last_ns
+    }
 }
 
 /// Who was told what.

@@ -79,7 +79,7 @@ fn opening(t_ns: i64) -> Batch {
         missing: 0,
         last: None,
         told: Some(Told { receivers: vec!["hook".into()], notice: notice(0) }),
-        untold_ns: None,
+        untold: None,
     };
     let opened = EpisodeRow {
         gate: "g".into(),

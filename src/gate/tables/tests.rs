@@ -68,7 +68,7 @@ fn filled() -> (tempfile::TempDir, Journal) {
     let now = Now { t_ns: 60 * S, wall_ns: 80 * S, downtimes: &[] };
     let (state, _) = step(&State::default(), &now, Input::Fail, &rule);
     let last = Some((Outcome::Fail, Some(0.5)));
-    let key = KeyRow { labels: BTreeMap::new(), state, missing: 0, last, told: None, untold_ns: None };
+    let key = KeyRow { labels: BTreeMap::new(), state, missing: 0, last, told: None, untold: None };
     let id = KeyId { gate: "g".into(), generation: 1, key: "k=a".into() };
     let opened = EpisodeRow {
         gate: "g".into(),

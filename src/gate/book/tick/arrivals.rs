@@ -2,10 +2,11 @@
 //!
 //! Duty: breaches at instants that are no ticks, and what ticks do with keys that have them. Guarantee: a key that is in an
 //! episode gets no other one by what comes; an episode that began behind a tick is not ended by it; a key of which nothing
-//! matches clears; what came of a key above the limit is counted, and a tick behind it is free to tell it. Left to others:
-//! asking (`evaluator`), all other rules of a tick (the parent).
+//! matches clears; what came of a key above the limit is counted, and a tick whose window holds it is free to tell it. Left to
+//! others: asking (`evaluator`), all other rules of a tick (the parent).
 
 use super::super::super::arrivals::{Arrival, Came, is_matched, take_next};
+use super::super::super::journal::Untold;
 use super::*;
 
 /// Matching spans that have come already and lie behind the tick, of keys that are in an episode: the first of each.
@@ -52,7 +53,7 @@ impl Book {
         let mut open = entry.keys.values().filter(|row| row.state.phase.is_open()).count();
         let mut held = 0;
         let is_patient = is_patient(&gate);
-        for Arrival { row, at_ns, oldest_ns, .. } in came.arrivals.into_iter().filter(|_| !is_patient) {
+        for Arrival { row, at_ns, oldest_ns, newest_ns, .. } in came.arrivals.into_iter().filter(|_| !is_patient) {
             let key = alert_key(&row.key);
             let t_ns = match self.state_of(name, &key).map(|state| state.phase).unwrap_or_default() {
                 // No tick will tell it: it came too late for those that have closed.
@@ -61,7 +62,7 @@ impl Book {
                 phase if open >= gate.limit => {
                     held += 1;
                     if phase == Phase::Resolved {
-                        self.leave_untold(name, &key, oldest_ns);
+                        self.leave_untold(name, &key, Untold { first_ns: oldest_ns, last_ns: newest_ns });
                     }
                     continue;
                 }
@@ -83,11 +84,15 @@ impl Book {
         Ok(())
     }
 
-    /// A span of a key whose episode is over that nobody is told of: a tick behind it may, once there is room.
-    fn leave_untold(&mut self, name: &str, key: &str, at_ns: i64) {
+    /// Spans of a key whose episode is over that nobody is told of: a tick whose window holds one may, once there is room. Those
+    /// behind the windows of all ticks to come are counted, and no tick is asked about them.
+    fn leave_untold(&mut self, name: &str, key: &str, came: Untold) {
         let Some(entry) = self.gates.get_mut(name) else { return };
         let Some(row) = entry.keys.get_mut(key) else { return };
-        row.untold_ns = Some(row.untold_ns.map_or(at_ns, |known_ns| known_ns.min(at_ns)));
+        let next_ns = Grid::of(&self.definitions.groups[entry.group]).next(entry.row.last_tick_ns);
+        let open_ns = window_at(&entry.gate, next_ns).start_ns;
+        let left = row.untold.into_iter().chain([came]).filter_map(|untold| untold.since(open_ns));
+        row.untold = left.reduce(Untold::and);
         let id = KeyId { gate: name.to_owned(), generation: entry.row.generation, key: key.to_owned() };
         self.batch.keys.insert(id, Some(row.clone()));
     }
@@ -182,12 +187,13 @@ impl Book {
     }
 
     /// Whether the episode of a key is over, so that the tick `t_ns` of `on: ingest` does not begin the next: the spans of its
-    /// window were looked at as they came, and what was said of them, also by hand, is said. Not so if it lies behind one of
-    /// which nothing was said.
+    /// window were looked at as they came, and what was said of them, also by hand, is said. Not so if one of which nothing was
+    /// said may lie in its window; of one that lies in none any more nothing is.
     pub(super) fn is_over(&self, gate: &Gate, key: &str, t_ns: i64) -> bool {
         let row = self.gates.get(&gate.name).and_then(|entry| entry.keys.get(key));
         let is_told = |row: &KeyRow| {
-            row.state.phase == Phase::Resolved && row.untold_ns.is_none_or(|untold_ns| t_ns <= untold_ns)
+            let window = window_at(gate, t_ns);
+            row.state.phase == Phase::Resolved && row.untold.is_none_or(|untold| !untold.may_lie_in(window))
         };
         gate.on.is_ingest() && !is_patient(gate) && row.is_some_and(is_told)
     }

@@ -49,8 +49,9 @@ pub(super) fn rows(spans: &[Span], ask: &Ask) -> Vec<ResultRow> {
         }
         row.evidence.insert("__first".to_owned(), instant(spans[0].end_s * S));
         row.evidence.insert("__arrived".to_owned(), json!(spans.iter().map(|span| span.ingest_us).min()));
-        let oldest_s = spans.iter().map(|span| span.end_s).min().unwrap();
-        row.evidence.insert("__oldest".to_owned(), instant(oldest_s * S));
+        let ends = || spans.iter().map(|span| span.end_s * S);
+        row.evidence.insert("__oldest".to_owned(), instant(ends().min().unwrap()));
+        row.evidence.insert("__newest".to_owned(), instant(ends().max().unwrap()));
         row
     };
     by_service.into_iter().map(row).collect()
@@ -296,6 +297,27 @@ async fn what_comes_above_the_limit_is_not_told_by_a_tick_before_it_whose_spans_
         daemon.until(95).await;
         assert_eq!(daemon.seen()[3..], [of("a", 60, Cause::Firing)], "{restarts}");
     }
+}
+
+#[tokio::test]
+async fn what_comes_above_the_limit_behind_all_windows_lets_no_tick_tell_again_what_was_told() {
+    let mut daemon = daemon(vec![Gate { limit: 1, ..errors(120) }]);
+    daemon.until(205).await;
+    daemon.comes(200, false).await;
+    assert!(daemon.evaluator.as_ref().unwrap().operator().close("errors", "service=a", "me", "known"));
+    daemon.store.take([(201, "b", false)]);
+    daemon.look().await;
+    daemon.comes(10, false).await;
+    let told = daemon.evaluator.as_ref().unwrap().overflows();
+    assert_eq!(told["errors"], "1 keys above the limit of 1 were not judged", "it is counted");
+    let of = |service: &str, at: i64, cause| (at, format!("service={service}"), cause);
+    let first = [of("a", 200, Cause::Firing), of("a", 210, Cause::Manual), of("b", 201, Cause::Firing)];
+    // All that the windows of these ticks hold of `a` is the span that was closed.
+    daemon.until(300).await;
+    assert_eq!(daemon.seen(), first);
+    daemon.comes(250, false).await;
+    daemon.until(325).await;
+    assert_eq!(daemon.seen()[3..], [of("a", 300, Cause::Firing)], "and more of `a` match than of `b`");
 }
 
 #[tokio::test]
