@@ -49,6 +49,7 @@ tests:
 "#;
 
 struct Daemon {
+    config: Config,
     clock: Clock,
     house: house::Spans,
     asked: house::Asked,
@@ -59,16 +60,21 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// One whose ticks close by what comes, or by the clock alone.
-    async fn new(config: &Config, groups: Vec<Group>, hears: bool) -> Self {
+    /// One with the gates of the file `text`, whose ticks close by what comes, or by the clock alone.
+    async fn of(text: &str, hears: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("g.yaml");
+        std::fs::write(&file, text).unwrap();
+        let config = sources::Args::default().load().unwrap().config;
+        let groups = load_gates(&config, &[file.to_string_lossy().into_owned()]).unwrap();
         let suite = suite::read(Path::new("t.yaml"), SPANS).unwrap();
         let test = &suite.tests[0];
         let clock = Clock::manual(test.start_ns, 0);
-        let house = house::Spans::fresh_as(config, &clock, &Clock::os()).await.unwrap();
-        let asked = house.ask(config, Definitions::Empty.table(), &clock).unwrap();
+        let house = house::Spans::fresh_as(&config, &clock, &Clock::os()).await.unwrap();
+        let asked = house.ask(&config, Definitions::Empty.table(), &clock).unwrap();
         let arrivals = Arrivals::of(test).await.unwrap();
-        let feed = if hears { house.feed(config) } else { Feed::none() };
-        Self { clock, house, asked, groups, arrivals, feed, late_at_ns: Arc::default() }
+        let feed = if hears { house.feed(&config) } else { Feed::none() };
+        Self { config, clock, house, asked, groups, arrivals, feed, late_at_ns: Arc::default() }
     }
 
     async fn open(&self) -> Evaluator {
@@ -120,20 +126,20 @@ impl Daemon {
     fn visible_us(&self) -> i64 {
         self.house.reader().view().visible_us
     }
-}
 
-/// What `play` says of `daemon`'s past.
-async fn replayed(daemon: &Daemon, config: &Config, span: (i64, i64), gate: Option<&str>) -> Vec<String> {
-    let history = History::of(&daemon.asked.journal().snapshot().unwrap(), span).unwrap();
-    let asked = daemon.house.ask(config, Definitions::Empty.table(), &daemon.clock).unwrap();
-    let groups = match gate {
-        Some(name) => needed(daemon.groups.clone(), name).unwrap(),
-        None => daemon.groups.clone(),
-    };
-    let asking = Asking { groups, span, history: Some(&history), gate: gate.map(str::to_owned) };
-    let mut lines = Lines::into(Vec::new());
-    play(&asked, asking, &mut lines).await.unwrap();
-    lines.text().lines().map(str::to_owned).collect()
+    /// What `play` says of its past.
+    async fn replayed(&self, span: (i64, i64), gate: Option<&str>) -> Vec<String> {
+        let history = History::of(&self.asked.journal().snapshot().unwrap(), span).unwrap();
+        let asked = self.house.ask(&self.config, Definitions::Empty.table(), &self.clock).unwrap();
+        let groups = match gate {
+            Some(name) => needed(self.groups.clone(), name).unwrap(),
+            None => self.groups.clone(),
+        };
+        let asking = Asking { groups, span, history: Some(&history), gate: gate.map(str::to_owned) };
+        let mut lines = Lines::into(Vec::new());
+        play(&asked, asking, &mut lines).await.unwrap();
+        lines.text().lines().map(str::to_owned).collect()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,12 +167,7 @@ groups:
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_repeats_what_fired_between_two_ticks_and_was_closed_by_hand_before_the_next() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("g.yaml");
-    std::fs::write(&file, INGEST).unwrap();
-    let config = sources::Args::default().load().unwrap().config;
-    let groups = load_gates(&config, &[file.to_string_lossy().into_owned()]).unwrap();
-    let mut daemon = Daemon::new(&config, groups, false).await;
+    let mut daemon = Daemon::of(INGEST, false).await;
     let start_ns = daemon.clock.now_ns();
     let at = |seconds: i64| start_ns + seconds * S;
     let mut evaluator = daemon.open().await;
@@ -182,7 +183,7 @@ async fn a_replay_repeats_what_fired_between_two_ticks_and_was_closed_by_hand_be
     let causes: Vec<&str> = rows.iter().map(|(_, row)| row.cause.as_str()).collect();
     assert_eq!(causes, ["firing", "manual", "firing", "manual", "firing"]);
     let live: Vec<String> = rows.iter().map(|(_, row)| line(row).to_string()).collect();
-    assert_eq!(replayed(&daemon, &config, (start_ns, at(55)), None).await, live);
+    assert_eq!(daemon.replayed((start_ns, at(55)), None).await, live);
     let Daemon { house, .. } = daemon;
     house.close().await;
 }
@@ -215,12 +216,7 @@ groups:
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_repeats_traces_that_settled_and_spans_that_came_between_ticks() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("g.yaml");
-    std::fs::write(&file, BETWEEN).unwrap();
-    let config = sources::Args::default().load().unwrap().config;
-    let groups = load_gates(&config, &[file.to_string_lossy().into_owned()]).unwrap();
-    let mut daemon = Daemon::new(&config, groups, false).await;
+    let mut daemon = Daemon::of(BETWEEN, false).await;
     let start_ns = daemon.clock.now_ns();
     let at = |seconds: i64| start_ns + seconds * S;
     let mut evaluator = daemon.open().await;
@@ -245,22 +241,17 @@ async fn a_replay_repeats_traces_that_settled_and_spans_that_came_between_ticks(
     // Those of `b` came 20 s late: by the time of their arrival the window still holds them.
     assert_eq!((found("settled", "root_service=b").len(), found("errors", "service_name=b")), (1, vec![131]));
     let live: Vec<String> = rows.iter().map(|(_, row)| line(row).to_string()).collect();
-    assert_eq!(replayed(&daemon, &config, (start_ns, at(224)), None).await, live);
+    assert_eq!(daemon.replayed((start_ns, at(224)), None).await, live);
 
     // A gate that is played alone says what it said among others.
     let alone: Vec<String> = live.iter().filter(|line| line.contains("\"settled\"")).cloned().collect();
-    assert_eq!(replayed(&daemon, &config, (start_ns, at(224)), Some("settled")).await, alone);
+    assert_eq!(daemon.replayed((start_ns, at(224)), Some("settled")).await, alone);
     let Daemon { house, .. } = daemon;
     house.close().await;
 }
 
 async fn repeats(hears: bool) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("g.yaml");
-    std::fs::write(&file, GATES).unwrap();
-    let config = sources::Args::default().load().unwrap().config;
-    let groups = load_gates(&config, &[file.to_string_lossy().into_owned()]).unwrap();
-    let mut daemon = Daemon::new(&config, groups, hears).await;
+    let mut daemon = Daemon::of(GATES, hears).await;
     let start_ns = daemon.clock.now_ns();
     let at = |seconds: i64| start_ns + seconds * S;
     daemon.late_at_ns.lock().unwrap().insert(at(170));
@@ -285,12 +276,12 @@ async fn repeats(hears: bool) {
         rows.iter().filter(|(_, row)| row.gate == "good").map(|(_, row)| row.cause.as_str()).collect();
     assert!(causes.contains(&"manual") && causes.iter().filter(|cause| **cause == "firing").count() >= 2, "{causes:?}");
     let span = (start_ns, at(195));
-    assert_eq!(replayed(&daemon, &config, span, None).await, live);
+    assert_eq!(daemon.replayed(span, None).await, live);
 
     // A gate that reads what others gave is not alone, though it is shown alone.
     let of_derived: Vec<String> = live.iter().filter(|line| line.contains("\"failures\"")).cloned().collect();
     assert!(!of_derived.is_empty());
-    assert_eq!(replayed(&daemon, &config, span, Some("failures")).await, of_derived);
+    assert_eq!(daemon.replayed(span, Some("failures")).await, of_derived);
     // Spans of `b` came late: with sources, ticks waited until it was silent for long enough.
     let ticks = daemon.asked.journal().snapshot().unwrap().ticks(&evaluator.driven()[0].id).unwrap();
     let waited = |(t_ns, row): &(i64, crate::gate::journal::TickRow)| row.closed_ns > Some(t_ns + 30 * S);
