@@ -202,6 +202,19 @@ async fn keys_above_the_limit_are_held_and_told() {
 }
 
 #[tokio::test]
+async fn what_comes_between_two_ticks_does_not_unsay_how_many_keys_the_last_one_held() {
+    let mut daemon = daemon(vec![Gate { limit: 1, ..errors(60) }]);
+    daemon.wait(7);
+    daemon.store.take([(3, "a", false), (3, "b", false), (3, "c", false)]);
+    daemon.until(55).await;
+    let told = |daemon: &Daemon| daemon.evaluator.as_ref().unwrap().overflows()["errors"].clone();
+    assert_eq!(told(&daemon), "2 keys above the limit of 1 were not judged");
+    daemon.store.take([(50, "d", false)]);
+    daemon.look().await;
+    assert_eq!(told(&daemon), "2 keys above the limit of 1 were not judged");
+}
+
+#[tokio::test]
 async fn what_was_closed_by_hand_stays_closed_until_another_span_comes() {
     // Also when the resolved alert is told no more while its span still matches.
     for (window_s, until_s) in [(60, 50), (3_600, 1_250)] {
