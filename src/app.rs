@@ -67,7 +67,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
     let share = Share::new(budget.inflight_bytes());
     let mut receivers = Vec::new();
     for receiver in &config.receivers {
-        receivers.push(bind_receiver(receiver, &config, &graph, &store, &share, &registry, &clock).await?);
+        receivers.push(bind_receiver(receiver, &graph, &store, &share, &registry, &clock).await?);
     }
     let resources = Resources {
         memory_bytes: usize::try_from(budget.query_bytes()).unwrap_or(usize::MAX),
@@ -186,7 +186,6 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> anyho
 
 async fn bind_receiver(
     receiver: &crate::receive::Config,
-    config: &Config,
     graph: &Graph,
     store: &Store,
     share: &Share,
@@ -198,24 +197,11 @@ async fn bind_receiver(
         next,
         decode: decode::otlp(),
         set_aside: keep_in(store.ledger()),
-        identity_seed: identity_seed(&receiver.id, config),
         clock: clock.clone(),
         // `auth` names an extension, and the configuration refuses it as long as there is none.
         authenticate: None,
     };
     Ok(Receiver::bind(receiver.clone(), wiring, share, registry).await?)
-}
-
-/// XXH3-64 of (dataset id, pipeline id, exporter id) (storage.md 4.2), each as design.md hashes parts.
-fn identity_seed(receiver: &str, config: &Config) -> u64 {
-    let pipeline = config.graph.pipelines.iter().find(|pipeline| pipeline.receivers.iter().any(|id| id == receiver));
-    let exporter = pipeline.and_then(|p| p.exporters.iter().find(|id| id.split('/').next() == Some("weavergen")));
-    let mut bytes = 0_u64.to_le_bytes().to_vec();
-    for part in [pipeline.map_or("", |p| p.id.as_str()), exporter.map_or("", String::as_str)] {
-        bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
-        bytes.extend_from_slice(part.as_bytes());
-    }
-    twox_hash::XxHash3_64::oneshot(&bytes)
 }
 
 fn keep_in(ledger: Ledger) -> OnSetAside {

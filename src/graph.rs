@@ -43,11 +43,12 @@ pub struct Graph {
 impl Graph {
     /// Builds from the exporters up; `store` is the way into the span store.
     pub fn build(config: &Config, store: &Next) -> Self {
-        let exporters: BTreeMap<&str, Next> =
-            config.exporters.iter().map(|exporter| (exporter.id.as_str(), exporter.start(store))).collect();
+        let exporters: BTreeMap<&str, (&export::Config, Next)> =
+            config.exporters.iter().map(|exporter| (exporter.id.as_str(), (exporter, exporter.start(store)))).collect();
         let mut branches: BTreeMap<String, Vec<Next>> = BTreeMap::new();
         for pipeline in &config.pipelines {
-            let takers = pipeline.exporters.iter().filter_map(|id| exporters.get(id.as_str()).cloned()).collect();
+            let started = pipeline.exporters.iter().filter_map(|id| exporters.get(id.as_str()));
+            let takers = started.map(|(exporter, next)| exporter.of_pipeline(&pipeline.id, next.clone())).collect();
             let entry =
                 pipeline.processors.iter().rev().fold(fan_out(takers), |next, processor| processor.before(next));
             for receiver in &pipeline.receivers {

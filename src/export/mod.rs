@@ -55,4 +55,12 @@ impl Config {
             Kind::Nop => nop::next(),
         }
     }
+
+    /// What the pipeline `id` hands its spans to, where `started` is this exporter as it runs.
+    pub fn of_pipeline(&self, id: &str, started: Next) -> Next {
+        match &self.kind {
+            Kind::Weavergen => weavergen::of_pipeline(id, &self.id, started),
+            Kind::Debug(_) | Kind::Nop => started,
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Fan-out, and how answers join.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
@@ -90,11 +90,23 @@ async fn a_receiver_of_two_pipelines_feeds_the_store_through_both() {
             pipeline("traces/2", &["otlp", "otlp/2"], &["weavergen"]),
         ],
     };
-    let stored = Arc::new(AtomicUsize::new(0));
-    let graph = Graph::build(&config, &taker(&stored, Ok(())));
-    graph.entry("otlp").unwrap().deliver(delivery()).await.unwrap();
-    assert_eq!(stored.load(Ordering::Relaxed), 2);
-    graph.entry("otlp/2").unwrap().deliver(delivery()).await.unwrap();
-    assert_eq!(stored.load(Ordering::Relaxed), 3);
+    let stored: Arc<Mutex<Vec<u128>>> = Arc::default();
+    let store = {
+        let stored = Arc::clone(&stored);
+        Next::new(move |delivery: Delivery| {
+            stored.lock().unwrap().push(delivery.identity);
+            Box::pin(async { Ok(()) })
+        })
+    };
+    let graph = Graph::build(&config, &store);
+    let deliver = async |receiver: &str| {
+        graph.entry(receiver).unwrap().deliver(delivery()).await.unwrap();
+        std::mem::take(&mut *stored.lock().unwrap())
+    };
+    let both = deliver("otlp").await;
+    assert_eq!(both.len(), 2);
+    assert_ne!(both[0], both[1], "it is no repeat of itself");
+    assert_eq!(deliver("otlp").await, both, "sent again it is known in both pipelines");
+    assert_eq!(deliver("otlp/2").await, [both[1]], "and in the second one through any receiver of it");
     assert!(graph.entry("otlp/3").is_none());
 }

@@ -52,7 +52,6 @@ pub(super) struct Ingest {
     decode: Decode,
     set_aside: OnSetAside,
     authenticate: Option<Authenticate>,
-    seed: u64,
     /// Messages decoded at the same time off the connection threads.
     slots: Arc<Semaphore>,
     minutes: Minutes,
@@ -94,14 +93,14 @@ impl Ingest {
         config: Config,
         admission: Admission,
         metrics: Metrics,
-        (next, decode, set_aside, seed): (Next, Decode, OnSetAside, u64),
+        (next, decode, set_aside): (Next, Decode, OnSetAside),
         authenticate: Option<Authenticate>,
     ) -> Self {
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get().max(2));
         let slots = Arc::new(Semaphore::new(threads));
         let draining = AtomicBool::new(false);
         let minutes = Minutes::default();
-        Self { config, admission, metrics, draining, next, decode, set_aside, authenticate, seed, slots, minutes }
+        Self { config, admission, metrics, draining, next, decode, set_aside, authenticate, slots, minutes }
     }
 
     /// Who sends a request with these headers; `None` where nobody asks.
@@ -310,7 +309,7 @@ impl Ingest {
             },
         };
         let decoded = decoded.map_err(|error| too_wide.map_or(Stopped::Bad(error), Stopped::TooWide))?;
-        let identity = XxHash3_128::oneshot_with_seed(self.seed, wire);
+        let identity = XxHash3_128::oneshot(wire);
         let keep = *format == Format::Protobuf && decoded.rejected.is_empty();
         let body = u32::try_from(plain.len()).ok().filter(|_| keep).map(|decoded_len| match coding.to_logged(wire) {
             Some(coding) => RequestBody { bytes: wire.clone(), coding, decoded_len },

@@ -135,8 +135,6 @@ pub struct Wiring {
     pub decode: Decode,
     /// Keeps what was rejected.
     pub set_aside: OnSetAside,
-    /// XXH3-64 of (dataset id, pipeline id, exporter id): seed of every request identity (storage.md 4.2).
-    pub identity_seed: u64,
     /// For jitter.
     pub clock: Clock,
     /// Knows senders; `None` = anyone may send.
@@ -233,7 +231,7 @@ impl Receiver {
                 );
             }
         }
-        let taken = (wiring.next, wiring.decode, wiring.set_aside, wiring.identity_seed);
+        let taken = (wiring.next, wiring.decode, wiring.set_aside);
         let ingest = Arc::new(Ingest::new(config, admission, metrics, taken, wiring.authenticate));
         Ok(Self { ingest, addresses, listeners: Mutex::new(listeners) })
     }

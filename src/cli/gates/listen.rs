@@ -90,7 +90,6 @@ pub(super) async fn take(
         next: counted(house.next().context("a listener needs a store")?, came),
         decode: decode::otlp(),
         set_aside: set_aside(aside.clone()),
-        identity_seed: 0,
         clock: clock.clone(),
         authenticate: None,
     };

@@ -155,7 +155,6 @@ impl Running {
             next,
             decode: Decode::new(|reading, message, room| scripted(message, reading.limits, room)),
             set_aside: OnSetAside::new(move |rows| kept.lock().unwrap().extend(rows)),
-            identity_seed: 7,
             clock: Clock::manual(0, 1),
             authenticate,
         };
