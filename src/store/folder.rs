@@ -27,6 +27,28 @@ pub struct Folder {
     pub node: Ulid,
 }
 
+/// What a data folder knows of its claims of a place (storage.md 8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// Of the last one that is known to have succeeded.
+    pub epoch: u64,
+    /// Nonces of those begun since, oldest first: each may have succeeded.
+    pub begun: Vec<Ulid>,
+}
+
+impl Claims {
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines().map(str::trim);
+        let epoch = lines.next()?.parse().ok()?;
+        Some(Self { epoch, begun: lines.filter_map(|line| Ulid::from_string(line).ok()).collect() })
+    }
+
+    fn text(&self) -> String {
+        let begun: String = self.begun.iter().map(|nonce| format!("{nonce}\n")).collect();
+        format!("{}\n{begun}", self.epoch)
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Version {
     format: u32,
@@ -100,19 +122,19 @@ impl Folder {
         }
     }
 
-    /// `epoch`: that of the last claim of a place from here, in a line of its own.
+    /// `epoch`: the [`Claims`] from here, the epoch in the first line, a nonce in each further one.
     pub fn epoch_file(&self) -> PathBuf {
         self.root.join("epoch")
     }
 
-    /// The epoch of the last claim from here; `None` where none was written down.
-    pub fn claimed_epoch(&self, disk: &Disk) -> Result<Option<u64>, Error> {
-        Ok(read(disk, &self.epoch_file())?.and_then(|text| text.trim().parse().ok()))
+    /// What is known of the claims from here; `None` where nothing was written down.
+    pub fn claims(&self, disk: &Disk) -> Result<Option<Claims>, Error> {
+        Ok(read(disk, &self.epoch_file())?.and_then(|text| Claims::parse(&text)))
     }
 
-    /// Writes down, durably, that a claim of `epoch` comes next.
-    pub fn write_claimed_epoch(&self, disk: &Disk, epoch: u64) -> Result<(), Error> {
-        write(disk, &self.root, &self.epoch_file(), format!("{epoch}\n").as_bytes())
+    /// Writes that down, durably.
+    pub fn write_claims(&self, disk: &Disk, claims: &Claims) -> Result<(), Error> {
+        write(disk, &self.root, &self.epoch_file(), claims.text().as_bytes())
     }
 
     /// Whether `manifest/` has files.
@@ -240,6 +262,16 @@ mod tests {
         assert_eq!(Folder::read(&Disk::Os, dir.path()).unwrap(), first);
         assert_eq!(std::fs::read_dir(first.tmp()).unwrap().count(), 0);
         assert_eq!(std::fs::read_dir(first.spill()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn claims_are_read_as_they_were_written_also_by_a_release_that_knew_the_epoch_alone() {
+        for begun in [vec![], vec![Ulid::from_parts(1, 2), Ulid::from_parts(3, 4)]] {
+            let claims = Claims { epoch: 7, begun };
+            assert_eq!(Claims::parse(&claims.text()), Some(claims));
+        }
+        assert_eq!(Claims::parse("7\n"), Some(Claims { epoch: 7, begun: vec![] }));
+        assert_eq!(Claims::parse(""), None);
     }
 
     #[test]

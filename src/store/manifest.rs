@@ -209,6 +209,8 @@ pub struct Manifest {
     version: u64,
     epoch: u64,
     node: String,
+    /// Nonce of the newest delta; empty before the first, and where a checkpoint stands for it.
+    nonce: String,
     parts: Vec<PartEntry>,
     live: HashSet<String>,
     /// Removals whose files may still be there, by path.
@@ -250,6 +252,7 @@ impl Manifest {
             version: 0,
             epoch: 0,
             node: String::new(),
+            nonce: String::new(),
             parts: Vec::new(),
             live: HashSet::new(),
             removed: BTreeMap::new(),
@@ -268,12 +271,17 @@ impl Manifest {
     /// Becomes the writer: commits `{node, epoch + 1}` with no parts but those that were found in the place of unreadable
     /// versions. Errors: [`Error::Superseded`] if another writer did so first.
     pub async fn claim(&mut self, node: Ulid, clock: &Clock) -> Result<u64, Error> {
+        self.claim_as(node, clock.ulid(), clock).await
+    }
+
+    /// The same under a nonce that the caller has drawn: by it a later start knows whether this put came through.
+    pub async fn claim_as(&mut self, node: Ulid, nonce: Ulid, clock: &Clock) -> Result<u64, Error> {
         let (node_before, epoch_before) = (std::mem::replace(&mut self.node, node.to_string()), self.epoch);
         self.epoch = self.epoch.saturating_add(1);
         let mut delta = self.recovered.as_ref().map(|recovery| recovery.delta.clone()).unwrap_or_default();
         let delete_after = clock.now_ns().saturating_add(DELETE_GRACE_NS);
         delta.remove.iter_mut().for_each(|removal| removal.delete_after = delete_after);
-        let claimed = self.put(delta, clock).await;
+        let claimed = self.put(delta, nonce, clock).await;
         if claimed.is_err() {
             (self.node, self.epoch) = (node_before, epoch_before);
         }
@@ -291,16 +299,16 @@ impl Manifest {
         }
         let version = self.version + 1;
         self.check_parts(&delta).map_err(|problem| Error::Misfit { version, problem })?;
-        self.put(delta, clock).await
+        self.put(delta, clock.ulid(), clock).await
     }
 
-    async fn put(&mut self, delta: Delta, clock: &Clock) -> Result<u64, Error> {
+    async fn put(&mut self, delta: Delta, mut nonce: Ulid, clock: &Clock) -> Result<u64, Error> {
         loop {
             if let Some(error) = self.superseded() {
                 return Err(error);
             }
             let version = self.version + 1;
-            let bytes = self.encode(version, &delta, clock)?;
+            let bytes = self.encode(version, &delta, nonce, clock)?;
             self.pending.push((bytes.clone(), delta.clone()));
             let path = path_of(version);
             match self.objects.put_opts(&path, bytes.into(), PutMode::Create.into()).await {
@@ -312,7 +320,7 @@ impl Manifest {
                 Err(source) => match self.resolve().await? {
                     Some(done) if done == delta => return Ok(self.version),
                     // An earlier put, of another delta, came through after all: this one goes behind it.
-                    Some(_) => {}
+                    Some(_) => nonce = clock.ulid(),
                     None => {
                         let failed = Error::Objects { path: path.to_string(), source };
                         return Err(self.superseded().unwrap_or(failed));
@@ -346,6 +354,11 @@ impl Manifest {
         &self.node
     }
 
+    /// Nonce of the newest delta; empty before the first, and where a checkpoint stands for it.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
     /// Live parts in the order they were committed.
     pub fn parts(&self) -> &[PartEntry] {
         &self.parts
@@ -364,16 +377,6 @@ impl Manifest {
     /// Newest store position in any part ever named, µs since 1970; 0 without parts.
     pub fn max_ingest_us(&self) -> i64 {
         self.max_ingest_us
-    }
-
-    /// Whether no version is there that this process does not know. Errors: [`Error::Objects`].
-    pub async fn is_newest(&self) -> Result<bool, Error> {
-        let path = path_of(self.version.saturating_add(1));
-        match self.objects.head(&path).await {
-            Ok(_) => Ok(false),
-            Err(object_store::Error::NotFound { .. }) => Ok(true),
-            Err(source) => Err(Error::Objects { path: path.to_string(), source }),
-        }
     }
 
     /// The delta in `objects` that named the part `path` live; `None` once its file is gone or damaged.
@@ -408,18 +411,18 @@ impl Manifest {
         self.recovered.as_ref()
     }
 
-    fn encode(&self, version: u64, delta: &Delta, clock: &Clock) -> Result<Vec<u8>, Error> {
+    fn encode(&self, version: u64, delta: &Delta, nonce: Ulid, clock: &Clock) -> Result<Vec<u8>, Error> {
         let misfit = |problem: String| Error::Misfit { version, problem };
         let body = serde_json::to_string(delta).map_err(|e| misfit(e.to_string()))?;
-        let head = self.head(version, &body, clock).map_err(misfit)?;
+        let head = self.head(version, &body, nonce, clock).map_err(misfit)?;
         let head = serde_json::to_string(&head).map_err(|e| misfit(e.to_string()))?;
         Ok(format!("{head}\n{body}\n").into_bytes())
     }
 
     /// Line 1 of a file whose line 2 is `body`.
-    fn head(&self, version: u64, body: &str, clock: &Clock) -> Result<Head, String> {
+    fn head(&self, version: u64, body: &str, nonce: Ulid, clock: &Clock) -> Result<Head, String> {
         let time = jiff::Timestamp::from_nanosecond(clock.now_ns().into()).map_err(|e| e.to_string())?;
-        let writer = Writer { node: self.node.clone(), epoch: self.epoch, nonce: clock.ulid().to_string() };
+        let writer = Writer { node: self.node.clone(), epoch: self.epoch, nonce: nonce.to_string() };
         let body_xxh3 = hash(body.as_bytes());
         Ok(Head { version, prev: self.prev.clone(), writer, time: time.to_string(), body_xxh3 })
     }
@@ -513,6 +516,7 @@ impl Manifest {
         self.version = head.version;
         self.epoch = head.writer.epoch;
         self.node.clone_from(&head.writer.node);
+        self.nonce.clone_from(&head.writer.nonce);
         self.written_ns = written_ns(head);
         self.prev = hash;
     }
@@ -522,6 +526,8 @@ impl Manifest {
         self.written_ns = written_ns(&head);
         (self.version, self.checkpoint, self.prev) = (head.version, head.version, head.prev);
         (self.node, self.epoch) = (head.writer.node, head.writer.epoch);
+        // The head has one of its own.
+        self.nonce.clear();
         self.live = body.parts.iter().map(|entry| entry.path.clone()).collect();
         self.parts = body.parts;
         self.removed = body.removed.into_iter().map(|removal| (removal.path.clone(), removal)).collect();

@@ -96,7 +96,7 @@ impl Manifest {
             max_ingest: self.max_ingest_us,
         };
         let body = serde_json::to_string(&body).map_err(|e| misfit(e.to_string()))?;
-        let head = self.head(version, &body, clock).map_err(misfit)?;
+        let head = self.head(version, &body, clock.ulid(), clock).map_err(misfit)?;
         let bytes = encode(&head, &body).map_err(|e| misfit(e.to_string()))?;
         // The state of one version is the same whoever writes it, so a half-known earlier try is replaced.
         let put = self.objects.put_opts(&path, bytes.into(), PutMode::Overwrite.into()).await;

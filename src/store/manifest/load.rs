@@ -118,6 +118,17 @@ async fn once(objects: &Arc<dyn ObjectStore>, most: u64) -> Result<Manifest, Err
 }
 
 impl Manifest {
+    /// Whether no version is there that this process does not know. Errors: [`Error::Objects`].
+    pub async fn is_newest(&self) -> Result<bool, Error> {
+        use object_store::ObjectStoreExt as _;
+        let path = path_of(self.version.saturating_add(1));
+        match self.objects.head(&path).await {
+            Ok(_) => Ok(false),
+            Err(object_store::Error::NotFound { .. }) => Ok(true),
+            Err(source) => Err(Error::Objects { path: path.to_string(), source }),
+        }
+    }
+
     /// Takes over the parts that no version names, where the manifest is known to be older than the store: restored from
     /// an older copy, perhaps. `false`: there is nothing that it does not name.
     pub async fn recover_tail(&mut self) -> Result<bool, Error> {

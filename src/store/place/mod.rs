@@ -21,14 +21,18 @@ use object_store::ObjectStore;
 use object_store::aws::AmazonS3ConfigKey;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
+use ulid::Ulid;
 
-use super::folder::{self, Folder};
+use super::folder::{self, Claims, Folder};
 use super::local::{self, SyncedLocal};
 use super::manifest::Manifest;
 use super::shelf::manifest_error;
 use super::{Error, manifest};
 use crate::clock::Clock;
 use crate::disk::Disk;
+
+/// Claims of unknown outcome that are remembered: of so many starts that failed one after the other.
+const MOST_BEGUN: usize = 64;
 
 /// Where parts and manifest are.
 #[derive(Clone, Debug, Default)]
@@ -191,51 +195,49 @@ impl Objects {
     }
 
     /// Becomes the writer of `manifest`, unless a copy of the data folder has claimed it since this one did: the records of
-    /// this log would be taken for those that the copy has flushed.
+    /// this log would be taken for those that the copy has flushed. A claim that was cut off at any moment keeps nobody
+    /// from the next one.
     ///
     /// Errors: [`Error::Folder`] if a copy has; [`Error::Superseded`] if somebody committed since `manifest` was read.
     pub async fn claim(&self, manifest: &mut Manifest, clock: &Clock) -> Result<(), Error> {
+        let nonce = clock.ulid();
         // A copy of a folder with the parts in it has a manifest of its own.
-        let before = match self.place {
-            Place::Folder => None,
-            _ => Some(self.announce(manifest)?),
-        };
-        match manifest.claim(self.folder.node, clock).await {
-            Ok(_) => Ok(()),
-            Err(error @ manifest::Error::Superseded { .. }) => {
-                // Nothing was claimed. If it was a copy that came first, the next try must see that it did.
-                if let Some(before) = before {
-                    self.folder.write_claimed_epoch(&self.disk, before)?;
-                }
-                Err(manifest_error(&error))
-            }
-            // It may still have succeeded.
-            Err(error) => Err(manifest_error(&error)),
+        let is_apart = !matches!(self.place, Place::Folder);
+        if is_apart {
+            self.announce(manifest, nonce)?;
+        }
+        // With an error it may still have succeeded, or do so later.
+        manifest.claim_as(self.folder.node, nonce, clock).await.map_err(|error| manifest_error(&error))?;
+        match is_apart {
+            true => self.folder.write_claims(&self.disk, &Claims { epoch: manifest.epoch(), begun: Vec::new() }),
+            false => Ok(()),
         }
     }
 
-    /// Writes the epoch down that is claimed next, and gives back the one before.
-    fn announce(&self, manifest: &Manifest) -> Result<u64, Error> {
+    /// Writes down that a claim under `nonce` comes next.
+    fn announce(&self, manifest: &Manifest, nonce: Ulid) -> Result<(), Error> {
         let epoch = manifest.epoch();
         // Behind versions that cannot be read the epoch is a guess.
         let is_read = manifest.unreadable().is_empty() && manifest.recovered().is_none();
         let is_ours = is_read && manifest.writer() == self.folder.node.to_string();
-        let claimed = self.folder.claimed_epoch(&self.disk)?;
-        if let Some(claimed) = claimed
-            && is_ours
-            && epoch > claimed
-        {
+        let mut claims = self.folder.claims(&self.disk)?.unwrap_or(Claims { epoch, begun: Vec::new() });
+        // Between the put of a claim and the note that it succeeded nothing is committed: it is the newest delta still.
+        let is_begun_here = claims.begun.iter().any(|begun| begun.to_string() == manifest.nonce());
+        if is_ours && epoch > claims.epoch && !is_begun_here {
             return Err(Error::Folder {
                 path: self.folder.epoch_file(),
                 detail: format!(
-                    "this folder has claimed its parts with epoch {claimed} last, and a copy of it with the same `node.id` \
+                    "this folder has claimed its parts with epoch {} last, and a copy of it with the same `node.id` \
                      has done so with epoch {epoch} since: records of this log would be taken for those of the copy and \
-                     skipped. Start the copy instead; if it is gone for good, remove this file to start here"
+                     skipped. Start the copy instead; if it is gone for good, remove this file to start here",
+                    claims.epoch
                 ),
             });
         }
-        self.folder.write_claimed_epoch(&self.disk, epoch.saturating_add(1))?;
-        Ok(claimed.unwrap_or(epoch))
+        claims.begun.push(nonce);
+        // Puts of older ones are over.
+        claims.begun.drain(..claims.begun.len().saturating_sub(MOST_BEGUN));
+        self.folder.write_claims(&self.disk, &claims)
     }
 
     /// Removes from a folder what writers that are gone have left half-way. The caller has become the writer; the data

@@ -11,6 +11,8 @@ use object_store::{
 
 use super::sick::Sick;
 use super::*;
+use crate::disk::Op;
+use crate::disk::faults::Faults;
 use crate::yaml::{Mark, Problems, Section, parse};
 
 fn read(text: &str) -> (Place, Vec<String>) {
@@ -240,8 +242,20 @@ async fn a_data_folder_is_not_opened_with_another_place_than_that_of_its_parts()
 
 /// A data folder whose parts are in `bucket`, as one that claims them or as a copy of it.
 fn folder_at(dir: &std::path::Path, bucket: &Arc<InMemory>, clock: &Clock) -> Objects {
-    let folder = Folder::open(&Disk::Os, dir, clock).unwrap();
-    Objects::open(&Place::Given(bucket.clone()), &folder, &Disk::Os, clock).unwrap()
+    folder_on(dir, &Disk::Os, bucket.clone(), clock)
+}
+
+fn folder_on(dir: &std::path::Path, disk: &Disk, bucket: Arc<dyn ObjectStore>, clock: &Clock) -> Objects {
+    let folder = Folder::open(disk, dir, clock).unwrap();
+    Objects::open(&Place::Given(bucket), &folder, disk, clock).unwrap()
+}
+
+fn copied(from: &std::path::Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for name in ["VERSION", "node.id", "epoch"] {
+        std::fs::copy(from.join(name), to.path().join(name)).unwrap();
+    }
+    to
 }
 
 async fn manifest_of(place: &Objects) -> Manifest {
@@ -292,4 +306,62 @@ async fn a_claim_that_met_the_last_commit_of_the_process_before_succeeds_at_the_
     let mut again = manifest_of(&place).await;
     place.claim(&mut again, &clock).await.unwrap();
     assert_eq!(again.epoch(), 2);
+}
+
+/// A folder that has claimed once; the second claim was cut off before its put, or behind it. With it what a copy of the
+/// folder is that was made before, and one that was made after.
+async fn cut_off(put: bool, clock: &Clock) -> (tempfile::TempDir, Sick, [tempfile::TempDir; 2]) {
+    let (dir, bucket, faults) = (tempfile::tempdir().unwrap(), Sick::new(1, 0), Faults::default());
+    let place = folder_on(dir.path(), &Disk::Faulty(faults.clone()), Arc::new(bucket.clone()), clock);
+    place.claim(&mut manifest_of(&place).await, clock).await.unwrap();
+    let before = copied(dir.path());
+    let mut manifest = manifest_of(&place).await;
+    match put {
+        // Of the note that it succeeded.
+        true => faults.arm(Op::Rename, 1, 1, 5),
+        false => bucket.die(),
+    }
+    place.claim(&mut manifest, clock).await.unwrap_err();
+    bucket.heal();
+    let after = copied(dir.path());
+    assert_eq!(manifest_of(&place).await.epoch(), 1 + u64::from(put));
+    (dir, bucket, [before, after])
+}
+
+#[tokio::test]
+async fn a_claim_that_is_cut_off_at_any_moment_does_not_keep_the_folder_from_the_next_one() {
+    let clock = Clock::manual(1_000_000_000_000, 1);
+    for put in [false, true] {
+        let (dir, bucket, _) = cut_off(put, &clock).await;
+        let place = folder_on(dir.path(), &Disk::Os, Arc::new(bucket), &clock);
+        for more in 1..3 {
+            let mut manifest = manifest_of(&place).await;
+            place.claim(&mut manifest, &clock).await.unwrap();
+            assert_eq!(manifest.epoch(), 1 + u64::from(put) + more);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_claims_behind_a_claim_that_was_cut_off_is_known_for_one() {
+    let clock = Clock::manual(1_000_000_000_000, 1);
+    // One that was made before the put came through is behind it itself.
+    for (put, which) in [(false, 0), (false, 1), (true, 1)] {
+        let (dir, bucket, copies) = cut_off(put, &clock).await;
+        let copy = folder_on(copies[which].path(), &Disk::Os, Arc::new(bucket.clone()), &clock);
+        copy.claim(&mut manifest_of(&copy).await, &clock).await.unwrap();
+        let place = folder_on(dir.path(), &Disk::Os, Arc::new(bucket), &clock);
+        for _ in 0..2 {
+            let refused = place.claim(&mut manifest_of(&place).await, &clock).await.unwrap_err();
+            assert!(
+                matches!(&refused, Error::Folder { detail, .. } if detail.contains("a copy of it")),
+                "{put} {which}: {refused}"
+            );
+        }
+        copy.claim(&mut manifest_of(&copy).await, &clock).await.unwrap();
+    }
+    let (_dir, bucket, [before, _after]) = cut_off(true, &clock).await;
+    let late = folder_on(before.path(), &Disk::Os, Arc::new(bucket), &clock);
+    let refused = late.claim(&mut manifest_of(&late).await, &clock).await.unwrap_err();
+    assert!(matches!(&refused, Error::Folder { .. }), "{refused}");
 }
