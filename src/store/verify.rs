@@ -24,7 +24,7 @@ use super::{Config, Error, Lsn, catalog, decode, index, ledger};
 use crate::clock::Clock;
 use crate::disk::Disk;
 
-/// Parts that are checked at once: a deep check holds a part in memory.
+/// Parts that are checked at once: a deep check holds a row group of each in memory.
 const AT_ONCE: usize = 2;
 /// How often the log is read at most until two readings agree about its damage.
 const READINGS: usize = 5;

@@ -2,24 +2,30 @@
 //!
 //! Duty: [`check`], for `weavergen store verify`. Guarantee: no problem after [`Depth::Deep`] means that every byte has
 //! its checksum, every page decodes, and the rows are those that were counted when the part was written; one problem does
-//! not hide the next, unless it makes the rest unreadable. Left to others: which parts there are, what to do about a
-//! damaged one.
+//! not hide the next, unless it makes the rest unreadable; of a part one row group is in memory at once. Left to others:
+//! which parts there are, what to do about a damaged one.
+
+use std::hash::Hasher as _;
+use std::sync::Arc;
 
 use arrow::array::{Array as _, RecordBatch};
 use arrow::compute::concat_batches;
-use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::ChunkReader;
+use twox_hash::XxHash3_64;
 
 use super::columns::promoted_name;
 use super::encode::{Facts, STATS_KEY};
 use super::keys::{self, Keys, Level};
+use super::piece::Piece;
+use super::reread::READ;
 use super::sums::{self, Sums};
 use super::{decode_footer, fetch, metadata_text};
 use crate::span::schema;
-use crate::store::manifest::{PartEntry, hash};
+use crate::store::manifest::PartEntry;
 
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,46 +71,52 @@ pub async fn check(objects: &dyn ObjectStore, entry: &PartEntry, depth: Depth) -
         (Some(sums), Some(blocks)) => sums.span(blocks),
         _ => 0..entry.bytes,
     };
-    let bytes = match objects.get_range(&path, span.clone()).await {
-        Ok(bytes) if bytes.len() as u64 == span.end - span.start => bytes,
-        Ok(bytes) => {
-            found.part(None, format!("{} of its bytes cannot be read", span.end - span.start - bytes.len() as u64));
-            return found.problems;
+    let footer_at = entry.bytes.saturating_sub(entry.footer_bytes);
+    let (mut hash, mut damaged, mut footer, mut from) = (XxHash3_64::default(), Vec::new(), Vec::new(), span.start);
+    while from < span.end {
+        let to = span.end.min(from + READ);
+        let bytes = match objects.get_range(&path, from..to).await {
+            Ok(bytes) if bytes.len() as u64 == to - from => bytes,
+            Ok(bytes) => {
+                found.part(None, format!("{} of its bytes cannot be read", to - from - bytes.len() as u64));
+                return found.problems;
+            }
+            Err(error) => {
+                found.part(None, unread(&error));
+                return found.problems;
+            }
+        };
+        if let Some(sums) = &sums {
+            damaged.extend(sums.damaged(&bytes, sums.blocks_of(from..to)));
         }
-        Err(error) => {
-            found.part(None, unread(&error));
-            return found.problems;
-        }
-    };
-    let damaged = match (sums, blocks) {
-        (Some(sums), Some(blocks)) => sums.damaged(&bytes, blocks),
-        _ => Vec::new(),
-    };
+        hash.write(&bytes);
+        let of_footer = usize::try_from(footer_at.saturating_sub(from)).unwrap_or(usize::MAX);
+        footer.extend_from_slice(bytes.get(of_footer..).unwrap_or_default());
+        from = to;
+    }
     for block in &damaged {
         found.part(
             Some(format!("bytes {} to {}", block.start, block.end)),
             "the block does not have its checksum".to_owned(),
         );
     }
-    if damaged.is_empty() && whole && hash(&bytes) != entry.file_xxh3 {
+    if damaged.is_empty() && whole && format!("{:016x}", hash.finish()) != entry.file_xxh3 {
         found.part(None, "it is not the file that was written: its hash is not the manifest's".to_owned());
         return found.problems;
     }
     if !damaged.is_empty() {
         return found.problems;
     }
-    let footer_at = usize::try_from(entry.footer_bytes).map_or(0, |footer| bytes.len().saturating_sub(footer));
-    match decode_footer(&entry.path, &bytes[footer_at..]) {
-        Ok(metadata) => found.footer(&metadata),
-        Err(error) => found.part(Some("footer".to_owned()), error.to_string()),
-    }
-    if depth == Depth::Deep && found.problems.iter().all(|problem| problem.file != entry.path) {
-        let of_thread = entry.clone();
-        let decoded = tokio::task::spawn_blocking(move || rows(&bytes, &of_thread)).await;
-        match decoded {
-            Ok(problems) => found.problems.extend(problems),
-            Err(error) => found.part(None, format!("decoding its pages failed: {error}")),
+    let metadata = match decode_footer(&entry.path, &footer) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            found.part(Some("footer".to_owned()), error.to_string());
+            return found.problems;
         }
+    };
+    found.footer(&metadata);
+    if depth == Depth::Deep && found.problems.iter().all(|problem| problem.file != entry.path) {
+        found.problems.extend(rows(objects, entry, metadata).await);
     }
     found.problems
 }
@@ -169,22 +181,32 @@ fn unread(error: &object_store::Error) -> String {
     }
 }
 
-/// Decodes every page of `file` and compares its rows with what footer and manifest claim.
-fn rows(file: &Bytes, entry: &PartEntry) -> Vec<Problem> {
+/// Decodes every page of the part `entry`, one row group after the other, and compares its rows with what footer and
+/// manifest claim.
+async fn rows(objects: &dyn ObjectStore, entry: &PartEntry, metadata: ParquetMetaData) -> Vec<Problem> {
     let problem = |place: Option<String>, what: String| Problem { file: entry.path.clone(), place, what };
-    let metadata = match ArrowReaderMetadata::load(file, Default::default()) {
+    let metadata = match ArrowReaderMetadata::try_new(Arc::new(metadata), Default::default()) {
         Ok(metadata) => metadata,
         Err(error) => return vec![problem(Some("footer".to_owned()), error.to_string())],
     };
-    let mut facts = Facts::default();
-    let mut promoted = Promoted::of(metadata.metadata());
-    for group in 0..metadata.metadata().num_row_groups() {
+    let path = Path::from(entry.path.as_str());
+    let (mut facts, mut promoted) = (Facts::default(), Promoted::of(metadata.metadata()));
+    for (group, of_group) in metadata.metadata().row_groups().iter().enumerate() {
         let place = || Some(format!("row group {group}"));
-        let read = read_group(file, &metadata, group, &mut promoted);
-        match read {
-            Ok(batch) => facts.add(&batch),
+        let piece = match Piece::read(objects, &path, of_group).await {
+            Ok(piece) => piece,
+            Err(error) => return vec![problem(place(), unread(&error))],
+        };
+        let metadata = metadata.clone();
+        let decoding = tokio::task::spawn_blocking(move || {
+            let read = read_group(&piece, &metadata, group, &mut promoted).map(|batch| facts.add(&batch));
+            (read, facts, promoted)
+        });
+        match decoding.await {
+            Ok((Ok(()), of_all, values)) => (facts, promoted) = (of_all, values),
             // The sums below would only repeat it.
-            Err(what) => return vec![problem(place(), what)],
+            Ok((Err(what), ..)) => return vec![problem(place(), what)],
+            Err(error) => return vec![problem(place(), format!("decoding its pages failed: {error}"))],
         }
     }
     let footer = || Some("footer".to_owned());
@@ -211,8 +233,8 @@ fn rows(file: &Bytes, entry: &PartEntry) -> Vec<Problem> {
 }
 
 /// The columns of [`Facts::COLUMNS`] of one row group, all of whose pages were decoded.
-pub(super) fn read_group(
-    file: &Bytes,
+pub(super) fn read_group<R: ChunkReader + Clone + 'static>(
+    file: &R,
     metadata: &ArrowReaderMetadata,
     group: usize,
     promoted: &mut Promoted,
@@ -274,8 +296,6 @@ impl Promoted {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use object_store::memory::InMemory;
     use ulid::Ulid;
 

@@ -27,6 +27,7 @@ mod join;
 mod keys;
 mod objects;
 mod order;
+mod piece;
 mod promote;
 mod prove;
 mod promoted;

@@ -15,7 +15,7 @@ use crate::store::local::is_unreadable;
 use crate::store::manifest::{self, PartEntry};
 
 /// Bytes of one read: whole blocks, and so few that no share of memory counts them.
-const READ: u64 = 16 * sums::BLOCK;
+pub(super) const READ: u64 = 16 * sums::BLOCK;
 
 /// What a second reading of a part says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,8 +19,9 @@ use crate::store::manifest::PartEntry;
 
 /// Rows that are read at once at most.
 const BATCH_ROWS: usize = 8192;
-/// Arrow bytes of a row group that is written, about: far below the 2 GiB that the offsets of an array reach.
-const GROUP_BYTES: usize = 256 << 20;
+/// Arrow bytes of a row group that is written, about; twice as many are in memory. Far below the 2 GiB that the offsets of
+/// an array reach.
+const GROUP_BYTES: usize = 32 << 20;
 /// By so much batches shrink until their text fits.
 const SHRINK: usize = 32;
 
