@@ -2,8 +2,9 @@
 //!
 //! Duty: file scans over the parts that the manifest's time ranges leave, each with an access plan of its row groups:
 //! one over the parts whose trace index answered, one over the rest. Guarantee: row counts are exact while no row group
-//! is left out, so counting opens no file. Left to others: checking the bytes (the view's object store), resolving
-//! columns in a file (`adapter`), where a trace is (`traces`).
+//! is left out, so counting opens no file: rows of a part that is damaged count until the store has put it aside, also
+//! with `on_corrupt_part: skip`, for they are stored and a count asks for no byte of them. Left to others: checking the
+//! bytes (the view's object store), resolving columns in a file (`adapter`), where a trace is (`traces`).
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -3,6 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use arrow::array::AsArray as _;
+use arrow::datatypes::Int64Type;
+
 use super::fixture::NOW;
 use crate::clock::Clock;
 use crate::query::gateway::{Gateway, Statement};
@@ -45,6 +48,44 @@ async fn a_damaged_part_ends_a_statement_or_is_left_out_of_an_answer_that_says_s
                 assert_eq!((rows, incomplete, notices.len()), (50, true, 1));
                 assert!(notices[0].contains(&path), "{notices:?}");
             }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_that_reads_no_row_counts_what_is_stored_until_a_damaged_part_is_put_aside() {
+    for on_corrupt_part in [OnCorruptPart::Error, OnCorruptPart::Skip] {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW, 1));
+        let config = crate::store::Config { on_corrupt_part, ..crate::store::Config::at(dir.path()) };
+        let store = store_with(config, clock.clone()).await;
+        for seed in 1..=3 {
+            store.append(samples::delivery(seed, 10)).await.unwrap();
+            store.freeze_and_flush().await.unwrap();
+        }
+        let registry = prometheus::Registry::new();
+        let gateway =
+            Gateway::new(store.reader(), Config { threads: 2, ..Config::default() }, clock, &registry).unwrap();
+        let file = dir.path().join(&store.reader().view().parts.parts[1].entry.path);
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let counted = async || {
+            let mut answer = gateway.run(Statement::new("SELECT count(*) AS n FROM spans")).await.unwrap();
+            let batches = answer.collect().await.unwrap();
+            assert!(!answer.incomplete, "a count leaves nothing out");
+            batches[0].column_by_name("n").unwrap().as_primitive::<Int64Type>().value(0)
+        };
+        assert_eq!(counted().await, 30);
+        // The damage is met, and the part judged by the store's own thread.
+        let met = async {
+            let mut answer = gateway.run(Statement::new(STATEMENT)).await?;
+            answer.collect().await.map(drop)
+        };
+        assert_eq!(met.await.is_ok(), on_corrupt_part == OnCorruptPart::Skip);
+        let began = Instant::now();
+        while counted().await != 20 {
+            assert!(began.elapsed() < Duration::from_secs(60), "it stays");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }

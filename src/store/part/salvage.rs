@@ -21,7 +21,7 @@ use crate::store::manifest::PartEntry;
 const BATCH_ROWS: usize = 8192;
 /// Arrow bytes of a row group that is written, about; twice as many are in memory. Far below the 2 GiB that the offsets of
 /// an array reach.
-const GROUP_BYTES: usize = 32 << 20;
+const GROUP_BYTES: usize = 16 << 20;
 /// By so much batches shrink until their text fits.
 const SHRINK: usize = 32;
 
