@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use arrow::array::ArrayRef;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 
 use super::check::check;
@@ -21,7 +22,7 @@ use super::registry::{Loaded, Registry};
 use super::source::{Print, Source};
 use super::tables::Tables;
 use crate::span::pinned::ScalarType;
-use crate::span::{Check, SpanBatch};
+use crate::span::{Check, Checker, SpanBatch};
 
 /// How often folders are looked at (semconv.md 2).
 pub const POLL: Duration = Duration::from_secs(2);
@@ -96,32 +97,36 @@ impl Live {
     /// The step for the store.
     pub fn check(&self) -> Check {
         let live = self.clone();
-        Check::new(move |batch| live.apply(batch))
+        Check::new(move || {
+            let (live, tables) = (live.clone(), live.tables());
+            // The step holds the tables, so no others can be where they are.
+            Checker::new(Arc::as_ptr(&tables).addr(), move |batch| live.columns(&tables, batch))
+        })
     }
 
-    fn apply(&self, batch: SpanBatch) -> SpanBatch {
-        let tables = self.tables();
-        let rows = batch.rows() as u64;
+    fn columns(&self, tables: &Tables, batch: &SpanBatch) -> Option<Vec<ArrayRef>> {
         let checked = catch_unwind(AssertUnwindSafe(|| {
-            let (columns, counts) = check(&tables, &batch);
-            (batch.clone().with_semconv(columns), counts)
+            let (columns, counts) = check(tables, batch);
+            batch.fits(&columns).map(|()| (columns, counts))
         }));
         let count = |result: &str, spans: u64| self.inner.metrics.spans.with_label_values(&[result]).inc_by(spans);
+        let unchecked = || {
+            count("unchecked", batch.rows() as u64);
+            None
+        };
         match checked {
-            Ok((Ok(checked), counts)) => {
+            Ok(Ok((columns, counts))) => {
                 count("matched", counts.matched);
                 count("unmatched", counts.unmatched);
-                checked
+                Some(columns)
             }
-            Ok((Err(error), _)) => {
+            Ok(Err(error)) => {
                 tracing::error!(%error, "the check made other columns than the schema has; spans are stored unchecked");
-                count("unchecked", rows);
-                batch
+                unchecked()
             }
             Err(_) => {
                 tracing::error!("the check panicked; spans are stored unchecked");
-                count("unchecked", rows);
-                batch
+                unchecked()
             }
         }
     }

@@ -13,6 +13,7 @@ use arrow::array::{
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 
 use super::block::{Block, Shared};
+use super::check::Checker;
 use super::{TimeRange, schema};
 
 /// Rows of spans as they arrive: one row a span, columns of [`schema::incoming`]; once they were checked, with the
@@ -20,8 +21,20 @@ use super::{TimeRange, schema};
 #[derive(Clone, Debug)]
 pub struct SpanBatch {
     spans: Spans,
-    semconv: Option<Arc<[ArrayRef]>>,
+    semconv: Semconv,
 }
+
+/// The columns of [`schema::semconv_fields`].
+#[derive(Clone, Debug)]
+enum Semconv {
+    None,
+    Made(Arc<[ArrayRef]>),
+    /// Made of rows of a block when somebody asks.
+    Of(Checker),
+}
+
+/// Bytes of a row in the columns of [`schema::semconv_fields`], about.
+const SEMCONV_ROW: u64 = 48;
 
 #[derive(Clone, Debug)]
 enum Spans {
@@ -41,24 +54,25 @@ impl SpanBatch {
     /// Takes a record batch whose fields equal [`schema::incoming`] (names, types, nullability, order).
     pub fn try_new(batch: RecordBatch) -> Result<Self, SchemaMismatch> {
         if batch.schema_ref().fields() == schema::incoming().fields() {
-            return Ok(Self { spans: Spans::Own(batch), semconv: None });
+            return Ok(Self { spans: Spans::Own(batch), semconv: Semconv::None });
         }
         Err(SchemaMismatch { expected: describe(schema::incoming()), got: describe(batch.schema_ref()) })
     }
 
     /// The rows `at` of `block`, one at least, which start within `starts` and hold about `bytes` of memory.
     pub fn shared(block: Arc<Block>, at: Range<usize>, starts: TimeRange, bytes: u64) -> Self {
-        Self { spans: Spans::Shared(Shared::new(block, at, starts, bytes)), semconv: None }
+        Self { spans: Spans::Shared(Shared::new(block, at, starts, bytes)), semconv: Semconv::None }
     }
 
-    /// These rows and those of `next`, if they follow them in the same block.
+    /// These rows and those of `next`, if they follow them in the same block and are checked alike.
     pub fn joined(&self, next: &Self) -> Option<Self> {
-        match (&self.spans, &next.spans) {
-            (Spans::Shared(first), Spans::Shared(second)) if self.semconv.is_none() && next.semconv.is_none() => {
-                Some(Self { spans: Spans::Shared(first.joined(second)?), semconv: None })
-            }
-            _ => None,
+        let (Spans::Shared(first), Spans::Shared(second)) = (&self.spans, &next.spans) else { return None };
+        match (&self.semconv, &next.semconv) {
+            (Semconv::None, Semconv::None) => {}
+            (Semconv::Of(first), Semconv::Of(second)) if first.is(second) => {}
+            _ => return None,
         }
+        Some(Self { spans: Spans::Shared(first.joined(second)?), semconv: self.semconv.clone() })
     }
 
     /// Number of spans.
@@ -111,33 +125,57 @@ impl SpanBatch {
 
     /// The same spans with `columns`, which are those of [`schema::semconv_fields`] in their order.
     pub fn with_semconv(self, columns: Vec<ArrayRef>) -> Result<Self, SchemaMismatch> {
+        self.fits(&columns)?;
+        let spans = Spans::Own(self.as_record_batch().clone());
+        Ok(Self { spans, semconv: Semconv::Made(columns.into()) })
+    }
+
+    /// Whether `columns` are those of [`schema::semconv_fields`] in their order, for as many rows.
+    pub fn fits(&self, columns: &[ArrayRef]) -> Result<(), SchemaMismatch> {
         let fields = schema::semconv_fields();
         let fits = |(field, column): (&arrow::datatypes::FieldRef, &ArrayRef)| {
             field.data_type() == column.data_type() && column.len() == self.rows()
         };
-        if fields.len() == columns.len() && fields.iter().zip(&columns).all(fits) {
-            let spans = Spans::Own(self.as_record_batch().clone());
-            return Ok(Self { spans, semconv: Some(columns.into()) });
+        if fields.len() == columns.len() && fields.iter().zip(columns).all(fits) {
+            return Ok(());
         }
         let got: Vec<_> = columns.iter().map(|column| format!("{} × {}", column.len(), column.data_type())).collect();
         let expected = describe(&arrow::datatypes::Schema::new(fields.clone()));
         Err(SchemaMismatch { expected: format!("{} rows of {expected}", self.rows()), got: got.join(", ") })
     }
 
+    /// The same spans as `checker` checks them: at once, and rows of a block when somebody asks, together with the others.
+    #[must_use]
+    pub fn checked_by(self, checker: Checker) -> Self {
+        let semconv = match &self.spans {
+            Spans::Own(_) => checker.columns(&self).map_or(Semconv::None, Semconv::Made),
+            Spans::Shared(_) => Semconv::Of(checker),
+        };
+        Self { spans: self.spans, semconv }
+    }
+
     /// The columns of [`schema::semconv_fields`], if the spans were checked.
-    pub fn semconv(&self) -> Option<&[ArrayRef]> {
-        self.semconv.as_deref()
+    pub fn semconv(&self) -> Option<Arc<[ArrayRef]>> {
+        match (&self.semconv, &self.spans) {
+            (Semconv::None, _) => None,
+            (Semconv::Made(columns), _) => Some(columns.clone()),
+            (Semconv::Of(checker), Spans::Shared(shared)) => shared.checked(checker),
+            (Semconv::Of(checker), Spans::Own(_)) => checker.columns(self),
+        }
     }
 
     /// Bytes that the columns hold in memory; of rows of a block about their share.
     pub fn memory_bytes(&self) -> u64 {
-        let checked = self.semconv.iter().flat_map(|columns| columns.iter());
-        let checked: usize = checked.map(|column| column.get_array_memory_size()).sum();
+        let checked = match &self.semconv {
+            Semconv::None => 0,
+            Semconv::Made(columns) => columns.iter().map(|column| column.get_array_memory_size() as u64).sum(),
+            Semconv::Of(_) => SEMCONV_ROW * self.rows() as u64,
+        };
         let spans = match &self.spans {
             Spans::Own(batch) => batch.get_array_memory_size() as u64,
             Spans::Shared(shared) => shared.bytes,
         };
-        spans + checked as u64
+        spans + checked
     }
 
     /// The same spans with another column `at`, of the type of the one there.
@@ -150,7 +188,7 @@ impl SpanBatch {
             got: error.to_string(),
         };
         let spans = RecordBatch::try_new(spans.schema(), columns).map_err(mismatch)?;
-        Ok(Self { spans: Spans::Own(spans), semconv: self.semconv.clone() })
+        Ok(Self { spans: Spans::Own(spans), semconv: self.semconv().map_or(Semconv::None, Semconv::Made) })
     }
 
     /// The rows with the store position `ingest_us`: columns of [`schema::stored`], those of the check null where the
@@ -164,7 +202,7 @@ impl SpanBatch {
         let rows = self.rows();
         let mut columns = self.as_record_batch().columns().to_vec();
         columns.insert(schema::INGEST_TIME_INDEX, Arc::new(ingest_us.with_timezone("UTC")));
-        match &self.semconv {
+        match self.semconv() {
             Some(checked) => columns.extend(checked.iter().cloned()),
             None => {
                 columns.extend(schema::semconv_fields().iter().map(|field| new_null_array(field.data_type(), rows)));
@@ -177,7 +215,7 @@ impl SpanBatch {
 
 impl PartialEq for SpanBatch {
     fn eq(&self, other: &Self) -> bool {
-        self.as_record_batch() == other.as_record_batch() && self.semconv == other.semconv
+        self.as_record_batch() == other.as_record_batch() && self.semconv() == other.semconv()
     }
 }
 

@@ -8,9 +8,10 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array as _, ArrayRef, RecordBatch};
 
-use super::TimeRange;
+use super::check::Checker;
+use super::{SpanBatch, TimeRange};
 
 /// Whoever gathers the rows of blocks, one block after the other.
 pub trait Gather: Send + Sync {
@@ -21,6 +22,8 @@ pub trait Gather: Send + Sync {
 /// Rows that are gathered one request after the other, and their arrays once somebody looks.
 pub struct Block {
     made: OnceLock<RecordBatch>,
+    /// What the first step that was asked for says of all rows.
+    checked: OnceLock<(Checker, Option<Arc<[ArrayRef]>>)>,
     /// Until it is made.
     by: Mutex<Option<Arc<dyn Gather>>>,
 }
@@ -28,7 +31,7 @@ pub struct Block {
 impl Block {
     /// A block whose rows `by` is about to gather.
     pub fn new(by: Arc<dyn Gather>) -> Self {
-        Self { made: OnceLock::new(), by: Mutex::new(Some(by)) }
+        Self { made: OnceLock::new(), checked: OnceLock::new(), by: Mutex::new(Some(by)) }
     }
 
     /// These are its rows, with the columns of [`super::schema::incoming`]; the first call counts.
@@ -46,6 +49,15 @@ impl Block {
             }
         }
         self.made.get().expect("who gathers a block makes it before it lets go of it")
+    }
+
+    /// The columns that `checker` makes of all rows, unless it was another that came first.
+    fn checked(&self, checker: &Checker) -> Option<&Option<Arc<[ArrayRef]>>> {
+        let (by, columns) = self.checked.get_or_init(|| {
+            let rows = SpanBatch::try_new(self.rows().clone());
+            (checker.clone(), rows.ok().and_then(|rows| checker.columns(&rows)))
+        });
+        by.is(checker).then_some(columns)
     }
 
     fn by(&self) -> std::sync::MutexGuard<'_, Option<Arc<dyn Gather>>> {
@@ -86,8 +98,17 @@ impl Shared {
     }
 
     /// One column, without the others: what asks many batches for it keeps nothing of them.
-    pub(super) fn column(&self, at: usize) -> arrow::array::ArrayRef {
+    pub(super) fn column(&self, at: usize) -> ArrayRef {
         self.block.rows().column(at).slice(self.at.start, self.at.len())
+    }
+
+    /// The columns that `checker` makes of them.
+    pub(super) fn checked(&self, checker: &Checker) -> Option<Arc<[ArrayRef]>> {
+        match self.block.checked(checker) {
+            Some(all) => Some(all.as_ref()?.iter().map(|column| column.slice(self.at.start, self.at.len())).collect()),
+            // Of a block in which the step changed the smaller part.
+            None => checker.columns(&SpanBatch::try_new(self.rows().clone()).ok()?),
+        }
     }
 
     /// These rows and those of `next`, if they follow them in the same block.

@@ -14,6 +14,6 @@ pub mod schema;
 
 pub use batch::{SchemaMismatch, SpanBatch};
 pub use block::{Block, Gather};
-pub use check::Check;
+pub use check::{Check, Checker};
 pub use ids::{InvalidId, SpanId, TimeRange, TraceId, from_hex, hex};
 pub use next::{Coding, Delivery, Next, Origin, Refusal, RequestBody};

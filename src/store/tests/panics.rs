@@ -207,7 +207,7 @@ async fn a_replay_that_panics_is_told_and_nobody_waits_for_its_end() {
     let left = sim.killed();
     drop(store);
     let budget = Budget::try_new(1 << 30).unwrap();
-    let check = Check::new(|_| panic!("no check"));
+    let check = Check::new(|| panic!("no check"));
     let disk = Disk::Sim(left.clone());
     let opened =
         open::open(config.clone(), disk, clock.clone(), &budget, &Registry::new(), decode(), check).await.unwrap();
