@@ -130,7 +130,7 @@ fn tick() -> Batch {
             missing: 0,
             last: Some((Outcome::Fail, told.value)),
             told: Some(Told { receivers: vec!["hook".to_owned()], notice: told.clone() }),
-            untold_ns: None,
+            untold: None,
         };
         let opened = EpisodeRow {
             gate: told.gate.clone(),
