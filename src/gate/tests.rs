@@ -423,3 +423,4 @@ mod assertions;
 mod buckets;
 mod objectives;
 mod run;
+mod sharing;
