@@ -5,7 +5,7 @@
 //! gateway).
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
@@ -208,26 +208,36 @@ fn physical_rules(config: &Config) -> Vec<Arc<dyn PhysicalOptimizerRule + Send +
     rules
 }
 
+/// The engine's functions of which a statement may name some are the same in each: they are made once.
 fn scalar_functions(now_ns: i64) -> Vec<Arc<ScalarUDF>> {
-    let wrap = |function: Arc<ScalarUDF>| match is_numeric(function.name()) {
-        true => Arc::new(ScalarUDF::from(Numeric::new(function))),
-        false => function,
-    };
-    let engine = SessionStateDefaults::default_scalar_functions().into_iter();
-    let mut functions: Vec<_> = engine.filter(|function| allow::scalar(function.name())).map(wrap).collect();
+    static ENGINE: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
+        let wrap = |function: Arc<ScalarUDF>| match is_numeric(function.name()) {
+            true => Arc::new(ScalarUDF::from(Numeric::new(function))),
+            false => function,
+        };
+        let engine = SessionStateDefaults::default_scalar_functions().into_iter();
+        engine.filter(|function| allow::scalar(function.name())).map(wrap).collect()
+    });
+    let mut functions = ENGINE.clone();
     functions.extend(functions::scalars(now_ns));
     functions
 }
 
 fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
-    let engine = SessionStateDefaults::default_aggregate_functions().into_iter();
-    let mut all: Vec<_> = engine.filter(|function| allow::aggregate(function.name())).map(capped).collect();
-    all.extend(functions::aggregates());
-    all
+    static ALL: LazyLock<Vec<Arc<AggregateUDF>>> = LazyLock::new(|| {
+        let engine = SessionStateDefaults::default_aggregate_functions().into_iter();
+        let mut all: Vec<_> = engine.filter(|function| allow::aggregate(function.name())).map(capped).collect();
+        all.extend(functions::aggregates());
+        all
+    });
+    ALL.clone()
 }
 
 fn window_functions() -> Vec<Arc<WindowUDF>> {
-    let mut all = SessionStateDefaults::default_window_functions();
-    all.extend(functions::windows());
-    all
+    static ALL: LazyLock<Vec<Arc<WindowUDF>>> = LazyLock::new(|| {
+        let mut all = SessionStateDefaults::default_window_functions();
+        all.extend(functions::windows());
+        all
+    });
+    ALL.clone()
 }
