@@ -49,6 +49,9 @@ use rows::{decode, encode};
 
 /// Number in `meta.format`.
 const FORMAT: u32 = 1;
+/// What the library may hold of the file: what a tick of the most keys that a gate may have reads and writes again.
+/// By default it would grow to 1 GiB, which no budget knows of.
+const CACHE_BYTES: usize = 64 << 20;
 /// Downtimes kept: those of the longest window.
 const DOWNTIMES_NS: i64 = 90 * DAY_NS;
 const DOWNTIMES: usize = 1_000;
@@ -148,14 +151,15 @@ impl Journal {
         if !path.exists() {
             Self::make(path)?;
         }
-        Self::over(Database::open(path)?)
+        Self::over(Database::builder().set_cache_size(CACHE_BYTES).open(path)?)
     }
 
     /// A journal that lies in memory and goes with its last handle: for gates that are judged without a daemon.
     ///
     /// Errors: see [`Error`].
     pub fn in_memory() -> Result<Self, Error> {
-        let journal = Self::over(Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?)?;
+        let memory = redb::backends::InMemoryBackend::new();
+        let journal = Self::over(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(memory)?)?;
         journal.sample(Sampled::Given(None));
         Ok(journal)
     }

@@ -28,6 +28,9 @@ use rows::{decode, encode};
 
 /// Number in `meta.format`.
 const FORMAT: u32 = 1;
+/// What the library may hold of the file: patterns at the limit.
+/// By default it would grow to 1 GiB, which no budget knows of.
+const CACHE_BYTES: usize = 32 << 20;
 /// The only tenant until there are others.
 pub const TENANT: &str = "default";
 
@@ -164,7 +167,7 @@ impl Journal {
             if !path.exists() {
                 Self::make(path, clock)?;
             }
-            let journal = Self::over(Database::builder().create(path)?, LIMITS, clock)?;
+            let journal = Self::over(Database::builder().set_cache_size(CACHE_BYTES).create(path)?, LIMITS, clock)?;
             journal.check()?;
             Ok(journal)
         };

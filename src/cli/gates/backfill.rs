@@ -174,7 +174,8 @@ async fn fill(
     }
     evaluator.finish().await?;
     let runs = runs(&asked.journal(), &gate.name, gap.generation)?;
-    let keys: BTreeSet<&String> = runs.iter().map(|run| &run.key).collect();
+    // A tick without spans is of no key.
+    let keys: BTreeSet<&String> = runs.iter().filter(|run| run.values.1 > 0).map(|run| &run.key).collect();
     let (keys, values) = (keys.len(), runs.iter().map(|run| run.values.1).sum::<u64>());
     let (journal, name, filled) = (journal.clone(), gate.name.clone(), (gap.generation, question(gate)));
     tokio::task::spawn_blocking(move || journal.add_past(&name, filled, &runs)).await??;

@@ -29,6 +29,9 @@ use super::writer::Stored;
 
 /// Number in `meta.format`.
 const FORMAT: u32 = 2;
+/// What the library may hold of the file: the state of the runs at hand.
+/// By default it would grow to 1 GiB, which no budget knows of.
+const CACHE_BYTES: usize = 64 << 20;
 /// Format whose rows are [`OLD_ROW`]: they are read as they are.
 const OLD_FORMAT: u32 = 1;
 /// First byte of every row.
@@ -112,7 +115,7 @@ impl Store {
             make(path)?;
         }
         let path = path.to_owned();
-        Self::by(Arc::new(move || Ok(Database::open(&path)?)))
+        Self::by(Arc::new(move || Ok(Database::builder().set_cache_size(CACHE_BYTES).open(&path)?)))
     }
 
     /// The twin: the same tables in memory.
@@ -122,7 +125,7 @@ impl Store {
 
     /// On any backend, e.g. one that fails.
     pub fn on(backend: impl StorageBackend) -> Result<Self, Error> {
-        Self::over(Database::builder().create_with_backend(backend)?, None)
+        Self::over(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)?, None)
     }
 
     /// On what `opener` opens, now and after each error.
