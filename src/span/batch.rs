@@ -22,6 +22,8 @@ use super::{TimeRange, schema};
 pub struct SpanBatch {
     spans: Spans,
     semconv: Semconv,
+    /// What rows of a block that have columns of their own are counted with: their arrays are cut from those of all.
+    share: Option<u64>,
 }
 
 /// The columns of [`schema::semconv_fields`].
@@ -54,14 +56,14 @@ impl SpanBatch {
     /// Takes a record batch whose fields equal [`schema::incoming`] (names, types, nullability, order).
     pub fn try_new(batch: RecordBatch) -> Result<Self, SchemaMismatch> {
         if batch.schema_ref().fields() == schema::incoming().fields() {
-            return Ok(Self { spans: Spans::Own(batch), semconv: Semconv::None });
+            return Ok(Self { spans: Spans::Own(batch), semconv: Semconv::None, share: None });
         }
         Err(SchemaMismatch { expected: describe(schema::incoming()), got: describe(batch.schema_ref()) })
     }
 
     /// The rows `at` of `block`, one at least, which start within `starts` and hold about `bytes` of memory.
     pub fn shared(block: Arc<Block>, at: Range<usize>, starts: TimeRange, bytes: u64) -> Self {
-        Self { spans: Spans::Shared(Shared::new(block, at, starts, bytes)), semconv: Semconv::None }
+        Self { spans: Spans::Shared(Shared::new(block, at, starts, bytes)), semconv: Semconv::None, share: None }
     }
 
     /// These rows and those of `next`, if they follow them in the same block and are checked alike.
@@ -72,7 +74,7 @@ impl SpanBatch {
             (Semconv::Of(first), Semconv::Of(second)) if first.is(second) => {}
             _ => return None,
         }
-        Some(Self { spans: Spans::Shared(first.joined(second)?), semconv: self.semconv.clone() })
+        Some(Self { spans: Spans::Shared(first.joined(second)?), semconv: self.semconv.clone(), share: None })
     }
 
     /// Number of spans.
@@ -127,7 +129,8 @@ impl SpanBatch {
     pub fn with_semconv(self, columns: Vec<ArrayRef>) -> Result<Self, SchemaMismatch> {
         self.fits(&columns)?;
         let spans = Spans::Own(self.as_record_batch().clone());
-        Ok(Self { spans, semconv: Semconv::Made(columns.into()) })
+        let share = self.share().map(|bytes| bytes + SEMCONV_ROW * self.rows() as u64);
+        Ok(Self { spans, semconv: Semconv::Made(columns.into()), share })
     }
 
     /// Whether `columns` are those of [`schema::semconv_fields`] in their order, for as many rows.
@@ -151,7 +154,7 @@ impl SpanBatch {
             Spans::Own(_) => checker.columns(&self).map_or(Semconv::None, Semconv::Made),
             Spans::Shared(_) => Semconv::Of(checker),
         };
-        Self { spans: self.spans, semconv }
+        Self { spans: self.spans, semconv, share: self.share }
     }
 
     /// The columns of [`schema::semconv_fields`], if the spans were checked.
@@ -166,6 +169,9 @@ impl SpanBatch {
 
     /// Bytes that the columns hold in memory; of rows of a block about their share.
     pub fn memory_bytes(&self) -> u64 {
+        if let Some(share) = self.share {
+            return share;
+        }
         let checked = match &self.semconv {
             Semconv::None => 0,
             Semconv::Made(columns) => columns.iter().map(|column| column.get_array_memory_size() as u64).sum(),
@@ -178,6 +184,11 @@ impl SpanBatch {
         spans + checked
     }
 
+    /// What the rows are counted with once they have columns of their own.
+    fn share(&self) -> Option<u64> {
+        matches!(self.spans, Spans::Shared(_)).then(|| self.memory_bytes()).or(self.share)
+    }
+
     /// The same spans with another column `at`, of the type of the one there.
     pub fn with_column(&self, at: usize, column: ArrayRef) -> Result<Self, SchemaMismatch> {
         let spans = self.as_record_batch();
@@ -188,7 +199,8 @@ impl SpanBatch {
             got: error.to_string(),
         };
         let spans = RecordBatch::try_new(spans.schema(), columns).map_err(mismatch)?;
-        Ok(Self { spans: Spans::Own(spans), semconv: self.semconv().map_or(Semconv::None, Semconv::Made) })
+        let semconv = self.semconv().map_or(Semconv::None, Semconv::Made);
+        Ok(Self { spans: Spans::Own(spans), semconv, share: self.share() })
     }
 
     /// The rows with the store position `ingest_us`: columns of [`schema::stored`], those of the check null where the

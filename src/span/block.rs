@@ -19,11 +19,14 @@ pub trait Gather: Send + Sync {
     fn end(&self, block: &Block);
 }
 
+/// Columns of all rows, if the step makes any.
+type Checked = Option<Arc<[ArrayRef]>>;
+
 /// Rows that are gathered one request after the other, and their arrays once somebody looks.
 pub struct Block {
     made: OnceLock<RecordBatch>,
-    /// What the first step that was asked for says of all rows.
-    checked: OnceLock<(Checker, Option<Arc<[ArrayRef]>>)>,
+    /// What the steps that were asked for say of all rows: one, or more where the step changed within the block.
+    checked: Mutex<Vec<(Checker, Checked)>>,
     /// Until it is made.
     by: Mutex<Option<Arc<dyn Gather>>>,
 }
@@ -31,7 +34,7 @@ pub struct Block {
 impl Block {
     /// A block whose rows `by` is about to gather.
     pub fn new(by: Arc<dyn Gather>) -> Self {
-        Self { made: OnceLock::new(), checked: OnceLock::new(), by: Mutex::new(Some(by)) }
+        Self { made: OnceLock::new(), checked: Mutex::default(), by: Mutex::new(Some(by)) }
     }
 
     /// These are its rows, with the columns of [`super::schema::incoming`]; the first call counts.
@@ -51,13 +54,17 @@ impl Block {
         self.made.get().expect("who gathers a block makes it before it lets go of it")
     }
 
-    /// The columns that `checker` makes of all rows, unless it was another that came first.
-    fn checked(&self, checker: &Checker) -> Option<&Option<Arc<[ArrayRef]>>> {
-        let (by, columns) = self.checked.get_or_init(|| {
-            let rows = SpanBatch::try_new(self.rows().clone());
-            (checker.clone(), rows.ok().and_then(|rows| checker.columns(&rows)))
-        });
-        by.is(checker).then_some(columns)
+    /// The columns that `checker` makes of all rows, once.
+    fn checked(&self, checker: &Checker) -> Checked {
+        let rows = self.rows();
+        // Who else asks waits for the columns. A panic of a step leaves no half of them.
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, columns)) = checked.iter().find(|(by, _)| by.is(checker)) {
+            return columns.clone();
+        }
+        let columns = SpanBatch::try_new(rows.clone()).ok().and_then(|rows| checker.columns(&rows));
+        checked.push((checker.clone(), columns.clone()));
+        columns
     }
 
     fn by(&self) -> std::sync::MutexGuard<'_, Option<Arc<dyn Gather>>> {
@@ -104,11 +111,8 @@ impl Shared {
 
     /// The columns that `checker` makes of them.
     pub(super) fn checked(&self, checker: &Checker) -> Option<Arc<[ArrayRef]>> {
-        match self.block.checked(checker) {
-            Some(all) => Some(all.as_ref()?.iter().map(|column| column.slice(self.at.start, self.at.len())).collect()),
-            // Of a block in which the step changed the smaller part.
-            None => checker.columns(&SpanBatch::try_new(self.rows().clone()).ok()?),
-        }
+        let all = self.block.checked(checker)?;
+        Some(all.iter().map(|column| column.slice(self.at.start, self.at.len())).collect())
     }
 
     /// These rows and those of `next`, if they follow them in the same block.

@@ -139,7 +139,7 @@ impl Inner {
 fn work_bytes(delivery: &Delivery) -> usize {
     match &delivery.body {
         Some(body) => body.bytes.len().max(body.decoded_len as usize),
-        None => delivery.batches.iter().map(|batch| batch.as_record_batch().get_array_memory_size()).sum(),
+        None => delivery.batches.iter().map(|batch| usize::try_from(batch.memory_bytes()).unwrap_or(usize::MAX)).sum(),
     }
 }
 

@@ -130,7 +130,7 @@ impl SpanBuilder {
         if !std::mem::take(&mut self.sharing.is_within) {
             return;
         }
-        let Before { rows, attributes, events, links, .. } = std::mem::take(&mut self.sharing.before);
+        let Before { rows, attributes, events, links, bytes } = std::mem::take(&mut self.sharing.before);
         self.rows.rollback(rows);
         self.attributes.rollback(attributes);
         self.events.rollback_rows(events, rows.len());
@@ -138,8 +138,15 @@ impl SpanBuilder {
         self.forget_request();
         if self.rows.len() == 0 {
             self.clear_batch();
+        } else if self.at_hand_bytes() >= FULL_BYTES || self.seen_bytes >= FULL_SEEN_BYTES {
+            // Its words and keys are still there.
+            self.end_batch();
         }
         self.mark_rows();
+        if self.rows.len() > 0 {
+            // Whoever comes next is counted with them, for nobody else is.
+            self.sharing.before.bytes = bytes;
+        }
     }
 
     /// The block at hand, to be given its arrays, with the rows of the request at hand as a batch of it.
