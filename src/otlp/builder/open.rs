@@ -99,7 +99,6 @@ impl SpanBuilder {
             // Of requests that were refused.
             self.clear_batch();
         }
-        self.mark_rows();
         self.sharing.is_within = true;
     }
 

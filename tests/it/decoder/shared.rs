@@ -158,6 +158,25 @@ fn keys_of_spans_that_are_all_set_aside_end_the_block() {
 }
 
 #[test]
+fn what_a_request_that_failed_leaves_is_counted_with_the_next_one() {
+    let builder = SpanBuilder::shared();
+    let first = decode(&resource_spans(1, 5), &Limits::default(), &mut builder.lock()).unwrap();
+    let before = builder.lock().block_bytes();
+    let keys = (0..20_000_u32).flat_map(|n| {
+        let key = super::bytes::len(1, format!("a key of its own {n}, which nobody keeps").as_bytes());
+        super::bytes::len(9, &key)
+    });
+    let span = [super::bytes::len(1, &[1; 16]), super::bytes::len(2, &[2; 8]), keys.collect()].concat();
+    let whole = super::bytes::len(1, &super::bytes::len(2, &super::bytes::len(2, &span)));
+    assert!(read(&[whole, vec![0x0a, 0xff]].concat(), &Limits::default(), &builder).is_none());
+    let left = builder.lock().block_bytes() - before;
+    assert!(left > 10_000, "words and keys stay: {left}");
+    let next = decode(&resource_spans(1, 5), &Limits::default(), &mut builder.lock()).unwrap();
+    assert!(next.batches[0].memory_bytes() >= left, "{} of {left}", next.batches[0].memory_bytes());
+    drop(first);
+}
+
+#[test]
 fn rows_that_get_a_column_of_their_own_are_counted_with_their_share_of_the_block() {
     let builder = SpanBuilder::shared();
     let batches: Vec<SpanBatch> = (0..50)
